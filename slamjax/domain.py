@@ -1,0 +1,62 @@
+"""Where the training stars lie: the range that is searched, and how far from any star a label may be believed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float
+from scipy.spatial import cKDTree
+
+from slamjax.typing import ScaledLabels
+
+#: A point is judged by its distance to this nearest training star: one lone outlier does not widen the domain.
+NEIGHBOUR = 5
+#: Reach: this percentile of the training stars' own distances, times this factor.
+REACH_PERCENTILE, REACH_FACTOR = 99.0, 1.5
+
+
+@partial(jax.tree_util.register_dataclass, data_fields=["stars", "low", "high", "reach"], meta_fields=[])
+@dataclass(frozen=True)
+class Domain:
+    """The training stars' scaled labels, their box, and the reach beyond which there are none near.
+
+    An RBF expansion relaxes to its intercept away from the training stars, so χ² goes flat there: the fit is kept
+    inside the box, and points without training stars in reach are flagged. A box alone would not do: labels of
+    stars lie on thin sheets (the giant branch), and most of the box is empty.
+
+    Attributes
+    ----------
+    stars : (N, L) scaled labels of the training stars
+    low, high : (L,) their extremes
+    reach : largest credible distance, in scaled labels, to the 5th nearest training star
+    """
+
+    stars: Float[Array, "support label"]
+    low: Float[Array, " label"]
+    high: Float[Array, " label"]
+    reach: Float[Array, ""]
+
+    def outside(self, x: ScaledLabels) -> Bool[Array, "*batch"]:
+        """Whether fewer than five training stars lie within reach of x (..., L)."""
+        square = sum(
+            (jnp.square(x[..., k, None] - self.stars[:, k]) for k in range(self.stars.shape[-1])),
+            start=jnp.zeros((), x.dtype),
+        )
+        within = jnp.sum(square <= jnp.square(self.reach), axis=-1)
+        return within < min(NEIGHBOUR, self.stars.shape[0])
+
+    @classmethod
+    def of(cls, stars: np.ndarray) -> Domain:
+        """The domain of scaled training labels (N, L)."""
+        n = len(stars)
+        neighbour = min(NEIGHBOUR, n - 1)
+        distance = cKDTree(stars).query(stars, k=neighbour + 1)[0][:, -1]
+        reach = REACH_FACTOR * np.percentile(distance, REACH_PERCENTILE)
+        return cls(np.asarray(stars, float), stars.min(axis=0), stars.max(axis=0), np.asarray(reach, float))
+
+    def on_device(self) -> Domain:
+        return jax.tree_util.tree_map(jnp.asarray, self)

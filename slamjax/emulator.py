@@ -1,0 +1,163 @@
+"""The emulator: all pixels' SVRs as one kernel expansion, a pure function from labels to flux.
+
+f_λ(ℓ) = μ_λ + s_λ [ Σ_i a_iλ k_γλ(x, x_i) + b_λ ],  x = (t(ℓ) − m) / w,  a_iλ = α_iλ − α*_iλ
+
+(Zhang, Liu & Deng 2020, ApJS 246, 9, eq. 4-5.) All pixels share the support vectors x_i, so pixels with the same
+γ share one kernel vector, and evaluation is one matrix product for each γ.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from slamjax import kernels
+from slamjax.scaling import LabelScaling
+from slamjax.typing import Dual, Flux, Jacobian, Labels, PixelIndex, PixelMask, ScaledLabels, Support
+
+# TF32 and bfloat16 passes, a GPU's and TPU's default for float32 products, lose the digits promised here
+_PRECISION = jax.lax.Precision.HIGHEST
+
+
+@partial(
+    jax.tree_util.register_dataclass,
+    data_fields=["gamma", "coef0", "dual"],
+    meta_fields=["kernel", "degree"],
+)
+@dataclass(frozen=True)
+class KernelBlock:
+    """Pixels of one kernel: for each of G (γ, c₀) pairs, dual coefficients of up to Q pixels, padded with zeros."""
+
+    gamma: Float[Array, " gamma"]
+    coef0: Float[Array, " gamma"]
+    dual: Dual
+    kernel: str
+    degree: int
+
+    def __call__(self, x: ScaledLabels, support: Support) -> Float[Array, "*batch slot"]:
+        """Σ_i a_i k(x, x_i) for each slot, (..., G·Q)."""
+        s = kernels.similarity(self.kernel, x, support)
+        profile = kernels.profile(self.kernel, self.degree)
+        if self.dual.shape[0] == 1:
+            return jnp.matmul(profile(s, self.gamma[0], self.coef0[0]), self.dual[0], precision=_PRECISION)
+
+        def one(group: tuple[Any, Any, Any]) -> Float[Array, "*batch slot"]:
+            gamma, coef0, dual = group
+            return jnp.matmul(profile(s, gamma, coef0), dual, precision=_PRECISION)
+
+        return _join_groups(jax.lax.map(one, (self.gamma, self.coef0, self.dual)))
+
+    def with_jacobian(
+        self, x: ScaledLabels, support: Support
+    ) -> tuple[Float[Array, "*batch slot"], Float[Array, "*batch label slot"]]:
+        """The sums and their derivatives by x; value and slopes are rows of the same matrix product."""
+        s = kernels.similarity(self.kernel, x, support)
+        ds = kernels.similarity_gradient(self.kernel, x, support)
+        profile = kernels.profile(self.kernel, self.degree)
+        slope = kernels.profile_slope(self.kernel, self.degree)
+
+        def one(group: tuple[Any, Any, Any]) -> Float[Array, "*batch row slot"]:
+            gamma, coef0, dual = group
+            k = profile(s, gamma, coef0)
+            rows = jnp.concatenate([k[..., None, :], slope(s, gamma, coef0, k)[..., None, :] * ds], axis=-2)
+            return jnp.matmul(rows, dual, precision=_PRECISION)
+
+        if self.dual.shape[0] == 1:
+            out = one((self.gamma[0], self.coef0[0], self.dual[0]))
+        else:
+            out = _join_groups(jax.lax.map(one, (self.gamma, self.coef0, self.dual)))
+        return out[..., 0, :], out[..., 1:, :]
+
+
+def _join_groups(parts: Float[Array, "gamma *batch slot"]) -> Float[Array, "*batch joined"]:
+    moved = jnp.moveaxis(parts, 0, -2)
+    return moved.reshape(*moved.shape[:-2], -1)
+
+
+@partial(
+    jax.tree_util.register_dataclass,
+    data_fields=["scaling", "support", "blocks", "intercept", "flux_mean", "flux_scale", "order"],
+    meta_fields=[],
+)
+@dataclass(frozen=True)
+class KernelEmulator:
+    """SLAM's emulator: an immutable pytree; ``emulator(labels)`` is the predicted flux.
+
+    Works under jit, vmap, grad, jacfwd, hessian, scan and shard_map, as an argument and as a closure. A pixel that
+    was not trained has a NaN intercept: it predicts NaN, never a made-up flux; `trained` tells which are sound.
+
+    Attributes
+    ----------
+    scaling : how labels become x
+    support : (S, L) scaled labels of all support vectors
+    blocks : kernel sums, one block a kernel (and padded size)
+    intercept : (P,) b, in scaled flux
+    flux_mean, flux_scale : (P,) μ and s, in flux units
+    order : (P,) each pixel's place among the blocks' slots, or None where they are in order already
+    """
+
+    scaling: LabelScaling
+    support: Support
+    blocks: tuple[KernelBlock, ...]
+    intercept: Float[Array, " pixel"]
+    flux_mean: Float[Array, " pixel"]
+    flux_scale: Float[Array, " pixel"]
+    order: PixelIndex | None
+
+    @property
+    def n_labels(self) -> int:
+        return self.scaling.n_labels
+
+    @property
+    def n_pix(self) -> int:
+        return self.intercept.shape[-1]
+
+    @property
+    def trained(self) -> PixelMask:
+        """(P,) bool: pixels that have an SVR."""
+        return jnp.isfinite(self.intercept)
+
+    def __call__(self, labels: Labels) -> Flux:
+        """Predicted flux (..., P) for labels (..., L) in physical units; float32 unless JAX runs in float64."""
+        x = self._scaled(labels)
+        return _evaluate(self, x)
+
+    def at(self, x: ScaledLabels) -> Flux:
+        """Predicted flux (..., P) at scaled labels x (..., L)."""
+        return self._to_flux([block(x, self.support) for block in self.blocks])
+
+    def at_with_jacobian(self, x: ScaledLabels) -> tuple[Flux, Jacobian]:
+        """Flux (..., P) and its derivatives (..., L, P) with respect to the scaled labels x (..., L)."""
+        pairs = [block.with_jacobian(x, self.support) for block in self.blocks]
+        jacobian = self._in_order([slope for _, slope in pairs]) * self.flux_scale
+        return self._to_flux([value for value, _ in pairs]), jacobian
+
+    def _scaled(self, labels: Labels) -> ScaledLabels:
+        shape = jnp.shape(labels)
+        if not shape or shape[-1] != self.n_labels:
+            raise ValueError(f"labels have shape {shape}; their last axis must hold the {self.n_labels} labels")
+        return jnp.asarray(self.scaling(labels), dtype=self.intercept.dtype)
+
+    def _in_order(self, parts: list[Array]) -> Array:
+        joined = parts[0] if len(parts) == 1 else jnp.concatenate(parts, axis=-1)
+        return joined if self.order is None else jnp.take(joined, self.order, axis=-1)
+
+    def _to_flux(self, parts: list[Array]) -> Flux:
+        return self.flux_mean + self.flux_scale * (self._in_order(parts) + self.intercept)
+
+    def on_device(self) -> KernelEmulator:
+        """The same emulator with its arrays as JAX arrays of the default precision."""
+        device = jax.tree_util.tree_map(jnp.asarray, self)
+        # the scaling stays exact on the host, where NumPy labels meet it before they are rounded
+        return dataclasses.replace(device, scaling=self.scaling)
+
+
+@jax.jit
+def _evaluate(emulator: KernelEmulator, x: ScaledLabels) -> Flux:
+    return emulator.at(x)

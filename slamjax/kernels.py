@@ -1,0 +1,78 @@
+"""Kernels k(x, s) between labels and support vectors, as scikit-learn defines them.
+
+    rbf      exp(−γ |x − s|²)
+    linear   x·s
+    poly     (γ x·s + c₀)^degree
+    sigmoid  tanh(γ x·s + c₀)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from slamjax.errors import SlamError
+from slamjax.typing import Scalar
+
+KERNELS = ("rbf", "linear", "poly", "sigmoid")
+
+Similarity = Float[Array, "*batch support"]
+
+
+def check_kernel(name: str) -> str:
+    if name not in KERNELS:
+        raise SlamError(f"unknown kernel {name!r}; choose one of {', '.join(KERNELS)}")
+    return name
+
+
+def similarity(kernel: str, x: Float[Array, "*batch label"], support: Float[Array, "support label"]) -> Similarity:
+    """What a kernel is a function of: |x − s|² for rbf, x·s for the others; the part that all γ share.
+
+    Squared differences are summed label by label: the expansion |x|² + |s|² − 2 x·s loses half the digits of a
+    float32 where x is near s, which is where the kernel is large.
+    """
+    terms = (
+        jnp.square(x[..., k, None] - support[:, k]) if kernel == "rbf" else x[..., k, None] * support[:, k]
+        for k in range(support.shape[-1])
+    )
+    return sum(terms, start=jnp.zeros((), x.dtype))
+
+
+def profile(kernel: str, degree: int) -> Callable[[Similarity, Scalar, Scalar], Similarity]:
+    """k as a function of (similarity, gamma, coef0)."""
+    match kernel:
+        case "rbf":
+            return lambda s, gamma, coef0: jnp.exp(-gamma * s)
+        case "linear":
+            return lambda s, gamma, coef0: s
+        case "poly":
+            return lambda s, gamma, coef0: jax.lax.integer_pow(gamma * s + coef0, degree)
+        case "sigmoid":
+            return lambda s, gamma, coef0: jnp.tanh(gamma * s + coef0)
+    raise SlamError(f"unknown kernel {kernel!r}; choose one of {', '.join(KERNELS)}")
+
+
+def similarity_gradient(
+    kernel: str, x: Float[Array, "*batch label"], support: Float[Array, "support label"]
+) -> Float[Array, "*batch label support"]:
+    """Derivative of `similarity` with respect to x."""
+    if kernel == "rbf":
+        return jnp.stack([2 * (x[..., k, None] - support[:, k]) for k in range(support.shape[-1])], axis=-2)
+    return jnp.broadcast_to(support.T, (*x.shape[:-1], *support.T.shape))
+
+
+def profile_slope(kernel: str, degree: int) -> Callable[[Similarity, Scalar, Scalar, Similarity], Similarity]:
+    """∂k/∂similarity as a function of (similarity, gamma, coef0, k); k is reused where the slope holds it."""
+    match kernel:
+        case "rbf":
+            return lambda s, gamma, coef0, k: -gamma * k
+        case "linear":
+            return lambda s, gamma, coef0, k: jnp.ones_like(s)
+        case "poly":
+            return lambda s, gamma, coef0, k: degree * gamma * jax.lax.integer_pow(gamma * s + coef0, degree - 1)
+        case "sigmoid":
+            return lambda s, gamma, coef0, k: gamma * (1 - jnp.square(k))
+    raise SlamError(f"unknown kernel {kernel!r}; choose one of {', '.join(KERNELS)}")

@@ -1,0 +1,193 @@
+"""Model files: HDF5 with a schema version, checksums and provenance; data only, never a pickle."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from typing import Any
+
+import h5py
+import numpy as np
+from astropy.table import Table
+
+from slamjax.domain import Domain
+from slamjax.emulator import KernelBlock, KernelEmulator
+from slamjax.errors import SlamError
+from slamjax.files import atomic_path, existing_file
+from slamjax.model import Model, ModelInfo, TrainingRecord
+from slamjax.noise import DiagonalNoise
+from slamjax.prepare.recipe import Recipe
+from slamjax.scaling import LabelScaling
+
+FORMAT = "slamjax model"
+#: Raised when a reader of the old layout would misread the new one.
+SCHEMA = 1
+
+
+def save(model: Model, path: str | os.PathLike[str]) -> None:
+    """Write ``model`` to ``path``; the file appears whole or not at all."""
+    arrays, header = _to_arrays(model)
+    with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
+        file.attrs["format"] = FORMAT
+        file.attrs["schema"] = SCHEMA
+        for name, array in arrays.items():
+            options = {"compression": "gzip", "shuffle": True} if array.size > 4096 else {}
+            stored = file.create_dataset(name, data=_storable(array), **options)
+            stored.attrs["sha256"] = _digest(stored[()])
+        text = json.dumps(header, sort_keys=True)
+        stored = file.create_dataset("header", data=np.bytes_(text.encode()))
+        stored.attrs["sha256"] = _digest(stored[()])
+
+
+def load(path: str | os.PathLike[str]) -> Model:
+    """Read a model file.
+
+    Raises
+    ------
+    SlamError
+        If it is missing, truncated, damaged (a checksum differs), no model file, or of a newer schema.
+    """
+    source = existing_file(path)
+    try:
+        with h5py.File(source, "r") as file:
+            if file.attrs.get("format") != FORMAT:
+                raise SlamError(f"{source} is an HDF5 file but not a slamjax model; give one that slamjax train wrote")
+            schema = int(file.attrs["schema"])
+            if schema > SCHEMA:
+                raise SlamError(
+                    f"{source} has model schema {schema}; this slamjax reads up to {SCHEMA}: upgrade slamjax to read it"
+                )
+            arrays: dict[str, np.ndarray] = {}
+            file.visititems(lambda name, item: _collect(arrays, name, item, str(source)))
+        header = json.loads(bytes(arrays.pop("header")).decode())
+        return _from_arrays(arrays, header)
+    except SlamError:
+        raise
+    except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
+        raise SlamError(f"{source} cannot be read as a slamjax model ({error}); it is truncated or damaged") from error
+
+
+def _collect(arrays: dict[str, np.ndarray], name: str, item: Any, source: str) -> None:
+    if isinstance(item, h5py.Dataset):
+        values = item[()]
+        if item.attrs.get("sha256") != _digest(values):
+            raise SlamError(f"{source} is damaged: the checksum of {name!r} does not match; copy the file again")
+        arrays[name] = values
+
+
+def _digest(values: Any) -> str:
+    array = np.ascontiguousarray(values)
+    return hashlib.sha256(f"{array.dtype.str}{array.shape}".encode() + array.tobytes()).hexdigest()
+
+
+def _storable(array: np.ndarray) -> np.ndarray:
+    return np.char.encode(array, "utf-8") if array.dtype.kind == "U" else array
+
+
+def _text(array: np.ndarray) -> np.ndarray:
+    return np.char.decode(array, "utf-8") if array.dtype.kind == "S" else array
+
+
+def _to_arrays(model: Model) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    emulator, info = model.exact, model.info
+    arrays = {
+        "scaling/center": emulator.scaling.center,
+        "scaling/width": emulator.scaling.width,
+        "emulator/support": emulator.support,
+        "emulator/intercept": emulator.intercept,
+        "emulator/flux_mean": emulator.flux_mean,
+        "emulator/flux_scale": emulator.flux_scale,
+        "noise/model_variance": model.noise.model_variance,
+        "domain/stars": model.domain.stars,
+        "domain/low": model.domain.low,
+        "domain/high": model.domain.high,
+        "domain/reach": model.domain.reach,
+        "info/wave": info.wave,
+        "info/cv_scores": info.cv_scores,
+        "record/rows": info.record.rows,
+        "record/digests": info.record.digests,
+    }
+    if emulator.order is not None:
+        arrays["emulator/order"] = emulator.order
+    for number, block in enumerate(emulator.blocks):
+        arrays |= {
+            f"emulator/block{number}/gamma": block.gamma,
+            f"emulator/block{number}/coef0": block.coef0,
+            f"emulator/block{number}/dual": block.dual,
+        }
+    for group, columns in (
+        ("identifiers", info.record.identifiers),
+        ("pixels", {name: np.asarray(info.pixels[name]) for name in info.pixels.colnames}),
+        ("candidates", {name: np.asarray(info.candidates[name]) for name in info.candidates.colnames}),
+    ):
+        arrays |= {f"{group}/{name}": column for name, column in columns.items()}
+    header = {
+        "label_names": info.label_names,
+        "label_units": info.label_units,
+        "label_log": emulator.scaling.log,
+        "blocks": [{"kernel": block.kernel, "degree": block.degree} for block in emulator.blocks],
+        "wave_unit": info.wave_unit,
+        "medium": info.medium,
+        "frame": info.frame,
+        "fwhm": info.fwhm,
+        "recipe": info.recipe.to_list(),
+        "pixels": info.pixels.colnames,
+        "candidates": info.candidates.colnames,
+        "source": info.record.source,
+        "has_errors": info.has_errors,
+        "chi2_limit": info.chi2_limit,
+        "provenance": info.provenance,
+    }
+    return {name: np.asarray(array) for name, array in arrays.items()}, header
+
+
+def _from_arrays(arrays: dict[str, np.ndarray], header: dict[str, Any]) -> Model:
+    scaling = LabelScaling(arrays["scaling/center"], arrays["scaling/width"], tuple(header["label_log"]))
+    blocks = tuple(
+        KernelBlock(
+            gamma=arrays[f"emulator/block{number}/gamma"],
+            coef0=arrays[f"emulator/block{number}/coef0"],
+            dual=arrays[f"emulator/block{number}/dual"],
+            kernel=block["kernel"],
+            degree=int(block["degree"]),
+        )
+        for number, block in enumerate(header["blocks"])
+    )
+    emulator = KernelEmulator(
+        scaling=scaling,
+        support=arrays["emulator/support"],
+        blocks=blocks,
+        intercept=arrays["emulator/intercept"],
+        flux_mean=arrays["emulator/flux_mean"],
+        flux_scale=arrays["emulator/flux_scale"],
+        order=arrays.get("emulator/order"),
+    )
+    domain = Domain(*(arrays[f"domain/{name}"] for name in ("stars", "low", "high", "reach")))
+    prefix = "identifiers/"
+    record = TrainingRecord(
+        source=header["source"],
+        rows=arrays["record/rows"],
+        digests=_text(arrays["record/digests"]),
+        identifiers={
+            name.removeprefix(prefix): _text(column) for name, column in arrays.items() if name.startswith(prefix)
+        },
+    )
+    info = ModelInfo(
+        label_names=tuple(header["label_names"]),
+        label_units=tuple(header["label_units"]),
+        wave=arrays["info/wave"],
+        wave_unit=header["wave_unit"],
+        medium=header["medium"],
+        frame=header["frame"],
+        fwhm=header["fwhm"],
+        recipe=Recipe.from_list(header["recipe"]),
+        pixels=Table({name: _text(arrays[f"pixels/{name}"]) for name in header["pixels"]}),
+        candidates=Table({name: _text(arrays[f"candidates/{name}"]) for name in header["candidates"]}),
+        cv_scores=arrays["info/cv_scores"],
+        record=record,
+        has_errors=bool(header["has_errors"]),
+        chi2_limit=float(header["chi2_limit"]),
+        provenance=header["provenance"],
+    )
+    return Model(emulator, DiagonalNoise(arrays["noise/model_variance"]), domain, info)

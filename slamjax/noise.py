@@ -1,0 +1,113 @@
+"""How far spectra lie from the emulator: photon noise and the emulator's own error.
+
+A noise model is a small pytree with one seam: weighted products of rows of pixels with Σ⁻¹ of one star, and
+ln |Σ|. The fitter, the likelihood and the samplers know nothing else of it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from slamjax.typing import Ivar, Scalar
+
+Rows = Float[Array, "*batch row pixel"]
+
+
+class Noise(Protocol):
+    """What every noise model offers; ``ivar`` is one star's, or a batch's."""
+
+    def gram(self, rows: Rows, ivar: Ivar) -> Float[Array, "*batch row row"]:
+        """R Σ⁻¹ Rᵀ."""
+        ...
+
+    def logdet(self, ivar: Ivar) -> Float[Array, "*batch"]:
+        """ln |Σ| over the good pixels."""
+        ...
+
+    def standardise(self, residual: Float[Array, "*batch pixel"], ivar: Ivar) -> Float[Array, "*batch pixel"]:
+        """Residuals in units of their standard deviation; 0 at bad pixels."""
+        ...
+
+
+@partial(jax.tree_util.register_dataclass, data_fields=["model_variance"], meta_fields=[])
+@dataclass(frozen=True)
+class DiagonalNoise:
+    """Σ = diag(1/ivar_λ + s²_λ): pixels independent of each other (Zhang, Liu & Deng 2020, eq. 7).
+
+    A pixel counts in full or not at all: ivar = 0 gives weight 0, ivar = inf (error not stated) gives 1/s². A pixel
+    that the model does not know has s² = inf, hence weight 0 too.
+    """
+
+    model_variance: Float[Array, " pixel"]
+
+    def weights(self, ivar: Ivar) -> Ivar:
+        """Diagonal of Σ⁻¹."""
+        return 1 / (1 / ivar + self.model_variance)
+
+    def gram(self, rows: Rows, ivar: Ivar) -> Float[Array, "*batch row row"]:
+        """R Σ⁻¹ Rᵀ."""
+        w = self.weights(ivar)
+        sound = jnp.where(w[..., None, :] > 0, rows, 0)  # 0 · NaN is NaN: untrained pixels predict NaN
+        return jnp.einsum("...ip,...p,...jp->...ij", sound, w, sound, precision=jax.lax.Precision.HIGHEST)
+
+    def logdet(self, ivar: Ivar) -> Scalar:
+        """ln |Σ| over the good pixels."""
+        w = self.weights(ivar)
+        return -jnp.sum(jnp.where(w > 0, jnp.log(jnp.where(w > 0, w, 1)), 0), axis=-1)
+
+    def standardise(self, residual: Float[Array, "*batch pixel"], ivar: Ivar) -> Float[Array, "*batch pixel"]:
+        """Residuals in units of their standard deviation; 0 at bad pixels."""
+        w = self.weights(ivar)
+        return jnp.where(w > 0, residual, 0) * jnp.sqrt(w)
+
+    def on_device(self) -> DiagonalNoise:
+        return jax.tree_util.tree_map(jnp.asarray, self)
+
+
+def model_variance(
+    residual: np.ndarray, variance: np.ndarray, *, clip: float = 5.0, steps: int = 50
+) -> Float[np.ndarray, " pixel"]:
+    """s²_λ: the variance beside the photon noise, by maximum likelihood of out-of-fold residuals.
+
+    The s² ≥ 0 that maximises Σ_i ln N(r_i; 0, v_i + s²) solves Σ_i (r_i² − v_i − s²) / (v_i + s²)² = 0; it is found by
+    bisection for all pixels at once. It is a variance: neither the training residual's (too small) nor an MSE squared.
+
+    Parameters
+    ----------
+    residual : (N, P) array
+        Observed minus predicted flux of stars that the prediction had not seen; NaN where there is none.
+    variance : (N, P) array
+        Photon variance 1/ivar; 0 where errors are not stated, so that s² holds the photon noise as well.
+    clip : float
+        Residuals beyond this many robust standard deviations of their pixel do not count.
+
+    Returns
+    -------
+    (P,) array; NaN for a pixel without residuals.
+    """
+    given = np.isfinite(residual) & np.isfinite(variance)
+    any_given = given.any(axis=0)
+    r = np.where(given, residual, np.nan)
+    r[0, ~any_given] = 0.0  # keeps nanmedian quiet; such pixels are NaN in the end
+    middle = np.nanmedian(r, axis=0)
+    spread = 1.4826 * np.nanmedian(np.abs(r - middle), axis=0)
+    with np.errstate(invalid="ignore"):
+        counted = given & ~((spread > 0) & (np.abs(r - middle) > clip * spread))
+    square = np.where(counted, np.square(r), 0.0)
+    v = np.where(counted, variance, 0.0)
+    low = np.zeros(residual.shape[1])
+    high = np.maximum(square.max(axis=0), 1e-300)
+    for _ in range(steps):
+        middle = (low + high) / 2
+        total = np.where(counted, v + middle, 1.0)
+        slope = np.sum(np.where(counted, (square - total) / np.square(total), 0.0), axis=0)
+        low, high = np.where(slope > 0, middle, low), np.where(slope > 0, high, middle)
+    result = np.where(high <= 1e-12 * np.maximum(square.max(axis=0), 1e-300), 0.0, (low + high) / 2)
+    return np.where(any_given, result, np.nan)

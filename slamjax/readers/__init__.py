@@ -1,0 +1,4 @@
+"""Files in, Spectra out."""
+
+from slamjax.readers.table import read_table as read_table
+from slamjax.readers.table import write_table as write_table

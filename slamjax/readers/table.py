@@ -1,0 +1,149 @@
+"""slamjax's own FITS table: HDU SPECTRA, a row a star; HDU WAVELENGTH, one column with its unit.
+
+SPECTRA holds the vector columns ``flux`` and one of ``ivar`` and ``flux_error`` (neither where errors are
+unknown) beside the labels and metadata. WAVELENGTH's header says ``WAVEMED`` (air or vacuum), ``FRAME`` (rest or
+observed) and, where known, ``FWHM`` in the column's unit.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from typing import Any
+
+import numpy as np
+from astropy import units as u
+from astropy.io import fits
+from astropy.table import Table
+
+from slamjax.errors import SlamError, SlamWarning
+from slamjax.files import atomic_path, existing_file
+from slamjax.spectra import Spectra
+
+_VECTORS = ("flux", "ivar", "flux_error")
+
+
+def read_table(path: str | os.PathLike[str]) -> Spectra:
+    """Read a slamjax FITS table.
+
+    Raises
+    ------
+    SlamError
+        If the file is missing, is not FITS, or lacks an HDU or a column; the message names it.
+    """
+    source = existing_file(path)
+    try:
+        with fits.open(source, memmap=False) as hdus:
+            names = [hdu.name for hdu in hdus]
+            for needed in ("SPECTRA", "WAVELENGTH"):
+                if needed not in names:
+                    raise SlamError(f"{source} has no HDU {needed}; it has {', '.join(names)}")
+            waves = hdus["WAVELENGTH"]
+            if "wavelength" not in waves.columns.names:
+                raise SlamError(f"HDU WAVELENGTH of {source} has no column 'wavelength'; it has {waves.columns.names}")
+            wave = np.asarray(waves.data["wavelength"], dtype=np.float64)
+            unit = waves.columns["wavelength"].unit
+            if unit is None:
+                raise SlamError(f"column 'wavelength' of {source} states no unit; set its TUNIT to nm or Angstrom")
+            header = waves.header
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", u.UnitsWarning)
+                table = Table.read(hdus["SPECTRA"])
+            comments = [str(line) for line in hdus[0].header.get("COMMENT", [])]
+    except SlamError:
+        raise
+    except (OSError, ValueError, TypeError, KeyError, IndexError) as error:
+        raise SlamError(f"{source} cannot be read as a FITS table ({error}); is it complete?") from error
+    if "flux" not in table.colnames:
+        raise SlamError(f"HDU SPECTRA of {source} has no column 'flux'; it has: {', '.join(table.colnames)}")
+    flux = _native(table["flux"])
+    if flux.ndim == 1 and wave.size == 1:
+        flux = flux[:, None]
+    ivar = _read_ivar(table, flux, str(source))
+    table.remove_columns([name for name in _VECTORS if name in table.colnames])
+    table.meta.clear()
+    if comments:
+        table.meta["comments"] = comments
+    return Spectra(
+        wave=wave,
+        flux=flux,
+        ivar=ivar,  # type: ignore[arg-type]
+        table=_native_table(table),
+        wave_unit=unit,
+        medium=header.get("WAVEMED", "unknown").strip().lower() or "unknown",
+        frame=header.get("FRAME", "unknown").strip().lower() or "unknown",
+        fwhm=header.get("FWHM"),
+        source=str(source),
+    )
+
+
+def write_table(spectra: Spectra, path: str | os.PathLike[str]) -> None:
+    """Write spectra so that `read_table` gives exactly them back; the file appears whole or not at all."""
+    table = spectra.table.copy()
+    for name in _VECTORS:
+        if name in table.colnames:
+            raise SlamError(f"the table of {spectra.source} has a column {name!r}, which is kept for the spectra; rename it")
+    comments = table.meta.pop("comments", [])
+    table.meta.clear()
+    table["flux"] = spectra.flux
+    if not np.all(np.isposinf(spectra.ivar)):
+        table["ivar"] = spectra.ivar
+    sheet = fits.table_to_hdu(table)
+    sheet.name = "SPECTRA"
+    column = fits.Column("wavelength", "D", unit=spectra.wave_unit.to_string("fits"), array=spectra.wave)
+    waves = fits.BinTableHDU.from_columns([column], name="WAVELENGTH")
+    waves.header["WAVEMED"] = (spectra.medium, "where wavelengths are measured")
+    waves.header["FRAME"] = (spectra.frame, "rest or observed")
+    if spectra.fwhm is not None:
+        waves.header["FWHM"] = (spectra.fwhm, "line-spread width, unit of wavelength")
+    primary = fits.PrimaryHDU()
+    for line in comments:
+        primary.header.add_comment(line)
+    with atomic_path(path) as temporary:
+        fits.HDUList([primary, sheet, waves]).writeto(temporary, overwrite=True, checksum=True)
+
+
+def _read_ivar(table: Table, flux: np.ndarray, source: str) -> np.ndarray | None:
+    if "ivar" in table.colnames:
+        return _native(table["ivar"])
+    if "flux_error" not in table.colnames:
+        return None
+    error = _native(table["flux_error"])
+    if error.shape != flux.shape:
+        raise SlamError(f"flux_error of {source} has shape {error.shape} but flux has {flux.shape}; they must agree")
+    bad = ~(np.isfinite(error) & (error > 0))
+    if np.any(error < 0):
+        warnings.warn(
+            f"{source}: {int((error < 0).sum())} negative flux errors (first in row {np.nonzero(error < 0)[0][0]}) "
+            "are taken as bad pixels",
+            SlamWarning,
+            stacklevel=3,
+        )
+    ivar = np.where(bad, 0.0, 1.0 / np.where(bad, 1.0, error.astype(np.float64)) ** 2)
+    # float32 halves the memory, but fluxes in W m-2 nm-1 have variances beyond its range
+    single = ivar.astype(np.float32)
+    safe = flux.dtype == np.float32 and np.all(np.isfinite(single)) and not np.any((single < 1e-30) & ~bad)
+    return single if safe else ivar
+
+
+def _native(column: Any) -> np.ndarray:
+    values = np.asarray(column.filled(np.nan) if hasattr(column, "filled") else column)
+    return values if values.dtype.isnative else values.astype(values.dtype.newbyteorder("="))
+
+
+def _native_table(table: Table) -> Table:
+    """Columns in native byte order, strings as str, missing floats as NaN."""
+    out = Table(meta=table.meta)
+    for name in table.colnames:
+        column = table[name]
+        if column.dtype.kind == "S":
+            column = np.char.decode(np.asarray(column), "utf-8", "replace")
+            out[name] = column
+            continue
+        if column.dtype.kind == "f" and hasattr(column, "filled"):
+            unit = column.unit
+            out[name] = column.filled(np.nan).astype(column.dtype.newbyteorder("="))
+            out[name].unit = unit
+            continue
+        out[name] = column if column.dtype.isnative else column.astype(column.dtype.newbyteorder("="))
+    return out

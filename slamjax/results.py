@@ -1,0 +1,128 @@
+"""The label table that a fit gives, and what its flags mean."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Sequence
+
+import numpy as np
+from astropy import units as u
+from astropy.table import QTable, Table
+
+from slamjax.spectra import Spectra
+
+
+class Flag(enum.IntFlag):
+    """What is wrong with a row; 0 is good. ``Flag(row["flags"])`` prints the names."""
+
+    NO_DATA = 1
+    NOT_CONVERGED = 2
+    AT_BOUND = 4
+    OUTSIDE_TRAINING = 8
+    FEW_PIXELS = 16
+    HIGH_CHI2 = 32
+    MULTIPLE_MINIMA = 64
+    UNCONSTRAINED = 128
+    NO_ERRORS = 256
+
+
+#: What each flag says, for tables and documents.
+FLAG_MEANINGS: dict[Flag, str] = {
+    Flag.NO_DATA: "no good pixel: labels are NaN and errors infinite",
+    Flag.NOT_CONVERGED: "out of iterations before the steps became small",
+    Flag.AT_BOUND: "a label ended at the edge of the training range; its error does not hold",
+    Flag.OUTSIDE_TRAINING: "too few training stars near these labels: the emulator extrapolates",
+    Flag.FEW_PIXELS: "fewer than half of the model's pixels were good",
+    Flag.HIGH_CHI2: "chi2 a pixel far above that of stars the training had not seen: unlike any training star",
+    Flag.MULTIPLE_MINIMA: "another start ended at other labels with nearly the same chi2",
+    Flag.UNCONSTRAINED: "the spectrum does not constrain a label within the training range; its error is infinite",
+    Flag.NO_ERRORS: "the spectrum states no errors though the training spectra did: label errors are too small",
+}
+
+
+def flag_names(flags: int) -> str:
+    """Names of the flags that are set, such as ``"AT_BOUND, HIGH_CHI2"``; empty for a good row."""
+    return ", ".join(str(flag.name) for flag in Flag if flags & flag)
+
+
+def label_table(
+    names: Sequence[str],
+    units: Sequence[str],
+    spectra: Spectra,
+    *,
+    labels: np.ndarray,
+    covariance: np.ndarray,
+    chi2: np.ndarray,
+    n_pix: np.ndarray,
+    snr: np.ndarray,
+    n_iter: np.ndarray,
+    flags: np.ndarray,
+) -> QTable:
+    """One row a star: where it came from, labels with errors and units, the quality of the fit, flags.
+
+    Columns: ``row`` (0-based, in the input), the input's string and integer columns, then for each label <label>,
+    <label>_err and, where the input has that label, <label>_ref; ``chi2``, ``n_pix``, ``snr``, ``n_iter``, ``flags`` and ``cov``,
+    the labels' covariance (L, L) in products of the labels' units.
+    """
+    table = QTable()
+    table["row"] = spectra.rows
+    for name, column in spectra.columns().items():
+        if name not in names and column.dtype.kind in "iuSU" and name not in table.colnames:
+            table[name] = column
+    known = spectra.columns()
+    errors = np.sqrt(np.einsum("nll->nl", covariance))
+    for k, (name, unit) in enumerate(zip(names, units, strict=True)):
+        table[name] = _with_unit(labels[:, k], unit)
+        table[f"{name}_err"] = _with_unit(errors[:, k], unit)
+        if name in known:
+            table[f"{name}_ref"] = _with_unit(np.asarray(known[name], float), unit)
+    table["chi2"] = chi2
+    table["n_pix"] = n_pix.astype(np.int32)
+    table["snr"] = snr
+    table["n_iter"] = n_iter.astype(np.int32)
+    table["flags"] = flags.astype(np.int32)
+    table["cov"] = covariance
+    table.meta["labels"] = ",".join(names)
+    return table
+
+
+def write_labels(table: Table, path: object) -> None:
+    """Write a label table as FITS, HDU LABELS, with the meaning of every flag in the header."""
+    from astropy.io import fits
+
+    from slamjax.files import atomic_path
+
+    plain = table.copy()
+    plain.meta.clear()
+    sheet = fits.table_to_hdu(plain)
+    sheet.name = "LABELS"
+    sheet.header["LABELS"] = (table.meta.get("labels", ""), "labels, in the order of cov")
+    for flag in Flag:
+        sheet.header.add_comment(f"flags & {int(flag)}: {flag.name}: {FLAG_MEANINGS[flag]}")
+    with atomic_path(str(path)) as temporary:
+        fits.HDUList([fits.PrimaryHDU(), sheet]).writeto(temporary, overwrite=True, checksum=True)
+
+
+def read_labels(path: object) -> QTable:
+    """Read back what `write_labels` wrote."""
+    from astropy.io import fits
+
+    from slamjax.errors import SlamError
+    from slamjax.files import existing_file
+
+    source = existing_file(str(path))
+    try:
+        with fits.open(source, memmap=False) as hdus:
+            if "LABELS" not in hdus:
+                raise SlamError(f"{source} has no HDU LABELS; it is not a table that slamjax fit has written")
+            names = hdus["LABELS"].header.get("LABELS", "")
+            table = QTable.read(hdus["LABELS"])
+    except OSError as error:
+        raise SlamError(f"{source} cannot be read as FITS ({error}); is it complete?") from error
+    table.meta.clear()
+    table.meta["labels"] = names
+    return table
+
+
+def _with_unit(values: np.ndarray, unit: str) -> np.ndarray | u.Quantity:
+    return values * u.Unit(unit) if unit else values

@@ -1,0 +1,4 @@
+"""Learning: one SVR a pixel, its hyper-parameters, and the export of all of them to arrays."""
+
+from slamjax.training.export import from_sklearn as from_sklearn
+from slamjax.training.pipeline import train as train

@@ -1,0 +1,320 @@
+"""``train``: from spectra with known labels to a `Model`."""
+
+from __future__ import annotations
+
+import datetime
+import platform
+import warnings
+from collections.abc import Sequence
+from importlib.metadata import version
+from typing import Any, Literal
+
+import numpy as np
+from astropy.table import Table
+from joblib import Parallel, delayed
+
+from slamjax.domain import Domain
+from slamjax.errors import SlamError, SlamWarning
+from slamjax.kernels import check_kernel
+from slamjax.model import Model, ModelInfo, TrainingRecord
+from slamjax.noise import DiagonalNoise, model_variance
+from slamjax.prepare.recipe import Recipe
+from slamjax.scaling import METHODS, LabelScaling, Method, location_and_width
+from slamjax.spectra import Spectra
+from slamjax.training.export import assemble, kernel_key
+from slamjax.training.search import Candidate, Search, candidates, make_folds
+from slamjax.training.svr import PixelFit, SvrSettings, fit_pixel
+from slamjax.typing import Progress
+
+Weights = Literal["ivar", "uniform"]
+
+#: The model error of a pixel is never taken below this part of the pixel's spread: what an SVR resolves is finite.
+_FLOOR = 1e-4
+#: A star's chi2 a pixel is high beyond this many robust standard deviations (of its logarithm) of held-out stars'.
+_CHI2_SIGMAS = 5.0
+
+
+def train(
+    spectra: Spectra,
+    labels: Sequence[str],
+    *,
+    recipe: Recipe | None = None,
+    kernel: str = "rbf",
+    C: Any = 1.0,
+    epsilon: Any = 0.1,
+    gamma: Any = "scale",
+    degree: int = 3,
+    coef0: float = 0.0,
+    search: Search = "grid",
+    n_iter: int = 20,
+    cv: int = 5,
+    weights: Weights = "uniform",
+    label_scaling: Method = "standard",
+    flux_scaling: Method = "standard",
+    log_labels: Sequence[str] = (),
+    n_train: int | None = None,
+    seed: int = 0,
+    min_stars: int | None = None,
+    tol: float = 1e-3,
+    max_iter: int = -1,
+    n_jobs: int = -1,
+    progress: Progress | None = None,
+) -> Model:
+    """Train one SVR a pixel and export them as a `Model`.
+
+    Parameters
+    ----------
+    spectra : Spectra
+        Stars whose ``table`` holds the labels. A star with a label that is not finite is left out, with a warning.
+    labels : sequence of str
+        Columns to learn from, in the order the model will take them.
+    recipe : Recipe
+        How spectra are prepared, now and for every new star; default: as they are.
+    kernel : "rbf", "linear", "poly" or "sigmoid"
+        As in scikit-learn, with ``degree`` and ``coef0``.
+    C, epsilon, gamma : number, list, or scipy distribution (random search)
+        SVR hyper-parameters in scaled flux and labels; several are chosen among pixel by pixel by cross-validation. γ may be
+        "scale" or "auto".
+    search, n_iter : "grid" or "random", and how many random draws
+    cv : int
+        Shuffled folds; held-out stars give the scores and the model error.
+    weights : "uniform" or "ivar"
+        A star's weight in a pixel. With "ivar", C is multiplied by ivar over the pixel's mean ivar. Either way a bad pixel leaves
+        the star out of that pixel only.
+    label_scaling, flux_scaling : "standard" or "robust"
+        Mean and standard deviation, or percentiles.
+    log_labels : sequence of str
+        Labels that are learnt in log10.
+    n_train : int, optional
+        Draw that many of the usable stars by ``seed``.
+    min_stars : int, optional
+        A pixel with fewer good stars is masked; default: the largest of 10, 2 cv and 5 per label.
+    tol, max_iter : libsvm's stopping tolerance and iteration limit (-1: none)
+    n_jobs : int
+        Parallel workers; -1: all cores.
+    progress : callable, optional
+        Called with (pixels done, pixels in all).
+
+    Returns
+    -------
+    Model
+
+    Raises
+    ------
+    SlamError
+        For missing columns, too few stars, a constant label, or settings no SVR can have.
+    """
+    check_kernel(kernel)
+    names = _label_names(labels)
+    spectra.require(names)
+    chosen = _drawn(_usable(spectra, names), n_train, seed)
+    values = chosen.values(names)
+    scaling = LabelScaling.of(values, names, label_scaling, log_labels)
+    x = np.asarray(scaling(values))
+    found = candidates(x, C, epsilon, gamma, search=search, n_iter=n_iter, seed=seed)
+    fold = make_folds(chosen.star_groups(), cv, seed)
+    recipe = recipe if recipe is not None else Recipe()
+    prepared = recipe(chosen)
+
+    flux_mean, flux_scale, y = _scaled_flux(prepared, flux_scaling)
+    weight = _weights(prepared, weights)
+    needed = max(10, 2 * cv, 5 * len(names)) if min_stars is None else min_stars
+    settings = SvrSettings(kernel, degree, float(coef0), tol, max_iter, needed)
+    fits = _fit_pixels(x, y, weight, fold, found, settings, n_jobs, progress)
+    trained = np.array([fit.best >= 0 for fit in fits])
+    if not trained.any():
+        reasons = Table({"status": [fit.status for fit in fits]})["status"]
+        raise SlamError(f"no pixel could be trained ({', '.join(np.unique(reasons))}); {len(chosen)} stars may be too few")
+
+    keys = [kernel_key(kernel, degree, found[max(fit.best, 0)].gamma, settings.coef0) for fit in fits]
+    exact = assemble(
+        x,
+        np.stack([fit.dual for fit in fits], axis=1),
+        np.array([fit.intercept for fit in fits]),
+        keys,
+        scaling,
+        flux_mean,
+        flux_scale,
+    )
+    residual = prepared.flux - (flux_mean + flux_scale * np.stack([fit.held_out for fit in fits], axis=1))
+    with np.errstate(divide="ignore"):
+        photon = np.where(prepared.good, 1.0 / prepared.ivar.astype(float), np.nan)
+    variance = np.maximum(model_variance(residual, photon), np.square(_FLOOR * flux_scale))
+    noise = DiagonalNoise(np.where(trained, variance, np.inf))
+    info = ModelInfo(
+        label_names=names,
+        label_units=tuple(_unit(chosen, name) for name in names),
+        wave=prepared.wave,
+        wave_unit=str(prepared.wave_unit),
+        medium=prepared.medium,
+        frame=prepared.frame,
+        fwhm=prepared.fwhm,
+        recipe=recipe,
+        pixels=_pixel_table(prepared.wave, fits, found, np.sqrt(np.where(trained, variance, np.nan))),
+        candidates=Table({name: [getattr(c, name) for c in found] for name in ("C", "epsilon", "gamma")}),
+        cv_scores=np.stack([fit.scores for fit in fits]),
+        record=_record(chosen),
+        has_errors=prepared.has_errors,
+        chi2_limit=_chi2_limit(residual, photon + variance),
+        provenance=_provenance(
+            n_stars=len(chosen), kernel=kernel, degree=degree, coef0=coef0, search=search, cv=cv, weights=weights,
+            label_scaling=label_scaling, flux_scaling=flux_scaling, seed=seed, tol=tol,
+        ),
+    )  # fmt: skip
+    return Model(exact, noise, Domain.of(x), info)
+
+
+def _label_names(labels: Sequence[str]) -> tuple[str, ...]:
+    names = (labels,) if isinstance(labels, str) else tuple(labels)
+    if not names:
+        raise SlamError("no labels are given; name at least one column, as in labels=['teff', 'logg']")
+    repeated = {name for name in names if names.count(name) > 1}
+    if repeated:
+        raise SlamError(f"label {', '.join(map(repr, repeated))} is given twice; name each once")
+    return names
+
+
+def _usable(spectra: Spectra, names: Sequence[str]) -> Spectra:
+    """The stars whose labels are all finite and that have a good pixel."""
+    values = spectra.values(names)
+    finite = np.all(np.isfinite(values), axis=1)
+    seen = spectra.good.any(axis=1)
+    kept = finite & seen
+    if not finite.all():
+        counts = ", ".join(f"{name}: {int(n)}" for name, n in zip(names, (~np.isfinite(values)).sum(0), strict=True) if n)
+        warnings.warn(
+            f"{int((~finite).sum())} of {len(spectra)} stars have a label that is not given and are left out of "
+            f"training ({counts})",
+            SlamWarning,
+            stacklevel=3,
+        )
+    if not seen.all():
+        warnings.warn(
+            f"{int((~seen).sum())} of {len(spectra)} spectra have no good pixel and are left out of training "
+            f"(first: row {spectra.rows[~seen][0]})",
+            SlamWarning,
+            stacklevel=3,
+        )
+    if kept.sum() < 2:
+        raise SlamError(
+            f"{int(kept.sum())} of {len(spectra)} stars of {spectra.source} can train "
+            f"(all of {', '.join(names)} known, some good pixel); give at least a few dozen"
+        )
+    return spectra[kept]
+
+
+def _drawn(spectra: Spectra, n_train: int | None, seed: int) -> Spectra:
+    if n_train is None:
+        return spectra
+    if not 2 <= n_train <= len(spectra):
+        raise SlamError(f"n_train is {n_train} but {len(spectra)} stars can train; give 2 to {len(spectra)}")
+    rows = np.random.default_rng(seed).choice(len(spectra), n_train, replace=False)
+    return spectra[np.sort(rows)]
+
+
+def _scaled_flux(spectra: Spectra, method: Method) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Mean and scale of each pixel over its good stars, and the flux in those units (0 where bad)."""
+    if method not in METHODS:
+        raise SlamError(f"unknown scaling {method!r}; choose one of {', '.join(METHODS)}")
+    good = spectra.good
+    some = good.any(axis=0)
+    flux = np.where(good, spectra.flux.astype(float), np.nan)
+    flux[0, ~some] = 0.0
+    mean, scale = location_and_width(flux, method)
+    scale = np.where(scale > 0, scale, 1.0)
+    return mean, scale, np.where(good, (spectra.flux - mean) / scale, 0.0)
+
+
+def _weights(spectra: Spectra, kind: Weights) -> np.ndarray:
+    """(N, P) weights of mean 1 over each pixel's good stars; 0 for bad pixels."""
+    good = spectra.good
+    if kind not in ("ivar", "uniform"):
+        raise SlamError(f"unknown weights {kind!r}; choose ivar or uniform")
+    if kind == "uniform" or not spectra.has_errors:
+        return good.astype(float)
+    ivar = spectra.ivar.astype(float)
+    stated = good & np.isfinite(ivar)
+    mean = np.sum(np.where(stated, ivar, 0), axis=0) / np.maximum(stated.sum(axis=0), 1)
+    # a pixel whose error is not stated counts like the average one
+    return np.where(stated, ivar / np.where(mean > 0, mean, 1), good.astype(float))
+
+
+def _fit_pixels(
+    x: np.ndarray,
+    y: np.ndarray,
+    weight: np.ndarray,
+    fold: np.ndarray,
+    found: tuple[Candidate, ...],
+    settings: SvrSettings,
+    n_jobs: int,
+    progress: Progress | None,
+) -> list[PixelFit]:
+    n_pix = y.shape[1]
+    columns = np.asfortranarray(y), np.asfortranarray(weight)
+
+    def one(pixel: int) -> tuple[int, PixelFit]:
+        return pixel, fit_pixel(x, columns[0][:, pixel], columns[1][:, pixel], fold, found, settings)
+
+    # threads, not processes: libsvm lets go of the interpreter lock, and nothing has to be copied
+    fits: dict[int, PixelFit] = {}
+    workers = Parallel(n_jobs=n_jobs, prefer="threads", return_as="generator_unordered")
+    for pixel, fit in workers(delayed(one)(pixel) for pixel in range(n_pix)):
+        fits[pixel] = fit
+        if progress is not None:
+            progress(len(fits), n_pix)
+    return [fits[pixel] for pixel in range(n_pix)]
+
+
+def _chi2_limit(residual: np.ndarray, variance: np.ndarray) -> float:
+    """chi2 a pixel that hardly any held-out training star exceeds, judged at their known labels."""
+    given = np.isfinite(residual) & np.isfinite(variance) & (variance > 0)
+    count = given.sum(axis=1)
+    chi2 = np.sum(np.where(given, np.square(residual) / np.where(given, variance, 1), 0), axis=1)
+    logs = np.log(np.maximum(chi2[count > 0] / count[count > 0], 1e-30))
+    middle = np.median(logs)
+    return float(np.exp(middle + _CHI2_SIGMAS * 1.4826 * np.median(np.abs(logs - middle))))
+
+
+def _pixel_table(
+    wave: np.ndarray, fits: Sequence[PixelFit], found: Sequence[Candidate], model_error: np.ndarray
+) -> Table:
+    def chosen(name: str) -> list[float]:
+        return [getattr(found[fit.best], name) if fit.best >= 0 else np.nan for fit in fits]
+
+    return Table(
+        {
+            "wave": wave,
+            "C": chosen("C"),
+            "epsilon": chosen("epsilon"),
+            "gamma": chosen("gamma"),
+            "cv_mse": [fit.scores[fit.best] if fit.best >= 0 else np.nan for fit in fits],
+            "model_error": model_error,
+            "n_train": [fit.n_train for fit in fits],
+            "n_support": [int(np.count_nonzero(fit.dual)) for fit in fits],
+            "status": [fit.status for fit in fits],
+        }
+    )
+
+
+def _record(spectra: Spectra) -> TrainingRecord:
+    columns = spectra.columns()
+    return TrainingRecord(
+        source=spectra.source,
+        rows=np.asarray(spectra.rows),
+        digests=spectra.digests(),
+        identifiers={name: columns[name] for name in spectra.identifiers()},
+    )
+
+
+def _unit(spectra: Spectra, name: str) -> str:
+    unit = spectra.table[name].unit
+    return "" if unit is None else str(unit)
+
+
+def _provenance(**settings: Any) -> dict[str, Any]:
+    packages = ("slamjax", "scikit-learn", "numpy", "jax")
+    return {
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "versions": {"python": platform.python_version(), **{name: version(name) for name in packages}},
+        "settings": settings,
+    }

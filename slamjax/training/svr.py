@@ -1,0 +1,119 @@
+"""One pixel: its SVR by scikit-learn, its hyper-parameters by cross-validation, its out-of-fold residuals.
+
+    min_β ½ βᵀKβ − yᵀβ + ε‖β‖₁   subject to   1ᵀβ = 0,  |β_i| ≤ C c_i
+
+with β = α − α* and c_i a star's weight in this pixel (Smola & Schölkopf 2004, Stat. Comput. 14, 199).
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.svm import SVR
+
+from slamjax.training.search import Candidate
+
+
+@dataclass(frozen=True)
+class SvrSettings:
+    """What is the same for every pixel."""
+
+    kernel: str
+    degree: int
+    coef0: float
+    tol: float
+    max_iter: int
+    min_stars: int
+
+    def svr(self, candidate: Candidate) -> SVR:
+        return SVR(
+            kernel=self.kernel,
+            degree=self.degree,
+            coef0=self.coef0,
+            tol=self.tol,
+            max_iter=self.max_iter,
+            cache_size=500,
+            **vars(candidate),
+        )
+
+
+@dataclass(frozen=True)
+class PixelFit:
+    """What training gives for one pixel.
+
+    ``dual`` (N,) is zero where a star is no support vector; ``held_out`` (N,) is each star's prediction by a fit that had
+    not seen it, in scaled flux, NaN for stars that the pixel does not use; ``scores`` has a mean squared error for each candidate.
+    """
+
+    status: str
+    n_train: int
+    dual: np.ndarray
+    intercept: float
+    best: int
+    scores: np.ndarray
+    held_out: np.ndarray
+
+
+def fit_pixel(
+    x: np.ndarray,
+    y: np.ndarray,
+    weight: np.ndarray,
+    fold: np.ndarray,
+    found: Sequence[Candidate],
+    settings: SvrSettings,
+) -> PixelFit:
+    """Cross-validate every candidate, fit the best to all good stars.
+
+    Parameters
+    ----------
+    x : (N, L) scaled labels
+    y : (N,) scaled flux
+    weight : (N,) 0 leaves a star out. Rows are then really left out: with a zero ``sample_weight`` scikit-learn numbers its
+        support vectors within the reduced set.
+    fold : (N,) number of the fold that holds a star out
+    """
+    n = len(y)
+    rows = np.flatnonzero(weight > 0)
+    nothing = PixelFit("", rows.size, np.zeros(n), np.nan, -1, np.full(len(found), np.nan), np.full(n, np.nan))
+    folds = [fold[rows] == number for number in np.unique(fold)]
+    enough = rows.size >= settings.min_stars and all(
+        out.any() and (~out).sum() >= settings.min_stars / 2 for out in folds
+    )
+    if not enough:
+        return _with_status(nothing, "too few stars")
+    xs, ys, ws = np.ascontiguousarray(x[rows]), y[rows], np.ascontiguousarray(weight[rows])
+    if not np.ptp(ys) > 0:
+        return _with_status(nothing, "constant flux")
+
+    scores = np.empty(len(found))
+    best, best_prediction = -1, np.empty(0)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", ConvergenceWarning)
+        for number, candidate in enumerate(found):
+            prediction = np.empty(rows.size)
+            errors = []
+            for out in folds:
+                machine = settings.svr(candidate).fit(xs[~out], ys[~out], sample_weight=ws[~out])
+                prediction[out] = machine.predict(xs[out])
+                errors.append(np.average(np.square(prediction[out] - ys[out]), weights=ws[out]))
+            scores[number] = np.mean(errors)
+            if best < 0 or scores[number] < scores[best]:
+                best, best_prediction = number, prediction
+        machine = settings.svr(found[best]).fit(xs, ys, sample_weight=ws)
+    dual = np.zeros(n)
+    dual[rows[machine.support_]] = machine.dual_coef_[0]
+    held_out = np.full(n, np.nan)
+    held_out[rows] = best_prediction
+    intercept = float(machine.intercept_[0])
+    if not (np.isfinite(intercept) and np.all(np.isfinite(dual)) and np.all(np.isfinite(scores))):
+        return _with_status(nothing, "SVR diverged")
+    status = "trained, out of iterations" if caught else "trained"
+    return PixelFit(status, rows.size, dual, intercept, best, scores, held_out)
+
+
+def _with_status(fit: PixelFit, status: str) -> PixelFit:
+    return PixelFit(status, fit.n_train, fit.dual, fit.intercept, fit.best, fit.scores, fit.held_out)
