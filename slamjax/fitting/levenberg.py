@@ -1,0 +1,154 @@
+"""Levenberg-Marquardt inside a box, one star's step at a time (vmapped and jitted by the driver)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from slamjax.fitting.problem import Problem, Star, Status, Summary, X
+from slamjax.typing import Scalar
+
+Matrix = Float[Array, "n n"]
+
+
+@partial(
+    jax.tree_util.register_dataclass,
+    data_fields=["x", "gram", "bend", "damping", "growth", "n_iter", "status"],
+    meta_fields=[],
+)
+@dataclass(frozen=True)
+class LMState:
+    """Current point, its Gram matrix, the curvature that this lacks, the damping, and its growth after a step refused."""
+
+    x: X
+    gram: Float[Array, "row row"]
+    bend: Float[Array, "label label"]
+    damping: Float[Array, ""]
+    growth: Float[Array, ""]
+    n_iter: Int[Array, ""]
+    status: Int[Array, ""]
+
+
+@dataclass(frozen=True)
+class LevenbergMarquardt:
+    """(JᵀΣ⁻¹J + λ D) δ = JᵀΣ⁻¹r, with D the diagonal of JᵀΣ⁻¹J (Marquardt 1963, J. SIAM 11, 431).
+
+    A label at an edge of the box that the gradient pushes outwards is held. The search ends where the Gauss-Newton step
+    left to go is below a hundredth of a standard error (in float64 a ten-thousandth): a statement about labels, not χ².
+    """
+
+    max_iter: int = 60
+    stride: int = 4  # steps between two visits of the driver
+
+    def init(self, problem: Problem, x: X, flux: Star, ivar: Star) -> LMState:
+        x = jnp.clip(x, problem.low, problem.high)
+        one = jnp.ones((), x.dtype)
+        zero = jnp.zeros((), jnp.int32)
+        return LMState(x, problem.information(x, flux, ivar), jnp.zeros((x.size, x.size), x.dtype), 1e-3 * one, 4 * one, zero, zero + Status.RUNNING)
+
+    def advance(self, problem: Problem, state: LMState, flux: Star, ivar: Star) -> LMState:
+        return jax.lax.fori_loop(0, self.stride, lambda _, s: self._step(problem, s, flux, ivar), state)
+
+    def _step(self, problem: Problem, state: LMState, flux: Star, ivar: Star) -> LMState:
+        x, gram = state.x, state.gram
+        chi2, downhill, curvature = gram[0, 0], gram[0, 1:], gram[1:, 1:]
+        held = ((x <= problem.low) & (downhill < 0)) | ((x >= problem.high) & (downhill > 0))
+        downhill = jnp.where(held, 0, downhill)
+        # information too weak to place a label within ten times its range must not make the system singular
+        weakest = jnp.square(0.1 / (problem.high - problem.low))
+        diagonal = jnp.maximum(jnp.diagonal(curvature), weakest)
+        free = jnp.where(held[:, None] | held[None, :], 0, curvature + state.bend)
+        fixed = free + jnp.diag(jnp.where(held, 1, 1e-6 * weakest))
+        left = downhill @ _solve(fixed, downhill)
+        arrived = left < _tolerance(x.dtype) ** 2
+        step = _solve(fixed + jnp.diag(jnp.where(held, 0, state.damping * diagonal)), downhill)
+        new_x = jnp.clip(x + step, problem.low, problem.high)
+        step = new_x - x
+        new_gram = problem.information(new_x, flux, ivar)
+
+        predicted = 2 * step @ downhill - step @ free @ step
+        actual = chi2 - new_gram[0, 0]
+        noise = _rounding(chi2)
+        better = jnp.isfinite(new_gram[0, 0]) & (actual > -noise)
+        ratio = jnp.where(predicted < noise, 1, actual / jnp.where(predicted > 0, predicted, 1))
+        change = jnp.where(ratio < 0.25, 4.0, jnp.where(ratio > 0.75, 1 / 3, 1.0))
+        damping = state.damping * jnp.where(better, change, state.growth)
+        bend = _bend(state.bend, step, gram, new_gram)
+        n_iter = state.n_iter + 1
+        status = jnp.where(arrived, Status.CONVERGED, jnp.where(n_iter >= self.max_iter, Status.EXHAUSTED, Status.RUNNING))
+        new = LMState(
+            x=jnp.where(better & ~arrived, new_x, x),
+            gram=jnp.where(better & ~arrived, new_gram, gram),
+            bend=jnp.where(jnp.all(jnp.isfinite(bend)), bend, state.bend),
+            damping=jnp.clip(damping, 1e-7, 1e7),
+            growth=jnp.where(better, 4, jnp.minimum(2 * state.growth, 64)).astype(x.dtype),
+            n_iter=n_iter,
+            status=status.astype(jnp.int32),
+        )
+        running = state.status == Status.RUNNING
+        return jax.tree_util.tree_map(lambda a, b: jnp.where(running, a, b), new, state)
+
+    def summary(self, problem: Problem, state: LMState, flux: Star, ivar: Star) -> Summary:
+        chi2 = state.gram[0, 0]
+        return Summary(
+            state.x, chi2, chi2, state.gram[1:, 1:], state.status == Status.CONVERGED, state.n_iter
+        )
+
+
+def _bend(bend: Matrix, step: X, gram: Matrix, new_gram: Matrix) -> Matrix:
+    """Curvature of χ² beyond JᵀΣ⁻¹J, learnt from how the gradient changed along a step.
+
+    Where the emulator bends and residuals are large, JᵀΣ⁻¹J is too small: Gauss-Newton steps overshoot and may circle for
+    ever. A symmetric rank-one term u uᵀ / uᵀs with u = y − (J₊ᵀΣ⁻¹J₊ + B) s, y the change of the gradient, mends that (as NL2SOL
+    does; Dennis, Gay & Welsch 1981, ACM TOMS 7, 348, with their sizing of B). Only positive terms are taken: the system stays
+    definite, and too large a curvature costs steps, never a wrong way. Trial points that were refused teach as well.
+    """
+    length = step @ new_gram[1:, 1:] @ step
+    change = gram[0, 1:] - new_gram[0, 1:] - new_gram[1:, 1:] @ step
+    along = step @ bend @ step
+    bend = bend * jnp.clip(jnp.abs(step @ change) / jnp.where(along > 0, along, 1), 0, 1)
+    missing = change - bend @ step
+    gain = missing @ step
+    # shorter steps say more of rounding than of curvature; nearly orthogonal ones divide by nothing
+    telling = (length > (3 * _tolerance(step.dtype)) ** 2) & (gain > 1e-2 * jnp.linalg.norm(missing) * jnp.linalg.norm(step))
+    return bend + jnp.where(telling, 1, 0) * jnp.outer(missing, missing) / jnp.where(telling, gain, 1)
+
+
+def _tolerance(dtype: Any) -> float:
+    """Standard errors left to go at which a star has arrived; float32's kernel sums resolve a few thousandths."""
+    return 1e-2 if jnp.finfo(dtype).bits == 32 else 1e-4
+
+
+def _rounding(chi2: Scalar) -> Scalar:
+    """How far χ² may rise by rounding alone.
+
+    A kernel sum cancels: its terms are up to C, their sum is about 1. In float32 a pixel's flux is good to some 1e-3 of its
+    noise, and χ² to 2 √χ² times that.
+    """
+    return 5e4 * jnp.finfo(chi2.dtype).eps * jnp.sqrt(chi2)
+
+
+def _solve(matrix: Float[Array, "label label"], right: X) -> X:
+    """Cholesky by hand, unrolled over the few labels: a LAPACK call a star costs more than the arithmetic."""
+    n = matrix.shape[0]
+    if n > 8:
+        return jax.scipy.linalg.cho_solve(jax.scipy.linalg.cho_factor(matrix), right)
+    lower: list[list[Array]] = [[] for _ in range(n)]
+    y: list[Array] = []
+    for i in range(n):
+        for j in range(i):
+            partial_sum = matrix[i, j] - sum((lower[i][k] * lower[j][k] for k in range(j)), start=jnp.zeros(()))
+            lower[i].append(partial_sum / lower[j][j])
+        pivot = matrix[i, i] - sum((v * v for v in lower[i]), start=jnp.zeros(()))
+        lower[i].append(jnp.sqrt(jnp.maximum(pivot, 1e-6 * matrix[i, i])))
+        y.append((right[i] - sum((lower[i][k] * y[k] for k in range(i)), start=jnp.zeros(()))) / lower[i][i])
+    out: list[Array] = [y[0]] * n
+    for i in reversed(range(n)):
+        tail = sum((lower[k][i] * out[k] for k in range(i + 1, n)), start=jnp.zeros(()))
+        out[i] = (y[i] - tail) / lower[i][i]
+    return jnp.stack(out).astype(right.dtype)

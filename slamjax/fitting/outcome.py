@@ -1,0 +1,117 @@
+"""From where each start of a star ended to its row of results: best start, covariance, flags."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from slamjax.fitting.problem import Summary
+from slamjax.model import Model
+from slamjax.results import Flag
+
+#: Another minimum counts if its objective is within this of the best one's ...
+_SIMILAR = 4.0
+#: ... and its labels are this many standard errors (Mahalanobis distance) away, where the objective of a single parabola
+#: would be larger by the square of it.
+_ELSEWHERE = 4.0
+#: A label within this part of its range of the edge is at the edge.
+_EDGE = 1e-4
+#: Fewer good pixels than this part of the model's is few.
+_FEW = 0.5
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Arrays of N rows, in physical units; see `slamjax.results.label_table`."""
+
+    labels: np.ndarray
+    covariance: np.ndarray
+    chi2: np.ndarray
+    n_pix: np.ndarray
+    n_iter: np.ndarray
+    flags: np.ndarray
+
+
+def conclude(model: Model, summary: Summary, n_starts: int, n_pix: np.ndarray, no_errors: np.ndarray) -> Outcome:
+    """The outcome for N stars.
+
+    Parameters
+    ----------
+    summary : of N · n_starts problems, a star's starts next to each other
+    n_pix : (N,) good pixels
+    no_errors : (N,) spectra that state no errors
+    """
+    n, n_labels = len(n_pix), summary.x.shape[-1]
+    x = np.asarray(summary.x, float).reshape(n, n_starts, n_labels)
+    objective = np.asarray(summary.objective, float).reshape(n, n_starts)
+    objective = np.where(np.isfinite(objective), objective, np.inf)
+    best = np.argmin(objective, axis=1)
+    row = np.arange(n)
+    at, lowest = x[row, best], objective[row, best]
+    curvature = np.asarray(summary.curvature, float).reshape(n, n_starts, n_labels, n_labels)[row, best]
+    chi2 = np.asarray(summary.chi2, float).reshape(n, n_starts)[row, best]
+    converged = np.asarray(summary.converged).reshape(n, n_starts)[row, best]
+    low, high = np.asarray(model.domain.low), np.asarray(model.domain.high)
+    flags = np.zeros(n, dtype=np.int32)
+
+    empty = (n_pix == 0) | ~np.isfinite(chi2) | ~np.all(np.isfinite(curvature), axis=(1, 2))
+    sound_curvature = np.where(empty[:, None, None], np.eye(n_labels), curvature)
+    covariance, unconstrained = covariances(sound_curvature, high - low)
+
+    apart = x - at[:, None]
+    distance = np.einsum("nsi,nij,nsj->ns", apart, sound_curvature, apart)
+    rival = (objective - lowest[:, None] < _SIMILAR) & (distance > _ELSEWHERE**2)
+
+    edge = _EDGE * (high - low)
+    used_share = n_pix / max(1, int(model.trained.sum()))
+    outside = np.asarray(model.domain.on_device().outside(np.asarray(at, dtype=np.float32)))
+    for condition, flag in (
+        (empty, Flag.NO_DATA),
+        (~converged, Flag.NOT_CONVERGED),
+        (np.any((at <= low + edge) | (at >= high - edge), axis=1), Flag.AT_BOUND),
+        (outside, Flag.OUTSIDE_TRAINING),
+        (used_share < _FEW, Flag.FEW_PIXELS),
+        (chi2 > model.info.chi2_limit * np.maximum(n_pix, 1), Flag.HIGH_CHI2),
+        (rival.any(axis=1), Flag.MULTIPLE_MINIMA),
+        (unconstrained.any(axis=1), Flag.UNCONSTRAINED),
+        (no_errors & model.info.has_errors, Flag.NO_ERRORS),
+    ):
+        flags |= np.where(condition, np.int32(flag), np.int32(0))
+    # nothing else is worth saying of a star without data
+    flags = np.where(empty, np.int32(Flag.NO_DATA), flags)
+
+    scaling = model.exact.scaling
+    slope = np.asarray(scaling.slope(at))
+    labels = np.array(scaling.inverse(at))
+    covariance = covariance * slope[:, :, None] * slope[:, None, :]
+    failed = empty | ~converged
+    labels[failed] = np.nan
+    covariance[failed] = _unknown(n_labels)
+    return Outcome(labels, covariance, np.where(empty, np.nan, chi2), n_pix, _total(summary.n_iter, n, n_starts), flags)
+
+
+def covariances(curvature: np.ndarray, span: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Inverse of the curvature (N, L, L), and which labels (N, L) it does not constrain within their ``span`` (L,).
+
+    In units of the span an eigenvalue below 1 is a direction known no better than to lie within the training range. A
+    pseudo-inverse would give such a direction no variance at all; here every label that takes part in it gets an infinite one.
+    """
+    scaled = curvature * span[:, None] * span[None, :]
+    value, vector = np.linalg.eigh((scaled + np.swapaxes(scaled, 1, 2)) / 2)
+    inverse = np.einsum("nij,nj,nkj->nik", vector, 1 / np.maximum(value, 1e-12), vector)
+    unconstrained = np.einsum("nii->ni", inverse) > 1
+    covariance = inverse * span[:, None] * span[None, :]
+    either = unconstrained[:, :, None] | unconstrained[:, None, :]
+    covariance = np.where(either, np.nan, covariance)
+    diagonal = np.einsum("nii->ni", covariance)  # a view
+    diagonal[unconstrained] = np.inf
+    return covariance, unconstrained
+
+
+def _unknown(n_labels: int) -> np.ndarray:
+    return np.where(np.eye(n_labels, dtype=bool), np.inf, np.nan)
+
+
+def _total(n_iter: np.ndarray, n: int, n_starts: int) -> np.ndarray:
+    return np.asarray(n_iter).reshape(n, n_starts).sum(axis=1)

@@ -1,0 +1,108 @@
+"""What is minimised for one star: the same for every minimiser."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+from functools import partial
+from typing import Any, Literal, Protocol
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from slamjax.emulator import KernelEmulator
+from slamjax.likelihood import information
+from slamjax.noise import DiagonalNoise
+from slamjax.typing import LogPrior, Scalar
+
+Loss = Literal["chi2", "soft_l1"]
+LOSSES = ("chi2", "soft_l1")
+
+Star = Float[Array, " pixel"]
+X = Float[Array, " label"]
+
+
+class Status(IntEnum):
+    """How far a problem has come."""
+
+    RUNNING = 0
+    CONVERGED = 1
+    EXHAUSTED = 2
+
+
+@partial(
+    jax.tree_util.register_dataclass,
+    data_fields=["emulator", "noise", "low", "high"],
+    meta_fields=["loss", "log_prior"],
+)
+@dataclass(frozen=True)
+class Problem:
+    """Emulator, noise, the box of scaled labels that is searched, and what makes it more than least squares."""
+
+    emulator: KernelEmulator
+    noise: DiagonalNoise
+    low: X
+    high: X
+    loss: Loss
+    log_prior: LogPrior | None
+
+    def information(self, x: X, flux: Star, ivar: Star) -> Float[Array, "row row"]:
+        """Gram matrix of residual and Jacobian, see `slamjax.likelihood.information`."""
+        return information(self.emulator, self.noise, x, flux, ivar)
+
+    def objective(self, x: X, flux: Star, ivar: Star) -> Scalar:
+        """½ Σ ρ(z²) − ln prior, with z the standardised residuals.
+
+        ρ(z²) = z² for "chi2", 2 (√(1 + z²) − 1) for "soft_l1", which grows with |z| only.
+        """
+        square = jnp.square(self.noise.standardise(flux - self.emulator.at(x), ivar))
+        rho = square if self.loss == "chi2" else 2 * (jnp.sqrt(1 + square) - 1)
+        value = 0.5 * jnp.sum(rho)
+        if self.log_prior is not None:
+            value = value - self.log_prior(self.emulator.scaling.inverse(x))
+        return value
+
+
+class State(Protocol):
+    """What every minimiser's state shows the driver; a pytree whose leaves the driver stacks."""
+
+    @property
+    def x(self) -> X: ...
+    @property
+    def status(self) -> Int[Array, ""]: ...
+    @property
+    def n_iter(self) -> Int[Array, ""]: ...
+
+
+class Minimiser(Protocol):
+    """A way to minimise one star's problem, a few steps at a time; hashable, for it is static under jit."""
+
+    def init(self, problem: Problem, x: X, flux: Star, ivar: Star) -> Any: ...
+    def advance(self, problem: Problem, state: Any, flux: Star, ivar: Star) -> Any: ...
+    def summary(self, problem: Problem, state: Any, flux: Star, ivar: Star) -> Summary: ...
+
+
+@partial(
+    jax.tree_util.register_dataclass,
+    data_fields=["x", "objective", "chi2", "curvature", "converged", "n_iter"],
+    meta_fields=[],
+)
+@dataclass(frozen=True)
+class Summary:
+    """Where a problem ended.
+
+    Attributes
+    ----------
+    x : (L,) scaled labels
+    objective : what was minimised, doubled (χ² for plain least squares), to compare starts
+    chi2 : rᵀ Σ⁻¹ r
+    curvature : (L, L) inverse covariance of x: Fisher information, or the objective's Hessian
+    """
+
+    x: X
+    objective: Scalar
+    chi2: Scalar
+    curvature: Float[Array, "label label"]
+    converged: Array
+    n_iter: Array

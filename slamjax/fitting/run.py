@@ -1,0 +1,211 @@
+"""``fit``: labels of many stars at once."""
+
+from __future__ import annotations
+
+import dataclasses
+import warnings
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from astropy.table import QTable, vstack
+
+from slamjax.errors import SlamError, SlamWarning
+from slamjax.fitting.gradient import GradientMinimiser
+from slamjax.fitting.levenberg import LevenbergMarquardt
+from slamjax.fitting.outcome import Outcome, conclude
+from slamjax.fitting.problem import LOSSES, Loss, Minimiser, Problem
+from slamjax.fitting.rounds import minimise
+from slamjax.fitting.starts import Templates, choose_starts, make_templates
+from slamjax.model import Model
+from slamjax.noise import DiagonalNoise
+from slamjax.results import label_table
+from slamjax.spectra import Spectra
+from slamjax.typing import LogPrior, Progress
+
+Method = Literal["lm", "adam", "lbfgs"]
+_MAX_ITER = {"lm": 60, "adam": 1000, "lbfgs": 100}
+
+
+def fit(
+    model: Model,
+    spectra: Spectra,
+    *,
+    method: Method = "lm",
+    n_starts: int = 3,
+    max_iter: int | None = None,
+    loss: Loss = "chi2",
+    log_prior: LogPrior | None = None,
+    memory: float = 1.0,
+    progress: Progress | None = None,
+) -> QTable:
+    """Labels, errors and flags of every spectrum.
+
+    Each star starts from its best-χ² training templates, ``n_starts`` of them far apart, and keeps the best end.
+
+    Parameters
+    ----------
+    model : Model
+    spectra : Spectra
+        As read; they are prepared here by the model's own recipe.
+    method : "lm", "adam" or "lbfgs"
+        Levenberg-Marquardt for least squares; the others (optax) for objectives with a prior or a robust loss.
+    n_starts : int
+    max_iter : int, optional
+        Most iterations a start; default 60 (lm), 1000 (adam), 100 (lbfgs).
+    loss : "chi2" or "soft_l1"
+        soft_l1 grows with |residual| only, so that a few wild pixels do not pull (adam and lbfgs).
+    log_prior : callable, optional
+        ln prior of one star's labels (L,) in physical units, written in jax.numpy (adam and lbfgs). The same function object
+        compiles once.
+    memory : float
+        GiB that a batch may take on the device.
+    progress : callable, optional
+        Called with (stars done, stars in all).
+
+    Returns
+    -------
+    astropy QTable
+        One row a spectrum, see `slamjax.results.label_table`; ``flags`` is 0 for a good row (`slamjax.Flag`). A failed fit has NaN
+        labels and infinite errors.
+
+    Raises
+    ------
+    SlamError
+        If the spectra do not cover the model, or the options do not go together.
+    """
+    minimiser = _minimiser(method, max_iter, loss, log_prior)
+    if n_starts < 1:
+        raise SlamError(f"n_starts is {n_starts}; give at least 1")
+    if not memory > 0:
+        raise SlamError(f"memory is {memory} GiB; give more than 0")
+    if len(spectra) == 0:
+        raise SlamError(f"{spectra.source} holds no spectra to fit")
+    model.prepare(spectra[:1])  # wrong wavelengths are told before anything is computed
+    unit, problem = _problem(model, loss, log_prior)
+    templates = make_templates(problem, np.asarray(model.domain.stars))
+    slots, chunk = _batch(model, memory, n_starts, method)
+    parts: list[QTable] = []
+    for start in range(0, len(spectra), chunk):
+        some = spectra[start : start + chunk]
+
+        def told(done: int, start: int = start, n: int = len(some)) -> None:
+            if progress is not None:
+                progress(start + min(n, done // n_starts), len(spectra))
+
+        outcome, snr = _fit_chunk(model, problem, templates, minimiser, some, unit, n_starts, slots, told)
+        parts.append(
+            label_table(model.label_names, model.info.label_units, some, snr=snr, **_fields(outcome))
+        )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # identical meta of the parts
+        table = parts[0] if len(parts) == 1 else vstack(parts, metadata_conflicts="silent")
+    _warn_without_errors(model, spectra)
+    return table
+
+
+def _fields(outcome: Outcome) -> dict[str, Any]:
+    return {field.name: getattr(outcome, field.name) for field in dataclasses.fields(outcome)}
+
+
+def _minimiser(method: str, max_iter: int | None, loss: str, log_prior: LogPrior | None) -> Minimiser:
+    if method not in _MAX_ITER:
+        raise SlamError(f"unknown method {method!r}; choose one of {', '.join(_MAX_ITER)}")
+    if loss not in LOSSES:
+        raise SlamError(f"unknown loss {loss!r}; choose one of {', '.join(LOSSES)}")
+    limit = _MAX_ITER[method] if max_iter is None else max_iter
+    if limit < 1:
+        raise SlamError(f"max_iter is {max_iter}; give at least 1")
+    if method == "lm":
+        if loss != "chi2" or log_prior is not None:
+            raise SlamError("method='lm' minimises sums of squares only; with a prior or another loss use method='lbfgs'")
+        return LevenbergMarquardt(max_iter=limit)
+    if method == "lbfgs":
+        return GradientMinimiser("lbfgs", limit, stride=5)
+    return GradientMinimiser("adam", limit, stride=50)
+
+
+def _problem(model: Model, loss: Loss, log_prior: LogPrior | None) -> tuple[float, Problem]:
+    """The problem on the device, in a unit of flux near the spectra's spread.
+
+    Fluxes of 1e-17 have squares below float32's range; a power of two changes no digit.
+    """
+    exact = model.exact
+    unit = 2.0 ** np.round(np.log2(np.median(np.asarray(exact.flux_scale)[model.trained])))
+    emulator = dataclasses.replace(
+        exact, flux_mean=np.asarray(exact.flux_mean) / unit, flux_scale=np.asarray(exact.flux_scale) / unit
+    )
+    noise = DiagonalNoise(np.asarray(model.noise.model_variance) / unit**2)
+    problem = Problem(emulator, noise, model.domain.low, model.domain.high, loss, log_prior)  # type: ignore[arg-type]
+    return unit, jax.tree_util.tree_map(jnp.asarray, problem)
+
+
+def _batch(model: Model, memory: float, n_starts: int, method: str) -> tuple[int, int]:
+    """Places in a batch, and stars prepared at once, within the memory budget."""
+    size = jax.dtypes.canonicalize_dtype(float).itemsize
+    n_labels, n_pix = model.exact.n_labels, model.wave.size
+    n_support, n_stars = len(model.exact.support), len(model.domain.stars)
+    groups = sum(block.dual.shape[0] for block in model.exact.blocks)
+    rows = n_labels + 1
+    one = size * ((3 * rows) * n_support + (4 * rows + 4 * groups) * n_pix)
+    if method != "lm":
+        one *= 3  # reverse mode keeps what it passed
+    budget = memory * 2**30
+    slots = int(np.clip(budget / one, 1, 1024))
+    chunk = int(np.clip(budget / (size * (6 * n_pix + 4 * min(n_stars, 2048))), slots, 16384))
+    # a power of two keeps compiled shapes few
+    return 1 << (slots.bit_length() - 1), max(1, chunk)
+
+
+def _fit_chunk(
+    model: Model,
+    problem: Problem,
+    templates: Templates,
+    minimiser: Minimiser,
+    spectra: Spectra,
+    unit: float,
+    n_starts: int,
+    slots: int,
+    told: Any,
+) -> tuple[Outcome, np.ndarray]:
+    prepared = model.prepare(spectra)
+    dtype = jax.dtypes.canonicalize_dtype(float)
+    flux = (prepared.flux / unit).astype(dtype)
+    good = prepared.good & model.trained
+    with np.errstate(over="ignore"):
+        ivar = np.where(good, prepared.ivar.astype(np.float64) * unit**2, 0)
+    # a stated error stays stated: beyond float32 it is as small as float32 can say
+    limit = float(jnp.finfo(dtype).max) / 4
+    ivar = np.where(np.isfinite(ivar), np.minimum(ivar, limit), ivar).astype(dtype)
+    n = len(spectra)
+    block = max(1, slots)
+    starts = np.concatenate(
+        [_starts(problem, templates, flux[i : i + block], ivar[i : i + block], n_starts, block) for i in range(0, n, block)]
+    )
+    summary = minimise(
+        minimiser, problem, starts.reshape(n * n_starts, -1), np.repeat(np.arange(n), n_starts), flux, ivar, slots, told
+    )
+    n_pix = good.sum(axis=1)
+    no_errors = ~np.any(good & np.isfinite(prepared.ivar), axis=1)
+    return conclude(model, summary, n_starts, n_pix, no_errors), prepared.snr()
+
+
+def _starts(
+    problem: Problem, templates: Templates, flux: np.ndarray, ivar: np.ndarray, n_starts: int, block: int
+) -> np.ndarray:
+    """`choose_starts` in blocks of one size, so that it compiles once."""
+    n = len(flux)
+    size = min(block, 1 << (n - 1).bit_length())
+    rows = np.concatenate([np.arange(n), np.zeros(size - n, dtype=int)])
+    return np.asarray(choose_starts(problem, templates, jnp.asarray(flux[rows]), jnp.asarray(ivar[rows]), n_starts))[:n]
+
+
+def _warn_without_errors(model: Model, spectra: Spectra) -> None:
+    if model.info.has_errors and not spectra.has_errors:
+        warnings.warn(
+            f"{spectra.source} states no flux errors though the model's training spectra did; label errors hold the model "
+            "error only (flag NO_ERRORS)",
+            SlamWarning,
+            stacklevel=3,
+        )

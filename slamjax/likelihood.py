@@ -1,0 +1,40 @@
+"""χ² and ln p of a spectrum given labels.
+
+ln p(f | θ) = −½ (f − f_SLAM(θ))ᵀ Σ⁻¹ (f − f_SLAM(θ)) − ½ ln |2π Σ|   (Zhang, Liu & Deng 2020, ApJS 246, 9, eq. 7-8)
+"""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from slamjax.emulator import KernelEmulator
+from slamjax.noise import Noise
+from slamjax.typing import Flux, Ivar, Labels, ScaledLabels
+
+
+def chi2(emulator: KernelEmulator, noise: Noise, labels: Labels, flux: Flux, ivar: Ivar) -> Float[Array, "*batch"]:
+    """rᵀ Σ⁻¹ r of prepared flux (..., P) and ivar at labels (..., L); bad and untrained pixels do not count."""
+    residual = flux - emulator(labels)
+    return jnp.sum(jnp.square(noise.standardise(residual, ivar)), axis=-1)
+
+
+def log_likelihood(
+    emulator: KernelEmulator, noise: Noise, labels: Labels, flux: Flux, ivar: Ivar
+) -> Float[Array, "*batch"]:
+    """ln p(flux | labels), constants included, over the good pixels."""
+    n_pix = jnp.sum(noise.standardise(jnp.ones_like(flux), ivar) > 0, axis=-1)
+    constant = noise.logdet(ivar) + n_pix * jnp.log(2 * jnp.pi)
+    return -0.5 * (chi2(emulator, noise, labels, flux, ivar) + constant)
+
+
+def information(
+    emulator: KernelEmulator, noise: Noise, x: ScaledLabels, flux: Flux, ivar: Ivar
+) -> Float[Array, "*batch row row"]:
+    """G = R Σ⁻¹ Rᵀ for the rows R = [r; J₁; …; J_L] at scaled labels x: all that a Gauss-Newton step needs.
+
+    G[0, 0] is χ², G[0, 1:] = J Σ⁻¹ r is minus half its gradient, and G[1:, 1:] = J Σ⁻¹ Jᵀ is the Fisher information.
+    """
+    model, jacobian = emulator.at_with_jacobian(x)
+    rows = jnp.concatenate([(flux - model)[..., None, :], jacobian], axis=-2)
+    return noise.gram(rows, ivar)
