@@ -1,1 +1,74 @@
+"""slamjax: the Stellar LAbel Machine in JAX.
 
+Names are imported when they are first used, so that ``import slamjax`` is quick.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from slamjax import datasets as datasets
+    from slamjax import demo as demo
+    from slamjax import plots as plots
+    from slamjax import validate as validate
+    from slamjax.description import describe as describe
+    from slamjax.emulator import KernelEmulator as KernelEmulator
+    from slamjax.errors import SlamError as SlamError
+    from slamjax.errors import SlamWarning as SlamWarning
+    from slamjax.fitting import fit as fit
+    from slamjax.likelihood import log_likelihood as log_likelihood
+    from slamjax.model import Model as Model
+    from slamjax.modelfile import load as load
+    from slamjax.noise import DiagonalNoise as DiagonalNoise
+    from slamjax.prepare import Recipe as Recipe
+    from slamjax.readers import read_table as read_table
+    from slamjax.readers import write_table as write_table
+    from slamjax.results import Flag as Flag
+    from slamjax.results import flag_names as flag_names
+    from slamjax.results import read_labels as read_labels
+    from slamjax.results import write_labels as write_labels
+    from slamjax.scaling import LabelScaling as LabelScaling
+    from slamjax.spectra import Spectra as Spectra
+    from slamjax.training import from_sklearn as from_sklearn
+    from slamjax.training import train as train
+
+_HOMES = {
+    "DiagonalNoise": "noise",
+    "Flag": "results",
+    "KernelEmulator": "emulator",
+    "LabelScaling": "scaling",
+    "Model": "model",
+    "Recipe": "prepare",
+    "SlamError": "errors",
+    "SlamWarning": "errors",
+    "Spectra": "spectra",
+    "describe": "description",
+    "fit": "fitting",
+    "flag_names": "results",
+    "from_sklearn": "training",
+    "load": "modelfile",
+    "log_likelihood": "likelihood",
+    "read_labels": "results",
+    "read_table": "readers",
+    "train": "training",
+    "write_labels": "results",
+    "write_table": "readers",
+}
+_MODULES = ("datasets", "demo", "plots", "validate")
+__all__ = ["__version__", *_HOMES, *_MODULES]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return importlib.import_module(f"slamjax.{name}")
+    if name in _HOMES:
+        return getattr(importlib.import_module(f"slamjax.{_HOMES[name]}"), name)
+    raise AttributeError(f"module 'slamjax' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

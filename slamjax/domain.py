@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 from scipy.spatial import cKDTree
 
-from slamjax.typing import ScaledLabels
+from slamjax.typing import AnyArray, ScaledLabels
 
 #: A point is judged by its distance to this nearest training star: one lone outlier does not widen the domain.
 NEIGHBOUR = 5
@@ -35,10 +35,10 @@ class Domain:
     reach : largest credible distance, in scaled labels, to the 5th nearest training star
     """
 
-    stars: Float[Array, "support label"]
-    low: Float[Array, " label"]
-    high: Float[Array, " label"]
-    reach: Float[Array, ""]
+    stars: Float[AnyArray, "support label"]
+    low: Float[AnyArray, " label"]
+    high: Float[AnyArray, " label"]
+    reach: Float[AnyArray, ""]
 
     def outside(self, x: ScaledLabels) -> Bool[Array, "*batch"]:
         """Whether fewer than five training stars lie within reach of x (..., L)."""

@@ -9,6 +9,7 @@ f_λ(ℓ) = μ_λ + s_λ [ Σ_i a_iλ k_γλ(x, x_i) + b_λ ],  x = (t(ℓ) − 
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -19,7 +20,7 @@ from jaxtyping import Array, Float
 
 from slamjax import kernels
 from slamjax.scaling import LabelScaling
-from slamjax.typing import Dual, Flux, Jacobian, Labels, PixelIndex, PixelMask, ScaledLabels, Support
+from slamjax.typing import AnyArray, Dual, Flux, Jacobian, Labels, PixelIndex, PixelMask, ScaledLabels, Support
 
 # TF32 and bfloat16 passes, a GPU's and TPU's default for float32 products, lose the digits promised here
 _PRECISION = jax.lax.Precision.HIGHEST
@@ -35,8 +36,8 @@ _MAX_SLICES, _MIN_SLICE = 16, 100
 class KernelBlock:
     """Pixels of one kernel: for each of G (γ, c₀) pairs, dual coefficients of up to Q pixels, padded with zeros."""
 
-    gamma: Float[Array, " gamma"]
-    coef0: Float[Array, " gamma"]
+    gamma: Float[AnyArray, " gamma"]
+    coef0: Float[AnyArray, " gamma"]
     dual: Dual
     kernel: str
     degree: int
@@ -77,20 +78,19 @@ class KernelBlock:
 
 
 def _sum_over_support(
-    k: Float[Array, "*batch support"], dual: Float[Array, "support slot"]
+    k: Float[AnyArray, "*batch support"], dual: Float[Array, "support slot"]
 ) -> Float[Array, "*batch slot"]:
     """Σ_i k_i a_i, as the sum of products over slices of the support vectors.
 
-    Coefficients reach C while their sum is near 1, so a running sum over thousands of stars walks far from its end and leaves
-    its digits there: in float32, 2,000 stars, C = 10, an error of 6e-4 of the pixel's spread. Sixteen short sums cost a fifth more
-    time and have a quarter of the error.
+    Coefficients reach C while their sum is near 1, so a running sum over thousands of stars walks far from its end
+    and leaves its digits there: in float32, 2,000 stars, C = 10, an error of 6e-4 of the pixel's spread. Sixteen
+    short sums cost a fifth more time and have a quarter of the error.
     """
     n = dual.shape[0]
     slices = max(1, min(_MAX_SLICES, n // _MIN_SLICE))
     edges = [n * i // slices for i in range(slices + 1)]
     parts = [
-        jnp.matmul(k[..., low:high], dual[low:high], precision=_PRECISION)
-        for low, high in zip(edges[:-1], edges[1:], strict=True)
+        jnp.matmul(k[..., low:high], dual[low:high], precision=_PRECISION) for low, high in itertools.pairwise(edges)
     ]
     while len(parts) > 1:  # pairwise, for the same reason
         parts = [sum(parts[i + 1 : i + 2], start=parts[i]) for i in range(0, len(parts), 2)]
@@ -127,9 +127,9 @@ class KernelEmulator:
     scaling: LabelScaling
     support: Support
     blocks: tuple[KernelBlock, ...]
-    intercept: Float[Array, " pixel"]
-    flux_mean: Float[Array, " pixel"]
-    flux_scale: Float[Array, " pixel"]
+    intercept: Float[AnyArray, " pixel"]
+    flux_mean: Float[AnyArray, " pixel"]
+    flux_scale: Float[AnyArray, " pixel"]
     order: PixelIndex | None
 
     @property

@@ -92,7 +92,7 @@ def evaluate_selection(expression: str, columns: Mapping[str, np.ndarray], n_row
     if not expression.strip():
         raise SlamError('the selection is empty; write, for example, "logg < 3.6 & teff > 3600"')
     try:
-        tree = ast.parse(_to_python(expression), mode="eval")
+        tree = ast.parse(_to_python(expression.strip()), mode="eval")
         with np.errstate(all="ignore"):
             result = np.asarray(_value(tree.body, columns))
     except SyntaxError as error:
@@ -102,9 +102,7 @@ def evaluate_selection(expression: str, columns: Mapping[str, np.ndarray], n_row
     except (TypeError, np.exceptions.DTypePromotionError, OverflowError, ZeroDivisionError) as error:
         raise SlamError(f"the selection {expression!r} mixes things that do not compare: {error}") from error
     if result.dtype != bool:
-        raise SlamError(
-            f"the selection {expression!r} is not true or false for each row; compare it with something"
-        )
+        raise SlamError(f"the selection {expression!r} is not true or false for each row; compare it with something")
     return np.array(np.broadcast_to(result, (n_rows,)))
 
 
@@ -130,11 +128,11 @@ def _value(node: ast.expr, columns: Mapping[str, np.ndarray]) -> Any:
             return _ARITHMETIC[type(binary)](_value(left, columns), _value(right, columns))
         case ast.Compare(left=left, ops=ops, comparators=comparators):
             values = [_value(part, columns) for part in (left, *comparators)]
-            result = np.True_
-            for op, a, b in zip(ops, values[:-1], values[1:], strict=True):
-                if type(op) not in _COMPARE:
+            result = np.asarray(True)
+            for comparison, a, b in zip(ops, values[:-1], values[1:], strict=True):
+                if type(comparison) not in _COMPARE:
                     raise SlamError("a selection compares with <, <=, >, >=, == or != only")
-                result = np.logical_and(result, _COMPARE[type(op)](a, b))
+                result = np.logical_and(result, _COMPARE[type(comparison)](a, b))
             return result
         case ast.Call(func=ast.Name(id=name), args=[argument], keywords=[]) if name in _FUNCTIONS:
             return _FUNCTIONS[name](_value(argument, columns))

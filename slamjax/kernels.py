@@ -1,9 +1,9 @@
 """Kernels k(x, s) between labels and support vectors, as scikit-learn defines them.
 
-    rbf      exp(−γ |x − s|²)
-    linear   x·s
-    poly     (γ x·s + c₀)^degree
-    sigmoid  tanh(γ x·s + c₀)
+rbf      exp(−γ |x − s|²)
+linear   x·s
+poly     (γ x·s + c₀)^degree
+sigmoid  tanh(γ x·s + c₀)
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from slamjax.errors import SlamError
-from slamjax.typing import Scalar
+from slamjax.typing import Scalar, ScaledLabels, Support
 
 KERNELS = ("rbf", "linear", "poly", "sigmoid")
 
@@ -28,7 +28,7 @@ def check_kernel(name: str) -> str:
     return name
 
 
-def similarity(kernel: str, x: Float[Array, "*batch label"], support: Float[Array, "support label"]) -> Similarity:
+def similarity(kernel: str, x: ScaledLabels, support: Support) -> Similarity:
     """What a kernel is a function of: |x − s|² for rbf, x·s for the others; the part that all γ share.
 
     Squared differences are summed label by label: the expansion |x|² + |s|² − 2 x·s loses half the digits of a
@@ -38,7 +38,7 @@ def similarity(kernel: str, x: Float[Array, "*batch label"], support: Float[Arra
         jnp.square(x[..., k, None] - support[:, k]) if kernel == "rbf" else x[..., k, None] * support[:, k]
         for k in range(support.shape[-1])
     )
-    return sum(terms, start=jnp.zeros((), x.dtype))
+    return jnp.asarray(sum(terms, start=jnp.zeros((), x.dtype)))
 
 
 def profile(kernel: str, degree: int) -> Callable[[Similarity, Scalar, Scalar], Similarity]:
@@ -55,13 +55,11 @@ def profile(kernel: str, degree: int) -> Callable[[Similarity, Scalar, Scalar], 
     raise SlamError(f"unknown kernel {kernel!r}; choose one of {', '.join(KERNELS)}")
 
 
-def similarity_gradient(
-    kernel: str, x: Float[Array, "*batch label"], support: Float[Array, "support label"]
-) -> Float[Array, "*batch label support"]:
+def similarity_gradient(kernel: str, x: ScaledLabels, support: Support) -> Float[Array, "*batch label support"]:
     """Derivative of `similarity` with respect to x."""
     if kernel == "rbf":
         return jnp.stack([2 * (x[..., k, None] - support[:, k]) for k in range(support.shape[-1])], axis=-2)
-    return jnp.broadcast_to(support.T, (*x.shape[:-1], *support.T.shape))
+    return jnp.broadcast_to(jnp.asarray(support).T, (*x.shape[:-1], *support.T.shape))
 
 
 def profile_slope(kernel: str, degree: int) -> Callable[[Similarity, Scalar, Scalar, Similarity], Similarity]:

@@ -29,8 +29,8 @@ _GRID_TOLERANCE = 1e-3
 class TrainingRecord:
     """Which stars trained the model: enough to keep them out of a validation.
 
-    ``identifiers`` holds the training table's identifier columns, ``digests`` one hash a spectrum, ``rows`` their places in
-    ``source``.
+    ``identifiers`` holds the training table's identifier columns, ``digests`` one hash a spectrum, ``rows`` their
+    places in ``source``.
     """
 
     source: str
@@ -88,8 +88,8 @@ class ModelInfo:
 class Model:
     """A trained SLAM: emulator, noise, training range, recipe and provenance; an immutable pytree.
 
-    ``model(labels)`` is the predicted flux. The arrays are kept in float64 as trained (and as saved), and handed to JAX in
-    the precision it runs in: ``model.emulator`` is what to use inside other JAX code.
+    ``model(labels)`` is the predicted flux. The arrays are kept in float64 as trained (and as saved), and handed to
+    JAX in the precision it runs in: ``model.emulator`` is what to use inside other JAX code.
     """
 
     exact: KernelEmulator

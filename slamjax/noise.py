@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from slamjax.typing import Ivar, Scalar
+from slamjax.typing import AnyArray, Flux, Ivar, Scalar
 
 Rows = Float[Array, "*batch row pixel"]
 
@@ -31,7 +31,7 @@ class Noise(Protocol):
         """ln |Σ| over the good pixels."""
         ...
 
-    def standardise(self, residual: Float[Array, "*batch pixel"], ivar: Ivar) -> Float[Array, "*batch pixel"]:
+    def standardise(self, residual: Flux, ivar: Ivar) -> Float[Array, "*batch pixel"]:
         """Residuals in units of their standard deviation; 0 at bad pixels."""
         ...
 
@@ -45,7 +45,7 @@ class DiagonalNoise:
     that the model does not know has s² = inf, hence weight 0 too.
     """
 
-    model_variance: Float[Array, " pixel"]
+    model_variance: Float[AnyArray, " pixel"]
 
     def weights(self, ivar: Ivar) -> Ivar:
         """Diagonal of Σ⁻¹."""
@@ -62,7 +62,7 @@ class DiagonalNoise:
         w = self.weights(ivar)
         return -jnp.sum(jnp.where(w > 0, jnp.log(jnp.where(w > 0, w, 1)), 0), axis=-1)
 
-    def standardise(self, residual: Float[Array, "*batch pixel"], ivar: Ivar) -> Float[Array, "*batch pixel"]:
+    def standardise(self, residual: Flux, ivar: Ivar) -> Float[Array, "*batch pixel"]:
         """Residuals in units of their standard deviation; 0 at bad pixels."""
         w = self.weights(ivar)
         return jnp.where(w > 0, residual, 0) * jnp.sqrt(w)
@@ -71,13 +71,17 @@ class DiagonalNoise:
         return jax.tree_util.tree_map(jnp.asarray, self)
 
 
-def model_variance(
-    residual: np.ndarray, variance: np.ndarray, *, clip: float = 5.0, steps: int = 50
-) -> Float[np.ndarray, " pixel"]:
-    """s²_λ: the variance beside the photon noise, by maximum likelihood of out-of-fold residuals.
+#: Median of the square of a standard normal variable.
+_MEDIAN_SQUARE = 0.45493642
 
-    The s² ≥ 0 that maximises Σ_i ln N(r_i; 0, v_i + s²) solves Σ_i (r_i² − v_i − s²) / (v_i + s²)² = 0; it is found by
-    bisection for all pixels at once. It is a variance: neither the training residual's (too small) nor an MSE squared.
+
+def model_variance(residual: np.ndarray, variance: np.ndarray, *, steps: int = 50) -> Float[np.ndarray, " pixel"]:
+    """s²_λ: the variance beside the photon noise, robustly, from out-of-fold residuals.
+
+    The s² ≥ 0 for which the median of r_i² / (v_i + s²) is that of a squared standard normal variable, found by
+    bisection for all pixels at once. A mean, or a likelihood, would let a few odd stars set the errors of all;
+    labels fitted through it scatter more. It is a variance: neither the training residuals' (too small) nor an MSE
+    squared.
 
     Parameters
     ----------
@@ -85,29 +89,20 @@ def model_variance(
         Observed minus predicted flux of stars that the prediction had not seen; NaN where there is none.
     variance : (N, P) array
         Photon variance 1/ivar; 0 where errors are not stated, so that s² holds the photon noise as well.
-    clip : float
-        Residuals beyond this many robust standard deviations of their pixel do not count.
 
     Returns
     -------
-    (P,) array; NaN for a pixel without residuals.
+    (P,) array; 0 where the photon noise explains the residuals, NaN for a pixel without residuals.
     """
     given = np.isfinite(residual) & np.isfinite(variance)
-    any_given = given.any(axis=0)
-    r = np.where(given, residual, np.nan)
-    r[0, ~any_given] = 0.0  # keeps nanmedian quiet; such pixels are NaN in the end
-    middle = np.nanmedian(r, axis=0)
-    spread = 1.4826 * np.nanmedian(np.abs(r - middle), axis=0)
-    with np.errstate(invalid="ignore"):
-        counted = given & ~((spread > 0) & (np.abs(r - middle) > clip * spread))
-    square = np.where(counted, np.square(r), 0.0)
-    v = np.where(counted, variance, 0.0)
-    low = np.zeros(residual.shape[1])
-    high = np.maximum(square.max(axis=0), 1e-300)
+    square = np.where(given, np.square(residual), -1.0)  # never beyond the threshold
+    v = np.where(given, variance, 0.0)
+    half = given.sum(axis=0) / 2
+    largest = np.maximum(square.max(axis=0), 0.0)
+    low, high = np.zeros_like(largest), largest / _MEDIAN_SQUARE
     for _ in range(steps):
         middle = (low + high) / 2
-        total = np.where(counted, v + middle, 1.0)
-        slope = np.sum(np.where(counted, (square - total) / np.square(total), 0.0), axis=0)
-        low, high = np.where(slope > 0, middle, low), np.where(slope > 0, high, middle)
-    result = np.where(high <= 1e-12 * np.maximum(square.max(axis=0), 1e-300), 0.0, (low + high) / 2)
-    return np.where(any_given, result, np.nan)
+        too_small = (square > _MEDIAN_SQUARE * (v + middle)).sum(axis=0) > half
+        low, high = np.where(too_small, middle, low), np.where(too_small, high, middle)
+    result = np.where(high <= 1e-12 * largest, 0.0, (low + high) / 2)
+    return np.where(half > 0, result, np.nan)

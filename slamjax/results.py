@@ -61,8 +61,8 @@ def label_table(
     """One row a star: where it came from, labels with errors and units, the quality of the fit, flags.
 
     Columns: ``row`` (0-based, in the input), the input's string and integer columns, then for each label <label>,
-    <label>_err and, where the input has that label, <label>_ref; ``chi2``, ``n_pix``, ``snr``, ``n_iter``, ``flags`` and ``cov``,
-    the labels' covariance (L, L) in products of the labels' units.
+    <label>_err and, where the input has that label, <label>_ref; ``chi2``, ``n_pix``, ``snr``, ``n_iter``,
+    ``flags`` and ``cov``, the labels' covariance (L, L) in products of the labels' units.
     """
     table = QTable()
     table["row"] = spectra.rows

@@ -10,10 +10,10 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
 from slamjax.errors import SlamError
-from slamjax.typing import Labels, ScaledLabels
+from slamjax.typing import AnyArray, Labels, ScaledLabels
 
 Method = Literal["standard", "robust"]
 METHODS = ("standard", "robust")
@@ -29,8 +29,8 @@ class LabelScaling:
     float32 is already off by a millionth of the training set's spread.
     """
 
-    center: Float[Array, " label"]
-    width: Float[Array, " label"]
+    center: Float[AnyArray, " label"]
+    width: Float[AnyArray, " label"]
     log: tuple[bool, ...]
 
     @property
@@ -73,7 +73,9 @@ class LabelScaling:
         """
         unknown = [name for name in log if name not in names]
         if unknown:
-            raise SlamError(f"log10 is asked for {', '.join(unknown)}, which is not among the labels {', '.join(names)}")
+            raise SlamError(
+                f"log10 is asked for {', '.join(unknown)}, which is not among the labels {', '.join(names)}"
+            )
         taken = tuple(name in log for name in names)
         columns = []
         for name, values, as_log in zip(names, labels.T, taken, strict=True):

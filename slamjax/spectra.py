@@ -107,7 +107,12 @@ class Spectra:
         if isinstance(rows, list):
             rows = np.asarray(rows, dtype=bool if rows and isinstance(rows[0], (bool, np.bool_)) else int)
         return replace(
-            self, flux=self.flux[rows], ivar=self.ivar[rows], table=self.table[rows], rows=self.rows[rows], _checked=True
+            self,
+            flux=self.flux[rows],
+            ivar=self.ivar[rows],
+            table=self.table[rows],
+            rows=self.rows[rows],
+            _checked=True,
         )
 
     def on_pixels(self, pixels: slice | np.ndarray) -> Spectra:
@@ -128,7 +133,9 @@ class Spectra:
         """
         kept = evaluate_selection(expression, self.columns(), len(self))
         if not kept.any():
-            raise SlamError(f"the selection {expression!r} keeps none of the {len(self)} rows of {self.source}; loosen it")
+            raise SlamError(
+                f"the selection {expression!r} keeps none of the {len(self)} rows of {self.source}; loosen it"
+            )
         return self[kept]
 
     def columns(self) -> dict[str, np.ndarray]:
@@ -259,7 +266,7 @@ def _checked_fields(given: Spectra) -> dict[str, Any]:
         raise SlamError(f"wave of {source} has shape {wave.shape}; give one wavelength a pixel, shape (P,)")
     if flux.ndim != 2 or flux.shape[1] != wave.size:
         raise SlamError(
-            f"flux of {source} has shape {flux.shape} but there are {wave.size} wavelengths; give shape (N, {wave.size})"
+            f"flux of {source} has shape {flux.shape} but there are {wave.size} wavelengths; give (N, {wave.size})"
         )
     if not np.all(np.isfinite(wave)) or np.any(np.diff(wave) <= 0):
         at = int(np.flatnonzero(~(np.diff(wave) > 0))[0]) if wave.size > 1 else 0
@@ -279,7 +286,9 @@ def _checked_fields(given: Spectra) -> dict[str, Any]:
     flux, ivar = _clean(flux, ivar)
     table = Table() if given.table is None else Table(given.table, copy=False)
     if given.table is not None and len(table.colnames) and len(table) != len(flux):
-        raise SlamError(f"the table of {source} has {len(table)} rows but there are {len(flux)} spectra; they must agree")
+        raise SlamError(
+            f"the table of {source} has {len(table)} rows but there are {len(flux)} spectra; they must agree"
+        )
     if not table.colnames:
         table = Table({"id": np.arange(len(flux))})
     rows = np.arange(len(flux)) if given.rows is None else np.asarray(given.rows, dtype=np.int64)

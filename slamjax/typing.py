@@ -8,21 +8,24 @@ from typing import TypeAlias
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
+#: On the device, or on the host on its way there: what a pytree's leaves may be.
+AnyArray: TypeAlias = Array | np.ndarray
+
 Scalar: TypeAlias = Float[Array, ""]
 #: Labels in physical units (Teff in K, log g in dex, ...), any batch shape in front.
-Labels: TypeAlias = Float[Array | np.ndarray, "*batch label"]
+Labels: TypeAlias = Float[AnyArray, "*batch label"]
 #: Standardised labels, x = (t(label) - m) / w.
-ScaledLabels: TypeAlias = Float[Array, "*batch label"]
+ScaledLabels: TypeAlias = Float[AnyArray, "*batch label"]
 #: Flux on the model's wavelength grid.
-Flux: TypeAlias = Float[Array, "*batch pixel"]
+Flux: TypeAlias = Float[AnyArray, "*batch pixel"]
 #: Inverse variance of the flux; 0 marks a bad pixel, inf a pixel whose error is not stated.
-Ivar: TypeAlias = Float[Array, "*batch pixel"]
+Ivar: TypeAlias = Float[AnyArray, "*batch pixel"]
 #: Derivative of the flux with respect to each label.
 Jacobian: TypeAlias = Float[Array, "*batch label pixel"]
-Support: TypeAlias = Float[Array, "support label"]
-Dual: TypeAlias = Float[Array, "gamma support slot"]
+Support: TypeAlias = Float[AnyArray, "support label"]
+Dual: TypeAlias = Float[AnyArray, "gamma support slot"]
 PixelMask: TypeAlias = Bool[Array, "pixel"]
-PixelIndex: TypeAlias = Int[Array, "pixel"]
+PixelIndex: TypeAlias = Int[AnyArray, "pixel"]
 
 #: What host code (files, tables, scikit-learn) hands around.
 HostArray: TypeAlias = np.ndarray

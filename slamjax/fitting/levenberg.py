@@ -23,7 +23,7 @@ Matrix = Float[Array, "n n"]
 )
 @dataclass(frozen=True)
 class LMState:
-    """Current point, its Gram matrix, the curvature that this lacks, the damping, and its growth after a step refused."""
+    """Current point, its Gram matrix, the curvature that this lacks, damping and its growth when a step is refused."""
 
     x: X
     gram: Float[Array, "row row"]
@@ -49,7 +49,15 @@ class LevenbergMarquardt:
         x = jnp.clip(x, problem.low, problem.high)
         one = jnp.ones((), x.dtype)
         zero = jnp.zeros((), jnp.int32)
-        return LMState(x, problem.information(x, flux, ivar), jnp.zeros((x.size, x.size), x.dtype), 1e-3 * one, 4 * one, zero, zero + Status.RUNNING)
+        return LMState(
+            x,
+            problem.information(x, flux, ivar),
+            jnp.zeros((x.size, x.size), x.dtype),
+            1e-3 * one,
+            4 * one,
+            zero,
+            zero + Status.RUNNING,
+        )
 
     def advance(self, problem: Problem, state: LMState, flux: Star, ivar: Star) -> LMState:
         return jax.lax.fori_loop(0, self.stride, lambda _, s: self._step(problem, s, flux, ivar), state)
@@ -80,7 +88,9 @@ class LevenbergMarquardt:
         damping = state.damping * jnp.where(better, change, state.growth)
         bend = _bend(state.bend, step, gram, new_gram)
         n_iter = state.n_iter + 1
-        status = jnp.where(arrived, Status.CONVERGED, jnp.where(n_iter >= self.max_iter, Status.EXHAUSTED, Status.RUNNING))
+        status = jnp.where(
+            arrived, Status.CONVERGED, jnp.where(n_iter >= self.max_iter, Status.EXHAUSTED, Status.RUNNING)
+        )
         new = LMState(
             x=jnp.where(better & ~arrived, new_x, x),
             gram=jnp.where(better & ~arrived, new_gram, gram),
@@ -95,18 +105,17 @@ class LevenbergMarquardt:
 
     def summary(self, problem: Problem, state: LMState, flux: Star, ivar: Star) -> Summary:
         chi2 = state.gram[0, 0]
-        return Summary(
-            state.x, chi2, chi2, state.gram[1:, 1:], state.status == Status.CONVERGED, state.n_iter
-        )
+        return Summary(state.x, chi2, chi2, state.gram[1:, 1:], state.status == Status.CONVERGED, state.n_iter)
 
 
 def _bend(bend: Matrix, step: X, gram: Matrix, new_gram: Matrix) -> Matrix:
     """Curvature of χ² beyond JᵀΣ⁻¹J, learnt from how the gradient changed along a step.
 
-    Where the emulator bends and residuals are large, JᵀΣ⁻¹J is too small: Gauss-Newton steps overshoot and may circle for
-    ever. A symmetric rank-one term u uᵀ / uᵀs with u = y − (J₊ᵀΣ⁻¹J₊ + B) s, y the change of the gradient, mends that (as NL2SOL
-    does; Dennis, Gay & Welsch 1981, ACM TOMS 7, 348, with their sizing of B). Only positive terms are taken: the system stays
-    definite, and too large a curvature costs steps, never a wrong way. Trial points that were refused teach as well.
+    Where the emulator bends and residuals are large, JᵀΣ⁻¹J is too small: Gauss-Newton steps overshoot and may
+    circle for ever. A symmetric rank-one term u uᵀ / uᵀs with u = y − (J₊ᵀΣ⁻¹J₊ + B) s, y the change of the
+    gradient, mends that (as NL2SOL does; Dennis, Gay & Welsch 1981, ACM TOMS 7, 348, with their sizing of B). Only
+    positive terms are taken: the system stays definite, and too large a curvature costs steps, never a wrong way.
+    Trial points that were refused teach as well.
     """
     length = step @ new_gram[1:, 1:] @ step
     change = gram[0, 1:] - new_gram[0, 1:] - new_gram[1:, 1:] @ step
@@ -115,7 +124,9 @@ def _bend(bend: Matrix, step: X, gram: Matrix, new_gram: Matrix) -> Matrix:
     missing = change - bend @ step
     gain = missing @ step
     # shorter steps say more of rounding than of curvature; nearly orthogonal ones divide by nothing
-    telling = (length > (3 * _tolerance(step.dtype)) ** 2) & (gain > 1e-2 * jnp.linalg.norm(missing) * jnp.linalg.norm(step))
+    telling = (length > (3 * _tolerance(step.dtype)) ** 2) & (
+        gain > 1e-2 * jnp.linalg.norm(missing) * jnp.linalg.norm(step)
+    )
     return bend + jnp.where(telling, 1, 0) * jnp.outer(missing, missing) / jnp.where(telling, gain, 1)
 
 
@@ -127,8 +138,8 @@ def _tolerance(dtype: Any) -> float:
 def _rounding(chi2: Scalar) -> Scalar:
     """How far χ² may rise by rounding alone.
 
-    A kernel sum cancels: its terms are up to C, their sum is about 1. In float32 a pixel's flux is good to some 1e-3 of its
-    noise, and χ² to 2 √χ² times that.
+    A kernel sum cancels: its terms are up to C, their sum is about 1. In float32 a pixel's flux is good to some
+    1e-3 of its noise, and χ² to 2 √χ² times that.
     """
     return 5e4 * jnp.finfo(chi2.dtype).eps * jnp.sqrt(chi2)
 

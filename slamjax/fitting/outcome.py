@@ -12,8 +12,8 @@ from slamjax.results import Flag
 
 #: Another minimum counts if its objective is within this of the best one's ...
 _SIMILAR = 4.0
-#: ... and its labels are this many standard errors (Mahalanobis distance) away, where the objective of a single parabola
-#: would be larger by the square of it.
+#: ... and its labels are this many standard errors (Mahalanobis distance) away, where the objective of a single
+#: parabola would be larger by the square of it.
 _ELSEWHERE = 4.0
 #: A label within this part of its range of the edge is at the edge.
 _EDGE = 1e-4
@@ -88,14 +88,22 @@ def conclude(model: Model, summary: Summary, n_starts: int, n_pix: np.ndarray, n
     failed = empty | ~converged
     labels[failed] = np.nan
     covariance[failed] = _unknown(n_labels)
-    return Outcome(labels, covariance, np.where(empty, np.nan, chi2), n_pix, _total(summary.n_iter, n, n_starts), flags)
+    return Outcome(
+        labels,
+        covariance,
+        np.where(empty, np.nan, chi2),
+        n_pix,
+        np.asarray(summary.n_iter).reshape(n, n_starts).sum(axis=1),
+        flags,
+    )
 
 
 def covariances(curvature: np.ndarray, span: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Inverse of the curvature (N, L, L), and which labels (N, L) it does not constrain within their ``span`` (L,).
 
     In units of the span an eigenvalue below 1 is a direction known no better than to lie within the training range. A
-    pseudo-inverse would give such a direction no variance at all; here every label that takes part in it gets an infinite one.
+    pseudo-inverse would give such a direction no variance at all; here every label that takes part in it gets an
+    infinite one.
     """
     scaled = curvature * span[:, None] * span[None, :]
     value, vector = np.linalg.eigh((scaled + np.swapaxes(scaled, 1, 2)) / 2)
@@ -111,7 +119,3 @@ def covariances(curvature: np.ndarray, span: np.ndarray) -> tuple[np.ndarray, np
 
 def _unknown(n_labels: int) -> np.ndarray:
     return np.where(np.eye(n_labels, dtype=bool), np.inf, np.nan)
-
-
-def _total(n_iter: np.ndarray, n: int, n_starts: int) -> np.ndarray:
-    return np.asarray(n_iter).reshape(n, n_starts).sum(axis=1)

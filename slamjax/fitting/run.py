@@ -25,7 +25,7 @@ from slamjax.spectra import Spectra
 from slamjax.typing import LogPrior, Progress
 
 Method = Literal["lm", "adam", "lbfgs"]
-_MAX_ITER = {"lm": 60, "adam": 1000, "lbfgs": 100}
+_MAX_ITER = {"lm": 60, "adam": 400, "lbfgs": 60}
 
 
 def fit(
@@ -53,12 +53,12 @@ def fit(
         Levenberg-Marquardt for least squares; the others (optax) for objectives with a prior or a robust loss.
     n_starts : int
     max_iter : int, optional
-        Most iterations a start; default 60 (lm), 1000 (adam), 100 (lbfgs).
+        Most iterations a start; default 60 (lm), 400 (adam), 60 (lbfgs).
     loss : "chi2" or "soft_l1"
         soft_l1 grows with |residual| only, so that a few wild pixels do not pull (adam and lbfgs).
     log_prior : callable, optional
-        ln prior of one star's labels (L,) in physical units, written in jax.numpy (adam and lbfgs). The same function object
-        compiles once.
+        ln prior of one star's labels (L,) in physical units, written in jax.numpy (adam and lbfgs). The same
+        function object compiles once.
     memory : float
         GiB that a batch may take on the device.
     progress : callable, optional
@@ -67,8 +67,8 @@ def fit(
     Returns
     -------
     astropy QTable
-        One row a spectrum, see `slamjax.results.label_table`; ``flags`` is 0 for a good row (`slamjax.Flag`). A failed fit has NaN
-        labels and infinite errors.
+        One row a spectrum, see `slamjax.results.label_table`; ``flags`` is 0 for a good row (`slamjax.Flag`). A
+        failed fit has NaN labels and infinite errors.
 
     Raises
     ------
@@ -95,9 +95,7 @@ def fit(
                 progress(start + min(n, done // n_starts), len(spectra))
 
         outcome, snr = _fit_chunk(model, problem, templates, minimiser, some, unit, n_starts, slots, told)
-        parts.append(
-            label_table(model.label_names, model.info.label_units, some, snr=snr, **_fields(outcome))
-        )
+        parts.append(label_table(model.label_names, model.info.label_units, some, snr=snr, **_fields(outcome)))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # identical meta of the parts
         table = parts[0] if len(parts) == 1 else vstack(parts, metadata_conflicts="silent")
@@ -119,11 +117,13 @@ def _minimiser(method: str, max_iter: int | None, loss: str, log_prior: LogPrior
         raise SlamError(f"max_iter is {max_iter}; give at least 1")
     if method == "lm":
         if loss != "chi2" or log_prior is not None:
-            raise SlamError("method='lm' minimises sums of squares only; with a prior or another loss use method='lbfgs'")
+            raise SlamError(
+                "method='lm' minimises sums of squares only; with a prior or another loss use method='lbfgs'"
+            )
         return LevenbergMarquardt(max_iter=limit)
     if method == "lbfgs":
         return GradientMinimiser("lbfgs", limit, stride=5)
-    return GradientMinimiser("adam", limit, stride=50)
+    return GradientMinimiser("adam", limit, stride=20)
 
 
 def _problem(model: Model, loss: Loss, log_prior: LogPrior | None) -> tuple[float, Problem]:
@@ -181,10 +181,20 @@ def _fit_chunk(
     n = len(spectra)
     block = max(1, slots)
     starts = np.concatenate(
-        [_starts(problem, templates, flux[i : i + block], ivar[i : i + block], n_starts, block) for i in range(0, n, block)]
+        [
+            _starts(problem, templates, flux[i : i + block], ivar[i : i + block], n_starts, block)
+            for i in range(0, n, block)
+        ]
     )
     summary = minimise(
-        minimiser, problem, starts.reshape(n * n_starts, -1), np.repeat(np.arange(n), n_starts), flux, ivar, slots, told
+        minimiser,
+        problem,
+        starts.reshape(n * n_starts, -1),
+        np.repeat(np.arange(n), n_starts),
+        flux,
+        ivar,
+        slots,
+        told,
     )
     n_pix = good.sum(axis=1)
     no_errors = ~np.any(good & np.isfinite(prepared.ivar), axis=1)
@@ -204,8 +214,8 @@ def _starts(
 def _warn_without_errors(model: Model, spectra: Spectra) -> None:
     if model.info.has_errors and not spectra.has_errors:
         warnings.warn(
-            f"{spectra.source} states no flux errors though the model's training spectra did; label errors hold the model "
-            "error only (flag NO_ERRORS)",
+            f"{spectra.source} states no flux errors though the model's training spectra did; label errors hold "
+            "the model error only (flag NO_ERRORS)",
             SlamWarning,
             stacklevel=3,
         )

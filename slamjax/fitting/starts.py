@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from slamjax.fitting.problem import Problem
+from slamjax.typing import Flux
 
 #: Templates are thinned to this many: more cost memory and find no better start.
 MAX_TEMPLATES = 2048
@@ -37,7 +38,7 @@ def make_templates(problem: Problem, stars: np.ndarray) -> Templates:
 
 
 @jax.jit
-def _predict(problem: Problem, x: Float[Array, "template label"]) -> Float[Array, "template pixel"]:
+def _predict(problem: Problem, x: Float[Array, "template label"]) -> Flux:
     return problem.emulator.at(x)
 
 
@@ -51,8 +52,8 @@ def choose_starts(
 ) -> Float[Array, "star start label"]:
     """For each star the best-χ² template, then the best of those at least `APART` from the ones taken, and so on.
 
-    χ² = Σ w f² − 2 Σ w f t + Σ w t² for all stars and templates is two matrix products; only their order counts here, so pixels'
-    correlations are left aside.
+    χ² = Σ w f² − 2 Σ w f t + Σ w t² for all stars and templates is two matrix products; only their order counts
+    here, so pixels' correlations are left aside.
     """
     weight = problem.noise.weights(ivar)
     middle = jnp.mean(templates.flux, axis=0)  # differences keep float32's digits
@@ -60,7 +61,7 @@ def choose_starts(
     lines = templates.flux - middle
     chi2 = weight @ jnp.square(lines).T - 2 * (weight * flux) @ lines.T
 
-    taken = []
+    taken: list[Array] = []
     for _ in range(n_starts):
         best = jnp.argmin(chi2, axis=1)
         # where every template is near one already taken, the first start is taken again

@@ -12,9 +12,7 @@ from slamjax.errors import SlamError
 from slamjax.prepare.steps import BadPixels, GaussianContinuum, SplineContinuum, Step, WaveRange
 from slamjax.spectra import Spectra
 
-STEPS: dict[str, type[Any]] = {
-    step.name: step for step in (WaveRange, BadPixels, GaussianContinuum, SplineContinuum)
-}
+STEPS: dict[str, type[Any]] = {step.name: step for step in (WaveRange, BadPixels, GaussianContinuum, SplineContinuum)}
 
 
 @dataclass(frozen=True)

@@ -44,8 +44,7 @@ class WaveRange:
         kept = np.flatnonzero((wave >= self.low - margin) & (wave <= self.high + margin))
         if kept.size == 0:
             raise SlamError(
-                f"no pixel of {spectra.source} lies within {self}; "
-                f"it covers {wave[0]:g} to {wave[-1]:g} {self.unit}"
+                f"no pixel of {spectra.source} lies within {self}; it covers {wave[0]:g} to {wave[-1]:g} {self.unit}"
             )
         return spectra.on_pixels(slice(kept[0], kept[-1] + 1))
 
@@ -109,7 +108,9 @@ class GaussianContinuum:
 
     def __post_init__(self) -> None:
         if not (np.isfinite(self.sigma) and self.sigma > 0):
-            raise SlamError(f"the continuum's Gaussian has a width of {self.sigma}; give one above 0, as in gaussian:50nm")
+            raise SlamError(
+                f"the continuum's Gaussian has a width of {self.sigma}; give one above 0, as in gaussian:50nm"
+            )
 
     def __call__(self, spectra: Spectra) -> Spectra:
         return divide(spectra, self.continuum(spectra))

@@ -82,7 +82,9 @@ def write_table(spectra: Spectra, path: str | os.PathLike[str]) -> None:
     table = spectra.table.copy()
     for name in _VECTORS:
         if name in table.colnames:
-            raise SlamError(f"the table of {spectra.source} has a column {name!r}, which is kept for the spectra; rename it")
+            raise SlamError(
+                f"the table of {spectra.source} has a column {name!r}, which is kept for the spectra; rename it"
+            )
     comments = table.meta.pop("comments", [])
     table.meta.clear()
     table["flux"] = spectra.flux
@@ -90,7 +92,7 @@ def write_table(spectra: Spectra, path: str | os.PathLike[str]) -> None:
         table["ivar"] = spectra.ivar
     sheet = fits.table_to_hdu(table)
     sheet.name = "SPECTRA"
-    column = fits.Column("wavelength", "D", unit=spectra.wave_unit.to_string("fits"), array=spectra.wave)
+    column = fits.Column("wavelength", "D", unit=u.Unit(spectra.wave_unit).to_string("fits"), array=spectra.wave)
     waves = fits.BinTableHDU.from_columns([column], name="WAVELENGTH")
     waves.header["WAVEMED"] = (spectra.medium, "where wavelengths are measured")
     waves.header["FRAME"] = (spectra.frame, "rest or observed")

@@ -55,7 +55,7 @@ def assemble(
         used = np.arange(1)  # all pixels flat within epsilon: keep one row so that shapes stay valid
     groups: dict[KernelKey, list[int]] = defaultdict(list)
     for pixel in np.flatnonzero(~untrained):
-        groups[keys[pixel]].append(int(pixel))
+        groups[keys[int(pixel)]].append(int(pixel))
     if not groups:
         raise SlamError("no pixel has an SVR; there is nothing to export")
     # pixels without an SVR need a slot too; they predict NaN from any of them
@@ -71,9 +71,9 @@ def assemble(
         width = max(len(groups[key]) for key in members)
         padded = np.zeros((len(members), used.size, width))
         for g, key in enumerate(members):
-            pixels = np.sort(groups[key])
-            padded[g, :, : pixels.size] = dual[np.ix_(used, pixels)]
-            order[pixels] = offset + g * width + np.arange(pixels.size)
+            columns = np.array(sorted(groups[key]))
+            padded[g, :, : columns.size] = dual[np.ix_(used, columns)]
+            order[columns] = offset + g * width + np.arange(columns.size)
         blocks.append(
             KernelBlock(
                 gamma=np.array([key[2] for key in members]),
@@ -139,8 +139,10 @@ def from_sklearn(
     values = np.concatenate([m.dual_coef_[0] for m in fitted])
     support, index = np.unique(vectors, axis=0, return_inverse=True) if len(vectors) else (np.zeros((1, n_labels)), [])
     dual = np.zeros((len(support), len(machines)))
-    np.add.at(dual, (np.ravel(index).astype(int), rows.astype(int)), values)
-    keys = [("linear", 1, 1.0, 0.0) if m is None else kernel_key(m.kernel, m.degree, m._gamma, m.coef0) for m in machines]
+    np.add.at(dual, (np.asarray(index, dtype=int).ravel(), rows.astype(int)), values)
+    keys = [
+        ("linear", 1, 1.0, 0.0) if m is None else kernel_key(m.kernel, m.degree, m._gamma, m.coef0) for m in machines
+    ]
     intercept = np.array([np.nan if m is None else float(np.ravel(m.intercept_)[0]) for m in machines])
     if scaling is None:
         scaling = LabelScaling(np.zeros(n_labels), np.ones(n_labels), (False,) * n_labels)
@@ -169,7 +171,9 @@ def _machine(svr: Any, pixel: int) -> Any:
     if not hasattr(svr, "kernel") or not hasattr(svr, "get_params"):
         raise SlamError(f"pixel {pixel} holds a {type(svr).__name__}; give a fitted sklearn.svm.SVR (or None)")
     if svr.kernel not in KERNELS:
-        raise SlamError(f"the SVR of pixel {pixel} has kernel {svr.kernel!r}; only {', '.join(KERNELS)} can be exported")
+        raise SlamError(
+            f"the SVR of pixel {pixel} has kernel {svr.kernel!r}; only {', '.join(KERNELS)} can be exported"
+        )
     if not hasattr(svr, "dual_coef_"):
         raise SlamError(f"the SVR of pixel {pixel} is not fitted; call its fit first")
     if not isinstance(svr.support_vectors_, np.ndarray):

@@ -48,7 +48,7 @@ def train(
     search: Search = "grid",
     n_iter: int = 20,
     cv: int = 5,
-    weights: Weights = "uniform",
+    weights: Weights = "ivar",
     label_scaling: Method = "standard",
     flux_scaling: Method = "standard",
     log_labels: Sequence[str] = (),
@@ -73,14 +73,14 @@ def train(
     kernel : "rbf", "linear", "poly" or "sigmoid"
         As in scikit-learn, with ``degree`` and ``coef0``.
     C, epsilon, gamma : number, list, or scipy distribution (random search)
-        SVR hyper-parameters in scaled flux and labels; several are chosen among pixel by pixel by cross-validation. γ may be
-        "scale" or "auto".
+        SVR hyper-parameters in scaled flux and labels; several are chosen among pixel by pixel by cross-validation.
+        γ may be "scale" or "auto".
     search, n_iter : "grid" or "random", and how many random draws
     cv : int
         Shuffled folds; held-out stars give the scores and the model error.
-    weights : "uniform" or "ivar"
-        A star's weight in a pixel. With "ivar", C is multiplied by ivar over the pixel's mean ivar. Either way a bad pixel leaves
-        the star out of that pixel only.
+    weights : "ivar" or "uniform"
+        A star's weight in a pixel. With "ivar", C is multiplied by ivar over the pixel's mean ivar. Either way a
+        bad pixel leaves the star out of that pixel only.
     label_scaling, flux_scaling : "standard" or "robust"
         Mean and standard deviation, or percentiles.
     log_labels : sequence of str
@@ -124,7 +124,9 @@ def train(
     trained = np.array([fit.best >= 0 for fit in fits])
     if not trained.any():
         reasons = Table({"status": [fit.status for fit in fits]})["status"]
-        raise SlamError(f"no pixel could be trained ({', '.join(np.unique(reasons))}); {len(chosen)} stars may be too few")
+        raise SlamError(
+            f"no pixel could be trained ({', '.join(np.unique(reasons))}); {len(chosen)} stars may be too few"
+        )
 
     keys = [kernel_key(kernel, degree, found[max(fit.best, 0)].gamma, settings.coef0) for fit in fits]
     exact = assemble(
@@ -181,7 +183,9 @@ def _usable(spectra: Spectra, names: Sequence[str]) -> Spectra:
     seen = spectra.good.any(axis=1)
     kept = finite & seen
     if not finite.all():
-        counts = ", ".join(f"{name}: {int(n)}" for name, n in zip(names, (~np.isfinite(values)).sum(0), strict=True) if n)
+        counts = ", ".join(
+            f"{name}: {int(n)}" for name, n in zip(names, (~np.isfinite(values)).sum(0), strict=True) if n
+        )
         warnings.warn(
             f"{int((~finite).sum())} of {len(spectra)} stars have a label that is not given and are left out of "
             f"training ({counts})",

@@ -63,7 +63,7 @@ def candidates(
 
 
 def resolve_gamma(gamma: Gamma, x: np.ndarray) -> float:
-    """γ as a number: scikit-learn's "scale", 1 / (L var(x)), and "auto", 1 / L, from *all* scaled training labels x (N, L).
+    """γ as a number: "scale" is 1 / (L var(x)), "auto" is 1 / L, from *all* scaled training labels x (N, L).
 
     Resolved pixel by pixel, every mask would give its pixel a γ, and so a kernel matrix, of its own.
     """

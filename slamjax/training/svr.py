@@ -45,8 +45,9 @@ class SvrSettings:
 class PixelFit:
     """What training gives for one pixel.
 
-    ``dual`` (N,) is zero where a star is no support vector; ``held_out`` (N,) is each star's prediction by a fit that had
-    not seen it, in scaled flux, NaN for stars that the pixel does not use; ``scores`` has a mean squared error for each candidate.
+    ``dual`` (N,) is zero where a star is no support vector; ``held_out`` (N,) is each star's prediction by a fit
+    that had not seen it, in scaled flux, NaN for stars that the pixel does not use; ``scores`` has a mean squared
+    error for each candidate.
     """
 
     status: str
@@ -72,7 +73,8 @@ def fit_pixel(
     ----------
     x : (N, L) scaled labels
     y : (N,) scaled flux
-    weight : (N,) 0 leaves a star out. Rows are then really left out: with a zero ``sample_weight`` scikit-learn numbers its
+    weight : (N,) 0 leaves a star out. Rows are then really left out: with a zero ``sample_weight`` scikit-learn
+    numbers its
         support vectors within the reduced set.
     fold : (N,) number of the fold that holds a star out
     """

@@ -1,0 +1,172 @@
+"""How do accuracy and speed compare with The Cannon's own training and test steps on the same stars?
+
+PyPI's ``thecannon`` runs in a virtual environment of its own, made here in the cache folder. If it cannot be installed or run, the
+reason goes into the results; the quadratic model of ``quadratic.py`` stands beside it in any case.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import quadratic
+from common import LABELS, RECIPE, SVR_SETTINGS, load_stars, parse_options, source_name
+from reporting import current_load, markdown_table, seconds, write_results
+from scatter import column, scatter
+
+import slamjax
+from slamjax.spectra import Spectra
+
+THECANNON = "thecannon==0.7.3"
+#: What thecannon imports; it names none of them as its dependencies.
+NEEDS = ("numpy", "scipy", "matplotlib", "astropy")
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """Labels (N, L) of the test stars and what they cost."""
+
+    labels: np.ndarray
+    train_seconds: float
+    test_seconds: float
+    note: str
+
+
+class RivalFailed(Exception):
+    """thecannon could not be installed or run; the message is the last of what it said."""
+
+
+def run_slamjax(train: Spectra, test: Spectra) -> Contestant:
+    """slamjax from spectra as read, preparation included; the fit is timed when it is compiled."""
+    start = time.perf_counter()
+    model = slamjax.train(train, LABELS, recipe=RECIPE, weights="ivar", **SVR_SETTINGS)
+    trained = time.perf_counter()
+    slamjax.fit(model, test)
+    compiled = time.perf_counter()
+    table = slamjax.fit(model, test)
+    done = time.perf_counter()
+    labels = np.stack([column(table, name) for name in LABELS], axis=1)
+    first = f"first call with compilation {seconds(compiled - trained)}"
+    return Contestant(labels, trained - start, done - compiled, f"5-fold cross-validation in training; {first}")
+
+
+def run_quadratic(stars: dict[str, Any]) -> Contestant:
+    """The quadratic model on spectra that are already prepared."""
+    start = time.perf_counter()
+    model = quadratic.train(stars["train_labels"], stars["train_flux"], stars["train_ivar"])
+    trained = time.perf_counter()
+    labels = quadratic.infer(model, stars["test_flux"], stars["test_ivar"])
+    return Contestant(labels, trained - start, time.perf_counter() - trained, "this folder's quadratic.py, SciPy")
+
+
+def run_thecannon(stars: dict[str, Any], cache: Path) -> Contestant:
+    """PyPI's thecannon, as it is, on spectra that are already prepared."""
+    python = _environment(cache / "thecannon-venv")
+    source, target = cache / "stars.npz", cache / "thecannon-labels.npz"
+    target.unlink(missing_ok=True)
+    np.savez(source, **stars)
+    _run([str(python), str(Path(__file__).parent / "thecannon_worker.py"), str(source), str(target)])
+    with np.load(target) as found:
+        note = f"{THECANNON}, Python {found['python']}, NumPy {found['numpy']}"
+        return Contestant(found["labels"], float(found["train_seconds"]), float(found["test_seconds"]), note)
+
+
+def _environment(folder: Path) -> Path:
+    """The Python of a virtual environment that has thecannon."""
+    python = folder / "bin" / "python"
+    made = folder / "made"
+    if not made.exists():
+        _run([sys.executable, "-m", "venv", "--clear", str(folder)])
+        _run([str(python), "-m", "pip", "install", "--quiet", *NEEDS, "setuptools", "wheel"])
+        _run([str(python), "-m", "pip", "install", "--quiet", THECANNON])
+        made.touch()
+    return python
+
+
+def _run(command: list[str]) -> None:
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    if ended.returncode:
+        raise RivalFailed((ended.stderr or ended.stdout).strip()[-2000:])
+
+
+def prepared_stars(train: Spectra, test: Spectra) -> dict[str, Any]:
+    """What the rivals get: the spectra as slamjax's recipe prepares them, a bad pixel with ivar 0."""
+    ready = {"train": RECIPE(train), "test": RECIPE(test)}
+    arrays = {
+        f"{name}_{kind}": getattr(s, kind).astype(float) for name, s in ready.items() for kind in ("flux", "ivar")
+    }
+    return {
+        "wave": ready["train"].wave,
+        "names": np.array(LABELS),
+        "train_labels": train.values(LABELS),
+        **arrays,
+    }
+
+
+def main() -> None:
+    options = parse_options(__doc__.splitlines()[0])
+    load = current_load()
+    train, test = load_stars(options)
+    stars = prepared_stars(train, test)
+    options.cache.mkdir(parents=True, exist_ok=True)
+
+    contestants = {"slamjax": run_slamjax(train, test)}
+    failure = None
+    try:
+        contestants["thecannon (PyPI)"] = run_thecannon(stars, options.cache)
+    except RivalFailed as error:
+        failure = str(error)
+    contestants["quadratic model (this repository)"] = run_quadratic(stars)
+
+    reference = test.values(LABELS)
+    scatters = {
+        who: {name: scatter(it.labels[:, k], reference[:, k]) for k, name in enumerate(LABELS)}
+        for who, it in contestants.items()
+    }
+    tables = [
+        "Robust scatter (and bias) on the held-out stars:\n\n"
+        + markdown_table(
+            ["", *LABELS, "stars without labels"],
+            [
+                (who, *(f"{s.robust:#.3g} ({s.bias:+.2g})" for s in per_label.values()), _missing(contestants[who]))
+                for who, per_label in scatters.items()
+            ],
+        ),
+        markdown_table(
+            ["", "training", "test step, stars a second", "what it is"],
+            [(who, seconds(it.train_seconds), len(test) / it.test_seconds, it.note) for who, it in contestants.items()],
+        ),
+    ]
+    if failure is not None:
+        tables.append(f"`{THECANNON}` could not be run here; it ended with:\n\n```\n{failure}\n```")
+    settings = {
+        "data": source_name(options.data),
+        "training stars": len(train),
+        "test stars": len(test),
+        "pixels": len(stars["wave"]),
+    }
+    results = {
+        who: {
+            "labels": {name: s.to_dict() for name, s in scatters[who].items()},
+            "train_seconds": it.train_seconds,
+            "test_seconds": it.test_seconds,
+            "test_stars_a_second": len(test) / it.test_seconds,
+            "stars_without_labels": _missing(it),
+            "note": it.note,
+        }
+        for who, it in contestants.items()
+    } | {"thecannon_failure": failure}
+    write_results(options.out, "versus_cannon", settings, results, tables, load)
+
+
+def _missing(contestant: Contestant) -> int:
+    return int(np.sum(~np.all(np.isfinite(contestant.labels), axis=1)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,5 @@
+"""``python -m slamjax``."""
+
+from slamjax.cli import main
+
+main()

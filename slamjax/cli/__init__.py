@@ -1,0 +1,3 @@
+"""The command line: ``slamjax train | fit | validate | info | plot | demo``."""
+
+from slamjax.cli.app import main as main

@@ -1,0 +1,326 @@
+"""The commands: each reads its options and calls the public API, nothing else."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+import slamjax
+from slamjax.cli.console import console, errors, numbers, progress_bar, show_warning, words
+from slamjax.errors import SlamError
+
+if TYPE_CHECKING:
+    from slamjax.spectra import Spectra
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    help="SLAM, the Stellar LAbel Machine, in JAX: learn spectra from stars with known labels, then label other stars.",
+)
+
+SpectraFile = Annotated[Path, typer.Argument(metavar="SPECTRA.fits", help="slamjax FITS table of spectra.")]
+ModelFile = Annotated[Path, typer.Argument(metavar="MODEL.h5", help="Model file written by `slamjax train`.")]
+Select = Annotated[
+    str | None, typer.Option(metavar="EXPR", help='Rows to use, e.g. "logg < 3.6 & teff > 3600"; & and | bind loosest.')
+]
+Starts = Annotated[int, typer.Option(help="Starting points a star, far apart.")]
+
+
+class Kernel(StrEnum):
+    rbf = "rbf"
+    linear = "linear"
+    poly = "poly"
+    sigmoid = "sigmoid"
+
+
+class SearchKind(StrEnum):
+    grid = "grid"
+    random = "random"
+
+
+class WeightKind(StrEnum):
+    ivar = "ivar"
+    uniform = "uniform"
+
+
+class Scaling(StrEnum):
+    standard = "standard"
+    robust = "robust"
+
+
+class Method(StrEnum):
+    lm = "lm"
+    adam = "adam"
+    lbfgs = "lbfgs"
+
+
+class Figure(StrEnum):
+    spectra = "spectra"
+    labels = "labels"
+    training = "training"
+
+
+@app.callback(invoke_without_command=True)
+def root(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+    if version:
+        console.print(slamjax.__version__)
+        raise typer.Exit()
+
+
+@app.command()
+def train(
+    spectra: SpectraFile,
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="MODEL.h5", help="Model file to write.")],
+    labels: Annotated[str, typer.Option(help="Columns to learn from, e.g. teff,logg,fe_h,alpha_m.")],
+    select: Select = None,
+    n_train: Annotated[int | None, typer.Option(help="Draw that many of the selected stars by --seed.")] = None,
+    seed: Annotated[int, typer.Option(help="Of the draw, the folds and a random search.")] = 0,
+    wave_range: Annotated[
+        tuple[float, float] | None, typer.Option(metavar="A B", help="Wavelengths to keep, in the file's unit.")
+    ] = None,
+    continuum: Annotated[str, typer.Option(help="gaussian:50nm, spline:60nm or none.")] = "none",
+    flux_range: Annotated[
+        tuple[float, float] | None,
+        typer.Option(metavar="LO HI", help="Pixels outside are bad (after division by the continuum)."),
+    ] = None,
+    min_pixel_snr: Annotated[float | None, typer.Option(help="Pixels with a smaller flux over error are bad.")] = None,
+    kernel: Annotated[Kernel, typer.Option(help="As in scikit-learn.")] = Kernel.rbf,
+    C: Annotated[str, typer.Option("--C", help="SVR's C; a comma list is searched.")] = "1",
+    epsilon: Annotated[str, typer.Option(help="SVR's ε in scaled flux; a comma list is searched.")] = "0.1",
+    gamma: Annotated[str, typer.Option(help="Kernel's γ, scale or auto; a comma list is searched.")] = "scale",
+    degree: Annotated[int, typer.Option(help="Of the poly kernel.")] = 3,
+    coef0: Annotated[float, typer.Option(help="Of the poly and sigmoid kernels.")] = 0.0,
+    search: Annotated[
+        SearchKind, typer.Option(help="Try all combinations, or --n-iter random ones.")
+    ] = SearchKind.grid,
+    n_iter: Annotated[int, typer.Option(help="Combinations of a random search.")] = 20,
+    cv: Annotated[int, typer.Option(help="Cross-validation folds.")] = 5,
+    weights: Annotated[WeightKind, typer.Option(help="A star's weight in a pixel.")] = WeightKind.ivar,
+    label_scaling: Annotated[Scaling, typer.Option(help="How labels are standardised.")] = Scaling.standard,
+    flux_scaling: Annotated[Scaling, typer.Option(help="How flux is standardised.")] = Scaling.standard,
+    log_labels: Annotated[str, typer.Option(help="Labels learnt in log10, e.g. teff.")] = "",
+    min_stars: Annotated[int | None, typer.Option(help="A pixel with fewer good stars is masked.")] = None,
+    n_jobs: Annotated[int, typer.Option(help="Workers; -1: all cores.")] = -1,
+) -> None:
+    """Learn one SVR a pixel from stars with known labels.
+
+    Example: `slamjax train giants.fits -o giants.h5 --labels teff,logg,fe_h --select "logg < 3.6" --continuum
+    gaussian:50nm --C 1,10`
+    """
+    from slamjax.files import check_writable
+    from slamjax.prepare import BadPixels
+
+    check_writable(output)
+    stars = _read(spectra, select)
+    rules = None
+    if flux_range is not None or min_pixel_snr is not None:
+        low, high = flux_range if flux_range is not None else (None, None)
+        rules = BadPixels(min_flux=low, max_flux=high, min_snr=min_pixel_snr)
+    recipe = slamjax.Recipe.make(
+        wave_range=wave_range, wave_unit=str(stars.wave_unit), continuum=continuum, bad_pixels=rules
+    )
+    with progress_bar("training pixels") as told:
+        model = slamjax.train(
+            stars,
+            words(labels),
+            recipe=recipe,
+            kernel=kernel.value,
+            C=numbers(C, "--C"),
+            epsilon=numbers(epsilon, "--epsilon"),
+            gamma=numbers(gamma, "--gamma"),
+            degree=degree,
+            coef0=coef0,
+            search=search.value,
+            n_iter=n_iter,
+            cv=cv,
+            weights=weights.value,
+            label_scaling=label_scaling.value,
+            flux_scaling=flux_scaling.value,
+            log_labels=words(log_labels),
+            n_train=n_train,
+            seed=seed,
+            min_stars=min_stars,
+            n_jobs=n_jobs,
+            progress=told,
+        )
+    model.save(output)
+    console.print(slamjax.describe(model), markup=False)
+    console.print(f"written: {output}", markup=False)
+
+
+@app.command()
+def fit(
+    model: ModelFile,
+    spectra: SpectraFile,
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="LABELS.fits", help="Label table to write.")],
+    select: Select = None,
+    method: Annotated[Method, typer.Option(help="Levenberg-Marquardt, or a gradient method.")] = Method.lm,
+    n_starts: Starts = 3,
+    memory: Annotated[float, typer.Option(help="GiB that a batch may take.")] = 1.0,
+) -> None:
+    """Labels, errors and flags of every selected spectrum, into HDU LABELS.
+
+    Example: `slamjax fit giants.h5 new.fits -o labels.fits --select "apogee_snr > 80"`
+    """
+    from slamjax.files import check_writable
+
+    check_writable(output)
+    slam = slamjax.load(model)
+    stars = _read(spectra, select)
+    with progress_bar("fitting stars") as told:
+        table = slamjax.fit(slam, stars, method=method.value, n_starts=n_starts, memory=memory, progress=told)
+    slamjax.write_labels(table, output)
+    console.print(_flag_summary(table["flags"]), markup=False)
+    console.print(f"written: {output}", markup=False)
+
+
+@app.command()
+def validate(
+    model: ModelFile,
+    spectra: SpectraFile,
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", metavar="REPORT", help=".ecsv, .csv, .fits, .html, .tex; else Markdown."),
+    ] = None,
+    select: Select = None,
+    by: Annotated[str, typer.Option(help="snr (of the spectra, a pixel) or a column of the table.")] = "snr",
+    bins: Annotated[str | None, typer.Option(help="Edges, e.g. 20,60,100,200,300; default: quartiles.")] = None,
+    include_training: Annotated[bool, typer.Option("--include-training", help="Keep the training stars.")] = False,
+    good_only: Annotated[bool, typer.Option("--good-only", help="Count only stars without flags.")] = False,
+    n_starts: Starts = 3,
+) -> None:
+    """Fit stars with known labels that did not train the model; median, STD and MAD of the differences by bin.
+
+    Example: `slamjax validate giants.h5 giants.fits -o report.md --by apogee_snr --bins 20,60,100,200,300`
+    """
+    from slamjax.files import check_writable
+
+    if output is not None:
+        check_writable(output)
+    edges = None
+    if bins is not None:
+        given = numbers(bins, "--bins")
+        edges = given if isinstance(given, list) else [given]
+    slam = slamjax.load(model)
+    stars = _read(spectra, select)
+    with progress_bar("fitting stars") as told:
+        result = slamjax.validate.validate(
+            slam,
+            stars,
+            by=by,
+            bins=edges,
+            include_training=include_training,
+            good_only=good_only,
+            n_starts=n_starts,
+            progress=told,
+        )
+    note = "" if include_training else f"; {result.n_excluded} training stars left out"
+    console.print(f"fit - known, {len(result.labels)} stars{note}\n{result}", markup=False)
+    if output is not None:
+        slamjax.validate.write_report(result, output)
+        console.print(f"written: {output}", markup=False)
+
+
+@app.command()
+def info(
+    model: ModelFile,
+    pixels: Annotated[bool, typer.Option("--pixels", help="Also the hyper-parameters of every pixel.")] = False,
+) -> None:
+    """What a model is, from what it was made, with which settings.
+
+    Example: `slamjax info giants.h5 --pixels`
+    """
+    slam = slamjax.load(model)
+    console.print(slamjax.describe(slam), markup=False)
+    if pixels:
+        console.print("\n".join(slam.info.pixels.pformat(max_lines=-1, max_width=-1)), markup=False)
+
+
+@app.command()
+def plot(
+    model: ModelFile,
+    spectra: Annotated[Path | None, typer.Argument(metavar="[SPECTRA.fits]", help="Spectra to fit and show.")] = None,
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="PLOT.png", help="Any matplotlib format.")] = Path(
+        "slamjax.png"
+    ),
+    what: Annotated[
+        Figure | None, typer.Option(help="Default: spectra if a file is given, else training (CV scores).")
+    ] = None,
+    select: Select = None,
+    count: Annotated[int, typer.Option(help="Spectra to show.")] = 3,
+    include_training: Annotated[bool, typer.Option("--include-training", help="Keep the training stars.")] = False,
+) -> None:
+    """Predicted against observed spectra; label against label; CV score along the spectrum.
+
+    Example: `slamjax plot giants.h5 giants.fits --what labels -o labels.png`
+    """
+    from slamjax.files import atomic_path, check_writable
+
+    check_writable(output)
+    slam = slamjax.load(model)
+    kind = what or (Figure.training if spectra is None else Figure.spectra)
+    if kind is Figure.training:
+        figure = slamjax.plots.plot_training(slam)
+    else:
+        if spectra is None:
+            raise SlamError(f"--what {kind.value} needs spectra; name a file after the model")
+        stars = _read(spectra, select)
+        if kind is Figure.labels:
+            result = slamjax.validate.validate(slam, stars, include_training=include_training)
+            figure = slamjax.plots.plot_labels(result.labels, slam.label_names)
+        else:
+            if len(stars) > count:
+                step = len(stars) / count
+                stars = stars[[int(step * (k + 0.5)) for k in range(count)]]
+            figure = slamjax.plots.plot_spectra(slam, stars, slamjax.fit(slam, stars), count=count)
+    with atomic_path(output) as temporary:
+        figure.savefig(temporary, dpi=150)
+    console.print(f"written: {output}", markup=False)
+
+
+@app.command()
+def demo(
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="FOLDER", help="Folder to write to.")] = Path(
+        "demo_output"
+    ),
+    n_train: Annotated[int, typer.Option(help="Training stars, at most 1000.")] = 1000,
+) -> None:
+    """All of it on the embedded sample: train on real giants, label others, compare, draw.
+
+    Example: `slamjax demo -o demo_output`
+    """
+    slamjax.demo.run(output, n_train=n_train, say=lambda text: console.print(text, markup=False), bar=progress_bar)
+
+
+def _read(path: Path, select: str | None) -> Spectra:
+    spectra = slamjax.read_table(path)
+    return spectra if select is None else spectra.select(select)
+
+
+def _flag_summary(flags: object) -> str:
+    import numpy as np
+
+    values = np.asarray(flags)
+    lines = [f"{int(np.sum(values == 0))} of {len(values)} stars without flags"]
+    lines += [f"  {int(np.sum(values & flag != 0)):6d} {flag.name}" for flag in slamjax.Flag if np.any(values & flag)]
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Run the command line; an error becomes one sentence and exit status 1."""
+    warnings.showwarning = show_warning
+    try:
+        app()
+    except SlamError as error:
+        errors.print(f"slamjax: error: {error}", style="red", markup=False)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        errors.print("slamjax: stopped; nothing was written half", markup=False)
+        sys.exit(130)

@@ -1,0 +1,72 @@
+"""What the commands share: progress bars, warnings and errors as a person wants to read them."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, TextIO
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from slamjax.errors import SlamError, SlamWarning
+from slamjax.typing import Progress as Told
+
+console = Console(highlight=False, soft_wrap=True)
+errors = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+@contextmanager
+def progress_bar(title: str) -> Iterator[Told]:
+    """A live bar on a terminal, one line at the end elsewhere; gives the function to tell (done, total)."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=errors) as bar:
+        task = bar.add_task(title, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """slamjax's own warnings as one line, others as Python shows them."""
+    if issubclass(category, SlamWarning):
+        errors.print(f"slamjax: warning: {message}", style="yellow", markup=False)
+    else:
+        sys.stderr.write(warnings.formatwarning(message, category, filename, lineno))
+
+
+def numbers(text: str, option: str) -> Any:
+    """A number, or a list of them from ``1,10,100``; words (scale, auto) stay words."""
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    values = [_number(part, option) for part in parts]
+    if not values:
+        raise SlamError(f"{option} is empty; give a number or a comma list such as 0.1,1,10")
+    return values if len(values) > 1 else values[0]
+
+
+def _number(part: str, option: str) -> float | str:
+    try:
+        return float(part)
+    except ValueError:
+        if option == "--gamma" and part in ("scale", "auto"):
+            return part
+        raise SlamError(f"{option} has {part!r}, which is not a number; give a number or a comma list") from None
+
+
+def words(text: str) -> list[str]:
+    """The names in ``teff,logg,fe_h``."""
+    return [part.strip() for part in text.split(",") if part.strip()]

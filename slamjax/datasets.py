@@ -1,0 +1,30 @@
+"""Real spectra that ship with the package."""
+
+from __future__ import annotations
+
+from importlib.resources import as_file, files
+
+from slamjax.readers.table import read_table
+from slamjax.spectra import Spectra
+
+SAMPLE = "xp_giants.fits.gz"
+
+#: What the embedded stars are prepared and learnt with in the demo and the documents.
+LABELS = ("teff", "logg", "fe_h", "alpha_m")
+WAVE_RANGE = (376.0, 1010.0)
+
+
+def load_xp_giants() -> tuple[Spectra, Spectra]:
+    """1,000 red giants to train on and 1,000 others to test on: Gaia DR3 XP spectra, APOGEE DR17 labels.
+
+    343 pixels, 336 to 1020 nm, with errors; labels ``teff`` (K), ``logg``, ``fe_h``, ``alpha_m`` with errors, G
+    magnitude, A_K and APOGEE's S/N. Made by ``slamjax/data/make_sample.py``. Credits: ESA/Gaia/DPAC; SDSS APOGEE
+    DR17.
+
+    Returns
+    -------
+    (train, test) : Spectra
+    """
+    with as_file(files("slamjax.data") / SAMPLE) as path:
+        sample = read_table(path)
+    return sample.select('split == "train"'), sample.select('split == "test"')

@@ -1,0 +1,46 @@
+"""A model in words: what it is, from what it was made, with which settings."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from slamjax.model import Model
+
+
+def describe(model: Model) -> str:
+    """Several lines for a person to read."""
+    info, trained = model.info, model.trained
+    settings = info.provenance["settings"]
+    versions = ", ".join(f"{name} {number}" for name, number in info.provenance["versions"].items())
+    lines = [
+        f"SLAM, kernel {settings['kernel']}, {int(trained.sum())} of {model.wave.size} pixels trained, "
+        f"{len(model.domain.stars)} stars",
+        f"  from         {info.record.source}",
+        f"  made         {info.provenance['date']} ({versions})",
+        f"  wavelengths  {model.wave[0]:g} to {model.wave[-1]:g} {info.wave_unit}, {info.medium}, {info.frame} frame",
+        f"  preparation  {info.recipe}",
+        "  labels",
+    ]
+    for name, unit, (low, high) in zip(model.label_names, info.label_units, model.label_range, strict=True):
+        lines.append(f"    {name:12s} {low:10.3f} to {high:10.3f} {unit}")
+    for name in ("C", "epsilon", "gamma"):
+        values, counts = np.unique(np.asarray(info.pixels[name])[trained], return_counts=True)
+        shown = ", ".join(
+            f"{value:g}" if len(values) == 1 else f"{value:g} ({count} pixels)"
+            for value, count in zip(values, counts, strict=True)
+        )
+        lines.append(f"  {name:12s} {shown}")
+    pixels = info.pixels[trained]
+    lines += [
+        f"  CV           {settings['cv']} folds, {len(info.candidates)} combinations; held-out error / variance "
+        f"{np.median(pixels['cv_mse']):.3f} (median over pixels)",
+        f"  model error  {np.median(pixels['model_error']):.4f} of the continuum (median)"
+        + ("" if info.has_errors else "; photon noise included, the training spectra state no errors"),
+        f"  weights      {settings['weights']}, scaling of labels {settings['label_scaling']}, "
+        f"of flux {settings['flux_scaling']}, seed {settings['seed']}",
+    ]
+    for status, count in zip(*np.unique(np.asarray(info.pixels["status"]), return_counts=True), strict=True):
+        if status != "trained":
+            where = model.wave[np.asarray(info.pixels["status"]) == status]
+            lines.append(f"  {status}: {count} pixels, {where[0]:g} to {where[-1]:g} {info.wave_unit}")
+    return "\n".join(lines)

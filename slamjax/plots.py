@@ -1,0 +1,189 @@
+"""Figures: predicted against observed spectra, label against label, what was learnt along the spectrum.
+
+Each function returns a matplotlib Figure that the caller shows or saves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from astropy.table import Table
+
+from slamjax.errors import SlamError
+from slamjax.model import Model
+from slamjax.spectra import Spectra
+from slamjax.validate import MAD_TO_SIGMA
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_NAMES = {"teff": r"$T_{\rm eff}$", "logg": r"$\log g$", "fe_h": "[Fe/H]", "alpha_m": r"[$\alpha$/M]"}
+_OBSERVED, _PREDICTED, _ERROR = "0.25", "#d1495b", "#9bb7d4"
+
+
+def _new_figure(width: float, height: float) -> Figure:
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise SlamError("plots need matplotlib; install it with: pip install 'slamjax[plots]'") from error
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def title_of(name: str, unit: str = "") -> str:
+    """A label's name as it stands on an axis."""
+    return _NAMES.get(name, name) + (f" [{unit}]" if unit else "")
+
+
+def plot_spectra(model: Model, spectra: Spectra, labels: Table, *, count: int = 3) -> Figure:
+    """Observed spectra, the prediction at their fitted labels, and the residuals with the error expected of them."""
+    rows = _spread(np.isfinite(np.asarray(labels["chi2"], float)), count)
+    if rows.size == 0:
+        raise SlamError("there is no fitted spectrum to plot; all fits failed")
+    prepared = model.prepare(spectra[rows])
+    fitted = np.stack([_numbers(labels[name])[rows] for name in model.label_names], axis=-1)
+    flux = np.asarray(model(fitted), float)
+    figure = _new_figure(9, 2.6 * len(rows) + 0.6)
+    axes = figure.subplots(2 * len(rows), 1, sharex=True, squeeze=False, height_ratios=[3, 1.2] * len(rows))[:, 0]
+    unit = model.info.wave_unit
+    for k, row in enumerate(rows):
+        top, bottom = axes[2 * k], axes[2 * k + 1]
+        good = prepared.good[k] & model.trained
+        observed = np.where(good, prepared.flux[k], np.nan)
+        with np.errstate(divide="ignore"):
+            sigma = np.sqrt(1 / prepared.ivar[k].astype(float) + np.asarray(model.noise.model_variance))
+        top.plot(model.wave, observed, color=_OBSERVED, lw=1.2, label="observed")
+        top.plot(model.wave, flux[k], color=_PREDICTED, lw=1.0, label="SLAM at the fitted labels")
+        text = ", ".join(
+            f"{title_of(name)} = {_pretty(_numbers(labels[name])[row], _numbers(labels[f'{name}_err'])[row])}"
+            for name in model.label_names
+        )
+        top.set_title(f"{_star_name(labels, row)}{text}", fontsize=8, loc="left")
+        top.set_ylabel("flux / continuum")
+        bottom.fill_between(model.wave, -sigma, sigma, color=_ERROR, lw=0, alpha=0.8, label="photon and model error")
+        bottom.plot(model.wave, observed - flux[k], color=_OBSERVED, lw=0.8)
+        limit = 5 * np.nanmedian(np.where(good, sigma, np.nan))
+        bottom.set_ylim(-limit, limit)
+        bottom.set_ylabel("residual")
+        if k == 0:
+            top.legend(frameon=False, fontsize=8, ncols=2)
+            bottom.legend(frameon=False, fontsize=7, loc="lower right")
+    axes[-1].set_xlabel(f"wavelength [{unit}]")
+    axes[-1].set_xlim(model.wave[0], model.wave[-1])
+    return figure
+
+
+def plot_labels(labels: Table, names: Sequence[str]) -> Figure:
+    """Fitted against known labels, flagged stars apart, with bias and robust scatter."""
+    known = [name for name in names if f"{name}_ref" in labels.colnames]
+    if not known:
+        raise SlamError("no label of this table has known values (columns <label>_ref) to compare with")
+    figure = _new_figure(3.2 * len(known), 4.6)
+    axes = figure.subplots(2, len(known), squeeze=False, sharex="col", height_ratios=[3, 1.2])
+    flagged = np.asarray(labels["flags"]) != 0
+    for k, name in enumerate(known):
+        top, bottom = axes[:, k]
+        unit = str(getattr(labels[name], "unit", None) or "")
+        x, y = _numbers(labels[f"{name}_ref"]), _numbers(labels[name])
+        finite = np.isfinite(x) & np.isfinite(y)
+        if not finite.any():
+            continue
+        low, high = np.percentile(np.concatenate([x[finite], y[finite]]), [0.2, 99.8])
+        margin = 0.05 * (high - low)
+        difference = (y - x)[finite]
+        bias = np.median(difference)
+        scatter = MAD_TO_SIGMA * np.median(np.abs(difference - bias))
+        for chosen, colour, text in ((~flagged, "#2e5e8c", "good"), (flagged, "#e08e45", "flagged")):
+            at = finite & chosen
+            top.plot(x[at], y[at], ".", ms=2.5, color=colour, alpha=0.7, label=text, rasterized=True)
+            bottom.plot(x[at], (y - x)[at], ".", ms=2.5, color=colour, alpha=0.7, rasterized=True)
+        top.plot([low, high], [low, high], color="k", lw=0.8)
+        top.set_xlim(low - margin, high + margin)
+        top.set_ylim(low - margin, high + margin)
+        top.set_title(f"bias {_short(bias)}, robust scatter {_short(scatter)}", fontsize=8)
+        top.set_ylabel(f"SLAM {title_of(name, unit)}")
+        bottom.axhline(0, color="k", lw=0.8)
+        bottom.set_ylim(-5 * scatter if scatter > 0 else -1, 5 * scatter if scatter > 0 else 1)
+        bottom.set_xlabel(f"reference {title_of(name, unit)}")
+        bottom.set_ylabel("difference")
+        if k == 0:
+            top.legend(frameon=False, fontsize=8, markerscale=3)
+    return figure
+
+
+def plot_training(model: Model) -> Figure:
+    """Along the spectrum: cross-validated error, model error, support vectors, and the chosen hyper-parameters."""
+    pixels, wave = model.info.pixels, model.wave
+    searched = [
+        name for name in ("C", "epsilon", "gamma") if len(np.unique(np.asarray(model.info.candidates[name]))) > 1
+    ]
+    figure = _new_figure(9, 5.2 + 1.4 * len(searched))
+    axes = figure.subplots(3 + len(searched), 1, sharex=True, squeeze=False)[:, 0]
+    trained = model.trained
+    axes[0].plot(wave, np.where(trained, pixels["cv_mse"], np.nan), color="#2e5e8c", lw=1)
+    axes[0].set_ylabel("CV error / variance")
+    axes[0].set_title(
+        "mean squared error of held-out stars over the pixel's variance: 0 is perfect, 1 is no better than the mean",
+        fontsize=8,
+    )
+    axes[0].set_ylim(0, None)
+    axes[1].semilogy(wave, pixels["model_error"], color=_PREDICTED, lw=1, label="model error")
+    axes[1].semilogy(
+        wave,
+        np.where(trained, model.exact.flux_scale, np.nan),
+        color="0.6",
+        lw=1,
+        label="spread of the stars",
+    )
+    axes[1].legend(frameon=False, fontsize=8, ncols=2)
+    axes[1].set_ylabel("flux / continuum")
+    axes[2].plot(
+        wave,
+        np.where(trained, pixels["n_support"] / np.maximum(pixels["n_train"], 1), np.nan),
+        color="k",
+        lw=1,
+    )
+    axes[2].set_ylabel("share of\nsupport vectors")
+    axes[2].set_ylim(0, 1.02)
+    for axis, name in zip(axes[3:], searched, strict=True):
+        axis.semilogy(wave, pixels[name], ".", ms=3, color="k")
+        axis.set_ylabel(name)
+    for axis in axes:
+        for start, stop in _runs(~trained):
+            axis.axvspan(wave[start], wave[stop], color="0.9", lw=0)
+    axes[-1].set_xlabel(f"wavelength [{model.info.wave_unit}]")
+    axes[-1].set_xlim(wave[0], wave[-1])
+    return figure
+
+
+def _runs(mask: np.ndarray) -> list[tuple[int, int]]:
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], mask, [False]]).astype(int)))
+    return [(int(a), int(b) - 1) for a, b in zip(edges[::2], edges[1::2], strict=True)]
+
+
+def _spread(usable: np.ndarray, count: int) -> np.ndarray:
+    rows = np.flatnonzero(usable)
+    return (
+        rows[np.unique(np.linspace(0, len(rows) - 1, min(count, len(rows))).round().astype(int))] if len(rows) else rows
+    )
+
+
+def _star_name(labels: Table, row: int) -> str:
+    for name in labels.colnames:
+        if labels[name].dtype.kind in "SU":
+            return f"{labels[name][row]}:  "
+    return f"row {labels['row'][row]}:  "
+
+
+def _pretty(value: float, error: float) -> str:
+    digits = 0 if abs(value) >= 100 else 2
+    return f"{value:.{digits}f} ± {error:.{digits}f}"
+
+
+def _short(value: float) -> str:
+    return f"{value:.0f}" if abs(value) >= 10 else f"{value:.3f}"
+
+
+def _numbers(column: Any) -> np.ndarray:
+    return np.asarray(getattr(column, "value", column), float)

@@ -1,0 +1,80 @@
+"""What several tests share: small real spectra, both float precisions, finite differences, one check of every noise model."""
+
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from slamjax.readers import read_table
+
+try:
+    from jax.experimental import enable_x64
+except ImportError:  # moved in newer JAX
+    enable_x64 = jax.enable_x64
+
+DATA = Path(__file__).parent / "data"
+
+#: How closely arithmetic in each precision is held to its oracle in float64.
+RTOL = {"float32": 2e-5, "float64": 1e-11}
+
+
+def xp_giants():
+    """150 giants with Gaia XP spectra, errors given, and APOGEE labels."""
+    return read_table(DATA / "xp_giants.fits")
+
+
+def miles():
+    """120 stars of the MILES library on 300 pixels, no errors given."""
+    return read_table(DATA / "miles.fits")
+
+
+def in_precision(dtype):
+    """Context in which JAX works in ``dtype``, "float32" or "float64"."""
+    return enable_x64(dtype == "float64")
+
+
+def central_difference(function, x, step=1e-6):
+    """d function / d x_k of a point x (L,), stacked along a new first axis (L, ...)."""
+    x = np.asarray(x, dtype=np.float64)
+    slopes = []
+    for k in range(x.size):
+        shift = np.zeros_like(x)
+        shift[k] = step
+        slopes.append((np.asarray(function(x + shift)) - np.asarray(function(x - shift))) / (2 * step))
+    return np.stack(slopes)
+
+
+def check_noise_model(noise, model_covariance, dtype, seed=0):
+    """Hold a noise model against dense linear algebra on Σ = diag(1/ivar) + model_covariance.
+
+    Masked pixels are deleted from the dense matrix, which is what they must amount to. Call it `in_precision(dtype)`.
+    """
+    rng = np.random.default_rng(seed)
+    n_pix = len(model_covariance)
+    rows = rng.normal(size=(3, n_pix))
+    for ivar in _ivars(rng, n_pix):
+        good = (ivar > 0) & np.isfinite(np.diag(model_covariance))
+        dense = model_covariance[np.ix_(good, good)] + np.diag(1 / ivar[good])
+        given, weights = jnp.asarray(rows, dtype), jnp.asarray(ivar, dtype)
+
+        gram = rows[:, good] @ np.linalg.solve(dense, rows[:, good].T)
+        tolerance = {"rtol": RTOL[dtype], "atol": RTOL[dtype] * np.abs(gram).max()}
+        np.testing.assert_allclose(noise.gram(given, weights), gram, **tolerance)
+
+        sign, logdet = np.linalg.slogdet(dense)
+        assert sign == 1
+        np.testing.assert_allclose(noise.logdet(weights), logdet, rtol=RTOL[dtype], atol=10 * RTOL[dtype])
+
+        standard = np.asarray(noise.standardise(given[0], weights))
+        assert np.all(standard[~good] == 0)
+        np.testing.assert_allclose(np.sum(standard**2), gram[0, 0], rtol=RTOL[dtype])
+
+
+def _ivars(rng, n_pix):
+    """Every kind of pixel: all good, some bad, none stated, a mixture."""
+    photon = rng.uniform(0.1, 10, n_pix)
+    some_bad = np.where(rng.random(n_pix) < 0.4, 0.0, photon)
+    unstated = np.full(n_pix, np.inf)
+    mixed = np.where(rng.random(n_pix) < 0.3, np.inf, some_bad)
+    return photon, some_bad, unstated, mixed
