@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 from common import LABELS, RECIPE, SVR_SETTINGS, load_pools, parse_options, source_name
-from reporting import current_load, markdown_table, write_results
+from reporting import current_load, markdown_table, signed, write_results
 from scatter import Scatter, column, robust_width, scatter
 
 import slamjax
@@ -80,7 +80,7 @@ def main() -> None:
                     found.robust,
                     LIMITS[name],
                     "yes" if found.robust <= LIMITS[name] else "**no**",
-                    f"{found.bias:+.2g}",
+                    signed(found.bias),
                     found.pull_width,
                     median["unflagged"][name].robust,
                     spread[name],

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import tempfile
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -54,7 +53,7 @@ def parse_options(description: str, **defaults: int) -> argparse.Namespace:
     parser.add_argument(
         "--cache",
         type=Path,
-        default=Path(tempfile.gettempdir()) / "slamjax-benchmarks",
+        default=Path.home() / ".cache" / "slamjax-benchmarks",
         help="folder for trained machines",
     )
     for name, value in defaults.items():
@@ -102,7 +101,9 @@ def train_machines(train: Spectra, cache: Path) -> Trained:
     if not model.trained.all():
         raise SystemExit(f"{np.sum(~model.trained)} pixels could not be trained; give more stars by --n-train")
     if not svr_file.exists():
-        joblib.dump(_train_svrs(model, train), svr_file)
+        partial = svr_file.with_suffix(".partial")  # a run that is stopped must leave no half of a file
+        joblib.dump(_train_svrs(model, train), partial)
+        partial.replace(svr_file)
     return Trained(model, joblib.load(svr_file))
 
 

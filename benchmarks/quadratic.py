@@ -2,8 +2,8 @@
 
 f_λ(ℓ) = θ_λ · (1, x, x xᵀ),  x = (ℓ − median) / width   (Ness et al. 2015, ApJ 808, 16).
 
-Training is a weighted least-squares solution a pixel, in turn with the scatter s²_λ beside the photon noise; the test step is
-``scipy.optimize.curve_fit`` star by star with numerical derivatives, both as in PyPI's thecannon.
+Training is weighted least squares pixel by pixel, in turn with the scatter s²_λ beside the photon noise; the test step
+is ``scipy.optimize.curve_fit`` star by star with numerical derivatives, as in PyPI's thecannon.
 """
 
 from __future__ import annotations

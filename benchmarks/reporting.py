@@ -74,28 +74,34 @@ def _cpu_name() -> str:
 def markdown_table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     """A Markdown table; floats are given to three digits."""
     lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(_cell(value) for value in line) + " |" for line in lines)
+    return "\n".join("| " + " | ".join(cell(value) for value in line) + " |" for line in lines)
 
 
 def wanted_row(name: str, got: float, wanted: float) -> tuple[str, str, str, str]:
     """A row of a table of ratios: what is wanted, what was measured, whether it is reached."""
-    return name, f"≥ {wanted:,.0f}×", f"{_cell(got)}×", "yes" if got >= wanted else "**no**"
+    return name, f"≥ {wanted:,.0f}×", f"{cell(got)}×", "yes" if got >= wanted else "**no**"
 
 
 def seconds(value: float) -> str:
     """A duration with the unit that suits it."""
     for factor, unit in ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs")):
         if value >= factor:
-            return f"{_cell(float(value / factor))} {unit}"
-    return f"{_cell(value * 1e9)} ns"
+            return f"{cell(float(value / factor))} {unit}"
+    return f"{cell(value * 1e9)} ns"
 
 
-def _cell(value: Any) -> str:
+def cell(value: Any) -> str:
+    """A number to three digits, a count with its thousands apart, anything else as it is; NaN is a dash."""
     if isinstance(value, float | np.floating):
         if not np.isfinite(value):
             return "–"
         return f"{value:,.0f}" if abs(value) >= 100 else f"{value:#.3g}".rstrip(".")
     return f"{value:,}" if isinstance(value, int | np.integer) else str(value)
+
+
+def signed(value: float) -> str:
+    """A number to two digits with its sign."""
+    return f"{value:+,.0f}" if abs(value) >= 10 else f"{value:+.2g}"
 
 
 def write_results(
@@ -110,7 +116,7 @@ def write_results(
     record = {"benchmark": name, "machine": facts, "settings": settings, "results": results}
     (out / f"{name}.json").write_text(json.dumps(record, indent=2, default=_plain) + "\n")
     notes = [
-        "*Stars:* " + "; ".join(f"{key} {_cell(value)}" for key, value in settings.items()) + ".",
+        "*Stars:* " + "; ".join(f"{key} {cell(value)}" for key, value in settings.items()) + ".",
         "*Machine:* " + "; ".join(f"{key} {value}" for key, value in facts.items()) + ".",
     ]
     text = "\n\n".join([*tables, *notes]) + "\n"

@@ -31,20 +31,17 @@ def main(source: str, target: str) -> None:
     model = CannonModel(2, useErrors=False)
     start = time.perf_counter()
     model.train(dataset)
-    trained = time.perf_counter()
-    model.infer_labels(dataset)
-    done = time.perf_counter()
-    labels = np.asarray(dataset.test_label_vals, dtype=float)
-    # what thecannon writes where its fit fails, before it scales it back
-    failed = np.all(np.isclose((labels - model.pivots) / model.scales, -9999.0), axis=1)
-    np.savez(
-        target,
-        labels=np.where(failed[:, None], np.nan, labels),
-        train_seconds=trained - start,
-        test_seconds=done - trained,
-        numpy=np.__version__,
-        python=sys.version.split()[0],
-    )
+    found = {"train_seconds": time.perf_counter() - start}
+    # its own start is 1 in every scaled label; 0 is the median training star
+    for name, guess in (("default", None), ("median", np.zeros(len(stars["names"])))):
+        start = time.perf_counter()
+        model.infer_labels(dataset, guess)
+        found[f"{name}_seconds"] = time.perf_counter() - start
+        labels = np.asarray(dataset.test_label_vals, dtype=float)
+        # what thecannon writes where its fit fails, before it scales it back
+        failed = np.all(np.isclose((labels - model.pivots) / model.scales, -9999.0), axis=1)
+        found[f"{name}_labels"] = np.where(failed[:, None], np.nan, labels)
+    np.savez(target, numpy=np.__version__, python=sys.version.split()[0], **found)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """How do accuracy and speed compare with The Cannon's own training and test steps on the same stars?
 
-PyPI's ``thecannon`` runs in a virtual environment of its own, made here in the cache folder. If it cannot be installed or run, the
-reason goes into the results; the quadratic model of ``quadratic.py`` stands beside it in any case.
+PyPI's ``thecannon`` runs in a virtual environment of its own, made in the cache folder. If it cannot be installed or
+run, the reason goes into the results. The quadratic model of ``quadratic.py`` stands beside it in any case.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import quadratic
 from common import LABELS, RECIPE, SVR_SETTINGS, load_stars, parse_options, source_name
-from reporting import current_load, markdown_table, seconds, write_results
+from reporting import cell, current_load, markdown_table, seconds, signed, write_results
 from scatter import column, scatter
 
 import slamjax
@@ -64,8 +64,8 @@ def run_quadratic(stars: dict[str, Any]) -> Contestant:
     return Contestant(labels, trained - start, time.perf_counter() - trained, "this folder's quadratic.py, SciPy")
 
 
-def run_thecannon(stars: dict[str, Any], cache: Path) -> Contestant:
-    """PyPI's thecannon, as it is, on spectra that are already prepared."""
+def run_thecannon(stars: dict[str, Any], cache: Path) -> dict[str, Contestant]:
+    """PyPI's thecannon, as it is, on spectra that are already prepared; its default start and a better one."""
     python = _environment(cache / "thecannon-venv")
     source, target = cache / "stars.npz", cache / "thecannon-labels.npz"
     target.unlink(missing_ok=True)
@@ -73,7 +73,13 @@ def run_thecannon(stars: dict[str, Any], cache: Path) -> Contestant:
     _run([str(python), str(Path(__file__).parent / "thecannon_worker.py"), str(source), str(target)])
     with np.load(target) as found:
         note = f"{THECANNON}, Python {found['python']}, NumPy {found['numpy']}"
-        return Contestant(found["labels"], float(found["train_seconds"]), float(found["test_seconds"]), note)
+        train_seconds = float(found["train_seconds"])
+        return {
+            f"thecannon (PyPI), {said}": Contestant(
+                found[f"{start}_labels"], train_seconds, float(found[f"{start}_seconds"]), note
+            )
+            for start, said in (("default", "its own start"), ("median", "started at the median training star"))
+        }
 
 
 def _environment(folder: Path) -> Path:
@@ -118,7 +124,7 @@ def main() -> None:
     contestants = {"slamjax": run_slamjax(train, test)}
     failure = None
     try:
-        contestants["thecannon (PyPI)"] = run_thecannon(stars, options.cache)
+        contestants |= run_thecannon(stars, options.cache)
     except RivalFailed as error:
         failure = str(error)
     contestants["quadratic model (this repository)"] = run_quadratic(stars)
@@ -133,7 +139,7 @@ def main() -> None:
         + markdown_table(
             ["", *LABELS, "stars without labels"],
             [
-                (who, *(f"{s.robust:#.3g} ({s.bias:+.2g})" for s in per_label.values()), _missing(contestants[who]))
+                (who, *(f"{cell(s.robust)} ({signed(s.bias)})" for s in per_label.values()), _missing(contestants[who]))
                 for who, per_label in scatters.items()
             ],
         ),

@@ -70,6 +70,7 @@ def plot_spectra(model: Model, spectra: Spectra, labels: Table, *, count: int = 
             top.legend(frameon=False, fontsize=8, ncols=2)
             bottom.legend(frameon=False, fontsize=7, loc="lower right")
     axes[-1].set_xlabel(f"wavelength [{unit}]")
+    figure.align_ylabels()
     axes[-1].set_xlim(model.wave[0], model.wave[-1])
     return figure
 
@@ -144,7 +145,7 @@ def plot_training(model: Model) -> Figure:
         color="k",
         lw=1,
     )
-    axes[2].set_ylabel("share of\nsupport vectors")
+    axes[2].set_ylabel("support\nvectors / stars")
     axes[2].set_ylim(0, 1.02)
     for axis, name in zip(axes[3:], searched, strict=True):
         axis.semilogy(wave, pixels[name], ".", ms=3, color="k")
@@ -153,6 +154,7 @@ def plot_training(model: Model) -> Figure:
         for start, stop in _runs(~trained):
             axis.axvspan(wave[start], wave[stop], color="0.9", lw=0)
     axes[-1].set_xlabel(f"wavelength [{model.info.wave_unit}]")
+    figure.align_ylabels()
     axes[-1].set_xlim(wave[0], wave[-1])
     return figure
 

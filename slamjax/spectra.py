@@ -19,7 +19,8 @@ from scipy.sparse.csgraph import connected_components
 from slamjax.errors import SlamError, SlamWarning
 from slamjax.expressions import evaluate_selection
 
-_ID_NAME = re.compile(r"id|name|obj|num|star|source|target")
+#: Names of columns that identify stars even where most stars have several spectra.
+_ID_NAME = re.compile(r"(^|_)(id|name|star|source|target|object|obj)(_|$)|id$")
 
 Medium = Literal["vacuum", "air", "unknown"]
 Frame = Literal["rest", "observed", "unknown"]
@@ -168,14 +169,18 @@ class Spectra:
             )
 
     def identifiers(self) -> list[str]:
-        """Names of the columns that tell stars apart: strings, or integers with "id" or the like in their name,
-        nine in ten of them different."""
+        """Names of the columns that tell stars apart.
+
+        A string or integer column named like an identifier (``source_id``, ``name``) of which three in ten values differ, so
+        that several visits of a star may be listed; any other string column if nine in ten differ.
+        """
         names = []
         for name, column in self.columns().items():
-            kind = column.dtype.kind
-            if len(self) and (kind in "SU" or (kind in "iu" and _ID_NAME.search(name.lower()))):
+            named = bool(_ID_NAME.search(name.lower()))
+            if len(self) and (column.dtype.kind in "SU" or (column.dtype.kind in "iu" and named)):
                 known = column[_known(column)]
-                if len(known) > 0.5 * len(self) and len(np.unique(known)) >= 0.9 * len(known):
+                distinct = len(np.unique(known))
+                if len(known) > 0.5 * len(self) and distinct >= (0.3 if named else 0.9) * len(known):
                     names.append(name)
         return names
 
@@ -184,14 +189,15 @@ class Spectra:
 
         Repeat spectra of a star must not stand on both sides of a cross-validation fold.
         """
-        columns = self.columns()
         n = len(self)
+        columns = self.columns()
         left: list[np.ndarray] = []
         right: list[np.ndarray] = []
         for name in self.identifiers():
-            values = np.unique(columns[name], return_inverse=True)[1]
-            rows = np.flatnonzero(_known(columns[name]))
-            first = np.zeros(values.max() + 1, dtype=int)
+            token = columns[name]
+            values = np.unique(token, return_inverse=True)[1]
+            rows = np.flatnonzero(_known(token))
+            first = np.zeros(n, dtype=int)
             first[values[rows[::-1]]] = rows[::-1]
             left.append(rows)
             right.append(first[values[rows]])

@@ -29,7 +29,7 @@ from slamjax.typing import Progress
 Weights = Literal["ivar", "uniform"]
 
 #: The model error of a pixel is never taken below this part of the pixel's spread: what an SVR resolves is finite.
-_FLOOR = 1e-4
+_FLOOR = 1e-2
 #: A star's chi2 a pixel is high beyond this many robust standard deviations (of its logarithm) of held-out stars'.
 _CHI2_SIGMAS = 5.0
 

@@ -1,0 +1,34 @@
+"""Small trained models that several tests share; each is trained once a test process."""
+
+from functools import cache
+
+import numpy as np
+from helpers import xp_giants
+
+from slamjax.prepare import Recipe
+from slamjax.training import train
+
+LABELS = ("teff", "logg", "fe_h", "alpha_m")
+
+
+def recipe():
+    return Recipe.make(wave_range=(500, 620), continuum="gaussian:50nm")
+
+
+@cache
+def giants_model():
+    """Trained on 110 of the 150 giants, 61 pixels, one γ."""
+    return train(xp_giants()[:110], LABELS, recipe=recipe(), C=10, epsilon=0.05, gamma=0.1, cv=3, n_jobs=2)
+
+
+@cache
+def searched_model():
+    """The same stars, every fourth pixel, C and γ chosen pixel by pixel: several kernel groups."""
+    spectra = recipe()(xp_giants()[:110])
+    spectra = spectra.on_pixels(np.arange(0, spectra.n_pix, 4))
+    return train(spectra, LABELS, C=[0.3, 10], gamma=[0.03, 0.1, 0.3], epsilon=0.1, cv=3, n_jobs=2)
+
+
+def held_out():
+    """The 40 giants that the models have not seen."""
+    return xp_giants()[110:]

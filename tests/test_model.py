@@ -1,0 +1,74 @@
+"""The model: preparation travels with it, and it is a pytree."""
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+from astropy import units as u
+from models import LABELS, giants_model, held_out, recipe
+
+from slamjax.errors import SlamError
+from slamjax.spectra import Spectra
+
+
+def test_new_spectra_get_what_the_training_spectra_got():
+    model, spectra = giants_model(), held_out()
+    expected, found = recipe()(spectra), model.prepare(spectra)
+    np.testing.assert_array_equal(found.flux, expected.flux)
+    np.testing.assert_array_equal(found.ivar, expected.ivar)
+
+
+def test_pixels_outside_the_models_range_do_not_matter():
+    """What an instrument records beyond the range must not reach a label through the continuum."""
+    model, spectra = giants_model(), held_out()
+    inside = (spectra.wave >= 500) & (spectra.wave <= 620)
+    cropped = spectra.on_pixels(np.flatnonzero(inside))
+    np.testing.assert_array_equal(model.prepare(cropped).flux, model.prepare(spectra).flux)
+
+
+def test_wavelengths_in_another_unit_are_the_same_spectra():
+    model, spectra = giants_model(), held_out()
+    angstrom = dataclasses.replace(spectra, wave=spectra.wave * 10, wave_unit=u.Unit("Angstrom"))
+    np.testing.assert_array_equal(model.prepare(angstrom).flux, model.prepare(spectra).flux)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda s: s.on_pixels(slice(100, None)), "has no pixel at .* of the model's 61 wavelengths"),
+        (lambda s: s.on_pixels(slice(None, None, 2)), "has no pixel at 30 of the model's 61"),
+        (lambda s: dataclasses.replace(s, wave=s.wave + 0.5), "resample it"),
+        (lambda s: dataclasses.replace(s, medium="air"), "air wavelengths but the model was trained on vacuum"),
+    ],
+)
+def test_a_grid_that_does_not_fit_is_told(change, message):
+    with pytest.raises(SlamError, match=message):
+        giants_model().prepare(change(held_out()))
+
+
+def test_a_model_passes_through_jit_and_vmap_as_an_argument():
+    model = giants_model()
+    labels = np.asarray(held_out().values(LABELS)[:3], dtype=np.float32)
+    expected = np.asarray(model(labels))
+    np.testing.assert_allclose(jax.jit(lambda m, x: m(x))(model, labels), expected, rtol=1e-5)
+    np.testing.assert_allclose(jax.vmap(lambda m, x: m(x), (None, 0))(model, labels), expected, rtol=1e-5)
+    leaves, structure = jax.tree_util.tree_flatten(model)
+    assert jax.tree_util.tree_unflatten(structure, leaves).label_names == model.label_names
+
+
+def test_a_model_cannot_be_changed():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        giants_model().noise = None
+
+
+def test_training_stars_are_known_by_identifier_or_by_flux():
+    record, spectra = giants_model().info.record, held_out()
+    assert not record.contains(spectra).any()
+    from helpers import xp_giants
+
+    trained = xp_giants()[:5]
+    anonymous = Spectra(trained.wave, trained.flux, trained.ivar)
+    assert record.contains(anonymous).all()
+    observed_again = trained.with_arrays(trained.flux * 1.01, trained.ivar)
+    assert record.contains(observed_again).all()

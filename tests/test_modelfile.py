@@ -1,0 +1,119 @@
+"""Model files: exact round trips, and a clear word on files that are not sound."""
+
+import h5py
+import numpy as np
+import pytest
+from helpers import in_precision
+from models import LABELS, giants_model, held_out, searched_model
+
+from slamjax.errors import SlamError
+from slamjax.fitting import fit
+from slamjax.modelfile import load
+
+
+@pytest.fixture
+def saved(tmp_path):
+    path = tmp_path / "model.h5"
+    giants_model().save(path)
+    return path
+
+
+@pytest.mark.parametrize("make", [giants_model, searched_model])
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+def test_prediction_is_bit_identical_after_save_and_load(make, precision, tmp_path):
+    make().save(tmp_path / "model.h5")
+    labels = held_out().values(LABELS)
+    with in_precision(precision):
+        np.testing.assert_array_equal(np.asarray(load(tmp_path / "model.h5")(labels)), np.asarray(make()(labels)))
+
+
+def test_everything_else_survives_too(saved):
+    model, back = giants_model(), load(saved)
+    assert back.label_names == model.label_names
+    assert back.info.label_units == ("K", "", "", "")
+    assert back.recipe == model.recipe
+    assert back.info.provenance == model.info.provenance
+    assert back.info.chi2_limit == model.info.chi2_limit
+    np.testing.assert_array_equal(back.wave, model.wave)
+    np.testing.assert_array_equal(back.noise.model_variance, model.noise.model_variance)
+    np.testing.assert_array_equal(back.info.cv_scores, model.info.cv_scores)
+    for name in model.info.pixels.colnames:
+        np.testing.assert_array_equal(back.info.pixels[name], model.info.pixels[name])
+    np.testing.assert_array_equal(back.info.record.contains(held_out()), False)
+    assert set(back.info.record.identifiers) == {"apogee_id", "source_id"}
+    table, again = fit(model, held_out()[:5]), fit(back, held_out()[:5])
+    for name in table.colnames:
+        np.testing.assert_array_equal(table[name], again[name])
+
+
+def test_a_second_save_writes_the_same_arrays(saved, tmp_path):
+    load(saved).save(tmp_path / "again.h5")
+    with h5py.File(saved) as first, h5py.File(tmp_path / "again.h5") as second:
+        assert first["emulator/block0/dual"].attrs["sha256"] == second["emulator/block0/dual"].attrs["sha256"]
+
+
+def test_no_pickle_is_in_the_file(saved):
+    """Only numbers and text: nothing of HDF5's opaque or object kinds."""
+    kinds = set()
+    with h5py.File(saved) as file:
+        file.visititems(lambda _, item: kinds.add(item.dtype.kind) if isinstance(item, h5py.Dataset) else None)
+    assert kinds <= set("fiSb")
+
+
+@pytest.mark.parametrize("part", [0.1, 0.5, 0.9, 0.999])
+def test_a_truncated_file_is_told(saved, part):
+    whole = saved.read_bytes()
+    saved.write_bytes(whole[: int(len(whole) * part)])
+    with pytest.raises(SlamError, match="model.h5"):
+        load(saved)
+
+
+def test_changed_numbers_are_told(saved):
+    with h5py.File(saved, "r+") as file:
+        file["emulator/intercept"][3] += 1e-12
+    with pytest.raises(SlamError, match=r"checksum of 'emulator/intercept'"):
+        load(saved)
+
+
+def test_flipped_bytes_never_give_another_model(saved):
+    """Wherever a byte is damaged: a clear error, or a part of the file that holds nothing."""
+    whole = saved.read_bytes()
+    labels = held_out().values(LABELS)[:2]
+    expected = np.asarray(giants_model()(labels))
+    refused = 0
+    for at in np.random.default_rng(0).integers(0, len(whole), 60):
+        damaged = bytearray(whole)
+        damaged[at] ^= 0xFF
+        saved.write_bytes(damaged)
+        try:
+            found = np.asarray(load(saved)(labels))
+        except SlamError:
+            refused += 1
+        else:
+            np.testing.assert_array_equal(found, expected)
+    assert refused > 30
+
+
+def test_a_newer_schema_asks_for_an_upgrade(saved):
+    with h5py.File(saved, "r+") as file:
+        file.attrs["schema"] = 99
+    with pytest.raises(SlamError, match="schema 99; this slamjax reads up to 1: upgrade"):
+        load(saved)
+
+
+def test_other_files_are_no_models(tmp_path):
+    with pytest.raises(SlamError, match="no such file"):
+        load(tmp_path / "absent.h5")
+    (tmp_path / "text.h5").write_text("not HDF5")
+    with pytest.raises(SlamError, match=r"text\.h5 cannot be read"):
+        load(tmp_path / "text.h5")
+    with h5py.File(tmp_path / "other.h5", "w") as file:
+        file["data"] = [1]
+    with pytest.raises(SlamError, match="not a slamjax model"):
+        load(tmp_path / "other.h5")
+
+
+def test_a_folder_that_is_not_there_leaves_nothing_behind(tmp_path):
+    with pytest.raises(SlamError, match="does not exist"):
+        giants_model().save(tmp_path / "absent" / "model.h5")
+    assert list(tmp_path.iterdir()) == []
