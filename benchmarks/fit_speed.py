@@ -57,7 +57,7 @@ def rival_fits(machines: Trained, spectra: Spectra) -> list[RivalFit]:
 
 
 def main() -> None:
-    options = parse_options(__doc__, n_stars=2000, n_rival=5)
+    options = parse_options(__doc__, n_stars=2000, n_rival=10)
     load = current_load()
     train, test = load_stars(options)
     machines = train_machines(train, options.cache)
@@ -118,7 +118,7 @@ def main() -> None:
                 for row, pair, labels, fit in zip(some.rows, chi2, difference, rival, strict=True)
             ],
         ),
-        f"Median label difference: {np.median(np.abs(difference)):.1e} of the label's error.",
+        f"Median label difference: {np.nanmedian(np.abs(difference)):.1e} of the label's error.",
     ]
     settings = {
         "data": source_name(options.data),
@@ -132,7 +132,7 @@ def main() -> None:
         "stars_a_second": rates,
         "seconds": {"default": vars(default), "one_start": vars(one_start), "rival": [fit.seconds for fit in rival]},
         "ratio": {"measured": ratio, "wanted": 1000},
-        "median_label_difference_in_errors": float(np.median(np.abs(difference))),
+        "median_label_difference_in_errors": float(np.nanmedian(np.abs(difference))),
         "label_difference_in_errors": difference,
         "chi2": {"slamjax": chi2[:, 0], "rival": chi2[:, 1]},
         "rival_evaluations": [fit.evaluations for fit in rival],

@@ -64,9 +64,8 @@ def run(
     say(
         f"\n{len(result.labels)} stars labelled in {seconds:.1f} s (compilation included), {good} of them without flags"
     )
-    say(
-        f"SLAM - APOGEE, by APOGEE's S/N (robust scatter is 1.4826 MAD; pull width 1 would be honest errors)\n{result}\n"
-    )
+    say("SLAM - APOGEE, by APOGEE's S/N (robust scatter is 1.4826 MAD; a pull width of 1 means honest errors)")
+    say(f"{result}\n")
     write_labels(result.labels, target / "labels.fits")
     write_report(result, target / "report.md")
     for name, figure in (

@@ -16,11 +16,11 @@ from slamjax.typing import AnyArray, ScaledLabels
 #: A point is judged by its distance to this nearest training star: one lone outlier does not widen the domain.
 NEIGHBOUR = 5
 #: Reach: this percentile of the training stars' own distances, times this factor.
-REACH_PERCENTILE, REACH_FACTOR = 99.0, 1.5
+REACH_PERCENTILE, REACH_FACTOR = 99.0, 1.2
 
 
 @partial(jax.tree_util.register_dataclass, data_fields=["stars", "low", "high", "reach"], meta_fields=[])
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Domain:
     """The training stars' scaled labels, their box, and the reach beyond which there are none near.
 

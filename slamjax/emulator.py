@@ -32,7 +32,7 @@ _MAX_SLICES, _MIN_SLICE = 16, 100
     data_fields=["gamma", "coef0", "dual"],
     meta_fields=["kernel", "degree"],
 )
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class KernelBlock:
     """Pixels of one kernel: for each of G (γ, c₀) pairs, dual coefficients of up to Q pixels, padded with zeros."""
 
@@ -107,7 +107,7 @@ def _join_groups(parts: Float[Array, "gamma *batch slot"]) -> Float[Array, "*bat
     data_fields=["scaling", "support", "blocks", "intercept", "flux_mean", "flux_scale", "order"],
     meta_fields=[],
 )
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class KernelEmulator:
     """SLAM's emulator: an immutable pytree; ``emulator(labels)`` is the predicted flux.
 

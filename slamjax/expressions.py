@@ -1,7 +1,8 @@
 """Selection of table rows by an expression, evaluated without Python's ``eval``.
 
 The grammar is Python's, with ``&``, ``|`` and ``~`` read as *and*, *or* and *not*: they bind looser than
-comparisons, so ``logg < 3.6 & teff > 3600`` means what it looks like. A comparison with NaN is false.
+comparisons, so ``logg < 3.6 & teff > 3600`` means what it looks like. Every comparison with NaN is false (so its
+negation by ``~`` is true).
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ _COMPARE: dict[type, Callable[[Any, Any], Any]] = {
     ast.Gt: operator.gt,
     ast.GtE: operator.ge,
     ast.Eq: operator.eq,
-    ast.NotEq: operator.ne,
+    ast.NotEq: lambda a, b: np.logical_and(a != b, np.logical_and(_is_known(a), _is_known(b))),
 }
 _ARITHMETIC: dict[type, Callable[[Any, Any], Any]] = {
     ast.Add: operator.add,
@@ -125,7 +126,7 @@ def _value(node: ast.expr, columns: Mapping[str, np.ndarray]) -> Any:
         case ast.UnaryOp(op=ast.UAdd(), operand=operand):
             return +_value(operand, columns)
         case ast.BinOp(left=left, op=binary, right=right) if type(binary) in _ARITHMETIC:
-            return _ARITHMETIC[type(binary)](_value(left, columns), _value(right, columns))
+            return _arithmetic(_ARITHMETIC[type(binary)], _value(left, columns), _value(right, columns))
         case ast.Compare(left=left, ops=ops, comparators=comparators):
             values = [_value(part, columns) for part in (left, *comparators)]
             result = np.asarray(True)
@@ -137,6 +138,17 @@ def _value(node: ast.expr, columns: Mapping[str, np.ndarray]) -> Any:
         case ast.Call(func=ast.Name(id=name), args=[argument], keywords=[]) if name in _FUNCTIONS:
             return _FUNCTIONS[name](_value(argument, columns))
     raise SlamError(f"a selection cannot hold {ast.unparse(node)!r}; it takes columns, numbers and comparisons")
+
+
+def _is_known(value: Any) -> np.ndarray:
+    array = np.asarray(value)
+    return ~np.isnan(array) if array.dtype.kind == "f" else np.ones(array.shape, dtype=bool)
+
+
+def _arithmetic(operation: Callable[[Any, Any], Any], *values: Any) -> Any:
+    if any(np.asarray(value).dtype.kind not in "iufb" for value in values):
+        raise SlamError("a selection calculates with numbers only; compare strings with == or !=")
+    return operation(*(np.asarray(value) for value in values))
 
 
 def _truth(node: ast.expr, columns: Mapping[str, np.ndarray]) -> np.ndarray:

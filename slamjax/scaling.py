@@ -21,7 +21,7 @@ _LN10 = float(np.log(10.0))
 
 
 @partial(jax.tree_util.register_dataclass, data_fields=["center", "width"], meta_fields=["log"])
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class LabelScaling:
     """x = (t(label) − center) / width, with t = log10 where ``log`` says so, else the identity.
 

@@ -154,7 +154,7 @@ class Spectra:
         for k, name in enumerate(names):
             if name in self.table.colnames:
                 try:
-                    out[:, k] = _plain(self.table[name])
+                    out[:, k] = np.where(_masked(self.table[name]), np.nan, _plain(self.table[name]).astype(float))
                 except (TypeError, ValueError) as error:
                     raise SlamError(f"column {name!r} of {self.source} holds no numbers; choose another") from error
         return out
@@ -171,8 +171,8 @@ class Spectra:
     def identifiers(self) -> list[str]:
         """Names of the columns that tell stars apart.
 
-        A string or integer column named like an identifier (``source_id``, ``name``) of which three in ten values differ, so
-        that several visits of a star may be listed; any other string column if nine in ten differ.
+        A string or integer column named like an identifier (``source_id``, ``name``) of which three in ten values
+        differ, so that several visits of a star may be listed; any other string column if nine in ten differ.
         """
         names = []
         for name, column in self.columns().items():
@@ -229,6 +229,12 @@ def _known(column: np.ndarray) -> np.ndarray:
     return ~np.isin(stripped, ["", "none", "nan", "n/a", "-"])
 
 
+def _masked(column: Any) -> Any:
+    """Which rows of a table column are masked (an integer has no NaN to say so)."""
+    mask = getattr(column, "mask", None)
+    return False if mask is None else np.asarray(mask)
+
+
 def _plain(column: Any) -> np.ndarray:
     """A table column as a plain array in native byte order, masked numbers as NaN."""
     mask = getattr(column, "mask", None)
@@ -275,7 +281,8 @@ def _checked_fields(given: Spectra) -> dict[str, Any]:
             f"flux of {source} has shape {flux.shape} but there are {wave.size} wavelengths; give (N, {wave.size})"
         )
     if not np.all(np.isfinite(wave)) or np.any(np.diff(wave) <= 0):
-        at = int(np.flatnonzero(~(np.diff(wave) > 0))[0]) if wave.size > 1 else 0
+        wrong = np.flatnonzero(~(np.diff(wave) > 0) | ~np.isfinite(wave[1:]))
+        at = int(wrong[0]) if wrong.size else 0
         raise SlamError(f"the wavelengths of {source} do not increase at pixel {at}; sort them and drop repeats")
     stated = given.ivar is not None
     ivar = np.full_like(flux, np.inf) if not stated else np.atleast_2d(_float_array(given.ivar, "ivar", source))
@@ -298,6 +305,8 @@ def _checked_fields(given: Spectra) -> dict[str, Any]:
     if not table.colnames:
         table = Table({"id": np.arange(len(flux))})
     rows = np.arange(len(flux)) if given.rows is None else np.asarray(given.rows, dtype=np.int64)
+    if rows.shape != (len(flux),):
+        raise SlamError(f"rows of {source} has shape {rows.shape} but there are {len(flux)} spectra; they must agree")
     for name, value, allowed in (
         ("medium", given.medium, ("vacuum", "air", "unknown")),
         ("frame", given.frame, ("rest", "observed", "unknown")),

@@ -1,4 +1,4 @@
-"""What several tests share: small real spectra, both float precisions, finite differences, one check of every noise model."""
+"""What several tests share: real spectra, both float precisions, finite differences, a check of every noise model."""
 
 from pathlib import Path
 

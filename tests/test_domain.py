@@ -5,7 +5,7 @@ import pytest
 from helpers import xp_giants
 from scipy.spatial.distance import cdist
 
-from slamjax.domain import NEIGHBOUR, Domain
+from slamjax.domain import NEIGHBOUR, REACH_FACTOR, Domain
 from slamjax.scaling import LabelScaling
 
 NAMES = ["teff", "logg", "fe_h"]
@@ -31,7 +31,7 @@ def test_reach_and_verdict_are_what_all_distances_give():
     stars = giants()
     own = np.sort(cdist(stars, stars), axis=1)[:, NEIGHBOUR]  # column 0 is the star itself
     domain = Domain.of(stars)
-    np.testing.assert_allclose(domain.reach, 1.5 * np.percentile(own, 99))
+    np.testing.assert_allclose(domain.reach, REACH_FACTOR * np.percentile(own, 99))
 
     x = np.random.default_rng(0).uniform(-5, 5, size=(400, 3))
     fifth = np.sort(cdist(x, stars), axis=1)[:, NEIGHBOUR - 1]

@@ -97,7 +97,6 @@ def test_a_comparison_with_nan_is_false(comparison):
     assert not select(f"teff {comparison} teff")[2]
 
 
-@pytest.mark.xfail(strict=True, reason="'!=' follows NumPy, where NaN differs from everything")
 def test_an_unequal_comparison_with_nan_is_false_too():
     assert not select("teff != 4200")[2]
 
@@ -157,7 +156,7 @@ def test_towers_of_powers_end():
 def test_an_unknown_column_gets_a_hint():
     with pytest.raises(SlamError, match="'tef' that the table does not have; did you mean 'teff'"):
         select("tef > 4000")
-    with pytest.raises(SlamError, match="'zzz'.*there are: teff, fe_h, count, survey, clean"):
+    with pytest.raises(SlamError, match=r"'zzz'.*there are: teff, fe_h, count, survey, clean"):
         select("zzz > 4000")
 
 
@@ -226,11 +225,11 @@ def test_an_expression_that_cannot_be_read_is_named(expression):
 
 @pytest.mark.parametrize("expression", ["", "   ", "\n"])
 def test_an_empty_expression_gets_an_example(expression):
-    with pytest.raises(SlamError, match='is empty; write, for example, "logg < 3.6'):
+    with pytest.raises(SlamError, match=r'is empty; write, for example, "logg < 3\.6'):
         select(expression)
 
 
-@pytest.mark.parametrize("expression", ["survey < 3", "-survey == 'x'", "sqrt(survey) > 1", "1 / 0 > teff", "-clean"])
+@pytest.mark.parametrize("expression", ["survey < 3", "-survey == 'x'", "sqrt(survey) > 1", "-clean"])
 def test_what_does_not_compare_is_named(expression):
     with pytest.raises(SlamError, match="mixes things that do not compare"):
         select(expression)

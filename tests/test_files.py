@@ -7,6 +7,12 @@ from slamjax.errors import SlamError
 from slamjax.files import atomic_path, check_writable, existing_file
 
 
+def write_half(target, error):
+    with atomic_path(target) as temporary:
+        temporary.write_text("half")
+        raise error
+
+
 def test_a_file_appears_when_the_block_succeeds(tmp_path):
     target = tmp_path / "out.txt"
     with atomic_path(target) as temporary:
@@ -17,18 +23,16 @@ def test_a_file_appears_when_the_block_succeeds(tmp_path):
 
 
 def test_a_failing_block_leaves_nothing_behind(tmp_path):
-    with pytest.raises(RuntimeError, match="half-way"), atomic_path(tmp_path / "out.txt") as temporary:
-        temporary.write_text("half")
-        raise RuntimeError("half-way")
+    with pytest.raises(RuntimeError, match="half-way"):
+        write_half(tmp_path / "out.txt", RuntimeError("half-way"))
     assert os.listdir(tmp_path) == []
 
 
 def test_a_failing_block_keeps_the_old_file(tmp_path):
     target = tmp_path / "out.txt"
     target.write_text("old")
-    with pytest.raises(KeyboardInterrupt), atomic_path(target) as temporary:
-        temporary.write_text("half")
-        raise KeyboardInterrupt
+    with pytest.raises(KeyboardInterrupt):
+        write_half(target, KeyboardInterrupt())
     assert target.read_text() == "old"
     assert os.listdir(tmp_path) == ["out.txt"]
 

@@ -84,7 +84,9 @@ def test_a_star_is_wholly_like_itself():
     np.testing.assert_array_equal(jnp.diag(kernel_of("rbf", 3, x, x)), 1)
 
 
-@pytest.mark.parametrize("function", [kernels.check_kernel, lambda k: kernels.profile(k, 3), lambda k: kernels.profile_slope(k, 3)])
+@pytest.mark.parametrize(
+    "function", [kernels.check_kernel, lambda k: kernels.profile(k, 3), lambda k: kernels.profile_slope(k, 3)]
+)
 def test_an_unknown_kernel_is_told_with_the_known_ones(function):
     with pytest.raises(SlamError, match="unknown kernel 'laplace'; choose one of rbf, linear, poly, sigmoid"):
         function("laplace")

@@ -106,13 +106,11 @@ def test_what_is_wrong_is_told_at_the_door(given, message):
         make(**given)
 
 
-@pytest.mark.xfail(strict=True, raises=IndexError, reason="np.flatnonzero(...)[0] of nothing in _checked_fields")
 def test_an_infinite_wavelength_is_told_too():
     with pytest.raises(SlamError, match="wavelengths of spectra"):
         make(wave=[1.0, 2, 3, np.inf])
 
 
-@pytest.mark.xfail(strict=True, reason="the length of rows is not checked")
 def test_rows_must_be_as_many_as_spectra():
     with pytest.raises(SlamError, match="rows"):
         make(rows=[0, 1])
@@ -199,7 +197,7 @@ def test_values_are_float64_columns_side_by_side():
 
 def test_a_missing_column_is_named_or_nan_as_asked():
     spectra = make(table=Table({"teff": [1.0, 2, 3]}), source="stars.fits")
-    with pytest.raises(SlamError, match="stars.fits has no column 'logg', 'fe_h'; it has: teff"):
+    with pytest.raises(SlamError, match=r"stars\.fits has no column 'logg', 'fe_h'; it has: teff"):
         spectra.values(["teff", "logg", "fe_h"])
     np.testing.assert_array_equal(
         spectra.values(["teff", "logg"], missing=True), [[1, np.nan], [2, np.nan], [3, np.nan]]
@@ -220,7 +218,6 @@ def test_masked_numbers_are_nan_and_masked_words_are_empty():
     np.testing.assert_array_equal(columns["name"], ["a", "b", ""])
 
 
-@pytest.mark.xfail(strict=True, reason="_plain gives 0 for masked integers, so an unknown label becomes 0")
 def test_masked_integers_are_nan_as_labels():
     table = Table({"teff": MaskedColumn([4000, 5000, 6000], mask=[0, 1, 0])})
     np.testing.assert_array_equal(make(table=table).values(["teff"]), [[4000], [np.nan], [6000]])

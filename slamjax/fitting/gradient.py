@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jaxtyping import Array, Float, Int
 
@@ -19,8 +20,8 @@ from slamjax.fitting.problem import Problem, Star, Status, Summary, X
 class Coordinates:
     """x = low + (high − low) · sigmoid(origin + W v): no bounds on v, and near the start a step of 1 is a sigma.
 
-    W Wᵀ is the inverse of the Fisher information at the start. Unwhitened, labels that go along with each other
-    cost L-BFGS dozens of steps and Adam thousands.
+    W Wᵀ is the inverse of the Fisher information, with the prior's curvature, at the start. Unwhitened, labels that
+    go along with each other cost L-BFGS dozens of steps and Adam thousands.
     """
 
     origin: X
@@ -36,7 +37,10 @@ class Coordinates:
         part = jnp.clip((x - problem.low) / (problem.high - problem.low), 0.01, 0.99)
         slope = (problem.high - problem.low) * part * (1 - part)
         inside = problem.low + (problem.high - problem.low) * part
-        fisher = problem.information(inside, flux, ivar)[1:, 1:] * slope[:, None] * slope[None, :]
+        curvature = problem.information(inside, flux, ivar)[1:, 1:]
+        if problem.log_prior is not None:
+            curvature = curvature + _convex(jax.hessian(problem.penalty)(inside))
+        fisher = curvature * slope[:, None] * slope[None, :]
         # a direction without information gets steps of about the range, and the matrix stays definite
         lower = jnp.linalg.cholesky(fisher + jnp.eye(x.size, dtype=x.dtype) * (0.3 + 1e-5 * jnp.trace(fisher)))
         whiten = jax.scipy.linalg.solve_triangular(lower, jnp.eye(x.size, dtype=x.dtype), lower=True).T
@@ -76,9 +80,10 @@ class GradientMinimiser:
     @property
     def _optimiser(self) -> Any:
         if self.name == "lbfgs":
-            # the zoom search of optax's default evaluates both branches under vmap, hundreds of times a step
-            search = optax.scale_by_backtracking_linesearch(max_backtracking_steps=8, store_grad=True)
-            return optax.lbfgs(memory_size=6, scale_init_precond=False, linesearch=search)
+            # strong Wolfe conditions: far from the minimum the sigmoid is concave, and a search that only asks for descent
+            # would teach L-BFGS a negative curvature. Few steps, for under vmap every one costs both of its branches.
+            search = optax.scale_by_zoom_linesearch(max_linesearch_steps=8, initial_guess_strategy="one")
+            return optax.lbfgs(memory_size=6, linesearch=search)
         return optax.adam(optax.exponential_decay(0.5, transition_steps=self.max_iter, decay_rate=1e-3))
 
     def init(self, problem: Problem, x: X, flux: Star, ivar: Star) -> GradientState:
@@ -129,8 +134,18 @@ class GradientMinimiser:
             status=status.astype(jnp.int32),
         )
 
+    def redundant(self, states: GradientState, active: np.ndarray, n_stars: int) -> np.ndarray:
+        """None: without a curvature at hand there is no telling."""
+        return np.zeros(active.size, dtype=bool)
+
     def summary(self, problem: Problem, state: GradientState, flux: Star, ivar: Star) -> Summary:
         curvature = jax.hessian(problem.objective)(state.x, flux, ivar)
         chi2 = jnp.sum(jnp.square(problem.noise.standardise(flux - problem.emulator.at(state.x), ivar)))
         converged = state.status == Status.CONVERGED
         return Summary(state.x, 2 * state.value, chi2, curvature, converged, state.n_iter)
+
+
+def _convex(matrix: Float[Array, "label label"]) -> Float[Array, "label label"]:
+    """The matrix without its negative part, which no positive definite whitening can use."""
+    value, vector = jnp.linalg.eigh(matrix)
+    return (vector * jnp.maximum(value, 0)) @ vector.T

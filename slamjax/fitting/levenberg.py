@@ -8,12 +8,16 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int
 
 from slamjax.fitting.problem import Problem, Star, Status, Summary, X
 from slamjax.typing import Scalar
 
 Matrix = Float[Array, "n n"]
+
+#: A start is given up if even twice the gain its parabola promises leaves χ² this far above a finished start.
+_HOPELESS = 25.0
 
 
 @partial(
@@ -103,9 +107,34 @@ class LevenbergMarquardt:
         running = state.status == Status.RUNNING
         return jax.tree_util.tree_map(lambda a, b: jnp.where(running, a, b), new, state)
 
+    def redundant(self, states: LMState, active: np.ndarray, n_stars: int) -> np.ndarray:
+        """Starts that have come to where another ended, or whose own parabola bottoms out far above it.
+
+        Problem number k is about star k mod ``n_stars``: the best start of every star goes first.
+        """
+        gram = np.asarray(states.gram, float)
+        finished = np.asarray(states.status) == Status.CONVERGED
+        chi2 = np.where(finished, gram[:, 0, 0], np.inf).reshape(-1, n_stars)
+        star = active % n_stars
+        best = np.argmin(chi2, axis=0)[star] * n_stars + star
+        lowest = chi2.min(axis=0)[star]
+        known = np.isfinite(lowest)
+        curvature, downhill = gram[active, 1:, 1:], gram[active, 0, 1:]
+        weak = np.trace(curvature, axis1=1, axis2=2)[:, None, None] * 1e-6 * np.eye(downhill.shape[1])
+        gain = np.einsum(
+            "nl,nl->n", downhill, np.linalg.solve(curvature + weak + 1e-9 * (weak == 0), downhill[..., None])[..., 0]
+        )
+        offset = np.asarray(states.x, float)[active] - np.asarray(states.x, float)[best]
+        distance = np.einsum("ni,nij,nj->n", offset, curvature, offset)
+        here = gram[active, 0, 0]
+        arrived = (distance < 1) & (here - lowest < 2)
+        hopeless = here - 2 * gain > lowest + _HOPELESS
+        return known & (arrived | hopeless)
+
     def summary(self, problem: Problem, state: LMState, flux: Star, ivar: Star) -> Summary:
         chi2 = state.gram[0, 0]
-        return Summary(state.x, chi2, chi2, state.gram[1:, 1:], state.status == Status.CONVERGED, state.n_iter)
+        objective = jnp.where(state.status == Status.REDUNDANT, jnp.inf, chi2)
+        return Summary(state.x, objective, chi2, state.gram[1:, 1:], state.status == Status.CONVERGED, state.n_iter)
 
 
 def _bend(bend: Matrix, step: X, gram: Matrix, new_gram: Matrix) -> Matrix:

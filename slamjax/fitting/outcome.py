@@ -15,7 +15,9 @@ _SIMILAR = 4.0
 #: ... and its labels are this many standard errors (Mahalanobis distance) away, where the objective of a single
 #: parabola would be larger by the square of it.
 _ELSEWHERE = 4.0
-#: A label within this part of its range of the edge is at the edge.
+#: An unconverged start has to be better than a converged one by this much.
+_CREPT = 0.5
+#: A label within this part of its range of the edge, or a tenth of its error if that is a little more, is at the edge.
 _EDGE = 1e-4
 #: Fewer good pixels than this part of the model's is few.
 _FEW = 0.5
@@ -38,20 +40,27 @@ def conclude(model: Model, summary: Summary, n_starts: int, n_pix: np.ndarray, n
 
     Parameters
     ----------
-    summary : of N · n_starts problems, a star's starts next to each other
+    summary : of n_starts · N problems, the first starts of all stars first
     n_pix : (N,) good pixels
     no_errors : (N,) spectra that state no errors
     """
     n, n_labels = len(n_pix), summary.x.shape[-1]
-    x = np.asarray(summary.x, float).reshape(n, n_starts, n_labels)
-    objective = np.asarray(summary.objective, float).reshape(n, n_starts)
+
+    def by_star(values: object) -> np.ndarray:
+        array = np.asarray(values)
+        return np.swapaxes(array.reshape(n_starts, n, *array.shape[1:]), 0, 1)
+
+    x = by_star(summary.x).astype(float)
+    ended = by_star(summary.converged)
+    objective = by_star(summary.objective).astype(float)
     objective = np.where(np.isfinite(objective), objective, np.inf)
-    best = np.argmin(objective, axis=1)
+    # a start that crept until it ran out of iterations must not beat by rounding one that arrived
+    best = np.argmin(objective + np.where(ended, 0, _CREPT), axis=1)
     row = np.arange(n)
     at, lowest = x[row, best], objective[row, best]
-    curvature = np.asarray(summary.curvature, float).reshape(n, n_starts, n_labels, n_labels)[row, best]
-    chi2 = np.asarray(summary.chi2, float).reshape(n, n_starts)[row, best]
-    converged = np.asarray(summary.converged).reshape(n, n_starts)[row, best]
+    curvature = by_star(summary.curvature).astype(float)[row, best]
+    chi2 = by_star(summary.chi2).astype(float)[row, best]
+    converged = ended[row, best]
     low, high = np.asarray(model.domain.low), np.asarray(model.domain.high)
     flags = np.zeros(n, dtype=np.int32)
 
@@ -61,9 +70,11 @@ def conclude(model: Model, summary: Summary, n_starts: int, n_pix: np.ndarray, n
 
     apart = x - at[:, None]
     distance = np.einsum("nsi,nij,nsj->ns", apart, sound_curvature, apart)
-    rival = (objective - lowest[:, None] < _SIMILAR) & (distance > _ELSEWHERE**2)
+    with np.errstate(invalid="ignore"):
+        rival = ended & (objective - lowest[:, None] < _SIMILAR) & (distance > _ELSEWHERE**2)
 
-    edge = _EDGE * (high - low)
+    sigma = np.sqrt(np.einsum("nll->nl", covariance))
+    edge = np.maximum(_EDGE * (high - low), np.minimum(0.1 * sigma, 100 * _EDGE * (high - low)))
     used_share = n_pix / max(1, int(model.trained.sum()))
     outside = np.asarray(model.domain.on_device().outside(np.asarray(at, dtype=np.float32)))
     for condition, flag in (
@@ -93,7 +104,7 @@ def conclude(model: Model, summary: Summary, n_starts: int, n_pix: np.ndarray, n
         covariance,
         np.where(empty, np.nan, chi2),
         n_pix,
-        np.asarray(summary.n_iter).reshape(n, n_starts).sum(axis=1),
+        by_star(summary.n_iter).sum(axis=1),
         flags,
     )
 

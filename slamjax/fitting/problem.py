@@ -9,6 +9,7 @@ from typing import Any, Literal, Protocol
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int
 
 from slamjax.emulator import KernelEmulator
@@ -29,6 +30,7 @@ class Status(IntEnum):
     RUNNING = 0
     CONVERGED = 1
     EXHAUSTED = 2
+    REDUNDANT = 3
 
 
 @partial(
@@ -58,10 +60,13 @@ class Problem:
         """
         square = jnp.square(self.noise.standardise(flux - self.emulator.at(x), ivar))
         rho = square if self.loss == "chi2" else 2 * (jnp.sqrt(1 + square) - 1)
-        value = 0.5 * jnp.sum(rho)
-        if self.log_prior is not None:
-            value = value - self.log_prior(self.emulator.scaling.inverse(x))
-        return value
+        return 0.5 * jnp.sum(rho) + self.penalty(x)
+
+    def penalty(self, x: X) -> Scalar:
+        """−ln prior; 0 where there is none."""
+        if self.log_prior is None:
+            return jnp.zeros((), x.dtype)
+        return -self.log_prior(self.emulator.scaling.inverse(x))
 
 
 class State(Protocol):
@@ -80,6 +85,10 @@ class Minimiser(Protocol):
 
     def init(self, problem: Problem, x: X, flux: Star, ivar: Star) -> Any: ...
     def advance(self, problem: Problem, state: Any, flux: Star, ivar: Star) -> Any: ...
+    def redundant(self, states: Any, active: np.ndarray, n_stars: int) -> np.ndarray:
+        """(active,) bool, asked between visits: starts that cannot end better than a finished one of their star."""
+        ...
+
     def summary(self, problem: Problem, state: Any, flux: Star, ivar: Star) -> Summary: ...
 
 

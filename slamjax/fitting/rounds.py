@@ -25,7 +25,6 @@ def minimise(
     minimiser: Minimiser,
     problem: Problem,
     x: np.ndarray,
-    star: np.ndarray,
     flux: np.ndarray,
     ivar: np.ndarray,
     slots: int,
@@ -35,13 +34,13 @@ def minimise(
 
     Parameters
     ----------
-    x : (M, L) starting points in scaled labels
-    star : (M,) which spectrum each problem is about
+    x : (M, L) starting points in scaled labels; problem k is about star k mod N, so first starts go first
     flux, ivar : (N, P) spectra, in the device's precision
     slots : places in the batch
     finished : told, after each visit, how many problems are done
     """
-    m = len(x)
+    m, n_stars = len(x), len(flux)
+    star = np.arange(m) % n_stars
     sizes = _batch_sizes(slots, m)
     states: Any = None
     waiting = 0
@@ -57,6 +56,9 @@ def minimise(
         active = np.concatenate([active, fresh])
         _store(states, _call(_advance, minimiser, problem, (states,), star, flux, ivar, active, sizes), active)
         active = active[states.status[active] == Status.RUNNING]
+        given_up = active[minimiser.redundant(states, active, n_stars)]
+        states.status[given_up] = Status.REDUNDANT
+        active = np.setdiff1d(active, given_up)
         if finished is not None:
             finished(waiting - active.size)
     summaries: Any = None

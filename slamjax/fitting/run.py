@@ -189,8 +189,7 @@ def _fit_chunk(
     summary = minimise(
         minimiser,
         problem,
-        starts.reshape(n * n_starts, -1),
-        np.repeat(np.arange(n), n_starts),
+        np.swapaxes(starts, 0, 1).reshape(n * n_starts, -1),
         flux,
         ivar,
         slots,

@@ -61,7 +61,7 @@ class Recipe:
         """
         steps: list[Step] = []
         if wave_range is not None:
-            steps.append(WaveRange(float(wave_range[0]), float(wave_range[1]), str(u.Unit(wave_unit))))
+            steps.append(WaveRange(float(wave_range[0]), float(wave_range[1]), str(wave_unit)))
         step = parse_continuum(continuum) if isinstance(continuum, str) else continuum
         if step is not None:
             steps.append(step)
@@ -80,7 +80,7 @@ def parse_continuum(text: str) -> Step | None:
         raise SlamError(f"unknown continuum {text!r}; write gaussian:50nm, spline:60nm or none")
     try:
         width = u.Quantity(size)
-        width.to(u.nm)
+        float(width.to_value(u.nm))
     except (TypeError, ValueError, u.UnitConversionError) as error:
         raise SlamError(f"the continuum {text!r} needs a width with a unit of length, as in {kind}:50nm") from error
     if kind == "spline":

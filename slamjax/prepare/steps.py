@@ -15,6 +15,13 @@ from slamjax.spectra import Spectra
 _BLOCK = 1024  # pixels of continuum computed at once: bounds the smoothing matrix
 
 
+def _check_unit(unit: str) -> None:
+    try:
+        u.Unit(unit).to(u.nm)
+    except (ValueError, TypeError, u.UnitConversionError) as error:
+        raise SlamError(f"{unit!r} in the recipe is not a unit of length; use nm or Angstrom") from error
+
+
 class Step(Protocol):
     """One step; its fields are plain numbers and strings so that it can be stored as JSON."""
 
@@ -35,6 +42,7 @@ class WaveRange:
     name: ClassVar[str] = "wave_range"
 
     def __post_init__(self) -> None:
+        _check_unit(self.unit)
         if not self.low < self.high:
             raise SlamError(f"the wavelength range {self.low:g} to {self.high:g} {self.unit} is empty; give low < high")
 
@@ -65,6 +73,10 @@ class BadPixels:
     min_snr: float | None = None
     grow: int = 0
     name: ClassVar[str] = "bad_pixels"
+
+    def __post_init__(self) -> None:
+        if self.grow < 0:
+            raise SlamError(f"bad pixels cannot be grown by {self.grow}; give 0 or more")
 
     def __call__(self, spectra: Spectra) -> Spectra:
         bad = ~spectra.good
@@ -107,6 +119,7 @@ class GaussianContinuum:
     name: ClassVar[str] = "gaussian_continuum"
 
     def __post_init__(self) -> None:
+        _check_unit(self.unit)
         if not (np.isfinite(self.sigma) and self.sigma > 0):
             raise SlamError(
                 f"the continuum's Gaussian has a width of {self.sigma}; give one above 0, as in gaussian:50nm"
@@ -156,6 +169,7 @@ class SplineContinuum:
     name: ClassVar[str] = "spline_continuum"
 
     def __post_init__(self) -> None:
+        _check_unit(self.unit)
         if not (np.isfinite(self.scale) and self.scale > 0):
             raise SlamError(f"the continuum spline has a scale of {self.scale}; give one above 0, as in spline:60nm")
         if not 0 <= self.percentile < 100 or self.iterations < 0 or not self.bin_width > 0:

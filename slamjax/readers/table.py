@@ -39,6 +39,9 @@ def read_table(path: str | os.PathLike[str]) -> Spectra:
                 if needed not in names:
                     raise SlamError(f"{source} has no HDU {needed}; it has {', '.join(names)}")
             waves = hdus["WAVELENGTH"]
+            for name in ("SPECTRA", "WAVELENGTH"):
+                if not isinstance(hdus[name], fits.BinTableHDU):
+                    raise SlamError(f"HDU {name} of {source} is not a table; it holds a {type(hdus[name]).__name__}")
             if "wavelength" not in waves.columns.names:
                 raise SlamError(f"HDU WAVELENGTH of {source} has no column 'wavelength'; it has {waves.columns.names}")
             wave = np.asarray(waves.data["wavelength"], dtype=np.float64)
@@ -70,8 +73,8 @@ def read_table(path: str | os.PathLike[str]) -> Spectra:
         ivar=ivar,  # type: ignore[arg-type]
         table=_native_table(table),
         wave_unit=unit,
-        medium=header.get("WAVEMED", "unknown").strip().lower() or "unknown",
-        frame=header.get("FRAME", "unknown").strip().lower() or "unknown",
+        medium=_word(header, "WAVEMED"),
+        frame=_word(header, "FRAME"),
         fwhm=header.get("FWHM"),
         source=str(source),
     )
@@ -79,7 +82,7 @@ def read_table(path: str | os.PathLike[str]) -> Spectra:
 
 def write_table(spectra: Spectra, path: str | os.PathLike[str]) -> None:
     """Write spectra so that `read_table` gives exactly them back; the file appears whole or not at all."""
-    table = spectra.table.copy()
+    table = _storable(spectra.table.copy(), spectra.source)
     for name in _VECTORS:
         if name in table.colnames:
             raise SlamError(
@@ -123,9 +126,36 @@ def _read_ivar(table: Table, flux: np.ndarray, source: str) -> np.ndarray | None
         )
     ivar = np.where(bad, 0.0, 1.0 / np.where(bad, 1.0, error.astype(np.float64)) ** 2)
     # float32 halves the memory, but fluxes in W m-2 nm-1 have variances beyond its range
-    single = ivar.astype(np.float32)
+    with np.errstate(over="ignore"):
+        single = ivar.astype(np.float32)
     safe = flux.dtype == np.float32 and np.all(np.isfinite(single)) and not np.any((single < 1e-30) & ~bad)
     return single if safe else ivar
+
+
+def _word(header: fits.Header, keyword: str) -> Any:
+    """A keyword's value in lower case, "unknown" where it is not given; Spectra tells if it is none it knows."""
+    return str(header.get(keyword, "")).strip().lower() or "unknown"
+
+
+def _storable(table: Table, source: str) -> Table:
+    """The table with what FITS cannot hold made wider, or told."""
+    for name in table.colnames:
+        column = table[name]
+        if column.dtype == np.int8:  # FITS bytes have no sign: astropy would write truth values
+            table[name] = column.astype(np.int16)
+        elif column.dtype.kind == "U":
+            values = np.asarray(column).astype(str)
+            plain = np.char.str_len(np.char.encode(values, "ascii", "ignore")) == np.char.str_len(values)
+            if not np.all(plain):
+                row = int(np.flatnonzero(~plain)[0])
+                raise SlamError(
+                    f"column {name!r} of {source} has {values[row]!r} in row {row}; FITS holds ASCII text only"
+                )
+        elif column.dtype.kind not in "biufS":
+            raise SlamError(
+                f"column {name!r} of {source} holds {column.dtype} values, which FITS cannot; convert or drop it"
+            )
+    return table
 
 
 def _native(column: Any) -> np.ndarray:

@@ -30,8 +30,8 @@ Weights = Literal["ivar", "uniform"]
 
 #: The model error of a pixel is never taken below this part of the pixel's spread: what an SVR resolves is finite.
 _FLOOR = 1e-2
-#: A star's chi2 a pixel is high beyond this many robust standard deviations (of its logarithm) of held-out stars'.
-_CHI2_SIGMAS = 5.0
+#: A star's chi2 a pixel is high beyond this many upper half-widths (50 to 84 %) of its logarithm among held-out stars.
+_CHI2_SIGMAS = 3.0
 
 
 def train(
@@ -275,8 +275,8 @@ def _chi2_limit(residual: np.ndarray, variance: np.ndarray) -> float:
     count = given.sum(axis=1)
     chi2 = np.sum(np.where(given, np.square(residual) / np.where(given, variance, 1), 0), axis=1)
     logs = np.log(np.maximum(chi2[count > 0] / count[count > 0], 1e-30))
-    middle = np.median(logs)
-    return float(np.exp(middle + _CHI2_SIGMAS * 1.4826 * np.median(np.abs(logs - middle))))
+    middle, upper = np.percentile(logs, [50, 84])
+    return float(np.exp(middle + _CHI2_SIGMAS * (upper - middle)))
 
 
 def _pixel_table(

@@ -83,7 +83,7 @@ def make_folds(groups: np.ndarray, n_folds: int, seed: int) -> np.ndarray:
     Raises SlamError if there are fewer stars than folds.
     """
     n_stars = len(np.unique(groups))
-    if n_folds < 2:
+    if not isinstance(n_folds, (int, np.integer)) or n_folds < 2:
         raise SlamError(f"cv is {n_folds}; give at least 2 folds: the model error needs stars held out")
     if n_stars < n_folds:
         raise SlamError(f"{n_stars} training stars cannot make {n_folds} folds; give more stars or fewer folds")

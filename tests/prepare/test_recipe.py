@@ -113,7 +113,6 @@ def test_a_stored_recipe_that_is_wrong_is_told(items, message):
         Recipe.from_list(items)
 
 
-@pytest.mark.xfail(strict=True, reason="astropy's error comes through, not a sentence of ours")
 @pytest.mark.parametrize("unit", ["furlong", "K"])
 def test_an_unknown_unit_is_told_when_the_recipe_is_made(unit):
     with pytest.raises(SlamError, match=unit):

@@ -36,8 +36,10 @@ def test_a_bound_that_is_a_pixel_survives_the_change_of_unit(unit):
     """5003.9 Å as 500.39 nm is off by rounding; the pixel stays all the same."""
     spectra = miles()
     factor = u.AA.to(unit)
-    for low, high in [(3, 7), (10, 290), (0, 299)]:
-        kept = WaveRange(float(spectra.wave[low] * factor), float(spectra.wave[high] * factor), unit)(spectra)
+    for low in range(0, 295, 5):
+        high = low + 4
+        first, last = (float(f"{wave * factor:.9g}") for wave in spectra.wave[[low, high]])  # as a user types them
+        kept = WaveRange(first, last, unit)(spectra)
         np.testing.assert_array_equal(kept.wave, spectra.wave[low : high + 1])
 
 
