@@ -64,7 +64,7 @@ def test_no_pickle_is_in_the_file(saved):
 def test_a_truncated_file_is_told(saved, part):
     whole = saved.read_bytes()
     saved.write_bytes(whole[: int(len(whole) * part)])
-    with pytest.raises(SlamError, match="model.h5"):
+    with pytest.raises(SlamError, match=r"model\.h5"):
         load(saved)
 
 
