@@ -14,7 +14,7 @@ from slamjax import plots
 from slamjax.datasets import LABELS, WAVE_RANGE, load_xp_giants
 from slamjax.description import describe
 from slamjax.errors import SlamError
-from slamjax.files import atomic_path, check_writable
+from slamjax.files import check_writable
 from slamjax.modelfile import load
 from slamjax.prepare import Recipe
 from slamjax.results import write_labels
@@ -37,6 +37,7 @@ def run(
     except OSError as error:
         raise SlamError(f"cannot make the folder {target}: {error.strerror}; choose another with -o") from error
     check_writable(target / "model.h5")
+    plots.check_figure_path(target / "spectra.png")
     stars, others = load_xp_giants()
     say(f"{len(stars)} giants to learn from, {len(others)} others to label (Gaia XP spectra, APOGEE labels)")
 
@@ -73,6 +74,5 @@ def run(
         ("labels.png", plots.plot_labels(result.labels, model.label_names)),
         ("training.png", plots.plot_training(model)),
     ):
-        with atomic_path(target / name) as temporary:
-            figure.savefig(temporary, dpi=150)
+        plots.write_figure(figure, target / name)
     say(f"written to {target}: {', '.join(sorted(p.name for p in target.iterdir() if not p.name.startswith('.')))}")

@@ -7,6 +7,11 @@ import numpy as np
 from slamjax.model import Model
 
 
+def flux_name(model: Model) -> str:
+    """What the model predicts: flux over continuum if its recipe divides by one."""
+    return "flux / continuum" if any("continuum" in step.name for step in model.recipe.steps) else "flux"
+
+
 def describe(model: Model) -> str:
     """Several lines for a person to read."""
     info, trained = model.info, model.trained
@@ -22,7 +27,7 @@ def describe(model: Model) -> str:
         "  labels",
     ]
     for name, unit, (low, high) in zip(model.label_names, info.label_units, model.label_range, strict=True):
-        lines.append(f"    {name:12s} {low:10.3f} to {high:10.3f} {unit}")
+        lines.append(f"    {name:12s} {low:10.3f} to {high:10.3f} {unit}".rstrip())
     for name in ("C", "epsilon", "gamma"):
         values, counts = np.unique(np.asarray(info.pixels[name])[trained], return_counts=True)
         shown = ", ".join(
@@ -32,9 +37,9 @@ def describe(model: Model) -> str:
         lines.append(f"  {name:12s} {shown}")
     pixels = info.pixels[trained]
     lines += [
-        f"  CV           {settings['cv']} folds, {len(info.candidates)} combinations; held-out error / variance "
+        f"  CV           {settings['cv']} folds, {len(info.candidates)} combination{'s' * (len(info.candidates) > 1)}; held-out error / variance "
         f"{np.median(pixels['cv_mse']):.3f} (median over pixels)",
-        f"  model error  {np.median(pixels['model_error']):.4f} of the continuum (median)"
+        f"  model error  {np.median(pixels['model_error']):.4g} in {flux_name(model)} (median)"
         + ("" if info.has_errors else "; photon noise included, the training spectra state no errors"),
         f"  weights      {settings['weights']}, scaling of labels {settings['label_scaling']}, "
         f"of flux {settings['flux_scaling']}, seed {settings['seed']}",

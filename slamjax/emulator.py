@@ -83,8 +83,8 @@ def _sum_over_support(
     """Σ_i k_i a_i, as the sum of products over slices of the support vectors.
 
     Coefficients reach C while their sum is near 1, so a running sum over thousands of stars walks far from its end
-    and leaves its digits there: in float32, 2,000 stars, C = 10, an error of 6e-4 of the pixel's spread. Sixteen
-    short sums cost a fifth more time and have a quarter of the error.
+    and leaves its digits there, enough in float32 for χ² to jitter and a fit to stall. Sixteen short sums keep more
+    of them for little time (benchmarks/kernel_sum.py).
     """
     n = dual.shape[0]
     slices = max(1, min(_MAX_SLICES, n // _MIN_SLICE))

@@ -5,13 +5,17 @@ Each function returns a matplotlib Figure that the caller shows or saves.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from astropy.table import Table
 
+from slamjax.description import flux_name
 from slamjax.errors import SlamError
+from slamjax.files import atomic_path, check_writable
 from slamjax.model import Model
 from slamjax.spectra import Spectra
 from slamjax.validate import MAD_TO_SIGMA
@@ -31,6 +35,21 @@ def _new_figure(width: float, height: float) -> Figure:
     return Figure(figsize=(width, height), layout="constrained")
 
 
+def check_figure_path(path: str | os.PathLike[str]) -> None:
+    """Raise unless a figure can be written there: matplotlib, the format and the folder, asked before long work."""
+    formats = _new_figure(1, 1).canvas.get_supported_filetypes()
+    check_writable(path)
+    if Path(path).suffix.lower().removeprefix(".") not in formats:
+        raise SlamError(f"cannot write {path}: matplotlib goes by the ending; give one of {', '.join(sorted(formats))}")
+
+
+def write_figure(figure: Figure, path: str | os.PathLike[str]) -> None:
+    """Save a figure in the format of the name's ending; the file appears whole or not at all."""
+    check_figure_path(path)
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, dpi=150)
+
+
 def title_of(name: str, unit: str = "") -> str:
     """A label's name as it stands on an axis."""
     return _NAMES.get(name, name) + (f" [{unit}]" if unit else "")
@@ -38,7 +57,9 @@ def title_of(name: str, unit: str = "") -> str:
 
 def plot_spectra(model: Model, spectra: Spectra, labels: Table, *, count: int = 3) -> Figure:
     """Observed spectra, the prediction at their fitted labels, and the residuals with the error expected of them."""
-    rows = _spread(np.isfinite(np.asarray(labels["chi2"], float)), count)
+    usable = np.all([np.isfinite(_numbers(labels[name])) for name in model.label_names], axis=0)
+    chi2 = np.asarray(labels["chi2"], float) / np.maximum(labels["n_pix"], 1)
+    rows = _typical(np.where(usable, chi2, np.nan), count)
     if rows.size == 0:
         raise SlamError("there is no fitted spectrum to plot; all fits failed")
     prepared = model.prepare(spectra[rows])
@@ -60,7 +81,7 @@ def plot_spectra(model: Model, spectra: Spectra, labels: Table, *, count: int = 
             for name in model.label_names
         )
         top.set_title(f"{_star_name(labels, row)}{text}", fontsize=8, loc="left")
-        top.set_ylabel("flux / continuum")
+        top.set_ylabel(flux_name(model))
         bottom.fill_between(model.wave, -sigma, sigma, color=_ERROR, lw=0, alpha=0.8, label="photon and model error")
         bottom.plot(model.wave, observed - flux[k], color=_OBSERVED, lw=0.8)
         limit = 5 * np.nanmedian(np.where(good, sigma, np.nan))
@@ -77,9 +98,14 @@ def plot_spectra(model: Model, spectra: Spectra, labels: Table, *, count: int = 
 
 def plot_labels(labels: Table, names: Sequence[str]) -> Figure:
     """Fitted against known labels, flagged stars apart, with bias and robust scatter."""
-    known = [name for name in names if f"{name}_ref" in labels.colnames]
+    known = [
+        name
+        for name in names
+        if f"{name}_ref" in labels.colnames
+        and np.any(np.isfinite(_numbers(labels[name]) - _numbers(labels[f"{name}_ref"])))
+    ]
     if not known:
-        raise SlamError("no label of this table has known values (columns <label>_ref) to compare with")
+        raise SlamError("no label of this table has both fitted and known values (columns <label>_ref) to compare")
     figure = _new_figure(3.2 * len(known), 4.6)
     axes = figure.subplots(2, len(known), squeeze=False, sharex="col", height_ratios=[3, 1.2])
     flagged = np.asarray(labels["flags"]) != 0
@@ -88,8 +114,6 @@ def plot_labels(labels: Table, names: Sequence[str]) -> Figure:
         unit = str(getattr(labels[name], "unit", None) or "")
         x, y = _numbers(labels[f"{name}_ref"]), _numbers(labels[name])
         finite = np.isfinite(x) & np.isfinite(y)
-        if not finite.any():
-            continue
         low, high = np.percentile(np.concatenate([x[finite], y[finite]]), [0.2, 99.8])
         margin = 0.05 * (high - low)
         difference = (y - x)[finite]
@@ -138,7 +162,7 @@ def plot_training(model: Model) -> Figure:
         label="spread of the stars",
     )
     axes[1].legend(frameon=False, fontsize=8, ncols=2)
-    axes[1].set_ylabel("flux / continuum")
+    axes[1].set_ylabel(flux_name(model))
     axes[2].plot(
         wave,
         np.where(trained, pixels["n_support"] / np.maximum(pixels["n_train"], 1), np.nan),
@@ -164,11 +188,11 @@ def _runs(mask: np.ndarray) -> list[tuple[int, int]]:
     return [(int(a), int(b) - 1) for a, b in zip(edges[::2], edges[1::2], strict=True)]
 
 
-def _spread(usable: np.ndarray, count: int) -> np.ndarray:
-    rows = np.flatnonzero(usable)
-    return (
-        rows[np.unique(np.linspace(0, len(rows) - 1, min(count, len(rows))).round().astype(int))] if len(rows) else rows
-    )
+def _typical(chi2: np.ndarray, count: int) -> np.ndarray:
+    """Rows from well to badly fitted, evenly by rank of chi2 and never the extremes."""
+    rows = np.argsort(np.where(np.isfinite(chi2), chi2, np.inf), kind="stable")[: int(np.isfinite(chi2).sum())]
+    count = min(count, len(rows))
+    return rows[[int(len(rows) * (k + 0.5) / count) for k in range(count)]] if count else rows
 
 
 def _star_name(labels: Table, row: int) -> str:

@@ -74,8 +74,8 @@ def label_table(
     for k, (name, unit) in enumerate(zip(names, units, strict=True)):
         table[name] = _with_unit(labels[:, k], unit)
         table[f"{name}_err"] = _with_unit(errors[:, k], unit)
-        if name in known:
-            table[f"{name}_ref"] = _with_unit(np.asarray(known[name], float), unit)
+        if name in known and known[name].dtype.kind in "iuf":
+            table[f"{name}_ref"] = _with_unit(spectra.values([name])[:, 0], unit)
     table["chi2"] = chi2
     table["n_pix"] = n_pix.astype(np.int32)
     table["snr"] = snr
@@ -116,9 +116,11 @@ def read_labels(path: object) -> QTable:
             if "LABELS" not in hdus:
                 raise SlamError(f"{source} has no HDU LABELS; it is not a table that slamjax fit has written")
             names = hdus["LABELS"].header.get("LABELS", "")
-            table = QTable.read(hdus["LABELS"])
+            table = QTable.read(hdus["LABELS"], mask_invalid=False)  # NaN says that a fit failed: nothing is masked
     except OSError as error:
         raise SlamError(f"{source} cannot be read as FITS ({error}); is it complete?") from error
+    for name in table.colnames:
+        table[name] = table[name].astype(table[name].dtype.newbyteorder("="))  # FITS is big-endian, JAX takes native
     table.meta.clear()
     table.meta["labels"] = names
     return table

@@ -77,7 +77,7 @@ def validate(
     spectra.require(model.label_names)
     edges = _checked_edges(bins)
     if by != "snr":
-        spectra.require([by])
+        spectra.values([by])  # raises now, not after the fit
     known = np.all(np.isfinite(spectra.values(model.label_names)), axis=1)
     trained = np.zeros(len(spectra), bool) if include_training else model.info.record.contains(spectra)
     kept = known & ~trained
@@ -145,7 +145,8 @@ def _statistics(difference: np.ndarray, error: np.ndarray) -> tuple[int, float, 
 def format_scatter(table: Table, by: str) -> str:
     """The table as a person reads it, in Markdown: a block of labels for each bin."""
     shown = Table()
-    shown[by] = ["all" if np.isnan(row["low"]) else f"{_short(row['low'])}-{_short(row['high'])}" for row in table]
+    dash = " to " if np.any(table["low"] < 0) else "-"
+    shown[by] = ["all" if np.isnan(row["low"]) else f"{_short(row['low'])}{dash}{_short(row['high'])}" for row in table]
     shown["label"] = table["label"]
     shown["N"] = table["n"]
     for name, title in (("median", "median"), ("std", "STD"), ("mad", "MAD"), ("scatter", "robust scatter")):
@@ -183,6 +184,6 @@ def _checked_edges(bins: Sequence[float] | None) -> list[float] | None:
     if bins is None:
         return None
     edges = [float(edge) for edge in bins]
-    if len(edges) < 2 or np.any(np.diff(edges) <= 0):
+    if len(edges) < 2 or not np.all(np.diff(edges) > 0):
         raise SlamError(f"bins are {', '.join(f'{edge:g}' for edge in edges)}; give at least two edges, rising")
     return edges

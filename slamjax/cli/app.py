@@ -254,16 +254,14 @@ def plot(
         Figure | None, typer.Option(help="Default: spectra if a file is given, else training (CV scores).")
     ] = None,
     select: Select = None,
-    count: Annotated[int, typer.Option(help="Spectra to show.")] = 3,
+    count: Annotated[int, typer.Option(min=1, help="Spectra to show.")] = 3,
     include_training: Annotated[bool, typer.Option("--include-training", help="Keep the training stars.")] = False,
 ) -> None:
     """Predicted against observed spectra; label against label; CV score along the spectrum.
 
     Example: `slamjax plot giants.h5 giants.fits --what labels -o labels.png`
     """
-    from slamjax.files import atomic_path, check_writable
-
-    check_writable(output)
+    slamjax.plots.check_figure_path(output)
     slam = slamjax.load(model)
     kind = what or (Figure.training if spectra is None else Figure.spectra)
     if kind is Figure.training:
@@ -280,8 +278,7 @@ def plot(
                 step = len(stars) / count
                 stars = stars[[int(step * (k + 0.5)) for k in range(count)]]
             figure = slamjax.plots.plot_spectra(slam, stars, slamjax.fit(slam, stars), count=count)
-    with atomic_path(output) as temporary:
-        figure.savefig(temporary, dpi=150)
+    slamjax.plots.write_figure(figure, output)
     console.print(f"written: {output}", markup=False)
 
 

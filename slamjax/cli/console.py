@@ -31,7 +31,11 @@ def progress_bar(title: str) -> Iterator[Told]:
     )
     with Progress(*columns, console=errors) as bar:
         task = bar.add_task(title, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+        try:
+            yield lambda done, total: bar.update(task, completed=done, total=total)
+        except BaseException:
+            bar.live.transient = True  # an error's sentence stands alone, without a bar that went nowhere
+            raise
 
 
 def show_warning(

@@ -80,8 +80,9 @@ class GradientMinimiser:
     @property
     def _optimiser(self) -> Any:
         if self.name == "lbfgs":
-            # strong Wolfe conditions: far from the minimum the sigmoid is concave, and a search that only asks for descent
-            # would teach L-BFGS a negative curvature. Few steps, for under vmap every one costs both of its branches.
+            # strong Wolfe conditions: far from the minimum the sigmoid is concave, and a search that only asks for
+            # descent would teach L-BFGS a negative curvature. Few steps, for under vmap every one costs both of its
+            # branches.
             search = optax.scale_by_zoom_linesearch(max_linesearch_steps=8, initial_guess_strategy="one")
             return optax.lbfgs(memory_size=6, linesearch=search)
         return optax.adam(optax.exponential_decay(0.5, transition_steps=self.max_iter, decay_rate=1e-3))

@@ -50,18 +50,15 @@ class LevenbergMarquardt:
     stride: int = 4  # steps between two visits of the driver
 
     def init(self, problem: Problem, x: X, flux: Star, ivar: Star) -> LMState:
+        """A state not evaluated yet: χ² is infinite, and the first step, of length 0, fills it in.
+
+        So a batch that takes in a few new stars costs no evaluation of its own.
+        """
         x = jnp.clip(x, problem.low, problem.high)
         one = jnp.ones((), x.dtype)
         zero = jnp.zeros((), jnp.int32)
-        return LMState(
-            x,
-            problem.information(x, flux, ivar),
-            jnp.zeros((x.size, x.size), x.dtype),
-            1e-3 * one,
-            4 * one,
-            zero,
-            zero + Status.RUNNING,
-        )
+        gram = jnp.zeros((x.size + 1, x.size + 1), x.dtype).at[0, 0].set(jnp.inf)
+        return LMState(x, gram, jnp.zeros((x.size, x.size), x.dtype), 3e-3 * one, 4 * one, zero, zero + Status.RUNNING)
 
     def advance(self, problem: Problem, state: LMState, flux: Star, ivar: Star) -> LMState:
         return jax.lax.fori_loop(0, self.stride, lambda _, s: self._step(problem, s, flux, ivar), state)
@@ -77,7 +74,7 @@ class LevenbergMarquardt:
         free = jnp.where(held[:, None] | held[None, :], 0, curvature + state.bend)
         fixed = free + jnp.diag(jnp.where(held, 1, 1e-6 * weakest))
         left = downhill @ _solve(fixed, downhill)
-        arrived = left < _tolerance(x.dtype) ** 2
+        arrived = jnp.isfinite(chi2) & (left < _tolerance(x.dtype) ** 2)
         step = _solve(fixed + jnp.diag(jnp.where(held, 0, state.damping * diagonal)), downhill)
         new_x = jnp.clip(x + step, problem.low, problem.high)
         step = new_x - x
@@ -120,10 +117,9 @@ class LevenbergMarquardt:
         lowest = chi2.min(axis=0)[star]
         known = np.isfinite(lowest)
         curvature, downhill = gram[active, 1:, 1:], gram[active, 0, 1:]
-        weak = np.trace(curvature, axis1=1, axis2=2)[:, None, None] * 1e-6 * np.eye(downhill.shape[1])
-        gain = np.einsum(
-            "nl,nl->n", downhill, np.linalg.solve(curvature + weak + 1e-9 * (weak == 0), downhill[..., None])[..., 0]
-        )
+        weak = 1e-6 * np.trace(curvature, axis1=1, axis2=2) + 1e-30  # keeps a flat direction from being singular
+        step = np.linalg.solve(curvature + weak[:, None, None] * np.eye(downhill.shape[1]), downhill[..., None])[..., 0]
+        gain = np.sum(downhill * step, axis=1)
         offset = np.asarray(states.x, float)[active] - np.asarray(states.x, float)[best]
         distance = np.einsum("ni,nij,nj->n", offset, curvature, offset)
         here = gram[active, 0, 0]

@@ -1,0 +1,43 @@
+# Everything starts from a machine with Python 3.11 or later and nothing else: the environment is made in .venv.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: help demo test lint bench clean
+
+help:
+	@echo "make demo    install, then train on real stars, label others, draw (demo_output/)"
+	@echo "make test    install, then lint, check types, run the tests"
+	@echo "make bench   install, then run the benchmarks (DATA=table.fits for other stars than the embedded ones)"
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "slamjax needs Python 3.11 or later; name one with: make PYTHON=python3.12 ..."; exit 1; }
+	$(PYTHON) -m venv .venv
+
+.venv/installed-demo: pyproject.toml | .venv/bin/python
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[plots]'
+	@touch $@
+
+.venv/installed-test: pyproject.toml | .venv/bin/python
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[test]'
+	@touch $@
+
+demo: .venv/installed-demo
+	$(BIN)/slamjax demo -o demo_output
+
+lint: .venv/installed-test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+test: lint
+	$(BIN)/pytest -n auto --maxprocesses 4 -q
+
+bench: .venv/installed-demo
+	for script in emulator_speed kernel_sum fit_speed versus_cannon accuracy; do \
+		$(BIN)/python benchmarks/$$script.py $(if $(DATA),--data $(DATA)) || exit 1; \
+	done
+	$(BIN)/python benchmarks/make_docs.py
+
+clean:
+	rm -rf .venv demo_output .pytest_cache .mypy_cache .ruff_cache build dist

@@ -1,0 +1,227 @@
+"""The commands from end to end on 150 real giants, and what is said when something is wrong."""
+
+import os
+import subprocess
+import sys
+import warnings
+
+import numpy as np
+import pytest
+from astropy.table import Table
+from helpers import DATA, miles, xp_giants
+from typer.testing import CliRunner
+
+import slamjax
+from slamjax.cli.app import app, main
+
+GIANTS = str(DATA / "xp_giants.fits")
+SMALL = ["--wave-range", "500", "540", "--cv", "2", "--C", "10", "--epsilon", "0.05", "--gamma", "0.1"]
+SELECT = "logg < 3.6 & teff > 3600"
+COMMANDS = ("train", "fit", "validate", "info", "plot", "demo")
+
+
+def run(*arguments):
+    """Output of a command that succeeds."""
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+@pytest.fixture
+def refused(monkeypatch, capsys):
+    """The one sentence on stderr of a command line that fails, without the name before it."""
+
+    def call(*arguments):
+        monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)  # main sets it: undone after the test
+        monkeypatch.setattr(sys, "argv", ["slamjax", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stopped:
+            main()
+        assert stopped.value.code == 1
+        out, err = capsys.readouterr()
+        assert out == ""
+        lines = [line for line in err.splitlines() if line.strip()]
+        assert len(lines) == 1, err
+        assert lines[0].startswith("slamjax: error: ")
+        return lines[0].removeprefix("slamjax: error: ")
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A model file of 90 drawn stars, and what its training printed."""
+    path = tmp_path_factory.mktemp("model") / "giants.h5"
+    said = run("train", GIANTS, "-o", path, "--labels", "teff,logg,fe_h", "--n-train", 90, "--select", SELECT, *SMALL)
+    return path, said
+
+
+def test_train_prints_the_model_it_has_written(trained):
+    path, said = trained
+    model = slamjax.load(path)
+    assert said.startswith("SLAM, kernel rbf, 21 of 21 pixels trained, 90 stars\n")
+    assert said.endswith(f"written: {path}\n")
+    assert model.label_names == ("teff", "logg", "fe_h")
+    assert [float(np.unique(model.info.pixels[name]).item()) for name in ("C", "epsilon", "gamma")] == [10, 0.05, 0.1]
+
+
+def test_info_describes_the_model_and_its_pixels(trained):
+    model = slamjax.load(trained[0])
+    assert run("info", trained[0]) == f"{slamjax.describe(model)}\n"
+    lines = run("info", trained[0], "--pixels").splitlines()
+    assert sum(line.endswith("trained") for line in lines) == 21
+    assert lines[-1].split()[0] == "540.0"
+
+
+def test_fit_writes_a_row_for_every_selected_star(trained, tmp_path):
+    select = "logg < 1.9 & teff > 3600"
+    said = run("fit", trained[0], GIANTS, "-o", tmp_path / "labels.fits", "--select", select, "--n-starts", 1)
+    table = slamjax.read_labels(tmp_path / "labels.fits")
+    giants = xp_giants()
+    logg = giants.values(["logg"])[:, 0]
+    rows = np.flatnonzero((logg < 1.9) & (giants.values(["teff"])[:, 0] > 3600))
+    assert 10 < len(rows) < 100
+    np.testing.assert_array_equal(table["row"], rows)  # 0-based, in the file
+    np.testing.assert_array_equal(table["apogee_id"], giants.table["apogee_id"][rows])
+    np.testing.assert_array_equal(table["logg_ref"], logg[rows])
+    expected = slamjax.fit(slamjax.load(trained[0]), giants[rows], n_starts=1)
+    np.testing.assert_array_equal(table["teff"].value, expected["teff"].value)
+    assert f"{np.sum(table['flags'] == 0)} of {len(rows)} stars without flags" in said
+    for flag in slamjax.Flag:
+        count = int(np.sum(table["flags"] & flag != 0))
+        assert (f"{count:6d} {flag.name}" in said) == (count > 0)
+
+
+def test_validate_leaves_the_training_stars_out_and_reports(trained, tmp_path):
+    bins = ("--by", "apogee_snr", "--bins", "80,150,400", "--n-starts", 1)
+    said = run("validate", trained[0], GIANTS, "-o", tmp_path / "report.csv", *bins)
+    assert said.startswith("fit - known, 60 stars; 90 training stars left out\n| apogee_snr |")
+    report = Table.read(tmp_path / "report.csv")
+    assert list(report["label"]) == ["teff", "logg", "fe_h"] * 3
+    assert report["n"][0] == 60
+    assert f"{report['median'][0]:.1f}" in said
+
+
+@pytest.mark.parametrize("what", ["spectra", "labels", "training"])
+def test_plot_writes_each_kind_of_figure(what, trained, tmp_path):
+    pytest.importorskip("matplotlib")
+    spectra = [] if what == "training" else [GIANTS]
+    select = ["--select", "apogee_snr > 150"] if what == "labels" else []
+    run("plot", trained[0], *spectra, "-o", tmp_path / "plot.png", "--what", what, *select)
+    assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
+    assert os.listdir(tmp_path) == ["plot.png"]
+
+
+def test_several_values_are_searched(tmp_path):
+    options = ["--wave-range", "500", "510", "--cv", "2", "--C", "1,10", "--gamma", "0.1,scale"]
+    path = tmp_path / "searched.h5"
+    run("train", GIANTS, "-o", path, "--labels", "teff,logg", *options, "--search", "random", "--n-iter", 3)
+    tried = slamjax.load(path).info.candidates
+    assert len(tried) == 3
+    assert set(tried["C"]) == {1.0, 10.0}
+    assert set(tried["gamma"]) == {0.1, 0.5}  # scale: one over two labels of unit variance
+
+
+def test_preparation_is_kept_in_the_model(tmp_path):
+    path = tmp_path / "model.h5"
+    options = ["--continuum", "gaussian:20nm", "--flux-range", "0", "3", "--min-pixel-snr", "5"]
+    run("train", GIANTS, "-o", path, "--labels", "teff", *SMALL, *options)
+    steps = {step.pop("step"): step for step in slamjax.load(path).recipe.to_list()}
+    assert list(steps) == ["wave_range", "gaussian_continuum", "bad_pixels"]
+    assert {"min_flux": 0.0, "max_flux": 3.0, "min_snr": 5.0}.items() <= steps["bad_pixels"].items()
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_has_an_example(command):
+    assert f"Example: slamjax {command} " in " ".join(run(command, "--help").split())
+
+
+def test_version_is_printed():
+    assert run("--version") == f"{slamjax.__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--labels", "teff,age"], "has no column 'age'; it has: apogee_id"),
+        (["--select", "teff < 0"], "the selection 'teff < 0' keeps none of the 150 rows"),
+        (["--select", "tef < 0"], "names a column 'tef' that the table does not have; did you mean 'teff'?"),
+        (["--C", "0"], "C is 0; give a number above 0"),
+        (["--C", "one"], "--C has 'one', which is not a number; give a number or a comma list"),
+        (["--C", ","], "--C is empty; give a number or a comma list such as 0.1,1,10"),
+        (["--gamma", "big"], "--gamma has 'big', which is not a number"),
+        (["--n-train", "151"], "n_train is 151 but 150 stars can train; give 2 to 150"),
+        (["--cv", "1"], "cv is 1; give at least 2 folds"),
+        (["--wave-range", "600", "500"], "the wavelength range 600 to 500 nm is empty; give low < high"),
+        (["--continuum", "median"], "unknown continuum 'median'; write gaussian:50nm, spline:60nm or none"),
+    ],
+)
+def test_training_that_cannot_be_is_one_sentence(options, message, refused, tmp_path):
+    labels = [] if "--labels" in options else ["--labels", "teff,logg"]
+    assert message in refused("train", GIANTS, "-o", tmp_path / "m.h5", *SMALL, *labels, *options)
+    assert os.listdir(tmp_path) == []
+
+
+def test_missing_and_damaged_files_are_one_sentence(trained, refused, tmp_path):
+    out = tmp_path / "out.fits"
+    nowhere = tmp_path / "nowhere.fits"
+    assert f"{nowhere}: no such file" in refused("fit", trained[0], nowhere, "-o", out)
+    assert f"{nowhere}: no such file" in refused("info", nowhere)
+    assert "cannot be read as a slamjax model" in refused("fit", GIANTS, GIANTS, "-o", out)
+    damaged = tmp_path / "damaged.h5"
+    damaged.write_bytes(trained[0].read_bytes()[:5000])
+    assert f"{damaged} cannot be read as a slamjax model" in refused("validate", damaged, GIANTS)
+    assert os.listdir(tmp_path) == ["damaged.h5"]
+
+
+def test_spectra_that_do_not_cover_the_model_are_told(trained, refused, tmp_path):
+    slamjax.write_table(xp_giants()[:3].on_pixels(slice(90, None)), tmp_path / "red.fits")
+    message = refused("fit", trained[0], tmp_path / "red.fits", "-o", tmp_path / "out.fits")
+    assert "has no pixel at 8 of the model's 21 wavelengths (first 500 nm); resample it to the model's grid" in message
+    slamjax.write_table(miles()[:3], tmp_path / "miles.fits")
+    refused("fit", trained[0], tmp_path / "miles.fits", "-o", tmp_path / "out.fits")
+    assert sorted(os.listdir(tmp_path)) == ["miles.fits", "red.fits"]
+
+
+@pytest.mark.parametrize("command", ["train", "fit", "validate", "plot"])
+def test_an_output_that_cannot_be_written_is_told_first(command, refused, tmp_path):
+    """Inputs that do not exist are not even looked at."""
+    output = ["-o", tmp_path / "nowhere" / "out.png"]
+    inputs = ["no.fits", "--labels", "teff"] if command == "train" else ["no.h5", "no.fits"]
+    assert f"the folder {tmp_path / 'nowhere'} does not exist" in refused(command, *inputs, *output)
+
+
+def test_figures_are_refused_before_any_fit(refused, trained, tmp_path):
+    assert "matplotlib goes by the ending" in refused("plot", "no.h5", "-o", tmp_path / "plot")
+    assert "--what labels needs spectra" in refused("plot", trained[0], "-o", tmp_path / "a.png", "--what", "labels")
+    assert os.listdir(tmp_path) == []
+
+
+def test_choices_and_ranges_are_typers_to_refuse():
+    result = CliRunner().invoke(app, ["train", GIANTS, "-o", "m.h5", "--labels", "teff", "--kernel", "cubic"])
+    assert result.exit_code == 2
+    assert "cubic" in result.stderr
+    assert CliRunner().invoke(app, ["plot", "m.h5", "--count", "0"]).exit_code == 2
+
+
+def test_warnings_are_one_line(trained, tmp_path):
+    """Through a real process, as astropy and pytest both put themselves before Python's warnings."""
+    stars = xp_giants()[:3]
+    silent = slamjax.Spectra(stars.wave, stars.flux, None, stars.table, wave_unit="nm", medium="vacuum")
+    slamjax.write_table(silent, tmp_path / "silent.fits")
+    command = ["fit", str(trained[0]), str(tmp_path / "silent.fits"), "-o", str(tmp_path / "out.fits")]
+    done = subprocess.run([sys.executable, "-m", "slamjax", *command], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "3 NO_ERRORS" in done.stdout
+    told = [line for line in done.stderr.splitlines() if "warning" in line.lower()]
+    assert len(told) == 1
+    assert told[0].startswith("slamjax: warning: ")
+    assert "states no flux errors" in told[0]
+    assert len(slamjax.read_labels(tmp_path / "out.fits")) == 3
+
+
+def test_errors_of_a_real_process_are_one_sentence(tmp_path):
+    command = [sys.executable, "-m", "slamjax", "info", str(tmp_path / "no.h5")]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert done.stderr == f"slamjax: error: {tmp_path / 'no.h5'}: no such file; check the path\n"
