@@ -36,8 +36,9 @@ def describe(model: Model) -> str:
         )
         lines.append(f"  {name:12s} {shown}")
     pixels = info.pixels[trained]
+    tried = f"{len(info.candidates)} combination" + "s" * (len(info.candidates) > 1)
     lines += [
-        f"  CV           {settings['cv']} folds, {len(info.candidates)} combination{'s' * (len(info.candidates) > 1)}; held-out error / variance "
+        f"  CV           {settings['cv']} folds, {tried}; held-out error / variance "
         f"{np.median(pixels['cv_mse']):.3f} (median over pixels)",
         f"  model error  {np.median(pixels['model_error']):.4g} in {flux_name(model)} (median)"
         + ("" if info.has_errors else "; photon noise included, the training spectra state no errors"),

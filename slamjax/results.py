@@ -9,6 +9,7 @@ import numpy as np
 from astropy import units as u
 from astropy.table import QTable, Table
 
+from slamjax.errors import SlamError
 from slamjax.spectra import Spectra
 
 
@@ -75,7 +76,7 @@ def label_table(
         table[name] = _with_unit(labels[:, k], unit)
         table[f"{name}_err"] = _with_unit(errors[:, k], unit)
         if name in known and known[name].dtype.kind in "iuf":
-            table[f"{name}_ref"] = _with_unit(spectra.values([name])[:, 0], unit)
+            table[f"{name}_ref"] = _reference(spectra, name, unit)
     table["chi2"] = chi2
     table["n_pix"] = n_pix.astype(np.int32)
     table["snr"] = snr
@@ -94,6 +95,9 @@ def write_labels(table: Table, path: object) -> None:
 
     plain = table.copy()
     plain.meta.clear()
+    for name in plain.colnames:
+        if plain[name].dtype.kind == "U":  # FITS holds ASCII only; a label table must not fail for a star's name
+            plain[name] = np.char.encode(np.asarray(plain[name]).astype(str), "ascii", "replace")
     sheet = fits.table_to_hdu(plain)
     sheet.name = "LABELS"
     sheet.header["LABELS"] = (table.meta.get("labels", ""), "labels, in the order of cov")
@@ -107,7 +111,6 @@ def read_labels(path: object) -> QTable:
     """Read back what `write_labels` wrote."""
     from astropy.io import fits
 
-    from slamjax.errors import SlamError
     from slamjax.files import existing_file
 
     source = existing_file(str(path))
@@ -124,6 +127,20 @@ def read_labels(path: object) -> QTable:
     table.meta.clear()
     table.meta["labels"] = names
     return table
+
+
+def _reference(spectra: Spectra, name: str, unit: str) -> np.ndarray | u.Quantity:
+    """The input's own value of a label, in the model's unit: a table may state another, or none."""
+    values = spectra.values([name])[:, 0]
+    own = spectra.table[name].unit
+    if unit and own is not None:
+        try:
+            values = (values * u.Unit(own)).to_value(u.Unit(unit))
+        except u.UnitConversionError as error:
+            raise SlamError(
+                f"column {name!r} of {spectra.source} is in {own}, the model's label in {unit}; convert or drop it"
+            ) from error
+    return _with_unit(values, unit)
 
 
 def _with_unit(values: np.ndarray, unit: str) -> np.ndarray | u.Quantity:

@@ -75,6 +75,8 @@ class Spectra:
         if not self._checked:
             for name, value in _checked_fields(self).items():
                 object.__setattr__(self, name, value)
+        # holds for this construction only: what a user makes by dataclasses.replace is checked again
+        object.__setattr__(self, "_checked", False)
 
     def __len__(self) -> int:
         return self.flux.shape[0]
@@ -319,5 +321,5 @@ def _checked_fields(given: Spectra) -> dict[str, Any]:
     except (ValueError, TypeError, u.UnitConversionError) as error:
         raise SlamError(f"{given.wave_unit!r} of {source} is not a unit of length; use nm or Angstrom") from error
     return {
-        "wave": wave, "flux": flux, "ivar": ivar, "table": table, "rows": rows, "wave_unit": unit, "_checked": True,
+        "wave": wave, "flux": flux, "ivar": ivar, "table": table, "rows": rows, "wave_unit": unit,
     }  # fmt: skip

@@ -5,6 +5,7 @@ import inspect
 import json
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -78,6 +79,7 @@ def test_the_version_is_the_packages():
 # --- layers: a module is known by its dotted name below slamjax
 
 
+@cache
 def imports():
     """Module: the set of absolute names that it imports anywhere, apart from under TYPE_CHECKING."""
     found = {}

@@ -174,7 +174,7 @@ def test_figures_are_saved_without_a_warning(ending, tmp_path):
 @pytest.mark.parametrize("name", ["figure", "figure.xyz"])
 def test_an_unknown_ending_is_told_and_nothing_is_written(name, tmp_path):
     """matplotlib adds an ending where there is none, which would leave the figure under another name."""
-    with pytest.raises(SlamError, match="matplotlib goes by the ending; give one of .*pdf, .*png"):
+    with pytest.raises(SlamError, match=r"matplotlib goes by the ending; give one of .*pdf, .*png"):
         write_figure(plot_labels(table_like(5), ("teff",)), tmp_path / name)
     assert list(tmp_path.iterdir()) == []
 

@@ -53,7 +53,8 @@ def test_statistics_are_those_worked_out_by_hand(good_only):
         assert row["n"] == chosen.sum()
         np.testing.assert_allclose([row[name] for name in STATISTICS], by_hand(labels, chosen), rtol=1e-12)
     assert table["n"][0] < 101 if good_only else table["n"][0] == 101
-    assert np.isnan(table["low"][0]) and np.isnan(table["high"][0])
+    assert np.isnan(table["low"][0])
+    assert np.isnan(table["high"][0])
 
 
 def test_a_bin_holds_its_lower_edge_and_not_its_upper_one():

@@ -119,6 +119,8 @@ def train(
 
     check_writable(output)
     stars = _read(spectra, select)
+    if output.exists() and output.samefile(spectra):
+        raise SlamError(f"--output {output} is also the input; choose another name")
     rules = None
     if flux_range is not None or min_pixel_snr is not None:
         low, high = flux_range if flux_range is not None else (None, None)
@@ -172,6 +174,9 @@ def fit(
     from slamjax.files import check_writable
 
     check_writable(output)
+    for given in (model, spectra):
+        if output.exists() and output.samefile(given):
+            raise SlamError(f"--output {output} is also an input; choose another name")
     slam = slamjax.load(model)
     stars = _read(spectra, select)
     with progress_bar("fitting stars") as told:

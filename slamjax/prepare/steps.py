@@ -75,6 +75,8 @@ class BadPixels:
     name: ClassVar[str] = "bad_pixels"
 
     def __post_init__(self) -> None:
+        if self.min_flux is not None and self.max_flux is not None and not self.min_flux < self.max_flux:
+            raise SlamError(f"the flux range {self.min_flux:g} to {self.max_flux:g} is empty; give low < high")
         if self.grow < 0:
             raise SlamError(f"bad pixels cannot be grown by {self.grow}; give 0 or more")
 

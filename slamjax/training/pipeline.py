@@ -104,6 +104,7 @@ def train(
     SlamError
         For missing columns, too few stars, a constant label, or settings no SVR can have.
     """
+    _check_numbers(degree, coef0, n_jobs, seed, min_stars)
     check_kernel(kernel)
     names = _label_names(labels)
     spectra.require(names)
@@ -123,9 +124,11 @@ def train(
     fits = _fit_pixels(x, y, weight, fold, found, settings, n_jobs, progress)
     trained = np.array([fit.best >= 0 for fit in fits])
     if not trained.any():
-        reasons = Table({"status": [fit.status for fit in fits]})["status"]
+        reasons = ", ".join(sorted({fit.status for fit in fits}))
+        most = max(fit.n_train for fit in fits)
         raise SlamError(
-            f"no pixel could be trained ({', '.join(np.unique(reasons))}); {len(chosen)} stars may be too few"
+            f"no pixel could be trained ({reasons}): of {len(chosen)} stars at most {most} are good in a pixel and "
+            f"{needed} are needed; give more stars, or look at the bad-pixel rules"
         )
 
     keys = [kernel_key(kernel, degree, found[max(fit.best, 0)].gamma, settings.coef0) for fit in fits]
@@ -164,6 +167,20 @@ def train(
         ),
     )  # fmt: skip
     return Model(exact, noise, Domain.of(x), info)
+
+
+def _check_numbers(degree: int, coef0: float, n_jobs: int, seed: int, min_stars: int | None) -> None:
+    """What scikit-learn, joblib or NumPy would refuse later, and less clearly."""
+    if degree < 1:
+        raise SlamError(f"degree is {degree}; give 1 or more")
+    if not np.isfinite(coef0):
+        raise SlamError(f"coef0 is {coef0}; give a finite number")
+    if n_jobs == 0:
+        raise SlamError("n_jobs is 0; give a number of workers, or -1 for all cores")
+    if seed < 0:
+        raise SlamError(f"seed is {seed}; give 0 or more")
+    if min_stars is not None and min_stars < 2:
+        raise SlamError(f"min_stars is {min_stars}; give 2 or more")
 
 
 def _label_names(labels: Sequence[str]) -> tuple[str, ...]:

@@ -73,13 +73,13 @@ def test_info_describes_the_model_and_its_pixels(trained):
 
 
 def test_fit_writes_a_row_for_every_selected_star(trained, tmp_path):
-    select = "logg < 1.9 & teff > 3600"
+    select = "logg < 1.1 & teff > 3600"
     said = run("fit", trained[0], GIANTS, "-o", tmp_path / "labels.fits", "--select", select, "--n-starts", 1)
     table = slamjax.read_labels(tmp_path / "labels.fits")
     giants = xp_giants()
     logg = giants.values(["logg"])[:, 0]
-    rows = np.flatnonzero((logg < 1.9) & (giants.values(["teff"])[:, 0] > 3600))
-    assert 10 < len(rows) < 100
+    rows = np.flatnonzero((logg < 1.1) & (giants.values(["teff"])[:, 0] > 3600))
+    assert 5 < len(rows) <= 16  # few, as every larger batch compiles anew
     np.testing.assert_array_equal(table["row"], rows)  # 0-based, in the file
     np.testing.assert_array_equal(table["apogee_id"], giants.table["apogee_id"][rows])
     np.testing.assert_array_equal(table["logg_ref"], logg[rows])
@@ -92,20 +92,23 @@ def test_fit_writes_a_row_for_every_selected_star(trained, tmp_path):
 
 
 def test_validate_leaves_the_training_stars_out_and_reports(trained, tmp_path):
-    bins = ("--by", "apogee_snr", "--bins", "80,150,400", "--n-starts", 1)
-    said = run("validate", trained[0], GIANTS, "-o", tmp_path / "report.csv", *bins)
-    assert said.startswith("fit - known, 60 stars; 90 training stars left out\n| apogee_snr |")
+    snr = xp_giants().values(["apogee_snr"])[:, 0]
+    seen = np.isin(np.arange(150), slamjax.load(trained[0]).info.record.rows)
+    fresh = (snr > 200) & ~seen
+    options = ("--select", "apogee_snr > 200", "--by", "apogee_snr", "--bins", "200,230,400", "--n-starts", 1)
+    said = run("validate", trained[0], GIANTS, "-o", tmp_path / "report.csv", *options)
+    assert said.startswith(f"fit - known, {fresh.sum()} stars; {np.sum((snr > 200) & seen)} training stars left out\n|")
     report = Table.read(tmp_path / "report.csv")
     assert list(report["label"]) == ["teff", "logg", "fe_h"] * 3
-    assert report["n"][0] == 60
-    assert f"{report['median'][0]:.1f}" in said
+    assert list(report["n"][::3]) == [fresh.sum(), np.sum(fresh & (snr < 230)), np.sum(fresh & (snr >= 230))]
+    assert f" {report['std'][0]:.1f} " in said
 
 
 @pytest.mark.parametrize("what", ["spectra", "labels", "training"])
 def test_plot_writes_each_kind_of_figure(what, trained, tmp_path):
     pytest.importorskip("matplotlib")
     spectra = [] if what == "training" else [GIANTS]
-    select = ["--select", "apogee_snr > 150"] if what == "labels" else []
+    select = ["--select", "apogee_snr > 220"] if what == "labels" else []
     run("plot", trained[0], *spectra, "-o", tmp_path / "plot.png", "--what", what, *select)
     assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
     assert os.listdir(tmp_path) == ["plot.png"]
@@ -118,7 +121,8 @@ def test_several_values_are_searched(tmp_path):
     tried = slamjax.load(path).info.candidates
     assert len(tried) == 3
     assert set(tried["C"]) == {1.0, 10.0}
-    assert set(tried["gamma"]) == {0.1, 0.5}  # scale: one over two labels of unit variance
+    # scale: one over two labels of unit variance
+    np.testing.assert_allclose(np.unique(tried["gamma"]), [0.1, 0.5], rtol=1e-6)
 
 
 def test_preparation_is_kept_in_the_model(tmp_path):

@@ -151,6 +151,11 @@ def test_progress_is_told_to_the_last_pixel():
         ({"labels": ["teff", "colour"]}, "has no column 'colour'"),
         ({"labels": ["teff", "teff"]}, "'teff' is given twice"),
         ({"labels": []}, "no labels are given"),
+        ({"n_jobs": 0}, "n_jobs is 0"),
+        ({"seed": -1}, "seed is -1"),
+        ({"degree": 0}, "degree is 0"),
+        ({"coef0": float("nan")}, "coef0 is nan"),
+        ({"min_stars": -1}, "min_stars is -1"),
         ({"log_labels": ["fe_h"]}, "'fe_h' has values that are not positive"),
     ],
 )
