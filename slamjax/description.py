@@ -20,14 +20,16 @@ def describe(model: Model) -> str:
     lines = [
         f"SLAM, kernel {settings['kernel']}, {int(trained.sum())} of {model.wave.size} pixels trained, "
         f"{len(model.domain.stars)} stars",
-        f"  from         {info.record.source}",
+        f"  from         {info.record.source}" + (f", {settings['selection']}" if settings["selection"] else ""),
+        f"  told apart   by {', '.join(info.record.identifiers) or 'their flux alone'}",
         f"  made         {info.provenance['date']} ({versions})",
         f"  wavelengths  {model.wave[0]:g} to {model.wave[-1]:g} {info.wave_unit}, {info.medium}, {info.frame} frame",
         f"  preparation  {info.recipe}",
         "  labels",
     ]
     for name, unit, (low, high) in zip(model.label_names, info.label_units, model.label_range, strict=True):
-        lines.append(f"    {name:12s} {low:10.3f} to {high:10.3f} {unit}".rstrip())
+        learnt = " (learnt in log10)" if name in settings["log_labels"] else ""
+        lines.append(f"    {name:12s} {low:10.3f} to {high:10.3f} {unit}".rstrip() + learnt)
     for name in ("C", "epsilon", "gamma"):
         values, counts = np.unique(np.asarray(info.pixels[name])[trained], return_counts=True)
         shown = ", ".join(

@@ -161,6 +161,8 @@ class KernelEmulator:
         return self._to_flux([value for value, _ in pairs]), jacobian
 
     def _scaled(self, labels: Labels) -> ScaledLabels:
+        if isinstance(labels, (list, tuple)) and any(isinstance(value, jax.core.Tracer) for value in labels):
+            labels = jnp.stack([jnp.asarray(value) for value in labels], axis=-1)
         shape = jnp.shape(labels)
         if not shape or shape[-1] != self.n_labels:
             raise ValueError(f"labels have shape {shape}; their last axis must hold the {self.n_labels} labels")

@@ -22,7 +22,11 @@ def chi2(emulator: KernelEmulator, noise: Noise, labels: Labels, flux: Flux, iva
 def log_likelihood(
     emulator: KernelEmulator, noise: Noise, labels: Labels, flux: Flux, ivar: Ivar
 ) -> Float[Array, "*batch"]:
-    """ln p(flux | labels), constants included, over the good pixels."""
+    """ln p(flux | labels), constants included, over the good pixels.
+
+    ``flux`` and ``ivar`` are prepared ones (`Model.prepare`), of order 1: in float32 the squares of fluxes near
+    1e-20 vanish.
+    """
     n_pix = jnp.sum(noise.standardise(jnp.ones_like(flux), ivar) > 0, axis=-1)
     constant = noise.logdet(ivar) + n_pix * jnp.log(2 * jnp.pi)
     return -0.5 * (chi2(emulator, noise, labels, flux, ivar) + constant)

@@ -18,7 +18,7 @@ from slamjax.emulator import KernelEmulator
 from slamjax.errors import SlamError
 from slamjax.noise import DiagonalNoise
 from slamjax.prepare.recipe import Recipe
-from slamjax.spectra import Spectra
+from slamjax.spectra import Spectra, is_known
 from slamjax.typing import Flux, Labels
 
 #: Wavelengths agree if they differ by less than this part of a pixel.
@@ -44,7 +44,7 @@ class TrainingRecord:
         columns = spectra.columns()
         for name, known in self.identifiers.items():
             if name in columns and columns[name].dtype.kind == known.dtype.kind:
-                found |= np.isin(columns[name], known)
+                found |= np.isin(columns[name], known[is_known(known)])
         return found
 
 
@@ -159,6 +159,11 @@ class Model:
             raise SlamError(
                 f"{spectra.source} has {spectra.medium} wavelengths but the model was trained on {info.medium} ones; "
                 "convert them first"
+            )
+        if "unknown" not in (spectra.frame, info.frame) and spectra.frame != info.frame:
+            raise SlamError(
+                f"{spectra.source} is in the {spectra.frame} frame but the model was trained in the {info.frame} "
+                "frame; shift it first"
             )
         on_grid = self._on_grid(spectra)
         return info.recipe(on_grid)

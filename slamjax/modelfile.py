@@ -35,7 +35,7 @@ def save(model: Model, path: str | os.PathLike[str]) -> None:
             options = {"compression": "gzip", "shuffle": True} if array.size > 4096 else {}
             stored = file.create_dataset(name, data=_storable(array), **options)
             stored.attrs["sha256"] = _digest(stored[()])
-        text = json.dumps(header, sort_keys=True)
+        text = json.dumps(header, sort_keys=True, default=_plain)
         stored = file.create_dataset("header", data=np.bytes_(text.encode()))
         stored.attrs["sha256"] = _digest(stored[()])
 
@@ -74,6 +74,11 @@ def _collect(arrays: dict[str, np.ndarray], name: str, item: Any, source: str) -
         if item.attrs.get("sha256") != _digest(values):
             raise SlamError(f"{source} is damaged: the checksum of {name!r} does not match; copy the file again")
         arrays[name] = values
+
+
+def _plain(value: Any) -> Any:
+    """A NumPy number as Python's, which is what JSON knows."""
+    return value.item() if isinstance(value, np.generic) else str(value)
 
 
 def _digest(values: Any) -> str:

@@ -1,7 +1,7 @@
 """How far spectra lie from the emulator: photon noise and the emulator's own error.
 
 A noise model is a small pytree with one seam: weighted products of rows of pixels with Σ⁻¹ of one star, and
-ln |Σ|. The fitter, the likelihood and the samplers know nothing else of it.
+ln |Σ|. The fitter and the likelihood know nothing else of it.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import warnings
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -23,6 +23,14 @@ Rows = Float[Array, "*batch row pixel"]
 
 class Noise(Protocol):
     """What every noise model offers; ``ivar`` is one star's, or a batch's."""
+
+    def weights(self, ivar: Ivar) -> Ivar:
+        """Weights of pixels taken one by one, to compare templates by; 0 for a pixel that does not count."""
+        ...
+
+    def in_unit(self, unit: float) -> Any:
+        """The same noise of flux measured in ``unit``."""
+        ...
 
     def gram(self, rows: Rows, ivar: Ivar) -> Float[Array, "*batch row row"]:
         """R Σ⁻¹ Rᵀ."""
@@ -67,6 +75,10 @@ class DiagonalNoise:
         """Residuals in units of their standard deviation; 0 at bad pixels."""
         w = self.weights(ivar)
         return jnp.where(w > 0, residual, 0) * jnp.sqrt(w)
+
+    def in_unit(self, unit: float) -> DiagonalNoise:
+        """The same noise of flux measured in ``unit``."""
+        return DiagonalNoise(np.asarray(self.model_variance) / unit**2)
 
     def on_device(self) -> DiagonalNoise:
         return jax.tree_util.tree_map(jnp.asarray, self)

@@ -132,16 +132,32 @@ def read_labels(path: object) -> QTable:
 def _reference(spectra: Spectra, name: str, unit: str) -> np.ndarray | u.Quantity:
     """The input's own value of a label, in the model's unit: a table may state another, or none."""
     values = spectra.values([name])[:, 0]
-    own = spectra.table[name].unit
-    if unit and own is not None:
-        try:
-            values = (values * u.Unit(own)).to_value(u.Unit(unit))
-        except u.UnitConversionError as error:
-            raise SlamError(
-                f"column {name!r} of {spectra.source} is in {own}, the model's label in {unit}; convert or drop it"
-            ) from error
+    own, wanted = _unit(spectra.table[name].unit), _unit(unit)
+    if own is not None and wanted is not None:
+        values = np.asarray(own.to(wanted, values))
     return _with_unit(values, unit)
 
 
+def check_units(names: Sequence[str], units: Sequence[str], spectra: Spectra) -> None:
+    """Raise if the input's labels are in units that cannot be those of the model; asked before a fit, not after it."""
+    for name, unit in zip(names, units, strict=True):
+        if name in spectra.table.colnames:
+            own, wanted = _unit(spectra.table[name].unit), _unit(unit)
+            if own is not None and wanted is not None and not own.is_equivalent(wanted):
+                raise SlamError(
+                    f"column {name!r} of {spectra.source} is in {own}, the model's label in {wanted}; "
+                    "convert or drop it"
+                )
+
+
+def _unit(text: object) -> u.UnitBase | None:
+    """A unit that astropy knows; catalogues also write such as ``log(cm.s**-2)``, which is kept as text elsewhere."""
+    if text is None or text == "":
+        return None
+    unit = u.Unit(text, parse_strict="silent")
+    return None if isinstance(unit, u.UnrecognizedUnit) else unit
+
+
 def _with_unit(values: np.ndarray, unit: str) -> np.ndarray | u.Quantity:
-    return values * u.Unit(unit) if unit else values
+    known = _unit(unit)
+    return values if known is None else values * known

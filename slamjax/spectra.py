@@ -21,6 +21,8 @@ from slamjax.expressions import evaluate_selection
 
 #: Names of columns that identify stars even where most stars have several spectra.
 _ID_NAME = re.compile(r"(^|_)(id|name|star|source|target|object|obj)(_|$)|id$")
+#: Names of columns that say where or when a spectrum was taken, not of which star.
+_NO_ID_NAME = re.compile(r"fib|plate|spid|mjd|field|ccd|row|index|night|plan|tile|run|split")
 
 Medium = Literal["vacuum", "air", "unknown"]
 Frame = Literal["rest", "observed", "unknown"]
@@ -50,8 +52,8 @@ class Spectra:
         Width of the line-spread function in ``wave_unit``.
     rows : (N,) int array, optional
         Where each spectrum stood in its file (0-based); kept through selections.
-    source : str
-        Where the spectra came from, for messages and provenance.
+    source, selection : str
+        Where the spectra came from and by which expressions they were chosen, for messages and provenance.
 
     Raises
     ------
@@ -69,6 +71,7 @@ class Spectra:
     fwhm: float | None = None
     rows: Int[np.ndarray, " star"] = None  # type: ignore[assignment]
     source: str = "spectra"
+    selection: str = ""
     _checked: bool = field(default=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -139,10 +142,11 @@ class Spectra:
             raise SlamError(
                 f"the selection {expression!r} keeps none of the {len(self)} rows of {self.source}; loosen it"
             )
-        return self[kept]
+        both = f"({self.selection}) & ({expression})" if self.selection else expression
+        return replace(self[kept], selection=both, _checked=True)
 
     def columns(self) -> dict[str, np.ndarray]:
-        """The table's scalar columns as plain arrays; a missing number is NaN, a missing string empty."""
+        """The table's scalar columns as plain arrays; missing: NaN for a float, 0 for an integer, "" for a string."""
         return {name: _plain(self.table[name]) for name in self.table.colnames if self.table[name].ndim == 1}
 
     def values(self, names: Sequence[str], *, missing: bool = False) -> Float[np.ndarray, "star label"]:
@@ -176,14 +180,24 @@ class Spectra:
         A string or integer column named like an identifier (``source_id``, ``name``) of which three in ten values
         differ, so that several visits of a star may be listed; any other string column if nine in ten differ.
         """
-        names = []
+        shares: dict[str, float] = {}
         for name, column in self.columns().items():
             named = bool(_ID_NAME.search(name.lower()))
-            if len(self) and (column.dtype.kind in "SU" or (column.dtype.kind in "iu" and named)):
-                known = column[_known(column)]
-                distinct = len(np.unique(known))
-                if len(known) > 0.5 * len(self) and distinct >= (0.3 if named else 0.9) * len(known):
-                    names.append(name)
+            text = column.dtype.kind in "SU"
+            if (
+                len(self) == 0
+                or _NO_ID_NAME.search(name.lower())
+                or not (text or (column.dtype.kind in "iu" and named))
+            ):
+                continue
+            known = column[is_known(column)]
+            if len(known) <= 0.5 * len(self) or _is_count(column):
+                continue
+            share = len(np.unique(known)) / len(known)
+            if share >= (0.3 if named else 0.9):
+                shares[name] = share
+        # a column that tells far fewer stars apart than another is something else
+        names = [name for name, share in shares.items() if share >= 0.5 * max(shares.values())]
         return names
 
     def star_groups(self) -> Int[np.ndarray, " star"]:
@@ -198,7 +212,7 @@ class Spectra:
         for name in self.identifiers():
             token = columns[name]
             values = np.unique(token, return_inverse=True)[1]
-            rows = np.flatnonzero(_known(token))
+            rows = np.flatnonzero(is_known(token))
             first = np.zeros(n, dtype=int)
             first[values[rows[::-1]]] = rows[::-1]
             left.append(rows)
@@ -223,12 +237,17 @@ class Spectra:
             return np.nanmedian(ratio, axis=1) if ratio.size else np.full(len(self), np.nan)
 
 
-def _known(column: np.ndarray) -> np.ndarray:
+def is_known(column: np.ndarray) -> np.ndarray:
     """Which identifiers are really given: not empty, not 0, not a negative sentinel."""
     if column.dtype.kind in "iu":
         return column > 0
     stripped = np.char.lower(np.char.strip(column.astype(str)))
     return ~np.isin(stripped, ["", "none", "nan", "n/a", "-"])
+
+
+def _is_count(column: np.ndarray) -> bool:
+    """Whether a column only numbers the rows of its own table, as another table's does too."""
+    return column.dtype.kind in "iu" and len(column) > 1 and bool(np.all(np.diff(column.astype(np.int64)) == 1))
 
 
 def _masked(column: Any) -> Any:
@@ -274,6 +293,8 @@ def _float_array(values: Any, name: str, source: str) -> np.ndarray:
 def _checked_fields(given: Spectra) -> dict[str, Any]:
     """Every field of a Spectra, checked and cleaned; called once, at the door."""
     source = given.source
+    stated_unit = getattr(given.wave, "unit", None)
+    wave_unit = given.wave_unit if stated_unit is None else stated_unit  # a Quantity knows better than a default
     wave = _float_array(given.wave, "wave", source).astype(np.float64)
     flux = np.atleast_2d(_float_array(given.flux, "flux", source))
     if wave.ndim != 1 or wave.size == 0:
@@ -316,10 +337,10 @@ def _checked_fields(given: Spectra) -> dict[str, Any]:
         if value not in allowed:
             raise SlamError(f"{name} of {source} is {value!r}; it is one of {', '.join(allowed)}")
     try:
-        unit = u.Unit(given.wave_unit)
+        unit = u.Unit(wave_unit)
         unit.to(u.nm)
     except (ValueError, TypeError, u.UnitConversionError) as error:
-        raise SlamError(f"{given.wave_unit!r} of {source} is not a unit of length; use nm or Angstrom") from error
+        raise SlamError(f"{wave_unit!r} of {source} is not a unit of length; use nm or Angstrom") from error
     return {
         "wave": wave, "flux": flux, "ivar": ivar, "table": table, "rows": rows, "wave_unit": unit,
     }  # fmt: skip

@@ -87,6 +87,10 @@ def validate(
             f"and {int((known & trained).sum())} trained the model (include_training keeps those)"
         )
     some = spectra[kept]
+    if by == "snr" and edges is not None and not some.has_errors and "snr" not in some.table.colnames:
+        raise SlamError(
+            f"{spectra.source} states no errors, so its S/N is not known; bin by a column (by, --by) instead"
+        )
     labels = fit(model, some, n_starts=n_starts, progress=progress)
     column = np.asarray(labels["snr"] if by == "snr" else some.values([by])[:, 0], float)
     if by == "snr" and not np.any(np.isfinite(column)) and "snr" in some.table.colnames:

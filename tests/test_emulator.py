@@ -194,3 +194,20 @@ def test_machines_of_different_labels_are_refused():
     x = np.random.default_rng(0).normal(size=(20, 3))
     with pytest.raises(ValueError, match="pixel 1 has 2 labels, others have 3"):
         from_sklearn([SVR().fit(x, x[:, 0]), SVR().fit(x[:, :2], x[:, 0])])
+
+
+def test_a_list_with_one_traced_label_is_taken_too():
+    model = giants_model()
+    slope = jax.grad(lambda teff: model([teff, 2.4, -0.1, 0.05])[7])(4700.0)
+    expected = jax.grad(lambda labels: model(labels)[7])(jnp.array([4700.0, 2.4, -0.1, 0.05]))[0]
+    np.testing.assert_allclose(slope, expected, rtol=1e-4)
+
+
+def test_other_machines_than_regressors_are_refused():
+    from sklearn.svm import SVC
+
+    x = np.random.default_rng(0).normal(size=(20, 2))
+    with pytest.raises(ValueError, match="pixel 0 holds a SVC"):
+        from_sklearn([SVC().fit(x, x[:, 0] > 0)])
+    with pytest.raises(ValueError, match=r"flux_mean has shape \(3,\) but there are 1 SVRs"):
+        from_sklearn([SVR().fit(x, x[:, 0])], flux_mean=np.ones(3))

@@ -6,10 +6,12 @@ import jax
 import numpy as np
 import pytest
 from astropy import units as u
+from helpers import xp_giants
 from models import LABELS, giants_model, held_out, recipe
 
 from slamjax.errors import SlamError
 from slamjax.spectra import Spectra
+from slamjax.training import train
 
 
 def test_new_spectra_get_what_the_training_spectra_got():
@@ -39,6 +41,7 @@ def test_wavelengths_in_another_unit_are_the_same_spectra():
         (lambda s: s.on_pixels(slice(100, None)), "has no pixel at .* of the model's 61 wavelengths"),
         (lambda s: s.on_pixels(slice(None, None, 2)), "has no pixel at 30 of the model's 61"),
         (lambda s: dataclasses.replace(s, wave=s.wave + 0.5), "resample it"),
+        (lambda s: dataclasses.replace(s, frame="rest"), "in the rest frame but the model was trained in the observed"),
         (lambda s: dataclasses.replace(s, medium="air"), "air wavelengths but the model was trained on vacuum"),
     ],
 )
@@ -65,10 +68,20 @@ def test_a_model_cannot_be_changed():
 def test_training_stars_are_known_by_identifier_or_by_flux():
     record, spectra = giants_model().info.record, held_out()
     assert not record.contains(spectra).any()
-    from helpers import xp_giants
-
     trained = xp_giants()[:5]
     anonymous = Spectra(trained.wave, trained.flux, trained.ivar)
     assert record.contains(anonymous).all()
     observed_again = trained.with_arrays(trained.flux * 1.01, trained.ivar)
     assert record.contains(observed_again).all()
+
+
+def test_stars_without_an_identifier_are_not_taken_for_training_stars():
+    trained = xp_giants()[:60]
+    table = trained.table.copy()
+    table["apogee_id"][:15], table["source_id"][:15] = "", 0
+    some = Spectra(trained.wave, trained.flux, trained.ivar, table, wave_unit="nm")
+    record = train(recipe()(some).on_pixels([3, 30]), LABELS, cv=2, n_jobs=1).info.record
+    unnamed = held_out().table.copy()
+    unnamed["apogee_id"], unnamed["source_id"] = "", 0
+    new = held_out()
+    assert not record.contains(Spectra(new.wave, new.flux, new.ivar, unnamed, wave_unit="nm")).any()

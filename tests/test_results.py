@@ -1,5 +1,6 @@
 """The label table and its file."""
 
+import dataclasses
 import os
 
 import numpy as np
@@ -7,8 +8,10 @@ import pytest
 from astropy import units as u
 from astropy.io import fits
 from astropy.table import Column, MaskedColumn, QTable, Table
+from models import giants_model, held_out
 
 from slamjax.errors import SlamError
+from slamjax.fitting import fit
 from slamjax.results import FLAG_MEANINGS, Flag, flag_names, label_table, read_labels, write_labels
 from slamjax.spectra import Spectra
 
@@ -158,3 +161,22 @@ def test_identifiers_without_a_table_are_row_numbers():
     table = fitted(Spectra(np.arange(5.0) + 1, np.ones((N, 5))))
     assert table.colnames[:3] == ["row", "id", "teff"]
     assert "teff_ref" not in table.colnames
+
+
+def test_units_that_astropy_does_not_know_are_no_obstacle():
+    """Catalogues write log(cm.s**-2) for log g."""
+    spectra = held_out()[:3]
+    table = spectra.table.copy()
+    table["logg"].unit = "log(cm.s**-2)"
+    table["teff"].unit = "mK"
+    odd = dataclasses.replace(spectra, table=table)
+    fitted = fit(giants_model(), odd, n_starts=1)
+    np.testing.assert_allclose(fitted["teff_ref"].value, spectra.values(["teff"])[:, 0] / 1000, rtol=1e-6)
+    np.testing.assert_allclose(np.asarray(fitted["logg_ref"]), spectra.values(["logg"])[:, 0], rtol=1e-6)
+
+
+def test_a_label_in_a_unit_of_another_kind_is_told_before_the_fit():
+    table = held_out().table.copy()
+    table["teff"].unit = "km"
+    with pytest.raises(SlamError, match=r"'teff' of .* is in km, the model's label in K"):
+        fit(giants_model(), dataclasses.replace(held_out(), table=table))

@@ -1,3 +1,4 @@
+import dataclasses
 import warnings
 
 import numpy as np
@@ -248,3 +249,15 @@ def test_digests_tell_spectra_apart_and_know_them_again():
     np.testing.assert_array_equal(stars[::-1].digests(), digests[::-1])
     double = stars.with_arrays(stars.flux.astype(np.float64), stars.ivar)
     np.testing.assert_array_equal(double.digests(), digests)
+
+
+def test_wavelengths_with_a_unit_keep_it():
+    spectra = Spectra(np.array([5000.0, 5001.0]) * u.AA, np.ones((1, 2)))
+    assert spectra.wave_unit == u.AA
+    np.testing.assert_array_equal(spectra.wave, [5000, 5001])
+
+
+def test_what_replace_makes_is_checked_like_anything_else():
+    spectra = Spectra(np.array([1.0, 2.0]), np.ones((3, 2)))
+    with pytest.raises(SlamError, match="flux of spectra has shape"):
+        dataclasses.replace(spectra[:2], flux=np.ones((2, 5)))

@@ -68,3 +68,21 @@ def test_real_identifiers_are_found():
     assert len(np.unique(groups)) == 100
     assert groups[100] == groups[3]
     assert groups[101] == groups[50]
+
+
+@pytest.mark.parametrize("name", ["fiberid", "spid", "plate_id", "field_name"])
+def test_where_a_spectrum_was_taken_is_not_which_star_it_is_of(name):
+    rng = np.random.default_rng(0)
+    spectra = with_table(**{name: rng.permutation(400) + 1})
+    assert spectra.identifiers() == []
+
+
+def test_a_column_that_numbers_the_rows_is_no_identifier():
+    """The next file numbers its rows too: its stars are not these."""
+    assert with_table(id=np.arange(1, 41)).identifiers() == []
+
+
+def test_a_poor_identifier_gives_way_to_a_good_one():
+    rng = np.random.default_rng(0)
+    spectra = with_table(source_id=10**18 + rng.permutation(300), group_id=np.repeat(np.arange(1, 101), 3))
+    assert spectra.identifiers() == ["source_id"]

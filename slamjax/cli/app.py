@@ -171,10 +171,10 @@ def fit(
 
     Example: `slamjax fit giants.h5 new.fits -o labels.fits --select "apogee_snr > 80"`
     """
-    from slamjax.files import check_writable
+    from slamjax.files import check_writable, existing_file
 
     check_writable(output)
-    for given in (model, spectra):
+    for given in (existing_file(model), existing_file(spectra)):
         if output.exists() and output.samefile(given):
             raise SlamError(f"--output {output} is also an input; choose another name")
     slam = slamjax.load(model)

@@ -19,6 +19,8 @@ _ELSEWHERE = 4.0
 _CREPT = 0.5
 #: A label within this part of its range of the edge, or a tenth of its error if that is a little more, is at the edge.
 _EDGE = 1e-4
+#: Stars compared with all training stars at once: bounds the distances' memory.
+_BLOCK = 512
 #: Fewer good pixels than this part of the model's is few.
 _FEW = 0.5
 
@@ -60,12 +62,14 @@ def conclude(model: Model, summary: Summary, n_starts: int, n_pix: np.ndarray, n
     at, lowest = x[row, best], objective[row, best]
     curvature = by_star(summary.curvature).astype(float)[row, best]
     chi2 = by_star(summary.chi2).astype(float)[row, best]
-    converged = ended[row, best]
+    converged = ended[row, best].copy()
     low, high = np.asarray(model.domain.low), np.asarray(model.domain.high)
     flags = np.zeros(n, dtype=np.int32)
 
-    empty = (n_pix == 0) | ~np.isfinite(chi2) | ~np.all(np.isfinite(curvature), axis=(1, 2))
-    sound_curvature = np.where(empty[:, None, None], np.eye(n_labels), curvature)
+    empty = n_pix == 0
+    broken = ~empty & ~(np.isfinite(chi2) & np.all(np.isfinite(curvature), axis=(1, 2)))
+    converged &= ~broken
+    sound_curvature = np.where((empty | broken)[:, None, None], np.eye(n_labels), curvature)
     covariance, unconstrained = covariances(sound_curvature, high - low)
 
     apart = x - at[:, None]
@@ -76,7 +80,10 @@ def conclude(model: Model, summary: Summary, n_starts: int, n_pix: np.ndarray, n
     sigma = np.sqrt(np.einsum("nll->nl", covariance))
     edge = np.maximum(_EDGE * (high - low), np.minimum(0.1 * sigma, 100 * _EDGE * (high - low)))
     used_share = n_pix / max(1, int(model.trained.sum()))
-    outside = np.asarray(model.domain.on_device().outside(np.asarray(at, dtype=np.float32)))
+    domain = model.domain.on_device()
+    outside = np.concatenate(
+        [np.asarray(domain.outside(at[i : i + _BLOCK].astype(np.float32))) for i in range(0, n, _BLOCK)]
+    )
     for condition, flag in (
         (empty, Flag.NO_DATA),
         (~converged, Flag.NOT_CONVERGED),
@@ -112,7 +119,7 @@ def conclude(model: Model, summary: Summary, n_starts: int, n_pix: np.ndarray, n
 def covariances(curvature: np.ndarray, span: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Inverse of the curvature (N, L, L), and which labels (N, L) it does not constrain within their ``span`` (L,).
 
-    In units of the span an eigenvalue below 1 is a direction known no better than to lie within the training range. A
+    A label whose error exceeds the span is known no better than to lie within the training range. A
     pseudo-inverse would give such a direction no variance at all; here every label that takes part in it gets an
     infinite one.
     """

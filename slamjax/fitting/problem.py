@@ -14,7 +14,7 @@ from jaxtyping import Array, Float, Int
 
 from slamjax.emulator import KernelEmulator
 from slamjax.likelihood import information
-from slamjax.noise import DiagonalNoise
+from slamjax.noise import Noise
 from slamjax.typing import LogPrior, Scalar
 
 Loss = Literal["chi2", "soft_l1"]
@@ -43,7 +43,7 @@ class Problem:
     """Emulator, noise, the box of scaled labels that is searched, and what makes it more than least squares."""
 
     emulator: KernelEmulator
-    noise: DiagonalNoise
+    noise: Noise
     low: X
     high: X
     loss: Loss

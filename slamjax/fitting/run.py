@@ -19,8 +19,7 @@ from slamjax.fitting.problem import LOSSES, Loss, Minimiser, Problem
 from slamjax.fitting.rounds import minimise
 from slamjax.fitting.starts import Templates, choose_starts, make_templates
 from slamjax.model import Model
-from slamjax.noise import DiagonalNoise
-from slamjax.results import label_table
+from slamjax.results import check_units, label_table
 from slamjax.spectra import Spectra
 from slamjax.typing import LogPrior, Progress
 
@@ -83,6 +82,7 @@ def fit(
     if len(spectra) == 0:
         raise SlamError(f"{spectra.source} holds no spectra to fit")
     model.prepare(spectra[:1])  # wrong wavelengths are told before anything is computed
+    check_units(model.label_names, model.info.label_units, spectra)
     unit, problem = _problem(model, loss, log_prior)
     templates = make_templates(problem, np.asarray(model.domain.stars))
     slots, chunk = _batch(model, memory, n_starts, method)
@@ -136,7 +136,7 @@ def _problem(model: Model, loss: Loss, log_prior: LogPrior | None) -> tuple[floa
     emulator = dataclasses.replace(
         exact, flux_mean=np.asarray(exact.flux_mean) / unit, flux_scale=np.asarray(exact.flux_scale) / unit
     )
-    noise = DiagonalNoise(np.asarray(model.noise.model_variance) / unit**2)
+    noise = model.noise.in_unit(unit)
     problem = Problem(emulator, noise, model.domain.low, model.domain.high, loss, log_prior)  # type: ignore[arg-type]
     return unit, jax.tree_util.tree_map(jnp.asarray, problem)
 
@@ -171,7 +171,8 @@ def _fit_chunk(
 ) -> tuple[Outcome, np.ndarray]:
     prepared = model.prepare(spectra)
     dtype = jax.dtypes.canonicalize_dtype(float)
-    flux = (prepared.flux / unit).astype(dtype)
+    # beyond a million times the stars' spread a pixel is absurd either way, and its square stays finite
+    flux = np.clip(prepared.flux / unit, -1e6, 1e6).astype(dtype)
     good = prepared.good & model.trained
     with np.errstate(over="ignore"):
         ivar = np.where(good, prepared.ivar.astype(np.float64) * unit**2, 0)

@@ -21,6 +21,13 @@ class Recipe:
 
     steps: tuple[Step, ...] = ()
 
+    def __post_init__(self) -> None:
+        if any(isinstance(step, WaveRange) for step in self.steps[1:]):
+            raise SlamError(
+                "a wavelength range must be the recipe's first step: what lies outside it must not reach the "
+                "continuum, for new spectra need not have it"
+            )
+
     def __call__(self, spectra: Spectra) -> Spectra:
         for step in self.steps:
             spectra = step(spectra)
@@ -57,7 +64,8 @@ class Recipe:
     ) -> Recipe:
         """The usual recipe: crop, divide by the continuum, mark bad pixels.
 
-        Cropping comes first, so that what a spectrum holds outside the range cannot reach the model.
+        ``wave_range`` is in ``wave_unit``. Cropping comes first, so that what a spectrum holds outside the range
+        cannot reach the model.
         """
         steps: list[Step] = []
         if wave_range is not None:

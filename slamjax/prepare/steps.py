@@ -222,5 +222,8 @@ def divide(spectra: Spectra, continuum: np.ndarray) -> Spectra:
     """Flux over continuum, ivar times its square; pixels where the continuum is not positive become bad."""
     sound = np.isfinite(continuum) & (continuum > 0)
     safe = np.where(sound, continuum, 1).astype(spectra.flux.dtype)
-    ivar = np.where(sound, spectra.ivar * np.square(safe, dtype=spectra.ivar.dtype), 0)
+    ivar = np.where(sound, spectra.ivar * np.square(safe.astype(np.float64)), 0)
+    # a stated error stays stated: inf means that none is
+    largest = np.finfo(spectra.ivar.dtype).max
+    ivar = np.where(np.isfinite(spectra.ivar), np.minimum(ivar, largest), ivar)
     return spectra.with_arrays(spectra.flux / safe, ivar.astype(spectra.ivar.dtype))

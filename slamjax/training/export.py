@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from sklearn.svm import SVR, NuSVR
 
 from slamjax.emulator import KernelBlock, KernelEmulator
 from slamjax.errors import SlamError
@@ -149,6 +150,11 @@ def from_sklearn(
     elif scaling.n_labels != n_labels:
         raise SlamError(f"scaling has {scaling.n_labels} labels but the SVRs have {n_labels}; they must agree")
     n_pix = len(machines)
+    for name, value in (("flux_mean", flux_mean), ("flux_scale", flux_scale)):
+        if np.shape(value) not in ((), (n_pix,)):
+            raise SlamError(
+                f"{name} has shape {np.shape(value)} but there are {n_pix} SVRs; give a number or ({n_pix},)"
+            )
     return assemble(
         support, dual, intercept, keys, scaling,
         np.broadcast_to(np.asarray(flux_mean, float), (n_pix,)),
@@ -168,7 +174,7 @@ def _machine(svr: Any, pixel: int) -> Any:
     if svr is None:
         return None
     svr = getattr(svr, "best_estimator_", svr)
-    if not hasattr(svr, "kernel") or not hasattr(svr, "get_params"):
+    if not isinstance(svr, (SVR, NuSVR)):
         raise SlamError(f"pixel {pixel} holds a {type(svr).__name__}; give a fitted sklearn.svm.SVR (or None)")
     if svr.kernel not in KERNELS:
         raise SlamError(

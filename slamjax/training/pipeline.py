@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import hashlib
 import platform
 import warnings
 from collections.abc import Sequence
@@ -12,6 +13,7 @@ from typing import Any, Literal
 import numpy as np
 from astropy.table import Table
 from joblib import Parallel, delayed
+from sklearn.exceptions import ConvergenceWarning
 
 from slamjax.domain import Domain
 from slamjax.errors import SlamError, SlamWarning
@@ -30,6 +32,8 @@ Weights = Literal["ivar", "uniform"]
 
 #: The model error of a pixel is never taken below this part of the pixel's spread: what an SVR resolves is finite.
 _FLOOR = 1e-2
+#: No star weighs more in a pixel than this many times the median one.
+_HEAVIEST = 100.0
 #: A star's chi2 a pixel is high beyond this many upper half-widths (50 to 84 %) of its logarithm among held-out stars.
 _CHI2_SIGMAS = 3.0
 
@@ -104,13 +108,14 @@ def train(
     SlamError
         For missing columns, too few stars, a constant label, or settings no SVR can have.
     """
-    _check_numbers(degree, coef0, n_jobs, seed, min_stars)
+    _check_numbers(degree, coef0, n_jobs, seed, min_stars, tol, max_iter)
     check_kernel(kernel)
     names = _label_names(labels)
     spectra.require(names)
     chosen = _drawn(_usable(spectra, names), n_train, seed)
     values = chosen.values(names)
-    scaling = LabelScaling.of(values, names, label_scaling, log_labels)
+    as_log = (log_labels,) if isinstance(log_labels, str) else log_labels
+    scaling = LabelScaling.of(values, names, label_scaling, as_log)
     x = np.asarray(scaling(values))
     found = candidates(x, C, epsilon, gamma, search=search, n_iter=n_iter, seed=seed)
     fold = make_folds(chosen.star_groups(), cv, seed)
@@ -131,6 +136,7 @@ def train(
             f"{needed} are needed; give more stars, or look at the bad-pixel rules"
         )
 
+    _tell_untrained(prepared.wave, fits, str(prepared.wave_unit))
     keys = [kernel_key(kernel, degree, found[max(fit.best, 0)].gamma, settings.coef0) for fit in fits]
     exact = assemble(
         x,
@@ -162,19 +168,41 @@ def train(
         has_errors=prepared.has_errors,
         chi2_limit=_chi2_limit(residual, photon + variance),
         provenance=_provenance(
-            n_stars=len(chosen), kernel=kernel, degree=degree, coef0=coef0, search=search, cv=cv, weights=weights,
-            label_scaling=label_scaling, flux_scaling=flux_scaling, seed=seed, tol=tol,
+            n_stars=len(chosen),
+            selection=spectra.selection,
+            training_sha256=_digest(chosen, values),
+            n_train=n_train,
+            log_labels=[name for name, log in zip(names, scaling.log, strict=True) if log],
+            search=search,
+            n_iter=n_iter,
+            cv=cv,
+            min_stars=needed,
+            max_iter=max_iter,
+            tol=tol,
+            kernel=kernel,
+            degree=degree,
+            coef0=coef0,
+            weights=weights if prepared.has_errors else "uniform (no errors stated)",
+            label_scaling=label_scaling,
+            flux_scaling=flux_scaling,
+            seed=seed,
         ),
-    )  # fmt: skip
+    )
     return Model(exact, noise, Domain.of(x), info)
 
 
-def _check_numbers(degree: int, coef0: float, n_jobs: int, seed: int, min_stars: int | None) -> None:
+def _check_numbers(
+    degree: int, coef0: float, n_jobs: int, seed: int, min_stars: int | None, tol: float, max_iter: int
+) -> None:
     """What scikit-learn, joblib or NumPy would refuse later, and less clearly."""
     if degree < 1:
         raise SlamError(f"degree is {degree}; give 1 or more")
     if not np.isfinite(coef0):
         raise SlamError(f"coef0 is {coef0}; give a finite number")
+    if not tol > 0:
+        raise SlamError(f"tol is {tol}; give a number above 0")
+    if max_iter != -1 and max_iter < 1:
+        raise SlamError(f"max_iter is {max_iter}; give 1 or more, or -1 for no limit")
     if n_jobs == 0:
         raise SlamError("n_jobs is 0; give a number of workers, or -1 for all cores")
     if seed < 0:
@@ -227,7 +255,7 @@ def _usable(spectra: Spectra, names: Sequence[str]) -> Spectra:
 def _drawn(spectra: Spectra, n_train: int | None, seed: int) -> Spectra:
     if n_train is None:
         return spectra
-    if not 2 <= n_train <= len(spectra):
+    if not isinstance(n_train, (int, np.integer)) or not 2 <= n_train <= len(spectra):
         raise SlamError(f"n_train is {n_train} but {len(spectra)} stars can train; give 2 to {len(spectra)}")
     rows = np.random.default_rng(seed).choice(len(spectra), n_train, replace=False)
     return spectra[np.sort(rows)]
@@ -255,6 +283,11 @@ def _weights(spectra: Spectra, kind: Weights) -> np.ndarray:
         return good.astype(float)
     ivar = spectra.ivar.astype(float)
     stated = good & np.isfinite(ivar)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # a pixel that states no error has no median
+        typical = np.nan_to_num(np.nanmedian(np.where(stated, ivar, np.nan), axis=0))
+    # one absurd error must not leave the other stars without weight
+    ivar = np.where(stated, np.minimum(ivar, _HEAVIEST * typical), ivar)
     mean = np.sum(np.where(stated, ivar, 0), axis=0) / np.maximum(stated.sum(axis=0), 1)
     # a pixel whose error is not stated counts like the average one
     return np.where(stated, ivar / np.where(mean > 0, mean, 1), good.astype(float))
@@ -279,10 +312,12 @@ def _fit_pixels(
     # threads, not processes: libsvm lets go of the interpreter lock, and nothing has to be copied
     fits: dict[int, PixelFit] = {}
     workers = Parallel(n_jobs=n_jobs, prefer="threads", return_as="generator_unordered")
-    for pixel, fit in workers(delayed(one)(pixel) for pixel in range(n_pix)):
-        fits[pixel] = fit
-        if progress is not None:
-            progress(len(fits), n_pix)
+    with warnings.catch_warnings():  # here and not in the workers: warnings are one for all threads
+        warnings.simplefilter("ignore", ConvergenceWarning)  # the pixel's status tells
+        for pixel, fit in workers(delayed(one)(pixel) for pixel in range(n_pix)):
+            fits[pixel] = fit
+            if progress is not None:
+                progress(len(fits), n_pix)
     return [fits[pixel] for pixel in range(n_pix)]
 
 
@@ -315,6 +350,25 @@ def _pixel_table(
             "status": [fit.status for fit in fits],
         }
     )
+
+
+def _tell_untrained(wave: np.ndarray, fits: Sequence[PixelFit], unit: str) -> None:
+    """One warning for each reason why pixels are masked."""
+    statuses = np.array([fit.status for fit in fits])
+    for status in np.unique(statuses[np.array([fit.best < 0 for fit in fits])]):
+        at = wave[statuses == status]
+        warnings.warn(
+            f"{at.size} of {wave.size} pixels are masked, {status} ({at[0]:g} to {at[-1]:g} {unit}); they predict NaN",
+            SlamWarning,
+            stacklevel=4,
+        )
+
+
+def _digest(spectra: Spectra, labels: np.ndarray) -> str:
+    """SHA-256 of the training stars' flux and labels."""
+    digest = hashlib.sha256("".join(spectra.digests()).encode())
+    digest.update(np.ascontiguousarray(labels, dtype="<f8").tobytes())
+    return digest.hexdigest()
 
 
 def _record(spectra: Spectra) -> TrainingRecord:

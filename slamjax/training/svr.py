@@ -7,12 +7,10 @@ with β = α − α* and c_i a star's weight in this pixel (Smola & Schölkopf 2
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.svm import SVR
 
 from slamjax.training.search import Candidate
@@ -93,19 +91,20 @@ def fit_pixel(
 
     scores = np.empty(len(found))
     best, best_prediction = -1, np.empty(0)
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", ConvergenceWarning)
-        for number, candidate in enumerate(found):
-            prediction = np.empty(rows.size)
-            errors = []
-            for out in folds:
-                machine = settings.svr(candidate).fit(xs[~out], ys[~out], sample_weight=ws[~out])
-                prediction[out] = machine.predict(xs[out])
-                errors.append(np.average(np.square(prediction[out] - ys[out]), weights=ws[out]))
-            scores[number] = np.mean(errors)
-            if best < 0 or scores[number] < scores[best]:
-                best, best_prediction = number, prediction
-        machine = settings.svr(found[best]).fit(xs, ys, sample_weight=ws)
+    exhausted = False
+    for number, candidate in enumerate(found):
+        prediction = np.empty(rows.size)
+        errors = []
+        for out in folds:
+            machine = settings.svr(candidate).fit(xs[~out], ys[~out], sample_weight=ws[~out])
+            exhausted |= machine.fit_status_ != 0
+            prediction[out] = machine.predict(xs[out])
+            errors.append(np.average(np.square(prediction[out] - ys[out]), weights=ws[out]))
+        scores[number] = np.mean(errors)
+        if best < 0 or scores[number] < scores[best]:
+            best, best_prediction = number, prediction
+    machine = settings.svr(found[best]).fit(xs, ys, sample_weight=ws)
+    exhausted |= machine.fit_status_ != 0
     dual = np.zeros(n)
     dual[rows[machine.support_]] = machine.dual_coef_[0]
     held_out = np.full(n, np.nan)
@@ -113,7 +112,7 @@ def fit_pixel(
     intercept = float(machine.intercept_[0])
     if not (np.isfinite(intercept) and np.all(np.isfinite(dual)) and np.all(np.isfinite(scores))):
         return _with_status(nothing, "SVR diverged")
-    status = "trained, out of iterations" if caught else "trained"
+    status = "trained, out of iterations" if exhausted else "trained"
     return PixelFit(status, rows.size, dual, intercept, best, scores, held_out)
 
 

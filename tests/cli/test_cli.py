@@ -229,3 +229,13 @@ def test_errors_of_a_real_process_are_one_sentence(tmp_path):
     assert done.returncode == 1
     assert done.stdout == ""
     assert done.stderr == f"slamjax: error: {tmp_path / 'no.h5'}: no such file; check the path\n"
+
+
+def test_an_input_that_is_missing_is_told_even_where_the_output_exists(tmp_path, capsys, monkeypatch):
+    (tmp_path / "labels.fits").write_text("old")
+    monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
+    monkeypatch.setattr("sys.argv", ["slamjax", "fit", "absent.h5", "absent.fits", "-o", str(tmp_path / "labels.fits")])
+    with pytest.raises(SystemExit, match="1"):
+        main()
+    assert "absent.h5: no such file" in capsys.readouterr().err
+    assert (tmp_path / "labels.fits").read_text() == "old"

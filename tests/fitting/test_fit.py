@@ -297,3 +297,12 @@ def test_progress_reaches_the_last_star():
     fit(giants_model(), held_out(), progress=lambda *at: told.append(at))
     assert told[-1] == (40, 40)
     assert all(a[0] <= b[0] for a, b in itertools.pairwise(told))
+
+
+def test_one_absurd_pixel_gives_a_flagged_row_not_one_without_data():
+    spectra = held_out()[:3]
+    flux = spectra.flux.astype(float)
+    flux[1, np.argmin(np.abs(spectra.wave - 560))] = 1e25
+    flags = np.asarray(fit(giants_model(), spectra.with_arrays(flux, spectra.ivar))["flags"])
+    assert flags[1] != 0
+    assert not flags[1] & Flag.NO_DATA

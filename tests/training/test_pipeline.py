@@ -1,5 +1,7 @@
 """From spectra with labels to a model, and what is said when that cannot be."""
 
+import warnings
+
 import numpy as np
 import pytest
 from astropy.table import vstack
@@ -8,6 +10,7 @@ from models import LABELS, giants_model, recipe, searched_model
 from sklearn.svm import SVR
 
 from slamjax.errors import SlamError, SlamWarning
+from slamjax.modelfile import load
 from slamjax.spectra import Spectra
 from slamjax.training import train
 
@@ -72,7 +75,9 @@ def test_a_pixel_that_cannot_be_trained_predicts_nan_and_is_reported():
     flux, ivar = spectra.flux.copy(), spectra.ivar.copy()
     flux[:, 0] = 1.0
     ivar[5:, 2] = 0
-    model = train(spectra.with_arrays(flux, ivar), LABELS, cv=2, n_jobs=1)
+    with pytest.warns(SlamWarning, match=r"1 of 4 pixels are masked, (constant flux|too few stars)") as told:
+        model = train(spectra.with_arrays(flux, ivar), LABELS, cv=2, n_jobs=1)
+    assert len(told) == 2
     assert list(model.info.pixels["status"]) == ["constant flux", "trained", "too few stars", "trained"]
     predicted = np.asarray(model(spectra.values(LABELS)))
     assert np.all(np.isnan(predicted[:, [0, 2]]))
@@ -178,3 +183,46 @@ def test_one_star_or_a_constant_label_is_refused():
 def test_a_handful_of_stars_is_refused_with_the_reason():
     with pytest.raises(SlamError, match=r"no pixel could be trained \(too few stars"):
         train(few_pixels(xp_giants()[:8]), LABELS, cv=2, n_jobs=1)
+
+
+def test_threads_leave_pythons_warnings_as_they_were():
+    """Catching warnings in a worker would silence the whole process, now and then."""
+    spectra = few_pixels(xp_giants()[:80])
+    before = warnings.filters[:], warnings.showwarning
+    statuses = [
+        list(train(spectra, LABELS, cv=2, n_jobs=jobs, max_iter=60, C=10).info.pixels["status"]) for jobs in (1, 4)
+    ]
+    assert (warnings.filters[:], warnings.showwarning) == before
+    assert statuses[0] == statuses[1]
+    assert "trained, out of iterations" in statuses[0]
+
+
+def test_one_absurd_error_does_not_silence_the_other_stars():
+    spectra = few_pixels(xp_giants()[:80])
+    ivar = spectra.ivar.astype(float)
+    ivar[3] *= 1e8
+    labels = spectra.values(LABELS)
+    plain, absurd = (
+        np.asarray(train(s, LABELS, cv=2, n_jobs=1)(labels)) for s in (spectra, spectra.with_arrays(spectra.flux, ivar))
+    )
+    assert np.all(np.ptp(absurd, axis=0) > 0.3 * np.ptp(plain, axis=0))
+
+
+def test_numpy_numbers_as_settings_can_be_saved(tmp_path):
+    spectra = few_pixels(xp_giants()[:60])
+    model = train(spectra, LABELS, cv=np.int64(2), seed=np.int64(3), tol=np.float32(1e-3), n_jobs=1)
+    model.save(tmp_path / "model.h5")
+    assert load(tmp_path / "model.h5").info.provenance["settings"]["seed"] == 3
+
+
+def test_the_selection_and_a_digest_of_flux_and_labels_are_on_record():
+    spectra = few_pixels(xp_giants()).select("logg < 3.6").select("teff > 3600")
+    settings = train(spectra, LABELS, cv=2, n_jobs=1).info.provenance["settings"]
+    assert settings["selection"] == "(logg < 3.6) & (teff > 3600)"
+    table = spectra.table.copy()
+    table["teff"][0] += 1
+    other = Spectra(spectra.wave, spectra.flux, spectra.ivar, table)
+    assert (
+        train(other, LABELS, cv=2, n_jobs=1).info.provenance["settings"]["training_sha256"]
+        != settings["training_sha256"]
+    )
