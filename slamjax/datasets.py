@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from importlib.resources import as_file, files
 
 from slamjax.readers.table import read_table
@@ -26,5 +27,5 @@ def load_xp_giants() -> tuple[Spectra, Spectra]:
     (train, test) : Spectra
     """
     with as_file(files("slamjax.data") / SAMPLE) as path:
-        sample = read_table(path)
+        sample = dataclasses.replace(read_table(path), source="the embedded XP giants")
     return sample.select('split == "train"'), sample.select('split == "test"')
