@@ -31,8 +31,9 @@ turn, for one star. slamjax evaluates the same sums for all pixels and stars as 
 the loop all stars at once saves most of scikit-learn's overhead for each call; that comparison is the harder
 one.
 
-Both predict the same flux: what is left in the last table is the rounding of float32, JAX's default, and goes
-when JAX runs in float64.""",
+Both predict the same flux: what is left in the last two rows of the last table is the rounding of float32, JAX's
+default, and goes when JAX runs in float64. The first row also holds libsvm's own stopping tolerance, for there
+the SVRs were trained twice, once by each side.""",
     "kernel_sum": """\
 ## Digits of the kernel sum
 
