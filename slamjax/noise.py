@@ -93,8 +93,8 @@ def model_variance(residual: np.ndarray, variance: np.ndarray) -> Float[np.ndarr
 
     The s² ≥ 0 for which the median of r_i² / (v_i + s²) is m = 0.455, that of a squared standard normal variable.
     Half of the stars have r_i² > m (v_i + s²), that is r_i² / m − v_i > s²: so s² is the median of r_i² / m − v_i,
-    or 0. A mean, or a likelihood, would let a few odd stars set the errors of all; labels fitted through it scatter
-    more. It is a variance: neither the training residuals' (too small) nor an MSE squared.
+    or 0. A mean, or a likelihood, would let a few odd stars set the errors of all. It is a variance:
+    neither the training residuals' (too small) nor an MSE squared.
 
     Parameters
     ----------
