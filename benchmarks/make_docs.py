@@ -66,8 +66,8 @@ about the median. Every star with finite labels counts, flagged or not. The pull
 pixels as independent of each other, which neighbouring pixels of XP spectra are not: its errors are too small
 by about that factor. These figures are not fully blind: the estimator of the model error and the weighting by
 ivar were chosen, among some ten alternatives, by the scatter of seed 0's test stars, and test stars of other
-seeds are drawn from the same 4,257 giants. The spread of the labels is what one would get without a spectrum, by giving every star
-the median label.""",
+seeds are drawn from the same 4,257 giants. The spread of the labels is what
+one would get without a spectrum, by giving every star the median label.""",
 }
 
 
