@@ -27,7 +27,7 @@ def log_likelihood(
     ``flux`` and ``ivar`` are prepared ones (`Model.prepare`), of order 1: in float32 the squares of fluxes near
     1e-20 vanish.
     """
-    n_pix = jnp.sum(noise.standardise(jnp.ones_like(flux), ivar) > 0, axis=-1)
+    n_pix = jnp.sum(noise.weights(ivar) > 0, axis=-1)
     constant = noise.logdet(ivar) + n_pix * jnp.log(2 * jnp.pi)
     return -0.5 * (chi2(emulator, noise, labels, flux, ivar) + constant)
 

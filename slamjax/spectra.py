@@ -149,20 +149,15 @@ class Spectra:
         """The table's scalar columns as plain arrays; missing: NaN for a float, 0 for an integer, "" for a string."""
         return {name: _plain(self.table[name]) for name in self.table.colnames if self.table[name].ndim == 1}
 
-    def values(self, names: Sequence[str], *, missing: bool = False) -> Float[np.ndarray, "star label"]:
-        """The columns ``names`` as an (N, L) float64 array, NaN where unknown.
-
-        With ``missing``, a column that is not there gives NaN instead of an error.
-        """
-        if not missing:
-            self.require(names)
+    def values(self, names: Sequence[str]) -> Float[np.ndarray, "star label"]:
+        """The columns ``names`` as an (N, L) float64 array, NaN where unknown."""
+        self.require(names)
         out = np.full((len(self), len(names)), np.nan)
         for k, name in enumerate(names):
-            if name in self.table.colnames:
-                try:
-                    out[:, k] = np.where(_masked(self.table[name]), np.nan, _plain(self.table[name]).astype(float))
-                except (TypeError, ValueError) as error:
-                    raise SlamError(f"column {name!r} of {self.source} holds no numbers; choose another") from error
+            try:
+                out[:, k] = np.where(_masked(self.table[name]), np.nan, _plain(self.table[name]).astype(float))
+            except (TypeError, ValueError) as error:
+                raise SlamError(f"column {name!r} of {self.source} holds no numbers; choose another") from error
         return out
 
     def require(self, names: Sequence[str]) -> None:
@@ -197,8 +192,7 @@ class Spectra:
             if share >= (0.3 if named else 0.9):
                 shares[name] = share
         # a column that tells far fewer stars apart than another is something else
-        names = [name for name, share in shares.items() if share >= 0.5 * max(shares.values())]
-        return names
+        return [name for name, share in shares.items() if share >= 0.5 * max(shares.values())]
 
     def star_groups(self) -> Int[np.ndarray, " star"]:
         """(N,) the number of the star that each spectrum is of: equal where any identifier is equal.
@@ -277,7 +271,7 @@ def _plain(column: Any) -> np.ndarray:
 
 def _clean(flux: np.ndarray, ivar: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     bad = ~np.isfinite(flux) | ~(ivar > 0)
-    return np.where(bad & ~np.isfinite(flux), flux.dtype.type(0), flux), np.where(bad, ivar.dtype.type(0), ivar)
+    return np.where(np.isfinite(flux), flux, flux.dtype.type(0)), np.where(bad, ivar.dtype.type(0), ivar)
 
 
 def _float_array(values: Any, name: str, source: str) -> np.ndarray:

@@ -27,8 +27,6 @@ Dual: TypeAlias = Float[AnyArray, "gamma support slot"]
 PixelMask: TypeAlias = Bool[Array, "pixel"]
 PixelIndex: TypeAlias = Int[AnyArray, "pixel"]
 
-#: What host code (files, tables, scikit-learn) hands around.
-HostArray: TypeAlias = np.ndarray
 #: ln of the prior density of one star's labels, in physical units.
 LogPrior: TypeAlias = Callable[[Float[Array, " label"]], Scalar]
 #: Told of progress: (done, total).

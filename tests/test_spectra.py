@@ -196,13 +196,10 @@ def test_values_are_float64_columns_side_by_side():
     assert spectra.values(["teff"]).dtype == np.float64
 
 
-def test_a_missing_column_is_named_or_nan_as_asked():
+def test_a_missing_column_is_named():
     spectra = make(table=Table({"teff": [1.0, 2, 3]}), source="stars.fits")
     with pytest.raises(SlamError, match=r"stars\.fits has no column 'logg', 'fe_h'; it has: teff"):
         spectra.values(["teff", "logg", "fe_h"])
-    np.testing.assert_array_equal(
-        spectra.values(["teff", "logg"], missing=True), [[1, np.nan], [2, np.nan], [3, np.nan]]
-    )
 
 
 def test_a_column_of_words_is_no_label():

@@ -120,8 +120,8 @@ def covariances(curvature: np.ndarray, span: np.ndarray) -> tuple[np.ndarray, np
     """Inverse of the curvature (N, L, L), and which labels (N, L) it does not constrain within their ``span`` (L,).
 
     A label whose error exceeds the span is known no better than to lie within the training range. A
-    pseudo-inverse would give such a direction no variance at all; here every label that takes part in it gets an
-    infinite one.
+    pseudo-inverse would give such a direction no variance at all; here such a label gets an infinite
+    one.
     """
     scaled = curvature * span[:, None] * span[None, :]
     value, vector = np.linalg.eigh((scaled + np.swapaxes(scaled, 1, 2)) / 2)

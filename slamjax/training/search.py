@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -140,8 +139,3 @@ def _not_negative(name: str, value: Any) -> float:
     if number < 0:
         raise SlamError(f"{name} is {number:g}; give 0 or more")
     return number
-
-
-def values_of(found: Sequence[Candidate], name: str) -> np.ndarray:
-    """One hyper-parameter of all candidates."""
-    return np.array([getattr(candidate, name) for candidate in found], dtype=float)

@@ -8,7 +8,7 @@ with β = α − α* and c_i a star's weight in this pixel (Smola & Schölkopf 2
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from sklearn.svm import SVR
@@ -71,9 +71,8 @@ def fit_pixel(
     ----------
     x : (N, L) scaled labels
     y : (N,) scaled flux
-    weight : (N,) 0 leaves a star out. Rows are then really left out: with a zero ``sample_weight`` scikit-learn
-    numbers its
-        support vectors within the reduced set.
+    weight : (N,) 0 leaves a star out
+        By its row: with a zero ``sample_weight`` scikit-learn numbers its support vectors within the reduced set.
     fold : (N,) number of the fold that holds a star out
     """
     n = len(y)
@@ -84,17 +83,17 @@ def fit_pixel(
         out.any() and (~out).sum() >= settings.min_stars / 2 for out in folds
     )
     if not enough:
-        return _with_status(nothing, "too few stars")
+        return replace(nothing, status="too few stars")
     xs, ys, ws = np.ascontiguousarray(x[rows]), y[rows], np.ascontiguousarray(weight[rows])
     if not np.ptp(ys) > 0:
-        return _with_status(nothing, "constant flux")
+        return replace(nothing, status="constant flux")
 
     scores = np.empty(len(found))
     best, best_prediction = -1, np.empty(0)
-    exhausted = False
+    best_exhausted = False
     for number, candidate in enumerate(found):
         prediction = np.empty(rows.size)
-        errors = []
+        errors, exhausted = [], False
         for out in folds:
             machine = settings.svr(candidate).fit(xs[~out], ys[~out], sample_weight=ws[~out])
             exhausted |= machine.fit_status_ != 0
@@ -102,19 +101,15 @@ def fit_pixel(
             errors.append(np.average(np.square(prediction[out] - ys[out]), weights=ws[out]))
         scores[number] = np.mean(errors)
         if best < 0 or scores[number] < scores[best]:
-            best, best_prediction = number, prediction
+            best, best_prediction, best_exhausted = number, prediction, exhausted
     machine = settings.svr(found[best]).fit(xs, ys, sample_weight=ws)
-    exhausted |= machine.fit_status_ != 0
+    exhausted = best_exhausted or machine.fit_status_ != 0
     dual = np.zeros(n)
     dual[rows[machine.support_]] = machine.dual_coef_[0]
     held_out = np.full(n, np.nan)
     held_out[rows] = best_prediction
     intercept = float(machine.intercept_[0])
     if not (np.isfinite(intercept) and np.all(np.isfinite(dual)) and np.all(np.isfinite(scores))):
-        return _with_status(nothing, "SVR diverged")
+        return replace(nothing, status="SVR diverged")
     status = "trained, out of iterations" if exhausted else "trained"
     return PixelFit(status, rows.size, dual, intercept, best, scores, held_out)
-
-
-def _with_status(fit: PixelFit, status: str) -> PixelFit:
-    return PixelFit(status, fit.n_train, fit.dual, fit.intercept, fit.best, fit.scores, fit.held_out)

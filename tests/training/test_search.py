@@ -10,7 +10,12 @@ from sklearn.svm import SVR
 
 from slamjax.errors import SlamError
 from slamjax.spectra import Spectra
-from slamjax.training.search import Candidate, candidates, make_folds, resolve_gamma, values_of
+from slamjax.training.search import Candidate, candidates, make_folds, resolve_gamma
+
+
+def values_of(found, name):
+    return np.array([getattr(candidate, name) for candidate in found])
+
 
 X = np.random.default_rng(0).normal(size=(40, 3)) * [1, 2, 0.5]
 
