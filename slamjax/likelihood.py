@@ -9,14 +9,14 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from slamjax.emulator import KernelEmulator
-from slamjax.noise import Noise
+from slamjax.noise import Noise, Precision
 from slamjax.typing import Flux, Ivar, Labels, ScaledLabels
 
 
 def chi2(emulator: KernelEmulator, noise: Noise, labels: Labels, flux: Flux, ivar: Ivar) -> Float[Array, "*batch"]:
     """rᵀ Σ⁻¹ r of prepared flux (..., P) and ivar at labels (..., L); bad and untrained pixels do not count."""
     residual = flux - emulator(labels)
-    return jnp.sum(jnp.square(noise.standardise(residual, ivar)), axis=-1)
+    return jnp.sum(jnp.square(noise.precision(ivar).whiten(residual)), axis=-1)
 
 
 def log_likelihood(
@@ -28,12 +28,13 @@ def log_likelihood(
     1e-20 vanish.
     """
     n_pix = jnp.sum(noise.weights(ivar) > 0, axis=-1)
-    constant = noise.logdet(ivar) + n_pix * jnp.log(2 * jnp.pi)
-    return -0.5 * (chi2(emulator, noise, labels, flux, ivar) + constant)
+    precision = noise.precision(ivar)
+    square = jnp.sum(jnp.square(precision.whiten(flux - emulator(labels))), axis=-1)
+    return -0.5 * (square + precision.logdet() + n_pix * jnp.log(2 * jnp.pi))
 
 
 def information(
-    emulator: KernelEmulator, noise: Noise, x: ScaledLabels, flux: Flux, ivar: Ivar
+    emulator: KernelEmulator, precision: Precision, x: ScaledLabels, flux: Flux
 ) -> Float[Array, "*batch row row"]:
     """G = R Σ⁻¹ Rᵀ for the rows R = [r; J₁; …; J_L] at scaled labels x: all that a Gauss-Newton step needs.
 
@@ -41,4 +42,4 @@ def information(
     """
     model, jacobian = emulator.at_with_jacobian(x)
     rows = jnp.concatenate([(flux - model)[..., None, :], jacobian], axis=-2)
-    return noise.gram(rows, ivar)
+    return precision.gram(rows)

@@ -16,7 +16,7 @@ from astropy.table import Table
 from slamjax.domain import Domain
 from slamjax.emulator import KernelEmulator
 from slamjax.errors import SlamError
-from slamjax.noise import DiagonalNoise
+from slamjax.noise import Noise
 from slamjax.prepare.recipe import Recipe
 from slamjax.spectra import Spectra, is_known
 from slamjax.typing import Flux, Labels
@@ -93,7 +93,7 @@ class Model:
     """
 
     exact: KernelEmulator
-    noise: DiagonalNoise
+    noise: Noise
     domain: Domain
     info: ModelInfo
 

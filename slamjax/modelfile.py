@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -16,13 +17,14 @@ from slamjax.emulator import KernelBlock, KernelEmulator
 from slamjax.errors import SlamError
 from slamjax.files import atomic_path, existing_file
 from slamjax.model import Model, ModelInfo, TrainingRecord
-from slamjax.noise import DiagonalNoise
+from slamjax.noise import DiagonalNoise, LowRankNoise, Noise
 from slamjax.prepare.recipe import Recipe
 from slamjax.scaling import LabelScaling
 
 FORMAT = "slamjax model"
-#: Raised when a reader of the old layout would misread the new one.
-SCHEMA = 1
+#: Raised when a reader of the old layout would misread the new one. 2: several noise models, named in the header.
+SCHEMA = 2
+_NOISES: dict[str, type[Any]] = {"diagonal": DiagonalNoise, "lowrank": LowRankNoise}
 
 
 def save(model: Model, path: str | os.PathLike[str]) -> None:
@@ -103,7 +105,6 @@ def _to_arrays(model: Model) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         "emulator/intercept": emulator.intercept,
         "emulator/flux_mean": emulator.flux_mean,
         "emulator/flux_scale": emulator.flux_scale,
-        "noise/model_variance": model.noise.model_variance,
         "domain/stars": model.domain.stars,
         "domain/low": model.domain.low,
         "domain/high": model.domain.high,
@@ -113,6 +114,7 @@ def _to_arrays(model: Model) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         "record/rows": info.record.rows,
         "record/digests": info.record.digests,
     }
+    arrays |= {f"noise/{name}": array for name, array in vars(model.noise).items()}
     if emulator.order is not None:
         arrays["emulator/order"] = emulator.order
     for number, block in enumerate(emulator.blocks):
@@ -132,6 +134,7 @@ def _to_arrays(model: Model) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         "label_units": info.label_units,
         "label_log": emulator.scaling.log,
         "blocks": [{"kernel": block.kernel, "degree": block.degree} for block in emulator.blocks],
+        "noise": next(name for name, kind in _NOISES.items() if isinstance(model.noise, kind)),
         "wave_unit": info.wave_unit,
         "medium": info.medium,
         "frame": info.frame,
@@ -195,4 +198,6 @@ def _from_arrays(arrays: dict[str, np.ndarray], header: dict[str, Any]) -> Model
         chi2_limit=float(header["chi2_limit"]),
         provenance=header["provenance"],
     )
-    return Model(emulator, DiagonalNoise(arrays["noise/model_variance"]), domain, info)
+    kind = _NOISES[header.get("noise", "diagonal")]
+    noise: Noise = kind(**{field.name: arrays[f"noise/{field.name}"] for field in dataclasses.fields(kind)})
+    return Model(emulator, noise, domain, info)

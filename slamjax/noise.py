@@ -1,12 +1,12 @@
 """How far spectra lie from the emulator: photon noise and the emulator's own error.
 
-A noise model is a small pytree with one seam: weighted products of rows of pixels with Σ⁻¹ of one star, and
-ln |Σ|. The fitter and the likelihood know nothing else of it.
+A noise model is a small pytree. All that it knows of one star's Σ⁻¹ it puts into a `Precision`, made once a star and
+asked many times: weighted products of rows of pixels, ln |Σ|, whitened residuals. The fitter, the likelihood and the
+sampler know nothing else of it.
 """
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
@@ -16,33 +16,70 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from slamjax.typing import AnyArray, Flux, Ivar, Scalar
+from slamjax.typing import AnyArray, Flux, Ivar
 
 Rows = Float[Array, "*batch row pixel"]
+Whitened = Float[Array, "*batch pixel"]
+# a GPU's and TPU's default for float32 products loses the digits that the difference of two squares needs
+_einsum = partial(jnp.einsum, precision=jax.lax.Precision.HIGHEST)
+
+
+class Precision(Protocol):
+    """Σ⁻¹ of one star, or of a batch of stars."""
+
+    def gram(self, rows: Rows) -> Float[Array, "*batch row row"]:
+        """R Σ⁻¹ Rᵀ."""
+        ...
+
+    def logdet(self) -> Float[Array, "*batch"]:
+        """ln |Σ| over the good pixels."""
+        ...
+
+    def whiten(self, residual: Flux) -> Whitened:
+        """z with zᵀz = rᵀΣ⁻¹r, and of unit covariance if r has covariance Σ; 0 at bad pixels."""
+        ...
 
 
 class Noise(Protocol):
-    """What every noise model offers; ``ivar`` is one star's, or a batch's."""
+    """What every noise model offers; ``ivar`` is one star's (P,), or a batch's (..., P)."""
 
     def weights(self, ivar: Ivar) -> Ivar:
-        """Weights of pixels taken one by one, to compare templates by; 0 for a pixel that does not count."""
+        """Inverse variances of pixels taken one by one, to compare templates by; 0 for a pixel that does not count."""
         ...
 
     def in_unit(self, unit: float) -> Any:
         """The same noise of flux measured in ``unit``."""
         ...
 
-    def gram(self, rows: Rows, ivar: Ivar) -> Float[Array, "*batch row row"]:
-        """R Σ⁻¹ Rᵀ."""
+    def on_device(self) -> Any:
+        """The same noise with JAX arrays of the default precision."""
         ...
 
-    def logdet(self, ivar: Ivar) -> Float[Array, "*batch"]:
-        """ln |Σ| over the good pixels."""
+    def precision(self, ivar: Ivar) -> Precision:
+        """Σ⁻¹ of stars with these photon errors."""
         ...
 
-    def standardise(self, residual: Flux, ivar: Ivar) -> Float[Array, "*batch pixel"]:
-        """Residuals in units of their standard deviation; 0 at bad pixels."""
+    def draw(self, key: Array, ivar: Ivar) -> Flux:
+        """Noise drawn from N(0, Σ); 0 at bad pixels."""
         ...
+
+
+@partial(jax.tree_util.register_dataclass, data_fields=["weight"], meta_fields=[])
+@dataclass(frozen=True, eq=False)
+class DiagonalPrecision:
+    """Σ⁻¹ = diag(w)."""
+
+    weight: Float[AnyArray, "*batch pixel"]
+
+    def gram(self, rows: Rows) -> Float[Array, "*batch row row"]:
+        sound = _sound(rows, self.weight[..., None, :])
+        return _einsum("...ip,...p,...jp->...ij", sound, self.weight, sound)
+
+    def logdet(self) -> Float[Array, "*batch"]:
+        return -jnp.sum(_log_positive(self.weight), axis=-1)
+
+    def whiten(self, residual: Flux) -> Whitened:
+        return _sound(residual, self.weight) * jnp.sqrt(self.weight)
 
 
 @partial(jax.tree_util.register_dataclass, data_fields=["model_variance"], meta_fields=[])
@@ -60,21 +97,15 @@ class DiagonalNoise:
         """Diagonal of Σ⁻¹."""
         return 1 / (1 / ivar + self.model_variance)
 
-    def gram(self, rows: Rows, ivar: Ivar) -> Float[Array, "*batch row row"]:
-        """R Σ⁻¹ Rᵀ."""
-        w = self.weights(ivar)
-        sound = jnp.where(w[..., None, :] > 0, rows, 0)  # 0 · NaN is NaN: untrained pixels predict NaN
-        return jnp.einsum("...ip,...p,...jp->...ij", sound, w, sound, precision=jax.lax.Precision.HIGHEST)
+    def precision(self, ivar: Ivar) -> DiagonalPrecision:
+        """Σ⁻¹ of stars with these photon errors."""
+        return DiagonalPrecision(self.weights(ivar))
 
-    def logdet(self, ivar: Ivar) -> Scalar:
-        """ln |Σ| over the good pixels."""
-        w = self.weights(ivar)
-        return -jnp.sum(jnp.where(w > 0, jnp.log(jnp.where(w > 0, w, 1)), 0), axis=-1)
-
-    def standardise(self, residual: Flux, ivar: Ivar) -> Float[Array, "*batch pixel"]:
-        """Residuals in units of their standard deviation; 0 at bad pixels."""
-        w = self.weights(ivar)
-        return jnp.where(w > 0, residual, 0) * jnp.sqrt(w)
+    def draw(self, key: Array, ivar: Ivar) -> Flux:
+        """Noise drawn from N(0, Σ); 0 at bad pixels."""
+        weight = self.weights(ivar)
+        deviation = jnp.where(weight > 0, 1 / jnp.sqrt(jnp.where(weight > 0, weight, 1)), 0)
+        return deviation * jax.random.normal(key, jnp.shape(weight), deviation.dtype)
 
     def in_unit(self, unit: float) -> DiagonalNoise:
         """The same noise of flux measured in ``unit``."""
@@ -84,30 +115,146 @@ class DiagonalNoise:
         return jax.tree_util.tree_map(jnp.asarray, self)
 
 
-#: Median of the square of a standard normal variable.
-_MEDIAN_SQUARE = 0.45493642
+@partial(
+    jax.tree_util.register_dataclass,
+    data_fields=["weight", "photon", "lower", "factors", "photon_factors"],
+    meta_fields=[],
+)
+@dataclass(frozen=True, eq=False)
+class LowRankPrecision:
+    """Σ⁻¹ = D⁻¹ − D⁻¹U A⁻¹ UᵀD⁻¹, A = I + UᵀD⁻¹U = L Lᵀ, U = [V, S W] (Woodbury 1950).
 
-
-def model_variance(residual: np.ndarray, variance: np.ndarray) -> Float[np.ndarray, " pixel"]:
-    """s²_λ: the variance beside the photon noise, robustly, from out-of-fold residuals.
-
-    The s² ≥ 0 for which the median of r_i² / (v_i + s²) is m = 0.455, that of a squared standard normal variable.
-    Half of the stars have r_i² > m (v_i + s²), that is r_i² / m − v_i > s²: so s² is the median of r_i² / m − v_i,
-    or 0. A mean, or a likelihood, would let a few odd stars set the errors of all. It is a variance:
-    neither the training residuals' (too small) nor an MSE squared.
-
-    Parameters
+    Attributes
     ----------
-    residual : (N, P) array
-        Observed minus predicted flux of stars that the prediction had not seen; NaN where there is none.
-    variance : (N, P) array
-        Photon variance 1/ivar; 0 where errors are not stated, so that s² holds the photon noise as well.
-
-    Returns
-    -------
-    (P,) array; 0 where the photon noise explains the residuals, NaN for a pixel without residuals.
+    weight : diagonal of D⁻¹
+    photon : the star's photon standard deviations, diagonal of S
+    lower : L
+    factors, photon_factors : V and W, the same for all stars
     """
-    excess = np.square(residual) / _MEDIAN_SQUARE - variance
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # a pixel without residuals is NaN, as promised
-        return np.maximum(np.nanmedian(np.where(np.isfinite(excess), excess, np.nan), axis=0), 0.0)
+
+    weight: Float[AnyArray, "*batch pixel"]
+    photon: Float[AnyArray, "*batch pixel"]
+    lower: Float[Array, "*batch factor factor"]
+    factors: Float[AnyArray, "pixel model_factor"]
+    photon_factors: Float[AnyArray, "pixel photon_factor"]
+
+    def _project(self, weighted: Rows) -> Float[Array, "*batch row factor"]:
+        """Uᵀ of rows of pixels, without U of each star ever being made."""
+        along = _einsum("...rp,pk->...rk", weighted, self.factors)
+        across = _einsum("...rp,pk->...rk", weighted * self.photon[..., None, :], self.photon_factors)
+        return jnp.concatenate([along, across], axis=-1)
+
+    def gram(self, rows: Rows) -> Float[Array, "*batch row row"]:
+        weight = self.weight[..., None, :]
+        sound = _sound(rows, weight)
+        weighted = sound * weight
+        t = _solve(self.lower, self._project(weighted))
+        return _einsum("...ip,...jp->...ij", weighted, sound) - _einsum("...ik,...jk->...ij", t, t)
+
+    def logdet(self) -> Float[Array, "*batch"]:
+        diagonal = jnp.diagonal(self.lower, axis1=-2, axis2=-1)
+        return 2 * jnp.sum(jnp.log(diagonal), axis=-1) - jnp.sum(_log_positive(self.weight), axis=-1)
+
+    def whiten(self, residual: Flux) -> Whitened:
+        """z = D^-½ (r − U (Lᵀ + I)⁻¹ L⁻¹ UᵀD⁻¹ r): two triangular solves, and zᵀz = rᵀΣ⁻¹r."""
+        sound = _sound(residual, self.weight)
+        t = _solve(self.lower, self._project((sound * self.weight)[..., None, :]))
+        upper = jnp.swapaxes(self.lower, -1, -2) + jnp.eye(self.lower.shape[-1], dtype=self.lower.dtype)
+        c = jax.scipy.linalg.solve_triangular(upper, jnp.swapaxes(t, -1, -2), lower=False)[..., 0]
+        n_model = self.factors.shape[-1]
+        common = _einsum("...k,pk->...p", c[..., :n_model], self.factors)
+        own = _einsum("...k,pk->...p", c[..., n_model:], self.photon_factors) * self.photon
+        return jnp.sqrt(self.weight) * (sound - common - own)
+
+
+@partial(
+    jax.tree_util.register_dataclass,
+    data_fields=["model_variance", "factors", "photon_scale", "photon_factors"],
+    meta_fields=[],
+)
+@dataclass(frozen=True, eq=False)
+class LowRankNoise:
+    """Σ = diag(a σ² + s²) + V Vᵀ + S W Wᵀ S, with S = diag(σ) and σ² = 1/ivar the star's photon variances.
+
+    V holds how the emulator's error, and all else that is the same for bright and faint stars, goes together along
+    the spectrum; W how photon noise does; a corrects errors that are stated too large or too small. A bad pixel, or
+    one that the model does not know (s² = inf), is as good as deleted; a pixel without a stated error has σ = 0.
+
+    Attributes
+    ----------
+    model_variance : (P,) s²
+    factors : (P, K) V
+    photon_scale : (P,) a
+    photon_factors : (P, M) W
+    """
+
+    model_variance: Float[AnyArray, " pixel"]
+    factors: Float[AnyArray, "pixel model_factor"]
+    photon_scale: Float[AnyArray, " pixel"]
+    photon_factors: Float[AnyArray, "pixel photon_factor"]
+
+    @property
+    def rank(self) -> int:
+        return self.factors.shape[-1] + self.photon_factors.shape[-1]
+
+    def weights(self, ivar: Ivar) -> Ivar:
+        """1 over the diagonal of Σ."""
+        own = self.photon_scale + jnp.sum(jnp.square(self.photon_factors), axis=-1)
+        return 1 / (own / ivar + self.model_variance + jnp.sum(jnp.square(self.factors), axis=-1))
+
+    def _diagonal(self, ivar: Ivar) -> tuple[AnyArray, Array]:
+        """D⁻¹ and σ."""
+        weight = 1 / (self.photon_scale / ivar + self.model_variance)
+        stated = (ivar > 0) & jnp.isfinite(ivar)
+        return weight, jnp.where(stated, 1 / jnp.sqrt(jnp.where(stated, ivar, 1)), 0)
+
+    def precision(self, ivar: Ivar) -> LowRankPrecision:
+        """Σ⁻¹ of stars with these photon errors."""
+        weight, photon = self._diagonal(ivar)
+        v, w = self.factors, self.photon_factors
+        cross = _einsum("pi,...p,pj->...ij", v, weight * photon, w)
+        top = jnp.concatenate([_einsum("pi,...p,pj->...ij", v, weight, v), cross], axis=-1)
+        own = _einsum("pi,...p,pj->...ij", w, weight * jnp.square(photon), w)
+        bottom = jnp.concatenate([jnp.swapaxes(cross, -1, -2), own], axis=-1)
+        capacitance = jnp.concatenate([top, bottom], axis=-2) + jnp.eye(self.rank, dtype=weight.dtype)
+        return LowRankPrecision(weight, photon, jnp.linalg.cholesky(capacitance), v, w)
+
+    def draw(self, key: Array, ivar: Ivar) -> Flux:
+        """Noise drawn from N(0, Σ); 0 at bad pixels."""
+        weight, photon = self._diagonal(ivar)
+        keys = jax.random.split(key, 3)
+        shape = jnp.shape(weight)
+        deviation = jnp.where(weight > 0, 1 / jnp.sqrt(jnp.where(weight > 0, weight, 1)), 0)
+        one = deviation * jax.random.normal(keys[0], shape, weight.dtype)
+        along = jax.random.normal(keys[1], (*shape[:-1], self.factors.shape[-1]), weight.dtype)
+        across = jax.random.normal(keys[2], (*shape[:-1], self.photon_factors.shape[-1]), weight.dtype)
+        common = _einsum("...k,pk->...p", along, self.factors)
+        own = _einsum("...k,pk->...p", across, self.photon_factors) * photon
+        return one + jnp.where(weight > 0, common + own, 0)
+
+    def in_unit(self, unit: float) -> LowRankNoise:
+        """The same noise of flux measured in ``unit``."""
+        return LowRankNoise(
+            np.asarray(self.model_variance) / unit**2,
+            np.asarray(self.factors) / unit,
+            self.photon_scale,
+            self.photon_factors,
+        )
+
+    def on_device(self) -> LowRankNoise:
+        return jax.tree_util.tree_map(jnp.asarray, self)
+
+
+def _sound(rows: Any, weight: Any) -> Any:
+    """Rows without the pixels that do not count: 0 · NaN is NaN, and untrained pixels predict NaN."""
+    return jnp.where(weight > 0, rows, 0)
+
+
+def _log_positive(weight: AnyArray) -> Array:
+    return jnp.where(weight > 0, jnp.log(jnp.where(weight > 0, weight, 1)), 0)
+
+
+def _solve(lower: Array, rows: Array) -> Array:
+    """(L⁻¹ Rᵀ)ᵀ for rows (..., R, K)."""
+    solved = jax.scipy.linalg.solve_triangular(lower, jnp.swapaxes(rows, -1, -2), lower=True)
+    return jnp.swapaxes(solved, -1, -2)

@@ -73,7 +73,7 @@ def plot_spectra(model: Model, spectra: Spectra, labels: Table, *, count: int = 
         good = prepared.good[k] & model.trained
         observed = np.where(good, prepared.flux[k], np.nan)
         with np.errstate(divide="ignore"):
-            sigma = np.sqrt(1 / prepared.ivar[k].astype(float) + np.asarray(model.noise.model_variance))
+            sigma = 1 / np.sqrt(np.asarray(model.noise.weights(prepared.ivar[k].astype(float))))
         top.plot(model.wave, observed, color=_OBSERVED, lw=1.2, label="observed")
         top.plot(model.wave, flux[k], color=_PREDICTED, lw=1.0, label="SLAM at the fitted labels")
         text = ", ".join(

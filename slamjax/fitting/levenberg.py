@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from slamjax.fitting.problem import Problem, Star, Status, Summary, X
+from slamjax.noise import Precision
 from slamjax.typing import Scalar
 
 Matrix = Float[Array, "n n"]
@@ -61,9 +62,10 @@ class LevenbergMarquardt:
         return LMState(x, gram, jnp.zeros((x.size, x.size), x.dtype), 3e-3 * one, 4 * one, zero, zero + Status.RUNNING)
 
     def advance(self, problem: Problem, state: LMState, flux: Star, ivar: Star) -> LMState:
-        return jax.lax.fori_loop(0, self.stride, lambda _, s: self._step(problem, s, flux, ivar), state)
+        precision = problem.noise.precision(ivar)
+        return jax.lax.fori_loop(0, self.stride, lambda _, s: self._step(problem, s, flux, precision), state)
 
-    def _step(self, problem: Problem, state: LMState, flux: Star, ivar: Star) -> LMState:
+    def _step(self, problem: Problem, state: LMState, flux: Star, precision: Precision) -> LMState:
         x, gram = state.x, state.gram
         chi2, downhill, curvature = gram[0, 0], gram[0, 1:], gram[1:, 1:]
         held = ((x <= problem.low) & (downhill < 0)) | ((x >= problem.high) & (downhill > 0))
@@ -78,7 +80,7 @@ class LevenbergMarquardt:
         step = _solve(fixed + jnp.diag(jnp.where(held, 0, state.damping * diagonal)), downhill)
         new_x = jnp.clip(x + step, problem.low, problem.high)
         step = new_x - x
-        new_gram = problem.information(new_x, flux, ivar)
+        new_gram = problem.information(new_x, flux, precision)
 
         predicted = 2 * step @ downhill - step @ free @ step
         actual = chi2 - new_gram[0, 0]

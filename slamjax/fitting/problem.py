@@ -14,7 +14,7 @@ from jaxtyping import Array, Float, Int
 
 from slamjax.emulator import KernelEmulator
 from slamjax.likelihood import information
-from slamjax.noise import Noise
+from slamjax.noise import Noise, Precision
 from slamjax.typing import LogPrior, Scalar
 
 Loss = Literal["chi2", "soft_l1"]
@@ -49,16 +49,16 @@ class Problem:
     loss: Loss
     log_prior: LogPrior | None
 
-    def information(self, x: X, flux: Star, ivar: Star) -> Float[Array, "row row"]:
+    def information(self, x: X, flux: Star, precision: Precision) -> Float[Array, "row row"]:
         """Gram matrix of residual and Jacobian, see `slamjax.likelihood.information`."""
-        return information(self.emulator, self.noise, x, flux, ivar)
+        return information(self.emulator, precision, x, flux)
 
-    def objective(self, x: X, flux: Star, ivar: Star) -> Scalar:
-        """½ Σ ρ(z²) − ln prior, with z the standardised residuals.
+    def objective(self, x: X, flux: Star, precision: Precision) -> Scalar:
+        """½ Σ ρ(z²) − ln prior, with z the whitened residuals.
 
         ρ(z²) = z² for "chi2", 2 (√(1 + z²) − 1) for "soft_l1", which grows with |z| only.
         """
-        square = jnp.square(self.noise.standardise(flux - self.emulator.at(x), ivar))
+        square = jnp.square(precision.whiten(flux - self.emulator.at(x)))
         rho = square if self.loss == "chi2" else 2 * (jnp.sqrt(1 + square) - 1)
         return 0.5 * jnp.sum(rho) + self.penalty(x)
 

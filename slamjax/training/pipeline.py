@@ -15,11 +15,12 @@ from astropy.table import Table
 from joblib import Parallel, delayed
 from sklearn.exceptions import ConvergenceWarning
 
+from slamjax.covariance import model_variance
 from slamjax.domain import Domain
 from slamjax.errors import SlamError, SlamWarning
 from slamjax.kernels import check_kernel
 from slamjax.model import Model, ModelInfo, TrainingRecord
-from slamjax.noise import DiagonalNoise, model_variance
+from slamjax.noise import DiagonalNoise
 from slamjax.prepare.recipe import Recipe
 from slamjax.scaling import METHODS, LabelScaling, Method, location_and_width
 from slamjax.spectra import Spectra
