@@ -40,8 +40,11 @@ class Trained:
         return np.asarray(exact.flux_mean) + np.asarray(exact.flux_scale) * scaled
 
 
-def parse_options(description: str, **defaults: int) -> argparse.Namespace:
-    """The command line of every benchmark; ``defaults`` are its own integer options, ``n_stars`` as ``--n-stars``."""
+def parse_options(description: str, **defaults: int | None) -> argparse.Namespace:
+    """The command line of every benchmark; ``defaults`` are its own integer options, ``n_stars`` as ``--n-stars``.
+
+    None makes an option for a file, such as ``--model``.
+    """
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument(
         "--data", type=Path, help="slamjax FITS table to draw stars from instead of the embedded sample"
@@ -57,7 +60,7 @@ def parse_options(description: str, **defaults: int) -> argparse.Namespace:
         help="folder for trained machines",
     )
     for name, value in defaults.items():
-        parser.add_argument(f"--{name.replace('_', '-')}", type=int, default=value)
+        parser.add_argument(f"--{name.replace('_', '-')}", type=Path if value is None else int, default=value)
     return parser.parse_args()
 
 

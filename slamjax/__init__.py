@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from slamjax import datasets as datasets
     from slamjax import demo as demo
     from slamjax import plots as plots
+    from slamjax import sampling as sampling
     from slamjax import validate as validate
     from slamjax.description import describe as describe
     from slamjax.emulator import KernelEmulator as KernelEmulator
@@ -31,10 +32,14 @@ if TYPE_CHECKING:
     from slamjax.results import flag_names as flag_names
     from slamjax.results import read_labels as read_labels
     from slamjax.results import write_labels as write_labels
+    from slamjax.sampling import Posterior as Posterior
+    from slamjax.sampling import load_posterior as load_posterior
+    from slamjax.sampling import sample as sample
     from slamjax.scaling import LabelScaling as LabelScaling
     from slamjax.spectra import Spectra as Spectra
     from slamjax.training import from_sklearn as from_sklearn
     from slamjax.training import train as train
+    from slamjax.validate import crlb as crlb
 
 _HOMES = {
     "DiagonalNoise": "noise",
@@ -42,23 +47,27 @@ _HOMES = {
     "KernelEmulator": "emulator",
     "LabelScaling": "scaling",
     "Model": "model",
+    "Posterior": "sampling",
     "Recipe": "prepare",
     "SlamError": "errors",
     "SlamWarning": "errors",
     "Spectra": "spectra",
+    "crlb": "validate",
     "describe": "description",
     "fit": "fitting",
     "flag_names": "results",
     "from_sklearn": "training",
     "load": "modelfile",
+    "load_posterior": "sampling",
     "log_likelihood": "likelihood",
     "read_labels": "results",
     "read_table": "readers",
+    "sample": "sampling",
     "train": "training",
     "write_labels": "results",
     "write_table": "readers",
 }
-_MODULES = ("datasets", "demo", "plots", "validate")
+_MODULES = ("datasets", "demo", "plots", "sampling", "validate")
 __all__ = ["__version__", *_HOMES, *_MODULES]
 
 

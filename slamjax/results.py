@@ -25,6 +25,10 @@ class Flag(enum.IntFlag):
     MULTIPLE_MINIMA = 64
     UNCONSTRAINED = 128
     NO_ERRORS = 256
+    LOW_ESS = 1024
+    HIGH_RHAT = 2048
+    DIVERGENCES = 4096
+    NOT_SAMPLED = 8192
 
 
 #: What each flag says, for tables and documents.
@@ -38,6 +42,10 @@ FLAG_MEANINGS: dict[Flag, str] = {
     Flag.MULTIPLE_MINIMA: "another start ended at other labels with nearly the same chi2",
     Flag.UNCONSTRAINED: "the spectrum does not constrain a label within the training range; its error is infinite",
     Flag.NO_ERRORS: "the spectrum states no errors though the training spectra did: label errors are too small",
+    Flag.LOW_ESS: "the posterior's draws are worth fewer than 400 independent ones for a label; take more draws",
+    Flag.HIGH_RHAT: "the posterior's chains disagree (R-hat above 1.03): its draws do not stand for it yet",
+    Flag.DIVERGENCES: "more than one draw in a hundred of the posterior ended a diverging trajectory: it may be biased",
+    Flag.NOT_SAMPLED: "no posterior: the fit that it starts from failed; draws are NaN",
 }
 
 

@@ -54,8 +54,24 @@ def test_everything_can_be_imported_in_a_fresh_interpreter():
     assert after is False
     assert n_modules > 30
     functions = {name for name, kind in kinds.items() if kind == "function"}
-    assert {"fit", "train", "load", "describe", "read_table", "write_table", "from_sklearn", "flag_names"} <= functions
-    assert {name for name, kind in kinds.items() if kind == "module"} == {"datasets", "demo", "plots", "validate"}
+    assert {
+        "fit",
+        "train",
+        "sample",
+        "load",
+        "describe",
+        "read_table",
+        "write_table",
+        "from_sklearn",
+        "flag_names",
+    } <= functions
+    assert {name for name, kind in kinds.items() if kind == "module"} == {
+        "datasets",
+        "demo",
+        "plots",
+        "sampling",
+        "validate",
+    }
 
 
 def test_every_public_name_is_documented():
@@ -125,6 +141,8 @@ def test_the_jax_core_knows_nothing_of_files(package):
         ("sklearn", "training"),
         ("joblib", "training"),
         ("optax", "fitting.gradient"),
+        ("numpyro", "sampling"),
+        ("arviz", "sampling"),
     ],
 )
 def test_the_glue_to_another_library_is_in_one_place(package, home):
@@ -141,3 +159,8 @@ def test_nothing_stands_above_the_command_line():
 def test_fitting_and_training_do_not_know_of_each_other():
     assert not {name for name in who_imports("slamjax.training") if name.startswith("fitting")}
     assert not {name for name in who_imports("slamjax.fitting") if name.startswith("training")}
+
+
+def test_nothing_that_makes_labels_knows_of_their_validation():
+    above = {name.split(".")[0] for name in who_imports("slamjax.validate")}
+    assert above <= {"validate", "plots", "demo", "cli"}

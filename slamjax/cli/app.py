@@ -61,10 +61,30 @@ class Method(StrEnum):
     lbfgs = "lbfgs"
 
 
+class SimulatedPrior(StrEnum):
+    uniform = "uniform"
+    density = "density"
+
+
+class Sampler(StrEnum):
+    auto = "auto"
+    importance = "importance"
+    nuts = "nuts"
+    hmc = "hmc"
+
+
+class PriorKind(StrEnum):
+    uniform = "uniform"
+    density = "density"
+
+
 class Figure(StrEnum):
     spectra = "spectra"
     labels = "labels"
+    errors = "errors"
     training = "training"
+    corner = "corner"
+    trace = "trace"
 
 
 @app.callback(invoke_without_command=True)
@@ -187,6 +207,68 @@ def fit(
 
 
 @app.command()
+def sample(
+    model: ModelFile,
+    spectra: SpectraFile,
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="POSTERIOR.nc", help="NetCDF file to write.")],
+    select: Select = None,
+    sampler: Annotated[
+        Sampler, typer.Option(help="Importance-resampled draws with NUTS where they do not hold (auto), NUTS, HMC.")
+    ] = Sampler.auto,
+    draws: Annotated[int, typer.Option(help="Draws a chain.")] = 500,
+    chains: Annotated[int, typer.Option(help="Chains a star.")] = 2,
+    warmup: Annotated[int, typer.Option(help="Steps of adaptation before a chain's draws.")] = 200,
+    prior: Annotated[
+        PriorKind, typer.Option(help="Uniform in the training range, or the training stars' own density.")
+    ] = PriorKind.uniform,
+    seed: Annotated[int, typer.Option(help="Of all draws.")] = 0,
+    table: Annotated[
+        Path | None, typer.Option(metavar="LABELS.fits", help="Also write means, errors, quantiles as a table.")
+    ] = None,
+    memory: Annotated[float, typer.Option(help="GiB that a batch may take.")] = 1.0,
+) -> None:
+    """Posterior draws of the labels of every selected spectrum.
+
+    A run that was stopped goes on where it was: repeat the command.
+
+    Example: `slamjax sample giants.h5 new.fits -o posterior.nc --select "apogee_snr > 80" --table labels.fits`
+    """
+    from slamjax.files import check_writable, existing_file
+
+    for name, path in (("--output", output), ("--table", table)):
+        if path is not None:
+            check_writable(path)
+            for given in (existing_file(model), existing_file(spectra)):
+                if path.exists() and path.samefile(given):
+                    raise SlamError(f"{name} {path} is also an input; choose another name")
+    if table is not None and table.resolve() == output.resolve():
+        raise SlamError(f"--table {table} is also the output; choose another name")
+    slam = slamjax.load(model)
+    stars = _read(spectra, select)
+    with progress_bar("sampling stars") as told:
+        posterior = slamjax.sample(
+            slam,
+            stars,
+            prior=prior.value,
+            sampler=sampler.value,
+            draws=draws,
+            warmup=warmup,
+            chains=chains,
+            seed=seed,
+            memory=memory,
+            progress=told,
+            parts=output.parent / f".{output.name}.parts",
+        )
+    posterior.save(output)
+    console.print(_flag_summary(posterior.flags), markup=False)
+    console.print(str(posterior.attrs["likelihood"]), markup=False)
+    console.print(f"written: {output}", markup=False)
+    if table is not None:
+        slamjax.write_labels(posterior.table(), table)
+        console.print(f"written: {table}", markup=False)
+
+
+@app.command()
 def validate(
     model: ModelFile,
     spectra: SpectraFile,
@@ -199,9 +281,16 @@ def validate(
     bins: Annotated[str | None, typer.Option(help="Edges, e.g. 20,60,100,200,300; default: quartiles.")] = None,
     include_training: Annotated[bool, typer.Option("--include-training", help="Keep the training stars.")] = False,
     good_only: Annotated[bool, typer.Option("--good-only", help="Count only stars without flags.")] = False,
+    reference_errors: Annotated[
+        bool,
+        typer.Option(
+            "--reference-errors",
+            help="Add <label>_err to the errors: for known labels less precise than the training stars'.",
+        ),
+    ] = False,
     n_starts: Starts = 3,
 ) -> None:
-    """Fit stars with known labels that did not train the model; median, STD and MAD of the differences by bin.
+    """Fit stars with known labels that did not train the model; differences by bin, and how honest the errors are.
 
     Example: `slamjax validate giants.h5 giants.fits -o report.md --by apogee_snr --bins 20,60,100,200,300`
     """
@@ -223,6 +312,7 @@ def validate(
             bins=edges,
             include_training=include_training,
             good_only=good_only,
+            reference_errors=reference_errors,
             n_starts=n_starts,
             progress=told,
         )
@@ -230,6 +320,41 @@ def validate(
     console.print(f"fit - known, {len(result.labels)} stars{note}\n{result}", markup=False)
     if output is not None:
         slamjax.validate.write_report(result, output)
+        console.print(f"written: {output}", markup=False)
+
+
+@app.command()
+def calibrate(
+    model: ModelFile,
+    spectra: SpectraFile,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", metavar="PLOT.png", help="Figure of ranks and regions.")
+    ] = None,
+    select: Select = None,
+    n_stars: Annotated[int, typer.Option(min=20, help="Stars to simulate.")] = 500,
+    draws: Annotated[int, typer.Option(min=20, help="Draws from each posterior.")] = 500,
+    sampler: Annotated[str, typer.Option(help="auto, importance, nuts or hmc.")] = "auto",
+    prior: Annotated[
+        SimulatedPrior, typer.Option(help="Labels anywhere among the training stars, or as dense as they are.")
+    ] = SimulatedPrior.uniform,
+    seed: Annotated[int, typer.Option(help="Of labels, errors, noise and sampler.")] = 0,
+) -> None:
+    """Simulate stars with the errors of real ones, sample their posteriors, and test these by ranks and regions (SBC,
+    TARP).
+
+    Example: `slamjax calibrate giants.h5 giants.fits --n-stars 500 --seed 0 -o calibration.png`
+    """
+    if output is not None:
+        slamjax.plots.check_figure_path(output)
+    slam = slamjax.load(model)
+    ivar = slam.prepare(_read(spectra, select)).ivar
+    with progress_bar("sampling posteriors") as told:
+        result = slamjax.validate.sbc(
+            slam, ivar, n_stars=n_stars, prior=prior.value, draws=draws, sampler=sampler, seed=seed, progress=told
+        )
+    console.print(str(result), markup=False)
+    if output is not None:
+        slamjax.plots.write_figure(slamjax.plots.plot_simulated(result), output)
         console.print(f"written: {output}", markup=False)
 
 
@@ -250,7 +375,10 @@ def info(
 
 @app.command()
 def plot(
-    model: ModelFile,
+    model: Annotated[
+        Path,
+        typer.Argument(metavar="MODEL.h5", help="Model file; for corner and trace a POSTERIOR.nc of `slamjax sample`."),
+    ],
     spectra: Annotated[Path | None, typer.Argument(metavar="[SPECTRA.fits]", help="Spectra to fit and show.")] = None,
     output: Annotated[Path, typer.Option("-o", "--output", metavar="PLOT.png", help="Any matplotlib format.")] = Path(
         "slamjax.png"
@@ -260,13 +388,20 @@ def plot(
     ] = None,
     select: Select = None,
     count: Annotated[int, typer.Option(min=1, help="Spectra to show.")] = 3,
+    row: Annotated[int | None, typer.Option(help="Star of a corner or trace plot, by its row of the input.")] = None,
     include_training: Annotated[bool, typer.Option("--include-training", help="Keep the training stars.")] = False,
 ) -> None:
-    """Predicted against observed spectra; label against label; CV score along the spectrum.
+    """Predicted against observed spectra; label against label; PIT and coverage of errors; CV scores; posteriors.
 
     Example: `slamjax plot giants.h5 giants.fits --what labels -o labels.png`
     """
     slamjax.plots.check_figure_path(output)
+    if what in (Figure.corner, Figure.trace):
+        posterior = slamjax.load_posterior(model)
+        draw = slamjax.plots.plot_corner if what is Figure.corner else slamjax.plots.plot_trace
+        slamjax.plots.write_figure(draw(posterior, row=row), output)
+        console.print(f"written: {output}", markup=False)
+        return
     slam = slamjax.load(model)
     kind = what or (Figure.training if spectra is None else Figure.spectra)
     if kind is Figure.training:
@@ -275,9 +410,12 @@ def plot(
         if spectra is None:
             raise SlamError(f"--what {kind.value} needs spectra; name a file after the model")
         stars = _read(spectra, select)
-        if kind is Figure.labels:
+        if kind in (Figure.labels, Figure.errors):
             result = slamjax.validate.validate(slam, stars, include_training=include_training)
-            figure = slamjax.plots.plot_labels(result.labels, slam.label_names)
+            if kind is Figure.labels:
+                figure = slamjax.plots.plot_labels(result.labels, slam.label_names)
+            else:
+                figure = slamjax.plots.plot_calibration(result.comparison)
         else:
             if len(stars) > count:
                 step = len(stars) / count

@@ -17,6 +17,10 @@ from slamjax.typing import Flux
 MAX_TEMPLATES = 2048
 #: Two starts are at least this far apart, in scaled labels (1 = one standard deviation of the training labels).
 APART = 1.0
+#: A bad pixel is filled with the mean template before whitening; that is no harm up to this share of the pixels.
+_MANY_BAD = 0.05
+#: Spectra whitened at once: bounds memory.
+_BLOCK = 64
 
 
 @partial(jax.tree_util.register_dataclass, data_fields=["x", "flux"], meta_fields=[])
@@ -42,6 +46,14 @@ def _predict(problem: Problem, x: Float[Array, "template label"]) -> Flux:
     return problem.emulator.at(x)
 
 
+def _typical_ivar(ivar: Float[Array, "star pixel"]) -> Float[Array, " pixel"]:
+    """Each pixel's median over the stars in which it is good; 0 if it is good in none."""
+    ordered = jnp.sort(jnp.where(ivar > 0, ivar, jnp.inf), axis=0)
+    known = jnp.sum(ivar > 0, axis=0)
+    middle = jnp.take_along_axis(ordered, jnp.maximum(known - 1, 0)[None] // 2, axis=0)[0]
+    return jnp.where(known > 0, middle, 0)
+
+
 @partial(jax.jit, static_argnames="n_starts")
 def choose_starts(
     problem: Problem,
@@ -52,14 +64,24 @@ def choose_starts(
 ) -> Float[Array, "star start label"]:
     """For each star the best-χ² template, then the best of those at least `APART` from the ones taken, and so on.
 
-    χ² = Σ w f² − 2 Σ w f t + Σ w t² for all stars and templates is two matrix products; only their order counts
-    here, so pixels' correlations are left aside.
+    Pixels' correlations count: without them a star starts, and may end, in another minimum. They are taken to be
+    those of this batch's median errors, so that all χ² = |f|² − 2 f·t + |t|² in whitened pixels are one matrix product.
+    A spectrum with many bad pixels is compared pixel by pixel, by its own weights.
     """
     weight = problem.noise.weights(ivar)
     middle = jnp.mean(templates.flux, axis=0)  # differences keep float32's digits
     flux = jnp.where(weight > 0, flux - middle, 0)
     lines = templates.flux - middle
-    chi2 = weight @ jnp.square(lines).T - 2 * (weight * flux) @ lines.T
+    single = weight @ jnp.square(lines).T - 2 * (weight * flux) @ lines.T
+
+    typical = _typical_ivar(ivar)
+    precision = problem.noise.precision(typical)
+    white_lines = jax.lax.map(precision.whiten, lines, batch_size=_BLOCK)
+    white_flux = jax.lax.map(precision.whiten, flux, batch_size=_BLOCK)
+    joint = jnp.sum(jnp.square(white_lines), axis=-1) - 2 * white_flux @ white_lines.T
+    usable = problem.noise.weights(typical) > 0
+    bad = jnp.sum(usable & ~(weight > 0), axis=-1) / jnp.maximum(jnp.sum(usable), 1)
+    chi2 = jnp.where((bad <= _MANY_BAD)[:, None], joint, single)
 
     taken: list[Array] = []
     for _ in range(n_starts):

@@ -17,7 +17,7 @@ from slamjax.cli.app import app, main
 GIANTS = str(DATA / "xp_giants.fits")
 SMALL = ["--wave-range", "500", "540", "--cv", "2", "--C", "10", "--epsilon", "0.05", "--gamma", "0.1"]
 SELECT = "logg < 3.6 & teff > 3600"
-COMMANDS = ("train", "fit", "validate", "info", "plot", "demo")
+COMMANDS = ("train", "fit", "sample", "validate", "calibrate", "info", "plot", "demo")
 
 
 def run(*arguments):
@@ -99,16 +99,48 @@ def test_validate_leaves_the_training_stars_out_and_reports(trained, tmp_path):
     said = run("validate", trained[0], GIANTS, "-o", tmp_path / "report.csv", *options)
     assert said.startswith(f"fit - known, {fresh.sum()} stars; {np.sum((snr > 200) & seen)} training stars left out\n|")
     report = Table.read(tmp_path / "report.csv")
-    assert list(report["label"]) == ["teff", "logg", "fe_h"] * 3
-    assert list(report["n"][::3]) == [fresh.sum(), np.sum(fresh & (snr < 230)), np.sum(fresh & (snr >= 230))]
+    assert list(report["label"]) == ["teff", "logg", "fe_h", "jointly"] * 3
+    assert list(report["n"][::4]) == [fresh.sum(), np.sum(fresh & (snr < 230)), np.sum(fresh & (snr >= 230))]
     assert f" {report['std'][0]:.1f} " in said
 
 
-@pytest.mark.parametrize("what", ["spectra", "labels", "training"])
+def test_validate_also_says_how_honest_the_errors_are(trained):
+    options = ("--select", "apogee_snr > 220", "--n-starts", 1)
+    without, added = (run("validate", trained[0], GIANTS, *options, *more) for more in ([], ["--reference-errors"]))
+    assert "pull width" in without
+    assert without.count("| jointly |") == 5  # all stars, and the quartiles
+    scatter, errors = (said.split("\n\n")[::2] for said in (without, added))
+    assert scatter[0] == errors[0]
+    assert scatter[1] != errors[1]
+
+
+def test_calibrate_simulates_with_the_errors_of_real_stars_and_draws(trained, tmp_path, monkeypatch):
+    pytest.importorskip("matplotlib")
+    given = {}
+
+    def sbc(model, ivar, *, progress, **options):
+        given.update(options, ivar=ivar)
+        rng = np.random.default_rng(0)
+        n, names = options["n_stars"], model.label_names
+        truth, draws = rng.normal(size=(n, len(names))), rng.normal(size=(n, 99, len(names)))
+        return slamjax.validate.SimulatedCalibration.of(truth, draws, names)
+
+    monkeypatch.setattr(slamjax.validate, "sbc", sbc)
+    options = ("--n-stars", 60, "--seed", 3, "--draws", 99, "--select", "apogee_snr > 220")
+    said = run("calibrate", trained[0], GIANTS, "-o", tmp_path / "ranks.png", *options)
+    some = xp_giants().select("apogee_snr > 220")
+    np.testing.assert_array_equal(given.pop("ivar"), slamjax.load(trained[0]).prepare(some).ivar)
+    assert given == {"n_stars": 60, "seed": 3, "draws": 99, "sampler": "auto", "prior": "uniform"}
+    assert said.startswith("ranks of 60 truths among 99 draws in 10 bins: ")
+    assert "| teff |" in said.replace("  ", " ")
+    assert (tmp_path / "ranks.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("what", ["spectra", "labels", "errors", "training"])
 def test_plot_writes_each_kind_of_figure(what, trained, tmp_path):
     pytest.importorskip("matplotlib")
     spectra = [] if what == "training" else [GIANTS]
-    select = ["--select", "apogee_snr > 220"] if what == "labels" else []
+    select = ["--select", "apogee_snr > 220"] if what in ("labels", "errors") else []
     run("plot", trained[0], *spectra, "-o", tmp_path / "plot.png", "--what", what, *select)
     assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
     assert os.listdir(tmp_path) == ["plot.png"]

@@ -6,13 +6,13 @@ from functools import cache
 
 import numpy as np
 import pytest
-from astropy.table import QTable, Table, vstack
+from astropy.table import Table, vstack
 from helpers import xp_giants
 from models import LABELS, giants_model, held_out
 
 from slamjax.errors import SlamError
 from slamjax.spectra import Spectra
-from slamjax.validate import Validation, format_scatter, scatter_table, validate, write_report
+from slamjax.validate import compare_fit, format_scatter, report_table, scatter_table, validate, write_report
 
 STATISTICS = ("median", "std", "mad", "scatter", "pull")
 
@@ -184,8 +184,15 @@ def test_no_star_left_says_where_they_went():
         validate(giants_model(), xp_giants()[:20])
 
 
-def test_the_printed_table_has_a_line_for_every_label_and_bin():
-    lines = str(validated()).splitlines()
+def test_the_printed_tables_have_a_line_for_every_label_and_bin():
+    """And the table of errors one more, for the labels together."""
+    scatter, words, calibration = str(validated()).split("\n\n")
+    assert "per cent" in words
+    errors = calibration.splitlines()
+    assert len(errors) == 2 + 5 * 3
+    assert len({len(line) for line in errors}) == 1
+    assert errors[6].split("|")[2].strip() == "jointly"
+    lines = scatter.splitlines()
     assert len(lines) == 2 + 4 * 3
     assert len({len(line) for line in lines}) == 1
     cells = [cell.strip() for cell in lines[2].strip("|").split("|")]
@@ -201,13 +208,19 @@ def test_negative_edges_can_be_read():
 
 
 @pytest.mark.parametrize("name", ["report.ecsv", "report.csv", "report.fits"])
-def test_a_report_reads_back_equal(name, tmp_path):
+def test_a_report_holds_scatter_and_errors_and_reads_back_equal(name, tmp_path):
     result = validated()
     write_report(result, tmp_path / name)
     back = Table.read(tmp_path / name)
-    assert back.colnames == result.table.colnames
+    report = report_table(result)
+    assert back.colnames == report.colnames
     for column in back.colnames:
-        np.testing.assert_array_equal(np.ma.filled(back[column], np.nan), result.table[column])
+        np.testing.assert_array_equal(np.ma.filled(back[column], np.nan), report[column])
+    single = np.asarray(report["label"]) != "jointly"
+    for column in ("label", "low", "n", "median", "std", "scatter"):
+        np.testing.assert_array_equal(np.asarray(report[column])[single], result.table[column])
+    np.testing.assert_allclose(np.asarray(report["pull_width"])[single], result.table["pull"], rtol=1e-12)
+    assert np.all(np.isnan(np.asarray(report["std"])[~single]))
     assert os.listdir(tmp_path) == [name]
 
 
@@ -218,7 +231,30 @@ def test_any_other_ending_gives_markdown(tmp_path):
 
 def test_a_failed_write_leaves_nothing_behind(tmp_path):
     """A table that FITS cannot hold stands for a full disk."""
-    table = Table({"low": [np.nan], "what": np.array([{}], dtype=object)})
+    calibration = validated().calibration.copy()
+    calibration["what"] = np.array([{}] * len(calibration), dtype=object)
     with pytest.raises(Exception, match=r"(?i)object|dtype|column|type"):
-        write_report(Validation(QTable(), table, "snr", 0), tmp_path / "report.fits")
+        write_report(dataclasses.replace(validated(), calibration=calibration), tmp_path / "report.fits")
     assert os.listdir(tmp_path) == []
+
+
+def test_reference_errors_are_added_where_asked_for():
+    """A catalogue less precise than the training stars': the same fits, wider intervals."""
+    stars = held_out()[:8]
+    result = validate(giants_model(), stars, n_starts=1, reference_errors=True)
+    errors = np.stack([stars.values([f"{name}_err"])[:, 0] for name in LABELS], axis=-1)
+    assert np.all(errors > 0)
+    expected = compare_fit(result.labels, LABELS, reference_errors=errors)
+    np.testing.assert_array_equal(result.comparison.pull, expected.pull)
+    assert np.all(np.abs(result.comparison.pull) < np.abs(compare_fit(result.labels, LABELS).pull))
+
+
+def test_reference_errors_that_are_not_there_are_told_before_the_fit():
+    stars = held_out()
+    stars = dataclasses.replace(stars, table=stars.table["apogee_id", *LABELS])
+
+    def told(done, total):
+        raise AssertionError("fitting has begun")
+
+    with pytest.raises(SlamError, match="has no column 'teff_err', 'logg_err'"):
+        validate(giants_model(), stars, reference_errors=True, progress=told)

@@ -1,71 +1,37 @@
-"""Figures: predicted against observed spectra, label against label, what was learnt along the spectrum.
-
-Each function returns a matplotlib Figure that the caller shows or saves.
-"""
+"""Predicted against observed spectra, label against label, what was learnt along the spectrum."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from astropy.table import Table
 
 from slamjax.description import flux_name
 from slamjax.errors import SlamError
-from slamjax.files import atomic_path, check_writable
 from slamjax.model import Model
+from slamjax.plots.canvas import new_figure, title_of
 from slamjax.spectra import Spectra
-from slamjax.validate import MAD_TO_SIGMA
+from slamjax.validate.bins import MAD_TO_SIGMA, numbers
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_NAMES = {"teff": r"$T_{\rm eff}$", "logg": r"$\log g$", "fe_h": "[Fe/H]", "alpha_m": r"[$\alpha$/M]"}
 _OBSERVED, _PREDICTED, _ERROR = "0.25", "#d1495b", "#9bb7d4"
-
-
-def _new_figure(width: float, height: float) -> Figure:
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise SlamError("plots need matplotlib; install it with: pip install 'slamjax[plots]'") from error
-    return Figure(figsize=(width, height), layout="constrained")
-
-
-def check_figure_path(path: str | os.PathLike[str]) -> None:
-    """Raise unless a figure can be written there: matplotlib, the format and the folder, asked before long work."""
-    formats = _new_figure(1, 1).canvas.get_supported_filetypes()
-    check_writable(path)
-    if Path(path).suffix.lower().removeprefix(".") not in formats:
-        raise SlamError(f"cannot write {path}: matplotlib goes by the ending; give one of {', '.join(sorted(formats))}")
-
-
-def write_figure(figure: Figure, path: str | os.PathLike[str]) -> None:
-    """Save a figure in the format of the name's ending; the file appears whole or not at all."""
-    check_figure_path(path)
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, dpi=150)
-
-
-def title_of(name: str, unit: str = "") -> str:
-    """A label's name as it stands on an axis."""
-    return _NAMES.get(name, name) + (f" [{unit}]" if unit else "")
 
 
 def plot_spectra(model: Model, spectra: Spectra, labels: Table, *, count: int = 3) -> Figure:
     """Observed spectra, the prediction at their fitted labels, and the residuals with the error expected of them."""
-    usable = np.all([np.isfinite(_numbers(labels[name])) for name in model.label_names], axis=0)
+    usable = np.all([np.isfinite(numbers(labels[name])) for name in model.label_names], axis=0)
     chi2 = np.asarray(labels["chi2"], float) / np.maximum(labels["n_pix"], 1)
     rows = _typical(np.where(usable, chi2, np.nan), count)
     if rows.size == 0:
         raise SlamError("there is no fitted spectrum to plot; all fits failed")
     prepared = model.prepare(spectra[rows])
-    fitted = np.stack([_numbers(labels[name])[rows] for name in model.label_names], axis=-1)
+    fitted = np.stack([numbers(labels[name])[rows] for name in model.label_names], axis=-1)
     flux = np.asarray(model(fitted), float)
-    figure = _new_figure(9, 2.6 * len(rows) + 0.6)
+    figure = new_figure(9, 2.6 * len(rows) + 0.6)
     axes = figure.subplots(2 * len(rows), 1, sharex=True, squeeze=False, height_ratios=[3, 1.2] * len(rows))[:, 0]
     unit = model.info.wave_unit
     for k, row in enumerate(rows):
@@ -77,7 +43,7 @@ def plot_spectra(model: Model, spectra: Spectra, labels: Table, *, count: int = 
         top.plot(model.wave, observed, color=_OBSERVED, lw=1.2, label="observed")
         top.plot(model.wave, flux[k], color=_PREDICTED, lw=1.0, label="SLAM at the fitted labels")
         text = ", ".join(
-            f"{title_of(name)} = {_pretty(_numbers(labels[name])[row], _numbers(labels[f'{name}_err'])[row])}"
+            f"{title_of(name)} = {_pretty(numbers(labels[name])[row], numbers(labels[f'{name}_err'])[row])}"
             for name in model.label_names
         )
         top.set_title(f"{_star_name(labels, row)}{text}", fontsize=8, loc="left")
@@ -102,17 +68,17 @@ def plot_labels(labels: Table, names: Sequence[str]) -> Figure:
         name
         for name in names
         if f"{name}_ref" in labels.colnames
-        and np.any(np.isfinite(_numbers(labels[name]) - _numbers(labels[f"{name}_ref"])))
+        and np.any(np.isfinite(numbers(labels[name]) - numbers(labels[f"{name}_ref"])))
     ]
     if not known:
         raise SlamError("no label of this table has both fitted and known values (columns <label>_ref) to compare")
-    figure = _new_figure(3.2 * len(known), 4.6)
+    figure = new_figure(3.2 * len(known), 4.6)
     axes = figure.subplots(2, len(known), squeeze=False, sharex="col", height_ratios=[3, 1.2])
     flagged = np.asarray(labels["flags"]) != 0
     for k, name in enumerate(known):
         top, bottom = axes[:, k]
         unit = str(getattr(labels[name], "unit", None) or "")
-        x, y = _numbers(labels[f"{name}_ref"]), _numbers(labels[name])
+        x, y = numbers(labels[f"{name}_ref"]), numbers(labels[name])
         finite = np.isfinite(x) & np.isfinite(y)
         low, high = np.percentile(np.concatenate([x[finite], y[finite]]), [0.2, 99.8])
         margin = 0.05 * (high - low)
@@ -143,7 +109,7 @@ def plot_training(model: Model) -> Figure:
     searched = [
         name for name in ("C", "epsilon", "gamma") if len(np.unique(np.asarray(model.info.candidates[name]))) > 1
     ]
-    figure = _new_figure(9, 5.2 + 1.4 * len(searched))
+    figure = new_figure(9, 5.2 + 1.4 * len(searched))
     axes = figure.subplots(3 + len(searched), 1, sharex=True, squeeze=False)[:, 0]
     trained = model.trained
     axes[0].plot(wave, np.where(trained, pixels["cv_mse"], np.nan), color="#2e5e8c", lw=1)
@@ -209,7 +175,3 @@ def _pretty(value: float, error: float) -> str:
 
 def _short(value: float) -> str:
     return f"{value:.0f}" if abs(value) >= 10 else f"{value:.3f}"
-
-
-def _numbers(column: Any) -> np.ndarray:
-    return np.asarray(getattr(column, "value", column), float)

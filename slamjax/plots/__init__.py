@@ -1,0 +1,16 @@
+"""Figures of spectra, labels, training and calibration.
+
+Each function returns a matplotlib Figure that the caller shows or saves.
+"""
+
+from slamjax.plots.calibration import plot_calibration as plot_calibration
+from slamjax.plots.calibration import plot_simulated as plot_simulated
+from slamjax.plots.canvas import check_figure_path as check_figure_path
+from slamjax.plots.canvas import title_of as title_of
+from slamjax.plots.canvas import write_figure as write_figure
+from slamjax.plots.fits import plot_labels as plot_labels
+from slamjax.plots.fits import plot_spectra as plot_spectra
+from slamjax.plots.fits import plot_training as plot_training
+from slamjax.plots.posteriors import plot_corner as plot_corner
+from slamjax.plots.posteriors import plot_predictive as plot_predictive
+from slamjax.plots.posteriors import plot_trace as plot_trace

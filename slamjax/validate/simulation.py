@@ -1,0 +1,122 @@
+"""Spectra drawn from a model's own likelihood."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from astropy.table import Table
+
+from slamjax.errors import SlamError
+from slamjax.model import Model
+from slamjax.prepare import Recipe
+from slamjax.spectra import Spectra
+
+#: Stars simulated at once.
+_BATCH = 1024
+
+
+def prepared_model(model: Model) -> Model:
+    """The same model for spectra that are prepared already, as `simulate` makes them: its recipe does nothing.
+
+    An emulator predicts what the recipe makes of a spectrum (say, flux over continuum), and noise is added to that.
+    The recipe of ``model`` would divide such a spectrum by its own continuum once more; ``fit``, ``sample`` and
+    ``validate`` take this copy instead. Emulator, noise, range and record are the very same arrays.
+    """
+    return dataclasses.replace(model, info=dataclasses.replace(model.info, recipe=Recipe()))
+
+
+def simulate(
+    model: Model, labels: np.ndarray, ivar: np.ndarray, *, seed: int = 0, table: Table | None = None
+) -> Spectra:
+    """Spectra f = emulator(labels) + n, n ~ N(0, Σ(ivar)): what the model believes that it will meet.
+
+    They are *prepared* spectra, to be given to ``fit``, ``sample`` or ``validate`` with `prepared_model` of ``model``.
+
+    Parameters
+    ----------
+    model : Model
+    labels : (N, L) array
+        In physical units, in the order of ``model.label_names``.
+    ivar : (N, P) or (P,) array
+        Inverse photon variance of the prepared flux; that of real stars is ``model.prepare(stars).ivar``. 0 makes a
+        bad pixel, inf one without a stated error.
+    seed : int
+    table : Table, optional
+        More columns of the simulated stars, such as the real ones that lent their ivar.
+
+    Returns
+    -------
+    Spectra
+        Their table holds the true labels, so a label table has them as <label>_ref.
+    """
+    labels = checked_labels(model, labels)
+    n = len(labels)
+    ivar = checked_ivar(model, ivar, n)
+    unit, noise = flux_unit(model), device_noise(model)
+    dtype = jax.dtypes.canonicalize_dtype(float)
+    flux = np.zeros(ivar.shape)
+    for number, start in enumerate(range(0, n, _BATCH)):
+        rows = np.arange(start, min(n, start + _BATCH))
+        filled = np.concatenate([rows, np.zeros(min(n, _BATCH) - rows.size, int)])  # one shape, one compilation
+        key = jax.random.fold_in(jax.random.key(seed), number)
+        weights = jnp.asarray(ivar[filled] * unit**2, dtype)
+        drawn = np.asarray(_draw(noise, key, weights), float)[: rows.size]
+        flux[rows] = np.asarray(model(labels[rows]), float) + unit * drawn
+    columns = Table(table, copy=True) if table is not None else Table({"id": np.arange(n)})
+    for k, name in enumerate(model.label_names):
+        columns[name] = labels[:, k]
+    info = model.info
+    return Spectra(
+        model.wave,
+        flux,
+        np.where(model.trained, ivar, 0),
+        columns,
+        wave_unit=info.wave_unit,
+        medium=info.medium,  # type: ignore[arg-type]
+        frame=info.frame,  # type: ignore[arg-type]
+        fwhm=info.fwhm,
+        source="simulated spectra",
+    )
+
+
+@jax.jit
+def _draw(noise: Any, key: jax.Array, ivar: jax.Array) -> jax.Array:
+    return noise.draw(key, ivar)
+
+
+def checked_labels(model: Model, labels: np.ndarray) -> np.ndarray:
+    """(N, L) float64 labels, all finite; of one star (L,) too."""
+    points = np.atleast_2d(np.asarray(labels, float))
+    if points.ndim != 2 or points.shape[1] != len(model.label_names):
+        raise SlamError(f"labels has shape {np.shape(labels)}; its last axis must be {', '.join(model.label_names)}")
+    if not np.all(np.isfinite(points)):
+        raise SlamError("labels are not all finite; choose stars with known labels")
+    return points
+
+
+def checked_ivar(model: Model, ivar: np.ndarray, n: int) -> np.ndarray:
+    """(N, P) float64 inverse variances on the model's grid; one star's (P,) serve all."""
+    ivar = np.asarray(ivar, float)
+    if ivar.shape not in ((model.wave.size,), (n, model.wave.size)):
+        raise SlamError(
+            f"ivar has shape {ivar.shape}; give one for each of {n} stars and {model.wave.size} pixels of the model, "
+            "as model.prepare(stars).ivar does"
+        )
+    if np.any(np.isnan(ivar)) or np.any(ivar < 0):
+        raise SlamError("ivar holds negative numbers or NaN; mark bad pixels by 0")
+    return np.broadcast_to(ivar, (n, model.wave.size))
+
+
+def flux_unit(model: Model) -> float:
+    """A power of two near the spread of the model's flux: squares of fluxes of 1e-20 are below float32's range."""
+    spread = np.asarray(model.exact.flux_scale)[model.trained]
+    return float(2.0 ** np.round(np.log2(np.median(spread))))
+
+
+def device_noise(model: Model) -> Any:
+    """The model's noise in `flux_unit`, on the device."""
+    return model.noise.in_unit(flux_unit(model)).on_device()
