@@ -93,13 +93,22 @@ def _draw(n: int, wanted: int, rng: np.random.Generator) -> np.ndarray:
     return np.sort(rng.choice(n, min(n, wanted), replace=False))
 
 
+def calibrated_model(train: Spectra, cache: Path, seed: int = 0) -> Model:
+    """A model with low-rank noise, from ``cache`` if the same stars, settings and source made it before."""
+    cache.mkdir(parents=True, exist_ok=True)
+    model_file = cache / f"{_fingerprint(train)}-lowrank{seed}.h5"
+    if not model_file.exists():
+        slamjax.train(train, LABELS, recipe=RECIPE, noise="lowrank", seed=seed, **SVR_SETTINGS).save(model_file)
+    return slamjax.load(model_file)
+
+
 def train_machines(train: Spectra, cache: Path) -> Trained:
     """A model and its rivals, from ``cache`` if the same stars, settings and source made them before."""
     cache.mkdir(parents=True, exist_ok=True)
     key = _fingerprint(train)
     model_file, svr_file = cache / f"{key}.h5", cache / f"{key}.joblib"
     if not model_file.exists():
-        slamjax.train(train, LABELS, recipe=RECIPE, weights="ivar", **SVR_SETTINGS).save(model_file)
+        slamjax.train(train, LABELS, recipe=RECIPE, weights="ivar", noise="diagonal", **SVR_SETTINGS).save(model_file)
     model = slamjax.load(model_file)
     if not model.trained.all():
         raise SystemExit(f"{np.sum(~model.trained)} pixels could not be trained; give more stars by --n-train")
@@ -132,7 +141,7 @@ def _fingerprint(train: Spectra) -> str:
     digest = hashlib.sha256(train.digests().tobytes() + train.values(LABELS).tobytes())
     digest.update(repr((LABELS, RECIPE, SVR_SETTINGS, version("scikit-learn"))).encode())
     package = Path(slamjax.__file__).parent
-    for room in ("training/*", "prepare/*", "scaling", "kernels", "emulator", "noise", "domain", "model", "modelfile"):
+    for room in ("training/*", "prepare/*", "scaling", "kernels", "covariance", "likelihood", "noise", "domain"):
         for path in sorted(package.glob(f"{room}.py")):
             digest.update(path.read_bytes())
     return digest.hexdigest()[:16]

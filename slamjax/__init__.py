@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from slamjax.model import Model as Model
     from slamjax.modelfile import load as load
     from slamjax.noise import DiagonalNoise as DiagonalNoise
+    from slamjax.noise import LowRankNoise as LowRankNoise
     from slamjax.prepare import Recipe as Recipe
     from slamjax.readers import read_table as read_table
     from slamjax.readers import write_table as write_table
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from slamjax.scaling import LabelScaling as LabelScaling
     from slamjax.spectra import Spectra as Spectra
     from slamjax.training import from_sklearn as from_sklearn
+    from slamjax.training import recalibrate_noise as recalibrate_noise
     from slamjax.training import train as train
     from slamjax.validate import crlb as crlb
 
@@ -46,6 +48,7 @@ _HOMES = {
     "Flag": "results",
     "KernelEmulator": "emulator",
     "LabelScaling": "scaling",
+    "LowRankNoise": "noise",
     "Model": "model",
     "Posterior": "sampling",
     "Recipe": "prepare",
@@ -62,6 +65,7 @@ _HOMES = {
     "log_likelihood": "likelihood",
     "read_labels": "results",
     "read_table": "readers",
+    "recalibrate_noise": "training",
     "sample": "sampling",
     "train": "training",
     "write_labels": "results",

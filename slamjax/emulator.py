@@ -16,6 +16,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from slamjax import kernels
@@ -174,6 +175,20 @@ class KernelEmulator:
 
     def _to_flux(self, parts: list[Array]) -> Flux:
         return self.flux_mean + self.flux_scale * (self._in_order(parts) + self.intercept)
+
+    def flux_unit(self) -> float:
+        """A unit of flux near the training stars' spread; a power of two, which changes no digit.
+
+        Fluxes of 1e-17 have squares below float32's range: what squares them measures them in this unit.
+        """
+        scale = np.asarray(self.flux_scale)[np.isfinite(np.asarray(self.intercept))]
+        return float(2.0 ** np.round(np.log2(np.median(scale))))
+
+    def in_unit(self, unit: float) -> KernelEmulator:
+        """The same emulator of flux measured in ``unit``."""
+        return dataclasses.replace(
+            self, flux_mean=np.asarray(self.flux_mean) / unit, flux_scale=np.asarray(self.flux_scale) / unit
+        )
 
     def on_device(self) -> KernelEmulator:
         """The same emulator with its arrays as JAX arrays of the default precision."""

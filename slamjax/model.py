@@ -16,7 +16,8 @@ from astropy.table import Table
 from slamjax.domain import Domain
 from slamjax.emulator import KernelEmulator
 from slamjax.errors import SlamError
-from slamjax.noise import Noise
+from slamjax.goodness import Calibration
+from slamjax.noise import DiagonalNoise, Noise
 from slamjax.prepare.recipe import Recipe
 from slamjax.spectra import Spectra, is_known
 from slamjax.typing import Flux, Labels
@@ -62,7 +63,7 @@ class ModelInfo:
     cv_scores : (P, candidates) mean squared error of held-out stars, in scaled flux
     record : which stars trained it
     has_errors : whether the training spectra stated their errors
-    chi2_limit : chi2 a pixel above which a star is unlike any that the training had not seen
+    calibration : how chi2 is to be read, and what it says of a star's own noise
     provenance : settings, versions, date
     """
 
@@ -79,7 +80,7 @@ class ModelInfo:
     cv_scores: np.ndarray
     record: TrainingRecord
     has_errors: bool
-    chi2_limit: float
+    calibration: Calibration
     provenance: dict[str, Any] = field(default_factory=dict)
 
 
@@ -184,6 +185,13 @@ class Model:
             )
         aligned = spectra.on_pixels(nearest)
         return dataclasses.replace(aligned, wave=self.wave, wave_unit=u.Unit(info.wave_unit))
+
+    def with_diagonal_noise(self) -> Model:
+        """The same model with the published likelihood: every pixel by itself, with the model error it was given."""
+        error = np.asarray(self.info.pixels["model_error"], float)
+        noise = DiagonalNoise(np.where(np.isfinite(error), np.square(error), np.inf))
+        info = dataclasses.replace(self.info, calibration=Calibration(chi2_limit=float("inf")))
+        return dataclasses.replace(self, noise=noise, info=info)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the model file (HDF5); see `slamjax.load`."""

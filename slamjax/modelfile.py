@@ -16,6 +16,7 @@ from slamjax.domain import Domain
 from slamjax.emulator import KernelBlock, KernelEmulator
 from slamjax.errors import SlamError
 from slamjax.files import atomic_path, existing_file
+from slamjax.goodness import Calibration
 from slamjax.model import Model, ModelInfo, TrainingRecord
 from slamjax.noise import DiagonalNoise, LowRankNoise, Noise
 from slamjax.prepare.recipe import Recipe
@@ -76,6 +77,18 @@ def _collect(arrays: dict[str, np.ndarray], name: str, item: Any, source: str) -
         if item.attrs.get("sha256") != _digest(values):
             raise SlamError(f"{source} is damaged: the checksum of {name!r} does not match; copy the file again")
         arrays[name] = values
+
+
+def _without_infinity(values: dict[str, Any]) -> dict[str, Any]:
+    """JSON has no infinity: None stands for it."""
+    return {name: None if value == float("inf") else value for name, value in values.items()}
+
+
+def _calibration(header: dict[str, Any]) -> Calibration:
+    if "calibration" not in header:  # schema 1
+        return Calibration(float(header["chi2_limit"]))
+    found: dict[str, Any] = {n: float("inf") if v is None else v for n, v in header["calibration"].items()}
+    return Calibration(**found)
 
 
 def _plain(value: Any) -> Any:
@@ -144,7 +157,7 @@ def _to_arrays(model: Model) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         "candidates": info.candidates.colnames,
         "source": info.record.source,
         "has_errors": info.has_errors,
-        "chi2_limit": info.chi2_limit,
+        "calibration": _without_infinity(vars(info.calibration)),
         "provenance": info.provenance,
     }
     return {name: np.asarray(array) for name, array in arrays.items()}, header
@@ -195,7 +208,7 @@ def _from_arrays(arrays: dict[str, np.ndarray], header: dict[str, Any]) -> Model
         cv_scores=arrays["info/cv_scores"],
         record=record,
         has_errors=bool(header["has_errors"]),
-        chi2_limit=float(header["chi2_limit"]),
+        calibration=_calibration(header),
         provenance=header["provenance"],
     )
     kind = _NOISES[header.get("noise", "diagonal")]

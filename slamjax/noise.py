@@ -241,6 +241,16 @@ class LowRankNoise:
             self.photon_factors,
         )
 
+    def inflated(self, factor: float) -> LowRankNoise:
+        """Σ times ``factor``."""
+        root = np.sqrt(factor)
+        return LowRankNoise(
+            np.asarray(self.model_variance) * factor,
+            np.asarray(self.factors) * root,
+            np.asarray(self.photon_scale) * factor,
+            np.asarray(self.photon_factors) * root,
+        )
+
     def on_device(self) -> LowRankNoise:
         return jax.tree_util.tree_map(jnp.asarray, self)
 

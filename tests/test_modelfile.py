@@ -33,7 +33,7 @@ def test_everything_else_survives_too(saved):
     assert back.info.label_units == ("K", "", "", "")
     assert back.recipe == model.recipe
     assert back.info.provenance == model.info.provenance
-    assert back.info.chi2_limit == model.info.chi2_limit
+    assert back.info.calibration == model.info.calibration
     np.testing.assert_array_equal(back.wave, model.wave)
     np.testing.assert_array_equal(back.noise.model_variance, model.noise.model_variance)
     np.testing.assert_array_equal(back.info.cv_scores, model.info.cv_scores)

@@ -43,6 +43,13 @@ class Kernel(StrEnum):
 class SearchKind(StrEnum):
     grid = "grid"
     random = "random"
+    joint = "joint"
+
+
+class NoiseModel(StrEnum):
+    auto = "auto"
+    lowrank = "lowrank"
+    diagonal = "diagonal"
 
 
 class WeightKind(StrEnum):
@@ -118,11 +125,15 @@ def train(
     degree: Annotated[int, typer.Option(help="Of the poly kernel.")] = 3,
     coef0: Annotated[float, typer.Option(help="Of the poly and sigmoid kernels.")] = 0.0,
     search: Annotated[
-        SearchKind, typer.Option(help="Try all combinations, or --n-iter random ones.")
+        SearchKind,
+        typer.Option(help="Pixel by pixel, all combinations or --n-iter random ones; joint: one for all pixels."),
     ] = SearchKind.grid,
     n_iter: Annotated[int, typer.Option(help="Combinations of a random search.")] = 20,
     cv: Annotated[int, typer.Option(help="Cross-validation folds.")] = 5,
     weights: Annotated[WeightKind, typer.Option(help="A star's weight in a pixel.")] = WeightKind.ivar,
+    noise: Annotated[
+        NoiseModel, typer.Option(help="Residuals go along from pixel to pixel (lowrank), or do not (diagonal).")
+    ] = NoiseModel.auto,
     label_scaling: Annotated[Scaling, typer.Option(help="How labels are standardised.")] = Scaling.standard,
     flux_scaling: Annotated[Scaling, typer.Option(help="How flux is standardised.")] = Scaling.standard,
     log_labels: Annotated[str, typer.Option(help="Labels learnt in log10, e.g. teff.")] = "",
@@ -163,6 +174,7 @@ def train(
             n_iter=n_iter,
             cv=cv,
             weights=weights.value,
+            noise=noise.value,
             label_scaling=label_scaling.value,
             flux_scaling=flux_scaling.value,
             log_labels=words(log_labels),

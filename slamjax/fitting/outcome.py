@@ -63,6 +63,11 @@ def conclude(model: Model, summary: Summary, n_starts: int, n_pix: np.ndarray, n
     curvature = by_star(summary.curvature).astype(float)[row, best]
     chi2 = by_star(summary.chi2).astype(float)[row, best]
     converged = ended[row, best].copy()
+    calibration = model.info.calibration
+    chi2 = chi2 * calibration.chi2_scale
+    dof = np.maximum(n_pix - n_labels, 1)
+    with np.errstate(invalid="ignore"):
+        own = calibration.star_scale(chi2, dof)
     low, high = np.asarray(model.domain.low), np.asarray(model.domain.high)
     flags = np.zeros(n, dtype=np.int32)
 
@@ -70,7 +75,7 @@ def conclude(model: Model, summary: Summary, n_starts: int, n_pix: np.ndarray, n
     broken = ~empty & ~(np.isfinite(chi2) & np.all(np.isfinite(curvature), axis=(1, 2)))
     converged &= ~broken
     sound_curvature = np.where((empty | broken)[:, None, None], np.eye(n_labels), curvature)
-    covariance, unconstrained = covariances(sound_curvature, high - low)
+    covariance, unconstrained = covariances(sound_curvature / np.where(own > 0, own, 1)[:, None, None], high - low)
 
     apart = x - at[:, None]
     distance = np.einsum("nsi,nij,nsj->ns", apart, sound_curvature, apart)
@@ -90,7 +95,7 @@ def conclude(model: Model, summary: Summary, n_starts: int, n_pix: np.ndarray, n
         (np.any((at <= low + edge) | (at >= high - edge), axis=1), Flag.AT_BOUND),
         (outside, Flag.OUTSIDE_TRAINING),
         (used_share < _FEW, Flag.FEW_PIXELS),
-        (chi2 > model.info.chi2_limit * np.maximum(n_pix, 1), Flag.HIGH_CHI2),
+        (chi2 > calibration.chi2_limit * dof, Flag.HIGH_CHI2),
         (rival.any(axis=1), Flag.MULTIPLE_MINIMA),
         (unconstrained.any(axis=1), Flag.UNCONSTRAINED),
         (no_errors & model.info.has_errors, Flag.NO_ERRORS),

@@ -127,16 +127,9 @@ def _minimiser(method: str, max_iter: int | None, loss: str, log_prior: LogPrior
 
 
 def _problem(model: Model, loss: Loss, log_prior: LogPrior | None) -> tuple[float, Problem]:
-    """The problem on the device, in a unit of flux near the spectra's spread.
-
-    Fluxes of 1e-17 have squares below float32's range; a power of two changes no digit.
-    """
-    exact = model.exact
-    unit = 2.0 ** np.round(np.log2(np.median(np.asarray(exact.flux_scale)[model.trained])))
-    emulator = dataclasses.replace(
-        exact, flux_mean=np.asarray(exact.flux_mean) / unit, flux_scale=np.asarray(exact.flux_scale) / unit
-    )
-    noise = model.noise.in_unit(unit)
+    """The problem on the device, in a unit of flux near the spectra's spread."""
+    unit = model.exact.flux_unit()
+    emulator, noise = model.exact.in_unit(unit), model.noise.in_unit(unit)
     problem = Problem(emulator, noise, model.domain.low, model.domain.high, loss, log_prior)  # type: ignore[arg-type]
     return unit, jax.tree_util.tree_map(jnp.asarray, problem)
 

@@ -59,6 +59,7 @@ def sample_batch(
     shared: Shared,
     flux: np.ndarray,
     ivar: np.ndarray,
+    scale: np.ndarray,
     x: np.ndarray,
     priors: tuple[Any, ...],
     keys: Array,
@@ -70,7 +71,8 @@ def sample_batch(
     pad = np.concatenate([np.arange(n), np.zeros(size - n, dtype=int)])
     place = jnp.asarray(x[pad], dtype=flux.dtype)
     own = jax.tree_util.tree_map(lambda leaf: leaf[pad], priors)
-    targets = _targets(shared, jnp.asarray(flux[pad]), jnp.asarray(ivar[pad]), place, own)
+    scales = jnp.asarray(scale[pad], dtype=flux.dtype)
+    targets = _targets(shared, jnp.asarray(flux[pad]), jnp.asarray(ivar[pad]), scales, place, own)
     padded = keys[pad]
     if options.sampler in ("nuts", "hmc"):
         return _first(_chains(shared, targets, padded, options), n)
@@ -137,8 +139,8 @@ _PER_DRAW = ("x", "log_density", "diverging")
 
 
 @jax.jit
-def _targets(shared: Shared, flux: Any, ivar: Any, x: Any, priors: Any) -> Target:
-    return jax.vmap(lambda *star: make_target(shared, *star)[0])(flux, ivar, x, priors)
+def _targets(shared: Shared, flux: Any, ivar: Any, scale: Any, x: Any, priors: Any) -> Target:
+    return jax.vmap(lambda *star: make_target(shared, *star)[0])(flux, ivar, scale, x, priors)
 
 
 @partial(jax.jit, static_argnames="options")

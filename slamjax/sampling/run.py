@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import warnings
 from collections.abc import Mapping, Sequence
@@ -106,7 +105,9 @@ def sample(
     with warnings.catch_warnings():
         table = fit(model, spectra, memory=memory)
     x, usable = _starts(model, table, values)
-    unit, exact, noise = _in_unit(model)
+    unit = model.exact.flux_unit()
+    exact, noise = model.exact.in_unit(unit), model.noise.in_unit(unit)
+    scale = _own_scale(model, table)
     strongest = _strongest(model, spectra, unit, usable)
     choice = choose_projection(exact, noise, model.domain, strongest)
     free = tuple(k for k in range(len(model.label_names)) if np.all(np.isnan(values[:, k])))
@@ -128,7 +129,7 @@ def sample(
         if result is None:
             flux, ivar = _arrays(model, spectra[some], unit)
             own = jax.tree_util.tree_map(lambda leaf, some=some: leaf[some], star_priors)
-            result = sample_batch(shared, flux, ivar, x[some], own, keys[some], options, size)
+            result = sample_batch(shared, flux, ivar, scale[some], x[some], own, keys[some], options, size)
             if store is not None:
                 store.write(start, result)
         results.append((some, result))
@@ -259,17 +260,11 @@ def _starts(model: Model, table: QTable, fixed: np.ndarray) -> tuple[np.ndarray,
     return np.where(held, x, inside), usable
 
 
-def _in_unit(model: Model) -> tuple[float, Any, Any]:
-    """Unit of flux near the spectra's spread (a power of two), the exact emulator and the noise in it.
-
-    Fluxes of 1e-17 have squares below float32's range.
-    """
-    exact = model.exact
-    unit = float(2.0 ** np.round(np.log2(np.median(np.asarray(exact.flux_scale)[model.trained]))))
-    scaled = dataclasses.replace(
-        exact, flux_mean=np.asarray(exact.flux_mean) / unit, flux_scale=np.asarray(exact.flux_scale) / unit
-    )
-    return unit, scaled, model.noise.in_unit(unit)
+def _own_scale(model: Model, table: QTable) -> np.ndarray:
+    """(N,) factor of Σ that each star's own chi2 asks for, see `slamjax.goodness.star_scale`."""
+    dof = np.maximum(np.asarray(table["n_pix"], float) - len(model.label_names), 1)
+    scale = model.info.calibration.star_scale(np.asarray(table["chi2"], float), dof)
+    return np.where(scale > 0, scale, 1.0)  # NaN where the fit failed
 
 
 def _arrays(model: Model, spectra: Spectra, unit: float) -> tuple[np.ndarray, np.ndarray]:

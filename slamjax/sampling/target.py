@@ -142,14 +142,14 @@ class Target:
     ----------
     data : of the spectrum, from `Likelihood.star`
     priors : distributions that are this star's own
-    constant : (2,) ln |Σ| and the number of good pixels
+    constant : (3,) ln |Σ|, the number of good pixels, and the factor of Σ that is the star's own
     center : (L,) x₀; fixed labels have their values here
     lower : (F, F) L, of the free labels
     """
 
     data: Any
     priors: tuple[dist.Distribution, ...]
-    constant: Float[Array, " 2"]
+    constant: Float[Array, " 3"]
     center: X
     lower: Float[Array, "free free"]
 
@@ -163,11 +163,13 @@ def labels_at(shared: Shared, target: Target, u: U) -> X:
 def log_density_at(shared: Shared, target: Target, x: X) -> Scalar:
     """ln of the posterior density of x, up to the evidence."""
     chi2 = shared.likelihood.chi2(target.data, x)
-    logdet, n_pix = target.constant
+    logdet, n_pix, own = target.constant
     labels = shared.scaling.inverse(x)
     prior = sum((log_prob_inside(p, labels) for p in (*shared.priors, *target.priors)), start=jnp.zeros(()))
     return (
-        log_likelihood_from_chi2(shared.likelihood.noise, chi2, logdet, n_pix) + prior + log_volume(shared.scaling, x)
+        log_likelihood_from_chi2(shared.likelihood.noise, chi2 / own, logdet + n_pix * jnp.log(own), n_pix)
+        + prior
+        + log_volume(shared.scaling, x)
     )
 
 
@@ -185,12 +187,12 @@ _WIDEST = 1.5
 
 
 def make_target(
-    shared: Shared, flux: Star, ivar: Star, x: X, priors: tuple[dist.Distribution, ...]
+    shared: Shared, flux: Star, ivar: Star, own: Scalar, x: X, priors: tuple[dist.Distribution, ...]
 ) -> tuple[Target, Float[Array, ""]]:
     """The target about the posterior's mode, whitened by the curvature there; and the mode's ln density."""
     noise = shared.likelihood.noise
     n_free = len(shared.free)
-    constant = jnp.stack([noise.precision(ivar).logdet(), jnp.sum(noise.weights(ivar) > 0).astype(flux.dtype)])
+    constant = jnp.stack([noise.precision(ivar).logdet(), jnp.sum(noise.weights(ivar) > 0).astype(flux.dtype), own])
     target = Target(shared.likelihood.star(flux, ivar, x), priors, constant, x, jnp.eye(n_free, dtype=x.dtype))
 
     def density(u: U) -> Scalar:

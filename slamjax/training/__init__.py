@@ -2,3 +2,4 @@
 
 from slamjax.training.export import from_sklearn as from_sklearn
 from slamjax.training.pipeline import train as train
+from slamjax.training.recalibrate import recalibrate_noise as recalibrate_noise

@@ -38,6 +38,8 @@ def assemble(
     scaling: LabelScaling,
     flux_mean: np.ndarray,
     flux_scale: np.ndarray,
+    *,
+    whole: bool = False,
 ) -> KernelEmulator:
     """A KernelEmulator in float64 on the host.
 
@@ -47,11 +49,12 @@ def assemble(
     dual : (N, P) coefficients, zero where a star is no support vector
     intercept : (P,) NaN for a pixel that has no SVR
     keys : P kernel keys
+    whole : keep stars that are no support vector of any pixel, so that several emulators have one shape
     """
     n_pix = dual.shape[1]
     untrained = ~np.isfinite(intercept)
     dual = np.where(untrained, 0.0, dual)
-    used = np.flatnonzero(np.any(dual != 0, axis=1))
+    used = np.arange(len(dual)) if whole else np.flatnonzero(np.any(dual != 0, axis=1))
     if used.size == 0:
         used = np.arange(1)  # all pixels flat within epsilon: keep one row so that shapes stay valid
     groups: dict[KernelKey, list[int]] = defaultdict(list)

@@ -7,6 +7,7 @@ import hashlib
 import platform
 import warnings
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from typing import Any, Literal
 
@@ -15,15 +16,15 @@ from astropy.table import Table
 from joblib import Parallel, delayed
 from sklearn.exceptions import ConvergenceWarning
 
-from slamjax.covariance import model_variance
 from slamjax.domain import Domain
+from slamjax.emulator import KernelEmulator
 from slamjax.errors import SlamError, SlamWarning
 from slamjax.kernels import check_kernel
 from slamjax.model import Model, ModelInfo, TrainingRecord
-from slamjax.noise import DiagonalNoise
 from slamjax.prepare.recipe import Recipe
 from slamjax.scaling import METHODS, LabelScaling, Method, location_and_width
 from slamjax.spectra import Spectra
+from slamjax.training.calibration import NOISES, HeldOut, NoiseKind, choose_noise, diagonal, joint_score
 from slamjax.training.export import assemble, kernel_key
 from slamjax.training.search import Candidate, Search, candidates, make_folds
 from slamjax.training.svr import PixelFit, SvrSettings, fit_pixel
@@ -31,12 +32,8 @@ from slamjax.typing import Progress
 
 Weights = Literal["ivar", "uniform"]
 
-#: The model error of a pixel is never taken below this part of the pixel's spread: what an SVR resolves is finite.
-_FLOOR = 1e-2
 #: No star weighs more in a pixel than this many times the median one.
 _HEAVIEST = 100.0
-#: A star's chi2 a pixel is high beyond this many upper half-widths (50 to 84 %) of its logarithm among held-out stars.
-_CHI2_SIGMAS = 3.0
 
 
 def train(
@@ -54,6 +51,7 @@ def train(
     n_iter: int = 20,
     cv: int = 5,
     weights: Weights = "ivar",
+    noise: NoiseKind = "auto",
     label_scaling: Method = "standard",
     flux_scaling: Method = "standard",
     log_labels: Sequence[str] = (),
@@ -80,12 +78,18 @@ def train(
     C, epsilon, gamma : number, list, or scipy distribution (random search)
         SVR hyper-parameters in scaled flux and labels; several are chosen among pixel by pixel by cross-validation.
         γ may be "scale" or "auto".
-    search, n_iter : "grid" or "random", and how many random draws
+    search, n_iter : "grid", "random" or "joint", and how many random draws
+        Grid and random search choose pixel by pixel by mean squared error; joint tries the grid and chooses one
+        combination for all pixels: the one that gives the known labels of held-out stars the largest probability.
     cv : int
         Shuffled folds; held-out stars give the scores and the model error.
     weights : "ivar" or "uniform"
         A star's weight in a pixel. With "ivar", C is multiplied by ivar over the pixel's mean ivar. Either way a
         bad pixel leaves the star out of that pixel only.
+    noise : "auto", "lowrank" or "diagonal"
+        How residuals of held-out stars are modelled: pixels that go along with each other, or each by itself (as
+        published; label errors then are too small where they do). auto takes what gives the known labels of held-out
+        stars the larger probability.
     label_scaling, flux_scaling : "standard" or "robust"
         Mean and standard deviation, or percentiles.
     log_labels : sequence of str
@@ -111,6 +115,8 @@ def train(
     """
     _check_numbers(degree, coef0, n_jobs, seed, min_stars, tol, max_iter)
     check_kernel(kernel)
+    if noise not in NOISES:
+        raise SlamError(f"unknown noise {noise!r}; choose one of {', '.join(NOISES)}")
     names = _label_names(labels)
     spectra.require(names)
     chosen = _drawn(_usable(spectra, names), n_train, seed)
@@ -118,7 +124,8 @@ def train(
     as_log = (log_labels,) if isinstance(log_labels, str) else log_labels
     scaling = LabelScaling.of(values, names, label_scaling, as_log)
     x = np.asarray(scaling(values))
-    found = candidates(x, C, epsilon, gamma, search=search, n_iter=n_iter, seed=seed)
+    grid: Search = "grid" if search == "joint" else search
+    found = candidates(x, C, epsilon, gamma, search=grid, n_iter=n_iter, seed=seed)
     fold = make_folds(chosen.star_groups(), cv, seed)
     recipe = recipe if recipe is not None else Recipe()
     prepared = recipe(chosen)
@@ -127,7 +134,12 @@ def train(
     weight = _weights(prepared, weights)
     needed = max(10, 2 * cv, 5 * len(names)) if min_stars is None else min_stars
     settings = SvrSettings(kernel, degree, float(coef0), tol, max_iter, needed)
-    fits = _fit_pixels(x, y, weight, fold, found, settings, n_jobs, progress)
+    scaled = Scaled(x, y, weight, scaling, flux_mean, flux_scale, np.where(prepared.good, prepared.ivar, 0))
+    domain = Domain.of(x)
+    if search == "joint":
+        fits, scores = _fit_jointly(scaled, domain, fold, found, settings, n_jobs, seed, progress)
+    else:
+        fits, scores = _fit_pixels(scaled, fold, found, settings, n_jobs, progress), None
     trained = np.array([fit.best >= 0 for fit in fits])
     if not trained.any():
         reasons = ", ".join(sorted({fit.status for fit in fits}))
@@ -138,21 +150,13 @@ def train(
         )
 
     _tell_untrained(prepared.wave, fits, str(prepared.wave_unit))
-    keys = [kernel_key(kernel, degree, found[max(fit.best, 0)].gamma, settings.coef0) for fit in fits]
-    exact = assemble(
-        x,
-        np.stack([fit.dual for fit in fits], axis=1),
-        np.array([fit.intercept for fit in fits]),
-        keys,
-        scaling,
-        flux_mean,
-        flux_scale,
-    )
-    residual = prepared.flux - (flux_mean + flux_scale * np.stack([fit.held_out for fit in fits], axis=1))
-    with np.errstate(divide="ignore"):
-        photon = np.where(prepared.good, 1.0 / prepared.ivar.astype(float), np.nan)
-    variance = np.maximum(model_variance(residual, photon), np.square(_FLOOR * flux_scale))
-    noise = DiagonalNoise(np.where(trained, variance, np.inf))
+    exact = scaled.emulator(fits, found, settings)
+    held_out = scaled.held_out(fits, fold, found, settings)
+    model_noise, calibration = choose_noise(noise, exact, domain, held_out, seed=seed)
+    variance = np.asarray(diagonal(exact, held_out).model_variance)
+    tried = Table({name: [getattr(c, name) for c in found] for name in ("C", "epsilon", "gamma")})
+    if scores is not None:
+        tried["joint_score"] = scores
     info = ModelInfo(
         label_names=names,
         label_units=tuple(_unit(chosen, name) for name in names),
@@ -163,11 +167,11 @@ def train(
         fwhm=prepared.fwhm,
         recipe=recipe,
         pixels=_pixel_table(prepared.wave, fits, found, np.sqrt(np.where(trained, variance, np.nan))),
-        candidates=Table({name: [getattr(c, name) for c in found] for name in ("C", "epsilon", "gamma")}),
+        candidates=tried,
         cv_scores=np.stack([fit.scores for fit in fits]),
         record=_record(chosen),
         has_errors=prepared.has_errors,
-        chi2_limit=_chi2_limit(residual, photon + variance),
+        calibration=calibration,
         provenance=_provenance(
             n_stars=len(chosen),
             selection=spectra.selection,
@@ -183,13 +187,14 @@ def train(
             kernel=kernel,
             degree=degree,
             coef0=coef0,
+            noise=noise,
             weights=weights if prepared.has_errors else "uniform (no errors stated)",
             label_scaling=label_scaling,
             flux_scaling=flux_scaling,
             seed=seed,
         ),
     )
-    return Model(exact, noise, Domain.of(x), info)
+    return Model(exact, model_noise, domain, info)
 
 
 def _check_numbers(
@@ -294,16 +299,99 @@ def _weights(spectra: Spectra, kind: Weights) -> np.ndarray:
     return np.where(stated, ivar / np.where(mean > 0, mean, 1), good.astype(float))
 
 
+@dataclass(frozen=True)
+class Scaled:
+    """The training stars as the SVRs take them: labels x (N, L), flux y and weights (N, P), and the way back."""
+
+    x: np.ndarray
+    y: np.ndarray
+    weight: np.ndarray
+    scaling: LabelScaling
+    flux_mean: np.ndarray
+    flux_scale: np.ndarray
+    ivar: np.ndarray
+
+    def emulator(self, fits: Sequence[PixelFit], found: Sequence[Candidate], settings: SvrSettings) -> KernelEmulator:
+        dual = np.stack([fit.dual for fit in fits], axis=1)
+        intercept = np.array([fit.intercept for fit in fits])
+        return self._assembled(dual, intercept, fits, found, settings)
+
+    def held_out(
+        self, fits: Sequence[PixelFit], fold: np.ndarray, found: Sequence[Candidate], settings: SvrSettings
+    ) -> HeldOut:
+        """Every star beside the emulator that had not seen it."""
+        predicted = np.stack([fit.held_out for fit in fits], axis=1)
+        emulators = tuple(
+            self._assembled(
+                np.stack([fit.fold_dual[number] for fit in fits], axis=1),
+                np.array([fit.fold_intercept[number] for fit in fits]),
+                fits,
+                found,
+                settings,
+                whole=True,
+            )
+            for number in range(int(fold.max()) + 1)
+        )
+        return HeldOut(self.x, self.flux_scale * (self.y - predicted), self.ivar, fold, emulators)
+
+    def _assembled(
+        self,
+        dual: np.ndarray,
+        intercept: np.ndarray,
+        fits: Sequence[PixelFit],
+        found: Sequence[Candidate],
+        settings: SvrSettings,
+        whole: bool = False,
+    ) -> KernelEmulator:
+        keys = [
+            kernel_key(settings.kernel, settings.degree, found[max(fit.best, 0)].gamma, settings.coef0) for fit in fits
+        ]
+        return assemble(self.x, dual, intercept, keys, self.scaling, self.flux_mean, self.flux_scale, whole=whole)
+
+
+def _fit_jointly(
+    scaled: Scaled,
+    domain: Domain,
+    fold: np.ndarray,
+    found: tuple[Candidate, ...],
+    settings: SvrSettings,
+    n_jobs: int,
+    seed: int,
+    progress: Progress | None,
+) -> tuple[list[PixelFit], np.ndarray]:
+    """The fits by the one combination that serves all pixels best together, and every combination's score."""
+    n_pix, scores, chosen, every = scaled.y.shape[1], np.full(len(found), -np.inf), [], []
+    for number, candidate in enumerate(found):
+
+        def told(done: int, total: int, number: int = number) -> None:
+            if progress is not None:
+                progress(number * total + done, len(found) * total)
+
+        fits = _fit_pixels(scaled, fold, (candidate,), settings, n_jobs, told)
+        every.append(np.array([fit.scores[0] for fit in fits]))
+        if any(fit.best >= 0 for fit in fits):
+            emulator = scaled.emulator(fits, (candidate,), settings)
+            held_out = scaled.held_out(fits, fold, (candidate,), settings)
+            scores[number] = joint_score(emulator, domain, held_out, seed=seed)
+        if number == 0 or scores[number] > scores[:number].max():
+            chosen = fits
+    best = int(np.argmax(scores))
+    table = np.stack(every, axis=1)
+    return [
+        replace(fit, best=best if fit.best >= 0 else -1, scores=table[pixel])
+        for pixel, fit in enumerate(chosen[:n_pix])
+    ], scores
+
+
 def _fit_pixels(
-    x: np.ndarray,
-    y: np.ndarray,
-    weight: np.ndarray,
+    scaled: Scaled,
     fold: np.ndarray,
     found: tuple[Candidate, ...],
     settings: SvrSettings,
     n_jobs: int,
     progress: Progress | None,
 ) -> list[PixelFit]:
+    x, y, weight = scaled.x, scaled.y, scaled.weight
     n_pix = y.shape[1]
     columns = np.asfortranarray(y), np.asfortranarray(weight)
 
@@ -320,16 +408,6 @@ def _fit_pixels(
             if progress is not None:
                 progress(len(fits), n_pix)
     return [fits[pixel] for pixel in range(n_pix)]
-
-
-def _chi2_limit(residual: np.ndarray, variance: np.ndarray) -> float:
-    """chi2 a pixel that hardly any held-out training star exceeds, judged at their known labels."""
-    given = np.isfinite(residual) & np.isfinite(variance) & (variance > 0)
-    count = given.sum(axis=1)
-    chi2 = np.sum(np.where(given, np.square(residual) / np.where(given, variance, 1), 0), axis=1)
-    logs = np.log(np.maximum(chi2[count > 0] / count[count > 0], 1e-30))
-    middle, upper = np.percentile(logs, [50, 84])
-    return float(np.exp(middle + _CHI2_SIGMAS * (upper - middle)))
 
 
 def _pixel_table(

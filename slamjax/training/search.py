@@ -10,7 +10,7 @@ from sklearn.model_selection import GroupKFold, KFold, ParameterGrid, ParameterS
 
 from slamjax.errors import SlamError
 
-Search = Literal["grid", "random"]
+Search = Literal["grid", "random", "joint"]
 Gamma = float | str
 
 
@@ -49,7 +49,7 @@ def candidates(
             raise SlamError(f"{endless[0]} is a distribution: a grid needs a list; use search='random'")
         drawn = list(ParameterGrid(options))
     else:
-        raise SlamError(f"unknown search {search!r}; choose grid or random")
+        raise SlamError(f"unknown search {search!r}; choose grid, random or joint")
     unique = dict.fromkeys(
         Candidate(
             _positive("C", item["C"]),

@@ -45,7 +45,7 @@ class PixelFit:
 
     ``dual`` (N,) is zero where a star is no support vector; ``held_out`` (N,) is each star's prediction by a fit
     that had not seen it, in scaled flux, NaN for stars that the pixel does not use; ``scores`` has a mean squared
-    error for each candidate.
+    error for each candidate; ``fold_dual`` (F, N) and ``fold_intercept`` (F,) are the fits that had not seen fold f.
     """
 
     status: str
@@ -55,6 +55,8 @@ class PixelFit:
     best: int
     scores: np.ndarray
     held_out: np.ndarray
+    fold_dual: np.ndarray
+    fold_intercept: np.ndarray
 
 
 def fit_pixel(
@@ -77,8 +79,11 @@ def fit_pixel(
     """
     n = len(y)
     rows = np.flatnonzero(weight > 0)
-    nothing = PixelFit("", rows.size, np.zeros(n), np.nan, -1, np.full(len(found), np.nan), np.full(n, np.nan))
-    folds = [fold[rows] == number for number in np.unique(fold)]
+    folds = [fold[rows] == number for number in range(int(fold.max()) + 1)]
+    nothing = PixelFit(
+        "", rows.size, np.zeros(n), np.nan, -1, np.full(len(found), np.nan), np.full(n, np.nan),
+        np.zeros((len(folds), n)), np.full(len(folds), np.nan),
+    )  # fmt: skip
     enough = rows.size >= settings.min_stars and all(
         out.any() and (~out).sum() >= settings.min_stars / 2 for out in folds
     )
@@ -90,26 +95,32 @@ def fit_pixel(
 
     scores = np.empty(len(found))
     best, best_prediction = -1, np.empty(0)
-    best_exhausted = False
+    best_exhausted, best_machines = False, []
     for number, candidate in enumerate(found):
         prediction = np.empty(rows.size)
+        machines = []
         errors, exhausted = [], False
         for out in folds:
             machine = settings.svr(candidate).fit(xs[~out], ys[~out], sample_weight=ws[~out])
+            machines.append(machine)
             exhausted |= machine.fit_status_ != 0
             prediction[out] = machine.predict(xs[out])
             errors.append(np.average(np.square(prediction[out] - ys[out]), weights=ws[out]))
         scores[number] = np.mean(errors)
         if best < 0 or scores[number] < scores[best]:
-            best, best_prediction, best_exhausted = number, prediction, exhausted
+            best, best_prediction, best_exhausted, best_machines = number, prediction, exhausted, machines
     machine = settings.svr(found[best]).fit(xs, ys, sample_weight=ws)
     exhausted = best_exhausted or machine.fit_status_ != 0
     dual = np.zeros(n)
     dual[rows[machine.support_]] = machine.dual_coef_[0]
+    fold_dual = np.zeros((len(folds), n))
+    for row, out, fold_machine in zip(fold_dual, folds, best_machines, strict=True):
+        row[rows[~out][fold_machine.support_]] = fold_machine.dual_coef_[0]
+    fold_intercept = np.array([fold_machine.intercept_[0] for fold_machine in best_machines])
     held_out = np.full(n, np.nan)
     held_out[rows] = best_prediction
     intercept = float(machine.intercept_[0])
     if not (np.isfinite(intercept) and np.all(np.isfinite(dual)) and np.all(np.isfinite(scores))):
         return replace(nothing, status="SVR diverged")
     status = "trained, out of iterations" if exhausted else "trained"
-    return PixelFit(status, rows.size, dual, intercept, best, scores, held_out)
+    return PixelFit(status, rows.size, dual, intercept, best, scores, held_out, fold_dual, fold_intercept)

@@ -12,7 +12,7 @@ import numpy as np
 from slamjax.fitting.outcome import covariances
 from slamjax.likelihood import information
 from slamjax.model import Model
-from slamjax.validate.simulation import checked_ivar, checked_labels, device_noise, flux_unit
+from slamjax.validate.simulation import checked_ivar, checked_labels, device_noise
 
 #: Stars at once.
 _BATCH = 256
@@ -41,7 +41,7 @@ def crlb(model: Model, labels: np.ndarray, ivar: np.ndarray) -> np.ndarray:
     """
     points = checked_labels(model, labels)
     n = len(points)
-    unit, noise = flux_unit(model), device_noise(model)
+    unit, noise = model.exact.flux_unit(), device_noise(model)
     exact = model.exact
     emulator = dataclasses.replace(
         exact, flux_mean=np.asarray(exact.flux_mean) / unit, flux_scale=np.asarray(exact.flux_scale) / unit

@@ -11,6 +11,7 @@ import numpy as np
 from astropy.table import Table
 
 from slamjax.errors import SlamError
+from slamjax.goodness import Calibration
 from slamjax.model import Model
 from slamjax.prepare import Recipe
 from slamjax.spectra import Spectra
@@ -25,8 +26,12 @@ def prepared_model(model: Model) -> Model:
     An emulator predicts what the recipe makes of a spectrum (say, flux over continuum), and noise is added to that.
     The recipe of ``model`` would divide such a spectrum by its own continuum once more; ``fit``, ``sample`` and
     ``validate`` take this copy instead. Emulator, noise, range and record are the very same arrays.
+
+    Simulated noise has the covariance Σ that label errors are derived from, and nothing else: chi2 needs no scale and
+    no star is noisier than others, so the copy's calibration is the plain one.
     """
-    return dataclasses.replace(model, info=dataclasses.replace(model.info, recipe=Recipe()))
+    plain = dataclasses.replace(model.info, recipe=Recipe(), calibration=Calibration(chi2_limit=float("inf")))
+    return dataclasses.replace(model, info=plain)
 
 
 def simulate(
@@ -56,7 +61,7 @@ def simulate(
     labels = checked_labels(model, labels)
     n = len(labels)
     ivar = checked_ivar(model, ivar, n)
-    unit, noise = flux_unit(model), device_noise(model)
+    unit, noise = model.exact.flux_unit(), device_noise(model)
     dtype = jax.dtypes.canonicalize_dtype(float)
     flux = np.zeros(ivar.shape)
     for number, start in enumerate(range(0, n, _BATCH)):
@@ -111,12 +116,6 @@ def checked_ivar(model: Model, ivar: np.ndarray, n: int) -> np.ndarray:
     return np.broadcast_to(ivar, (n, model.wave.size))
 
 
-def flux_unit(model: Model) -> float:
-    """A power of two near the spread of the model's flux: squares of fluxes of 1e-20 are below float32's range."""
-    spread = np.asarray(model.exact.flux_scale)[model.trained]
-    return float(2.0 ** np.round(np.log2(np.median(spread))))
-
-
 def device_noise(model: Model) -> Any:
-    """The model's noise in `flux_unit`, on the device."""
-    return model.noise.in_unit(flux_unit(model)).on_device()
+    """The model's noise in the emulator's unit of flux, on the device."""
+    return model.noise.in_unit(model.exact.flux_unit()).on_device()

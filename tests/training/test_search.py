@@ -78,7 +78,7 @@ def test_random_draws_from_lists_do_not_repeat():
         ({"gamma": np.nan}, "gamma is nan; give a finite number"),
         ({"gamma": "wide"}, "gamma is 'wide'; give a number above 0, 'scale' or 'auto'"),
         ({"gamma": loguniform(0.1, 1)}, "gamma is a distribution: a grid needs a list; use search='random'"),
-        ({"search": "bayes"}, "unknown search 'bayes'; choose grid or random"),
+        ({"search": "bayes"}, "unknown search 'bayes'; choose grid, random or joint"),
         ({"search": "random", "n_iter": 0}, "n_iter is 0; a random search draws at least one"),
     ],
 )

@@ -1,0 +1,44 @@
+"""How χ² is to be read: what is reported, what is too high, and what it says of a star's own noise."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What held-out stars taught about χ².
+
+    Attributes
+    ----------
+    chi2_limit : reported chi2 a degree of freedom above which a star is unlike those that training had not seen
+    chi2_scale : reported chi2 over rᵀΣ⁻¹r
+        Pixels that say little of labels go along with each other more closely than Σ says; reported is a chi2 of
+        which half of the held-out stars have less than their number of pixels.
+    tail : degrees of freedom of a star's own noise scale; infinite: all stars have the same
+    tried : noise models that were compared: rank, floor and score
+    """
+
+    chi2_limit: float
+    chi2_scale: float = 1.0
+    tail: float = float("inf")
+    tried: list[dict[str, Any]] = field(default_factory=list)
+
+    def star_scale(self, chi2: np.ndarray, dof: np.ndarray) -> np.ndarray:
+        """See `star_scale`."""
+        return star_scale(chi2, dof, self.tail)
+
+
+def star_scale(chi2: np.ndarray, dof: np.ndarray, tail: float) -> np.ndarray:
+    """Factor of a star's covariance, (ν + χ²) / (ν + dof), from its own reported chi2.
+
+    Some stars are noisier than their stated errors say, in all pixels alike: residuals are multivariate Student-t. Its
+    likelihood is largest at the same labels as the Gaussian one, and curved less by this factor (Lange, Little &
+    Taylor 1989, JASA 84, 881).
+    """
+    if not np.isfinite(tail):
+        return np.ones(np.shape(chi2))
+    return (tail + np.asarray(chi2)) / (tail + np.asarray(dof))

@@ -1,0 +1,83 @@
+"""``recalibrate_noise``: the noise of another survey than the training one."""
+
+from __future__ import annotations
+
+import dataclasses
+import warnings
+
+import numpy as np
+from astropy.table import Table
+
+from slamjax.errors import SlamError, SlamWarning
+from slamjax.model import Model
+from slamjax.results import check_units
+from slamjax.spectra import Spectra
+from slamjax.training.calibration import HeldOut, NoiseKind, choose_noise, diagonal
+
+
+def recalibrate_noise(model: Model, spectra: Spectra, *, noise: NoiseKind = "auto", seed: int = 0) -> Model:
+    """The same emulator with noise learnt from other stars with known labels.
+
+    How residuals go along with each other belongs to an instrument and its calibration: it does not carry over to
+    another survey, where a covariance learnt elsewhere can be worse than none.
+
+    Parameters
+    ----------
+    model : Model
+    spectra : Spectra
+        As read, with the model's labels in its table, some hundred stars at least. Stars that trained the model are
+        left out, for their residuals are too small.
+    noise : "auto", "lowrank" or "diagonal"
+        As in `slamjax.train`.
+    seed : int
+        Draws the stars that judge candidates.
+
+    Raises
+    ------
+    SlamError
+        If a label column is missing or too few stars are left.
+    """
+    names = model.label_names
+    spectra.require(names)
+    check_units(names, model.info.label_units, spectra)
+    labels = spectra.values(names)
+    low, high = model.label_range.T
+    trained = model.info.record.contains(spectra)
+    inside = np.all((labels >= low) & (labels <= high), axis=1)
+    kept = inside & ~trained
+    if (~kept).any():
+        warnings.warn(
+            f"{int((~kept).sum())} of {len(spectra)} stars do not tell of the noise: {int(trained.sum())} trained the "
+            f"model, {int((~inside & ~trained).sum())} have labels unknown or outside its range",
+            SlamWarning,
+            stacklevel=2,
+        )
+    if kept.sum() < 20:
+        raise SlamError(
+            f"{spectra.source} leaves {int(kept.sum())} stars to learn noise from; give at least 20, better hundreds"
+        )
+    some = spectra[kept]
+    prepared = model.prepare(some)
+    x = np.asarray(model.exact.scaling(labels[kept]))
+    predicted = np.asarray(model(labels[kept]), float)
+    good = prepared.good & model.trained
+    held_out = HeldOut(
+        x,
+        np.where(good, prepared.flux - predicted, np.nan),
+        np.where(good, prepared.ivar, 0),
+        np.zeros(len(x), dtype=np.int64),
+        (model.exact,),
+    )
+    found, calibration = choose_noise(noise, model.exact, model.domain, held_out, seed=seed)
+    error = np.sqrt(np.asarray(diagonal(model.exact, held_out).model_variance))
+    pixels = Table(model.info.pixels, copy=True)
+    pixels["model_error"] = np.where(np.isfinite(error), error, np.nan)
+    settings = model.info.provenance["settings"] | {"noise": f"{noise}, recalibrated on {some.source}"}
+    info = dataclasses.replace(
+        model.info,
+        pixels=pixels,
+        calibration=calibration,
+        has_errors=prepared.has_errors,
+        provenance=model.info.provenance | {"settings": settings},
+    )
+    return dataclasses.replace(model, noise=found, info=info)
