@@ -15,6 +15,8 @@ from slamjax.typing import AnyArray, ScaledLabels
 
 #: A point is judged by its distance to this nearest training star: one lone outlier does not widen the domain.
 NEIGHBOUR = 5
+#: How sparse training stars are about a point is told by the distance to this one.
+SPACING_NEIGHBOUR = 10
 #: Reach: this percentile of the training stars' own distances, times this factor.
 REACH_PERCENTILE, REACH_FACTOR = 99.0, 1.2
 
@@ -48,6 +50,16 @@ class Domain:
         )
         within = jnp.sum(square <= jnp.square(self.reach), axis=-1)
         return within < min(NEIGHBOUR, self.stars.shape[0])
+
+    def spacing(self, x: np.ndarray) -> np.ndarray:
+        """(N,) distance of x (N, L) to the tenth nearest training star; on the host. NaN for a NaN point."""
+        stars = np.asarray(self.stars, float)
+        known = np.all(np.isfinite(x), axis=1)
+        distance = np.full(len(x), np.nan)
+        if known.any():
+            k = min(SPACING_NEIGHBOUR, len(stars))
+            distance[known] = cKDTree(stars).query(x[known], k=[k])[0][:, 0]
+        return distance
 
     @classmethod
     def of(cls, stars: np.ndarray) -> Domain:

@@ -19,20 +19,24 @@ class Calibration:
         Pixels that say little of labels go along with each other more closely than Σ says; reported is a chi2 of
         which half of the held-out stars have less than their number of pixels.
     tail : degrees of freedom of a star's own noise scale; infinite: all stars have the same
+    sparse, spacing : how label errors grow where training stars are few, (d / spacing)^sparse
+        d is the distance to the tenth nearest training star, see `slamjax.domain.Domain.spacing`.
     tried : noise models that were compared: rank, floor and score
     """
 
     chi2_limit: float
     chi2_scale: float = 1.0
     tail: float = float("inf")
+    sparse: float = 0.0
+    spacing: float = 1.0
     tried: list[dict[str, Any]] = field(default_factory=list)
 
-    def star_scale(self, chi2: np.ndarray, dof: np.ndarray) -> np.ndarray:
-        """See `star_scale`."""
-        return star_scale(chi2, dof, self.tail)
+    def star_scale(self, chi2: np.ndarray, dof: np.ndarray, distance: np.ndarray) -> np.ndarray:
+        """Factor of a star's covariance: its own noise (`noise_scale`) times how sparse the training stars are."""
+        return noise_scale(chi2, dof, self.tail) * sparseness(distance, self.spacing, self.sparse)
 
 
-def star_scale(chi2: np.ndarray, dof: np.ndarray, tail: float) -> np.ndarray:
+def noise_scale(chi2: np.ndarray, dof: np.ndarray, tail: float) -> np.ndarray:
     """Factor of a star's covariance, (ν + χ²) / (ν + dof), from its own reported chi2.
 
     Some stars are noisier than their stated errors say, in all pixels alike: residuals are multivariate Student-t. Its
@@ -42,3 +46,8 @@ def star_scale(chi2: np.ndarray, dof: np.ndarray, tail: float) -> np.ndarray:
     if not np.isfinite(tail):
         return np.ones(np.shape(chi2))
     return (tail + np.asarray(chi2)) / (tail + np.asarray(dof))
+
+
+def sparseness(distance: np.ndarray, spacing: float, exponent: float) -> np.ndarray:
+    """(d / spacing)^(2 exponent): an emulator errs more where it has fewer stars to learn from."""
+    return np.power(np.clip(np.asarray(distance, float) / spacing, 0.2, 5.0), 2 * exponent)

@@ -25,10 +25,10 @@ class Flag(enum.IntFlag):
     MULTIPLE_MINIMA = 64
     UNCONSTRAINED = 128
     NO_ERRORS = 256
-    LOW_ESS = 1024
-    HIGH_RHAT = 2048
-    DIVERGENCES = 4096
-    NOT_SAMPLED = 8192
+    LOW_ESS = 512
+    HIGH_RHAT = 1024
+    DIVERGENCES = 2048
+    NOT_SAMPLED = 4096
 
 
 #: What each flag says, for tables and documents.

@@ -67,7 +67,7 @@ def conclude(model: Model, summary: Summary, n_starts: int, n_pix: np.ndarray, n
     chi2 = chi2 * calibration.chi2_scale
     dof = np.maximum(n_pix - n_labels, 1)
     with np.errstate(invalid="ignore"):
-        own = calibration.star_scale(chi2, dof)
+        own = calibration.star_scale(chi2, dof, model.domain.spacing(at))
     low, high = np.asarray(model.domain.low), np.asarray(model.domain.high)
     flags = np.zeros(n, dtype=np.int32)
 
@@ -80,7 +80,9 @@ def conclude(model: Model, summary: Summary, n_starts: int, n_pix: np.ndarray, n
     apart = x - at[:, None]
     distance = np.einsum("nsi,nij,nsj->ns", apart, sound_curvature, apart)
     with np.errstate(invalid="ignore"):
-        rival = ended & (objective - lowest[:, None] < _SIMILAR) & (distance > _ELSEWHERE**2)
+        # in units of the star's own noise
+        unit = np.where(own > 0, own, 1)[:, None]
+        rival = ended & (objective - lowest[:, None] < _SIMILAR * unit) & (distance > _ELSEWHERE**2 * unit)
 
     sigma = np.sqrt(np.einsum("nll->nl", covariance))
     edge = np.maximum(_EDGE * (high - low), np.minimum(0.1 * sigma, 100 * _EDGE * (high - low)))

@@ -263,7 +263,9 @@ def _starts(model: Model, table: QTable, fixed: np.ndarray) -> tuple[np.ndarray,
 def _own_scale(model: Model, table: QTable) -> np.ndarray:
     """(N,) factor of Σ that each star's own chi2 asks for, see `slamjax.goodness.star_scale`."""
     dof = np.maximum(np.asarray(table["n_pix"], float) - len(model.label_names), 1)
-    scale = model.info.calibration.star_scale(np.asarray(table["chi2"], float), dof)
+    labels = np.stack([np.asarray(getattr(table[name], "value", table[name]), float) for name in model.label_names], 1)
+    distance = model.domain.spacing(np.asarray(model.exact.scaling(labels)))
+    scale = model.info.calibration.star_scale(np.asarray(table["chi2"], float), dof, distance)
     return np.where(scale > 0, scale, 1.0)  # NaN where the fit failed
 
 

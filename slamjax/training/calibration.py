@@ -26,7 +26,7 @@ from slamjax.covariance import low_rank, model_variance
 from slamjax.domain import Domain
 from slamjax.emulator import KernelEmulator
 from slamjax.errors import SlamError
-from slamjax.goodness import Calibration, star_scale
+from slamjax.goodness import Calibration
 from slamjax.likelihood import information
 from slamjax.noise import DiagonalNoise, LowRankNoise, Noise
 
@@ -38,6 +38,8 @@ RANKS = (10, 20, 40, 60)
 FLOORS = (0.1, 0.2, 0.4)
 #: Degrees of freedom of a star's own noise scale that are tried.
 _TAILS = (10.0, 30.0, 100.0, 300.0, 1000.0, np.inf)
+#: Exponents of how label errors grow with the distance to the training stars that are tried.
+_EXPONENTS = (0.0, 0.25, 0.5, 0.75, 1.0)
 #: At most one column for so many stars.
 _STARS_A_COLUMN = 8
 #: One star in so many judges candidates that the others made.
@@ -48,7 +50,7 @@ _HALF_NORMAL = 0.6744898
 #: The model error of a pixel is never taken below this part of the pixel's spread: what an SVR resolves is finite.
 _FLOOR = 1e-2
 #: A star's chi2 a pixel is high beyond this many upper half-widths (50 to 84 %) of its logarithm among held-out stars.
-_CHI2_SIGMAS = 2.5
+_CHI2_SIGMAS = 3.0
 
 
 @dataclass(frozen=True)
@@ -85,12 +87,17 @@ class HeldOut:
 
 @dataclass(frozen=True)
 class LabelErrors:
-    """Fits of held-out stars: errors (N, L) of scaled labels, covariances (N, L, L), χ² and degrees of freedom."""
+    """Fits of held-out stars.
+
+    Errors (N, L) of scaled labels, covariances (N, L, L), χ², degrees of freedom, and the distance of the fitted labels
+    to the tenth nearest training star.
+    """
 
     error: np.ndarray
     covariance: np.ndarray
     chi2: np.ndarray
     dof: np.ndarray
+    distance: np.ndarray
 
     @property
     def sound(self) -> np.ndarray:
@@ -161,9 +168,9 @@ def calibrate(
 ) -> tuple[LowRankNoise, Calibration]:
     """The noise times the factor that makes pulls one wide, and how χ² and a star's own scale are to be read."""
     found = label_errors(noise, domain, held_out)
-    chi2_scale, tail, factor = _adjustment(found)
-    limit = _limit(found.chi2[found.sound] * chi2_scale / found.dof[found.sound])
-    return noise.inflated(factor), Calibration(chi2_limit=limit, chi2_scale=chi2_scale * factor, tail=tail)
+    plain, factor = _adjustment(found)
+    limit = _limit(found.chi2[found.sound] * plain.chi2_scale / found.dof[found.sound])
+    return noise.inflated(factor), dataclasses.replace(plain, chi2_limit=limit, chi2_scale=plain.chi2_scale * factor)
 
 
 def diagonal(emulator: KernelEmulator, held_out: HeldOut) -> DiagonalNoise:
@@ -200,31 +207,37 @@ def _compare(
     for rank in ranks:
         for floor in floors:
             noise = _padded(_learn(teachers, rank, floor), max(ranks))
-            chi2_scale, tail, factor = _adjustment(label_errors(noise, domain, teachers))
+            learnt, factor = _adjustment(label_errors(noise, domain, teachers))
             judged = label_errors(noise, domain, jury)
-            own = star_scale(judged.chi2 * chi2_scale, judged.dof, tail)
+            own = learnt.star_scale(judged.chi2 * learnt.chi2_scale, judged.dof, judged.distance)
             rows.append({"rank": rank, "floor": floor, "score": judged.scaled(factor * own).score()})
     return rows
 
 
-def _adjustment(found: LabelErrors) -> tuple[float, float, float]:
-    """Scale of χ², degrees of freedom of a star's own scale, factor of Σ: from fits of held-out stars."""
+def _adjustment(found: LabelErrors) -> tuple[Calibration, float]:
+    """How χ² is to be read, and the factor of Σ that makes pulls one wide, from fits of held-out stars.
+
+    The calibration's scale is for χ² without that factor.
+    """
     some = found.sound
     if some.sum() < 10:
         raise SlamError("hardly any held-out star could be fitted; look at the spectra, or take noise='diagonal'")
-    kept = LabelErrors(found.error[some], found.covariance[some], found.chi2[some], found.dof[some])
+    kept = LabelErrors(**{name: values[some] for name, values in vars(found).items()})
     chi2_scale = 1 / float(np.median(kept.chi2 / kept.dof))
-    best: tuple[float, float, float] | None = None
+    spacing = float(np.median(kept.distance))
+    best: tuple[float, Calibration, float] | None = None
     for tail in _TAILS:
-        own = kept.scaled(star_scale(kept.chi2 * chi2_scale, kept.dof, tail))
-        pulls = own.pulls()
-        width = np.median(np.abs(pulls - np.median(pulls, axis=0)), axis=0) / _HALF_NORMAL
-        factor = float(np.exp(np.mean(np.log(np.maximum(width, 1e-3)))) ** 2)
-        score = own.scaled(np.full(len(own.chi2), factor)).score()
-        if best is None or score > best[0]:
-            best = (score, tail, factor)
+        for exponent in _EXPONENTS:
+            plain = Calibration(np.inf, chi2_scale, tail, exponent, spacing)
+            own = kept.scaled(plain.star_scale(kept.chi2 * chi2_scale, kept.dof, kept.distance))
+            pulls = own.pulls()
+            width = np.median(np.abs(pulls - np.median(pulls, axis=0)), axis=0) / _HALF_NORMAL
+            factor = float(np.exp(np.mean(np.log(np.maximum(width, 1e-3)))) ** 2)
+            score = own.scaled(np.full(len(own.chi2), factor)).score()
+            if best is None or score > best[0]:
+                best = (score, plain, factor)
     assert best is not None
-    return chi2_scale, best[1], best[2]
+    return best[1], best[2]
 
 
 def _limit(chi2: np.ndarray) -> float:
@@ -235,7 +248,7 @@ def _limit(chi2: np.ndarray) -> float:
 
 
 def _diagonal_limit(emulator: KernelEmulator, held_out: HeldOut) -> float:
-    """The same at the known labels, for pixels taken one by one, and half a width more, as there is no fit between."""
+    """The same at the known labels, for pixels taken one by one."""
     noise = diagonal(emulator, held_out)
     with np.errstate(invalid="ignore"):
         variance = held_out.photon + np.asarray(noise.model_variance)
@@ -244,7 +257,7 @@ def _diagonal_limit(emulator: KernelEmulator, held_out: HeldOut) -> float:
     count = counted.sum(axis=1)
     logs = np.log(np.maximum(square[count > 0] / count[count > 0], 1e-30))
     middle, upper = np.percentile(logs, [50, 84])
-    return float(np.exp(middle + (_CHI2_SIGMAS + 0.5) * (upper - middle)))
+    return float(np.exp(middle + _CHI2_SIGMAS * (upper - middle)))
 
 
 def label_errors(noise: Noise, domain: Domain, held_out: HeldOut) -> LabelErrors:
@@ -280,7 +293,9 @@ def label_errors(noise: Noise, domain: Domain, held_out: HeldOut) -> LabelErrors
     # information too weak to place a label within ten times its range must not be inverted
     weakest = np.diag(np.square(0.1 / (np.asarray(domain.high) - np.asarray(domain.low))))
     dof = np.maximum(known.sum(axis=1) - n_labels, 1)
-    return LabelErrors(error, np.linalg.inv(fisher + weakest), np.where(sound, chi2, np.nan), dof)
+    # a training star is its own neighbour, a new one is not: it counts as one nearer than it should, which is little
+    distance = domain.spacing(held_out.x + error)
+    return LabelErrors(error, np.linalg.inv(fisher + weakest), np.where(sound, chi2, np.nan), dof, distance)
 
 
 @jax.jit
