@@ -22,6 +22,10 @@ help:
 	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[test]'
 	@touch $@
 
+.venv/installed-bench: pyproject.toml | .venv/bin/python
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[bench]'
+	@touch $@
+
 demo: .venv/installed-demo
 	$(BIN)/slamjax demo -o demo_output
 
@@ -33,8 +37,8 @@ lint: .venv/installed-test
 test: lint
 	$(BIN)/pytest -n auto --maxprocesses 4 -q
 
-bench: .venv/installed-demo
-	for script in emulator_speed kernel_sum fit_speed versus_cannon accuracy; do \
+bench: .venv/installed-bench
+	for script in emulator_speed kernel_sum fit_speed versus_cannon accuracy calibration posterior_speed crlb calibration_simulated; do \
 		$(BIN)/python benchmarks/$$script.py $(if $(DATA),--data $(DATA)) || exit 1; \
 	done
 	$(BIN)/python benchmarks/make_docs.py

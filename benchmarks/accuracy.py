@@ -21,7 +21,9 @@ def run(train_pool: Spectra, test_pool: Spectra, n_train: int, n_test: int, seed
     """Train on stars drawn by ``seed``, fit others, count every star with finite labels."""
     start = time.perf_counter()
     n_train = min(n_train, len(train_pool))
-    model = slamjax.train(train_pool, LABELS, recipe=RECIPE, n_train=n_train, seed=seed, weights="ivar", **SVR_SETTINGS)
+    model = slamjax.train(
+        train_pool, LABELS, recipe=RECIPE, n_train=n_train, seed=seed, noise="diagonal", **SVR_SETTINGS
+    )
     trained = time.perf_counter()
     unseen = np.flatnonzero(~model.info.record.contains(test_pool))
     rows = np.random.default_rng(seed).choice(unseen, min(n_test, unseen.size), replace=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import time
 from pathlib import Path
 from typing import Any
@@ -124,7 +125,7 @@ def quartiles(values: np.ndarray) -> list[tuple[float, float, np.ndarray]]:
     edges = np.percentile(values[sound], [0, 25, 50, 75, 100])
     return [
         (float(low), float(high), sound & (values >= low) & ((values < high) | (high == edges[-1])))
-        for low, high in zip(edges[:-1], edges[1:], strict=True)
+        for low, high in itertools.pairwise(edges)
     ]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from slamjax.model import Model
+from slamjax.noise import LowRankNoise
 
 
 def flux_name(model: Model) -> str:
@@ -37,6 +38,7 @@ def describe(model: Model) -> str:
             for value, count in zip(values, counts, strict=True)
         )
         lines.append(f"  {name:12s} {shown}")
+    lines.append(f"  noise        {_noise_of(model)}")
     pixels = info.pixels[trained]
     tried = f"{len(info.candidates)} combination" + "s" * (len(info.candidates) > 1)
     lines += [
@@ -52,3 +54,15 @@ def describe(model: Model) -> str:
             where = model.wave[np.asarray(info.pixels["status"]) == status]
             lines.append(f"  {status}: {count} pixels, {where[0]:g} to {where[-1]:g} {info.wave_unit}")
     return "\n".join(lines)
+
+
+def _noise_of(model: Model) -> str:
+    noise, calibration = model.noise, model.info.calibration
+    if not isinstance(noise, LowRankNoise):
+        return "diagonal: pixels independent of each other"
+    own = f"; a star's own scale with {calibration.tail:g} degrees of freedom" if np.isfinite(calibration.tail) else ""
+    counted = model.trained.sum() / calibration.chi2_scale
+    return (
+        f"low rank: {noise.factors.shape[-1]} factors of the model, {noise.photon_factors.shape[-1]} of the photon "
+        f"noise; {int(model.trained.sum())} pixels tell of labels like {counted:.0f} independent ones{own}"
+    )
