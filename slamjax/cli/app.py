@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import warnings
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,6 +11,21 @@ import typer
 
 import slamjax
 from slamjax.cli.console import console, errors, numbers, progress_bar, show_warning, words
+from slamjax.cli.options import (
+    Figure,
+    Kernel,
+    Method,
+    ModelFile,
+    NoiseModel,
+    PriorKind,
+    Sampler,
+    Scaling,
+    SearchKind,
+    Select,
+    SpectraFile,
+    Starts,
+    WeightKind,
+)
 from slamjax.errors import SlamError
 
 if TYPE_CHECKING:
@@ -24,74 +38,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="SLAM, the Stellar LAbel Machine, in JAX: learn spectra from stars with known labels, then label other stars.",
 )
-
-SpectraFile = Annotated[Path, typer.Argument(metavar="SPECTRA.fits", help="slamjax FITS table of spectra.")]
-ModelFile = Annotated[Path, typer.Argument(metavar="MODEL.h5", help="Model file written by `slamjax train`.")]
-Select = Annotated[
-    str | None, typer.Option(metavar="EXPR", help='Rows to use, e.g. "logg < 3.6 & teff > 3600"; & and | bind loosest.')
-]
-Starts = Annotated[int, typer.Option(help="Starting points a star, far apart.")]
-
-
-class Kernel(StrEnum):
-    rbf = "rbf"
-    linear = "linear"
-    poly = "poly"
-    sigmoid = "sigmoid"
-
-
-class SearchKind(StrEnum):
-    grid = "grid"
-    random = "random"
-    joint = "joint"
-
-
-class NoiseModel(StrEnum):
-    auto = "auto"
-    lowrank = "lowrank"
-    diagonal = "diagonal"
-
-
-class WeightKind(StrEnum):
-    ivar = "ivar"
-    uniform = "uniform"
-
-
-class Scaling(StrEnum):
-    standard = "standard"
-    robust = "robust"
-
-
-class Method(StrEnum):
-    lm = "lm"
-    adam = "adam"
-    lbfgs = "lbfgs"
-
-
-class SimulatedPrior(StrEnum):
-    uniform = "uniform"
-    density = "density"
-
-
-class Sampler(StrEnum):
-    auto = "auto"
-    importance = "importance"
-    nuts = "nuts"
-    hmc = "hmc"
-
-
-class PriorKind(StrEnum):
-    uniform = "uniform"
-    density = "density"
-
-
-class Figure(StrEnum):
-    spectra = "spectra"
-    labels = "labels"
-    errors = "errors"
-    training = "training"
-    corner = "corner"
-    trace = "trace"
 
 
 @app.callback(invoke_without_command=True)
@@ -347,8 +293,8 @@ def calibrate(
     draws: Annotated[int, typer.Option(min=20, help="Draws from each posterior.")] = 500,
     sampler: Annotated[str, typer.Option(help="auto, importance, nuts or hmc.")] = "auto",
     prior: Annotated[
-        SimulatedPrior, typer.Option(help="Labels anywhere among the training stars, or as dense as they are.")
-    ] = SimulatedPrior.uniform,
+        PriorKind, typer.Option(help="Labels anywhere among the training stars, or as dense as they are.")
+    ] = PriorKind.uniform,
     seed: Annotated[int, typer.Option(help="Of labels, errors, noise and sampler.")] = 0,
 ) -> None:
     """Simulate stars with the errors of real ones, sample their posteriors, and test these by ranks and regions (SBC,

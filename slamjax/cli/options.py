@@ -1,0 +1,72 @@
+"""Arguments and options that commands share, and the values that options may take, as --help shows them."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+SpectraFile = Annotated[Path, typer.Argument(metavar="SPECTRA.fits", help="slamjax FITS table of spectra.")]
+ModelFile = Annotated[Path, typer.Argument(metavar="MODEL.h5", help="Model file written by `slamjax train`.")]
+Select = Annotated[
+    str | None, typer.Option(metavar="EXPR", help='Rows to use, e.g. "logg < 3.6 & teff > 3600"; & and | bind loosest.')
+]
+Starts = Annotated[int, typer.Option(help="Starting points a star, far apart.")]
+
+
+class Kernel(StrEnum):
+    rbf = "rbf"
+    linear = "linear"
+    poly = "poly"
+    sigmoid = "sigmoid"
+
+
+class SearchKind(StrEnum):
+    grid = "grid"
+    random = "random"
+    joint = "joint"
+
+
+class NoiseModel(StrEnum):
+    auto = "auto"
+    lowrank = "lowrank"
+    diagonal = "diagonal"
+
+
+class WeightKind(StrEnum):
+    ivar = "ivar"
+    uniform = "uniform"
+
+
+class Scaling(StrEnum):
+    standard = "standard"
+    robust = "robust"
+
+
+class Method(StrEnum):
+    lm = "lm"
+    adam = "adam"
+    lbfgs = "lbfgs"
+
+
+class Sampler(StrEnum):
+    auto = "auto"
+    importance = "importance"
+    nuts = "nuts"
+    hmc = "hmc"
+
+
+class PriorKind(StrEnum):
+    uniform = "uniform"
+    density = "density"
+
+
+class Figure(StrEnum):
+    spectra = "spectra"
+    labels = "labels"
+    errors = "errors"
+    training = "training"
+    corner = "corner"
+    trace = "trace"
