@@ -117,7 +117,10 @@ def sample(
         if choice.projection is None
         else ProjectedLikelihood(emulator, on_device, choice.projection)
     )
-    shared = Shared(likelihood, emulator.scaling, shared_priors, free)
+    # device arrays throughout: a NumPy array's place in a compilation does not tell the precision JAX runs in
+    shared, star_priors = jax.tree_util.tree_map(
+        jnp.asarray, (Shared(likelihood, emulator.scaling, shared_priors, free), star_priors)
+    )
     size = _batch_size(model, choice.projection, options, memory, int(usable.sum()))
     keys = jax.vmap(lambda k: jax.random.fold_in(jax.random.key(seed), k))(jnp.arange(n))
 

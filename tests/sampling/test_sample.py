@@ -72,7 +72,8 @@ def test_chi2_in_components_is_chi2_in_pixels(dtype):
     ivar[:, 200:203] = 0
     ivar[2] *= 0.1
     spectra = spectra.with_arrays(spectra.flux, ivar)
-    unit, exact, noise = run_module._in_unit(model)
+    unit = model.exact.flux_unit()
+    exact, noise = model.exact.in_unit(unit), model.noise.in_unit(unit)
     flux, ivar = run_module._arrays(model, spectra, unit)
     choice = choose_projection(exact, noise, model.domain, ivar.max(axis=0))
     assert choice.projection.rank < model.wave.size
