@@ -18,5 +18,5 @@ def test_a_notebook_runs(path, tmp_path):
     assert any("image/png" in output.get("data", {}) for output in outputs)
 
 
-def test_there_is_a_notebook():
-    assert [path.stem for path in NOTEBOOKS] == ["quickstart"]
+def test_the_notebooks_are_there():
+    assert [path.stem for path in NOTEBOOKS] == ["posteriors", "quickstart"]
