@@ -13,6 +13,7 @@ from astropy.table import Table
 from common import LABELS, calibrated_model, load_stars, parse_options, source_name
 from reporting import cell, current_load, markdown_table, signed, write_results
 from scatter import column, robust_width
+from sklearn.decomposition import PCA
 from sklearn.ensemble import HistGradientBoostingRegressor
 from sklearn.model_selection import GridSearchCV
 from sklearn.multioutput import MultiOutputRegressor
@@ -39,7 +40,7 @@ BINS = {"G": "phot_g_mean_mag", "A_K": "ak_targ"}
 
 
 def main() -> None:
-    options = parse_options(__doc__, n_seeds=5)
+    options = parse_options(__doc__, n_seeds=5, n_posteriors=384)
     load = current_load()
     runs = []
     for seed in range(options.seed, options.seed + options.n_seeds):
@@ -55,7 +56,7 @@ def main() -> None:
             "seeds": ", ".join(str(r["seed"]) for r in runs),
         },
         {"runs": runs, "wanted scatter": SCATTER, "wanted ranges": RANGES},
-        [honesty_table(runs), bin_table(runs), rival_table(runs), noise_table(runs)],
+        [honesty_table(runs), posterior_table(runs), bin_table(runs), rival_table(runs), noise_table(runs)],
         load,
     )
 
@@ -72,6 +73,8 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     good = flags == 0
     dof = np.asarray(table["n_pix"]) - len(LABELS)
     published = slamjax.fit(model.with_diagonal_noise(), test)
+    some = np.sort(np.random.default_rng(options.seed).choice(len(test), min(options.n_posteriors, len(test)), False))
+    posterior = slamjax.sample(model, test[some])
     return {
         "seed": options.seed,
         "n_train": len(train),
@@ -82,6 +85,8 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         "flags": {str(flag.name): int(np.sum((flags & flag) != 0)) for flag in slamjax.Flag},
         "chi2_dof": float(np.median((np.asarray(table["chi2"]) / dof)[good])),
         "labels": {name: statistics(table, name, good) for name in LABELS},
+        "n_posteriors": int(some.size),
+        "posterior": {name: intervals(posterior, name, test[some].values((name,))[:, 0]) for name in LABELS},
         "bins": {
             title: [
                 {name: statistics(table, name, good & inside) for name in LABELS} | {"low": low, "high": high}
@@ -120,6 +125,23 @@ def statistics(table: Table, name: str, chosen: np.ndarray) -> dict[str, float]:
     }
 
 
+def intervals(posterior: slamjax.Posterior, name: str, known: np.ndarray) -> dict[str, float]:
+    """How many known labels lie within central intervals of the draws, and pulls by mean and standard deviation."""
+    draws = posterior[name].reshape(-1, len(known)).astype(float)
+    kept = (posterior.flags == 0) & np.all(np.isfinite(draws), axis=0)
+    draws, known = draws[:, kept], known[kept]
+    below = np.mean(draws < known, axis=0)
+    pull = (draws.mean(axis=0) - known) / draws.std(axis=0)
+    return {
+        "n": int(kept.sum()),
+        "scatter": robust_width(np.median(draws, axis=0) - known),
+        "pull width": robust_width(pull),
+        "pull sd": float(np.std(pull)),
+        "68 %": float(np.mean(np.abs(below - 0.5) < 0.34)),
+        "95 %": float(np.mean(np.abs(below - 0.5) < 0.475)),
+    }
+
+
 def quartiles(values: np.ndarray) -> list[tuple[float, float, np.ndarray]]:
     sound = values > -1  # sentinels such as A_K = -84
     edges = np.percentile(values[sound], [0, 25, 50, 75, 100])
@@ -144,7 +166,17 @@ def flux_to_label(
         cv=3,
         n_jobs=-1,
     )
-    rivals = {"HistGradientBoostingRegressor": trees, "SVR, flux to label": MultiOutputRegressor(machine)}
+    components = GridSearchCV(
+        make_pipeline(StandardScaler(), PCA(40, whiten=True, random_state=seed), SVR(epsilon=0.05)),
+        {"svr__C": [1.0, 10.0], "svr__gamma": [1e-3, 3e-3, 1e-2, 3e-2]},
+        cv=3,
+        n_jobs=-1,
+    )
+    rivals = {
+        "HistGradientBoostingRegressor": trees,
+        "SVR, 40 principal components to label": MultiOutputRegressor(components),
+        "SVR, all pixels to label": MultiOutputRegressor(machine),
+    }
     found = {}
     for title, rival in rivals.items():
         guess = rival.fit(flux, target).predict(unseen) * width + middle
@@ -177,6 +209,21 @@ def honesty_table(runs: list[dict[str, Any]]) -> str:
         + "; ".join(others)
         + ".\n\n"
         + markdown_table(header, rows)
+    )
+
+
+def posterior_table(runs: list[dict[str, Any]]) -> str:
+    columns = ("scatter", "pull width", "pull sd", "68 %", "95 %")
+    rows = []
+    for name in LABELS:
+        found = [float(np.median([r["posterior"][name][what] for r in runs])) for what in columns]
+        inside = (cell_of(value, *RANGES[what]) for value, what in zip(found[1:], columns[1:], strict=True))
+        rows.append((name, found[0], *inside))
+    header = ["label", "robust scatter of medians", *(f"{what} ({span(what)})" for what in columns[1:])]
+    number = runs[0]["n_posteriors"]
+    return (
+        f"Posteriors (`slamjax.sample`, uniform within the training range) of {number} of these stars a seed: central "
+        "intervals of the draws, pulls by their mean and standard deviation.\n\n" + markdown_table(header, rows)
     )
 
 

@@ -21,6 +21,8 @@ class Calibration:
     tail : degrees of freedom of a star's own noise scale; infinite: all stars have the same
     sparse, spacing : how label errors grow where training stars are few, (d / spacing)^sparse
         d is the distance to the tenth nearest training star, see `slamjax.domain.Domain.spacing`.
+    label_scale : (L,) factors of the errors in a fit's table; none: 1
+        What remains between the width of a likelihood and how far known labels lie, a label.
     tried : noise models that were compared: rank, floor and score
     """
 
@@ -29,7 +31,12 @@ class Calibration:
     tail: float = float("inf")
     sparse: float = 0.0
     spacing: float = 1.0
+    label_scale: list[float] = field(default_factory=list)
     tried: list[dict[str, Any]] = field(default_factory=list)
+
+    def label_scale_of(self, n_labels: int) -> np.ndarray:
+        """``label_scale`` as an array (L,)."""
+        return np.asarray(self.label_scale) if self.label_scale else np.ones(n_labels)
 
     def star_scale(self, chi2: np.ndarray, dof: np.ndarray, distance: np.ndarray) -> np.ndarray:
         """Factor of a star's covariance: its own noise (`noise_scale`) times how sparse the training stars are."""

@@ -117,7 +117,7 @@ class DiagonalNoise:
 
 @partial(
     jax.tree_util.register_dataclass,
-    data_fields=["weight", "photon", "lower", "factors", "photon_factors"],
+    data_fields=["weight", "photon", "lower", "inverse", "factors", "photon_factors"],
     meta_fields=[],
 )
 @dataclass(frozen=True, eq=False)
@@ -128,13 +128,16 @@ class LowRankPrecision:
     ----------
     weight : diagonal of D⁻¹
     photon : the star's photon standard deviations, diagonal of S
-    lower : L
+    lower, inverse : L and L⁻¹
+        Kept so that nothing but matrix products is left to do for each residual: they are faster, and LAPACK calls that
+        run side by side in one compiled function can wait for each other for ever on CPUs with few cores (jaxlib 0.10).
     factors, photon_factors : V and W, the same for all stars
     """
 
     weight: Float[AnyArray, "*batch pixel"]
     photon: Float[AnyArray, "*batch pixel"]
     lower: Float[Array, "*batch factor factor"]
+    inverse: Float[Array, "*batch factor factor"]
     factors: Float[AnyArray, "pixel model_factor"]
     photon_factors: Float[AnyArray, "pixel photon_factor"]
 
@@ -144,11 +147,15 @@ class LowRankPrecision:
         across = _einsum("...rp,pk->...rk", weighted * self.photon[..., None, :], self.photon_factors)
         return jnp.concatenate([along, across], axis=-1)
 
+    def _whitened_factors(self, weighted: Rows) -> Float[Array, "*batch row factor"]:
+        """L⁻¹Uᵀ of rows of pixels."""
+        return _einsum("...rk,...jk->...rj", self._project(weighted), self.inverse)
+
     def gram(self, rows: Rows) -> Float[Array, "*batch row row"]:
         weight = self.weight[..., None, :]
         sound = _sound(rows, weight)
         weighted = sound * weight
-        t = _solve(self.lower, self._project(weighted))
+        t = self._whitened_factors(weighted)
         return _einsum("...ip,...jp->...ij", weighted, sound) - _einsum("...ik,...jk->...ij", t, t)
 
     def logdet(self) -> Float[Array, "*batch"]:
@@ -158,7 +165,7 @@ class LowRankPrecision:
     def whiten(self, residual: Flux) -> Whitened:
         """z = D^-½ (r − U (Lᵀ + I)⁻¹ L⁻¹ UᵀD⁻¹ r): two triangular solves, and zᵀz = rᵀΣ⁻¹r."""
         sound = _sound(residual, self.weight)
-        t = _solve(self.lower, self._project((sound * self.weight)[..., None, :]))
+        t = self._whitened_factors((sound * self.weight)[..., None, :])
         upper = jnp.swapaxes(self.lower, -1, -2) + jnp.eye(self.lower.shape[-1], dtype=self.lower.dtype)
         c = jax.scipy.linalg.solve_triangular(upper, jnp.swapaxes(t, -1, -2), lower=False)[..., 0]
         n_model = self.factors.shape[-1]
@@ -217,7 +224,10 @@ class LowRankNoise:
         own = _einsum("pi,...p,pj->...ij", w, weight * jnp.square(photon), w)
         bottom = jnp.concatenate([jnp.swapaxes(cross, -1, -2), own], axis=-1)
         capacitance = jnp.concatenate([top, bottom], axis=-2) + jnp.eye(self.rank, dtype=weight.dtype)
-        return LowRankPrecision(weight, photon, jnp.linalg.cholesky(capacitance), v, w)
+        lower = jnp.linalg.cholesky(capacitance)
+        eye = jnp.broadcast_to(jnp.eye(self.rank, dtype=lower.dtype), lower.shape)
+        inverse = jax.scipy.linalg.solve_triangular(lower, eye, lower=True)
+        return LowRankPrecision(weight, photon, lower, inverse, v, w)
 
     def draw(self, key: Array, ivar: Ivar) -> Flux:
         """Noise drawn from N(0, Σ); 0 at bad pixels."""
@@ -262,9 +272,3 @@ def _sound(rows: Any, weight: Any) -> Any:
 
 def _log_positive(weight: AnyArray) -> Array:
     return jnp.where(weight > 0, jnp.log(jnp.where(weight > 0, weight, 1)), 0)
-
-
-def _solve(lower: Array, rows: Array) -> Array:
-    """(L⁻¹ Rᵀ)ᵀ for rows (..., R, K)."""
-    solved = jax.scipy.linalg.solve_triangular(lower, jnp.swapaxes(rows, -1, -2), lower=True)
-    return jnp.swapaxes(solved, -1, -2)

@@ -10,11 +10,11 @@ from slamjax.fitting.problem import Summary
 from slamjax.model import Model
 from slamjax.results import Flag
 
-#: Another minimum counts if its objective is within this of the best one's ...
-_SIMILAR = 4.0
-#: ... and its labels are this many standard errors (Mahalanobis distance) away, where the objective of a single
-#: parabola would be larger by the square of it.
-_ELSEWHERE = 4.0
+#: Another minimum counts if its objective is within this of the best one's, in units of the star's own noise: data do
+#: not choose between the two ...
+_SIMILAR = 2.0
+#: ... and its labels are this many standard errors (Mahalanobis distance) of both minima together away.
+_ELSEWHERE = 3.0
 #: An unconverged start has to be better than a converged one by this much.
 _CREPT = 0.5
 #: A label within this part of its range of the edge, or a tenth of its error if that is a little more, is at the edge.
@@ -60,7 +60,8 @@ def conclude(model: Model, summary: Summary, n_starts: int, n_pix: np.ndarray, n
     best = np.argmin(objective + np.where(ended, 0, _CREPT), axis=1)
     row = np.arange(n)
     at, lowest = x[row, best], objective[row, best]
-    curvature = by_star(summary.curvature).astype(float)[row, best]
+    curvatures = by_star(summary.curvature).astype(float)
+    curvature = curvatures[row, best]
     chi2 = by_star(summary.chi2).astype(float)[row, best]
     converged = ended[row, best].copy()
     calibration = model.info.calibration
@@ -75,14 +76,14 @@ def conclude(model: Model, summary: Summary, n_starts: int, n_pix: np.ndarray, n
     broken = ~empty & ~(np.isfinite(chi2) & np.all(np.isfinite(curvature), axis=(1, 2)))
     converged &= ~broken
     sound_curvature = np.where((empty | broken)[:, None, None], np.eye(n_labels), curvature)
-    covariance, unconstrained = covariances(sound_curvature / np.where(own > 0, own, 1)[:, None, None], high - low)
+    unit = np.where(own > 0, own, 1)
+    covariance, unconstrained = covariances(sound_curvature / unit[:, None, None], high - low)
+    label_scale = calibration.label_scale_of(n_labels)
+    covariance = covariance * label_scale[:, None] * label_scale
 
-    apart = x - at[:, None]
-    distance = np.einsum("nsi,nij,nsj->ns", apart, sound_curvature, apart)
+    separate = _separation(x, at, curvatures, sound_curvature, high - low) > _ELSEWHERE**2 * unit[:, None]
     with np.errstate(invalid="ignore"):
-        # in units of the star's own noise
-        unit = np.where(own > 0, own, 1)[:, None]
-        rival = ended & (objective - lowest[:, None] < _SIMILAR * unit) & (distance > _ELSEWHERE**2 * unit)
+        rival = ended & (objective - lowest[:, None] < _SIMILAR * unit[:, None]) & separate
 
     sigma = np.sqrt(np.einsum("nll->nl", covariance))
     edge = np.maximum(_EDGE * (high - low), np.minimum(0.1 * sigma, 100 * _EDGE * (high - low)))
@@ -121,6 +122,23 @@ def conclude(model: Model, summary: Summary, n_starts: int, n_pix: np.ndarray, n
         by_star(summary.n_iter).sum(axis=1),
         flags,
     )
+
+
+def _separation(
+    x: np.ndarray, at: np.ndarray, curvatures: np.ndarray, curvature: np.ndarray, span: np.ndarray
+) -> np.ndarray:
+    """Squares (N, S) of how many standard errors, of both together, the ends x (N, S, L) are from the best, ``at``.
+
+    Directions that a spectrum says nothing of are as wide as the ``span`` of the labels, so that they separate nothing.
+    """
+    sound = np.all(np.isfinite(curvatures), axis=(2, 3))
+    weakest = np.diag(1 / np.square(span))
+    eye = np.eye(len(span))
+    theirs = np.linalg.inv(np.where(sound[:, :, None, None], curvatures + weakest, eye))
+    own = np.linalg.inv(curvature + weakest)
+    apart = x - at[:, None]
+    square = np.einsum("nsi,nsij,nsj->ns", apart, np.linalg.inv(theirs + own[:, None]), apart)
+    return np.where(sound, square, 0)
 
 
 def covariances(curvature: np.ndarray, span: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -78,6 +78,18 @@ def test_pulls_become_one_wide_whatever_the_stated_errors(scale):
     assert np.median(after.chi2 * found.chi2_scale / 28) == pytest.approx(1, abs=0.02)
 
 
+def test_errors_of_a_label_with_outliers_are_stretched_and_no_others():
+    """One star in ten is mistaken in its second label: no Gaussian is right at every level, a wider one at more."""
+    emulator, domain, stars = linear_stars(900)
+    mistaken = stars.x.copy()
+    mistaken[::10, 1] += 0.2
+    known = dataclasses.replace(stars, residual=stars.residual + (stars.x - mistaken) @ emulator.blocks[0].dual[0])
+    plain_scale = np.array(calibrate(photon_noise(), emulator, domain, stars)[1].label_scale)
+    scale = np.array(calibrate(photon_noise(), emulator, domain, dataclasses.replace(known, x=mistaken))[1].label_scale)
+    np.testing.assert_allclose(plain_scale, 1, atol=0.1)
+    assert scale[1] > scale[0] + 0.05
+
+
 def test_alike_stars_share_one_scale_and_uneven_ones_get_their_own():
     emulator, domain, stars = linear_stars(900)
     assert calibrate(photon_noise(), emulator, domain, stars)[1].tail >= 100
