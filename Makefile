@@ -38,7 +38,7 @@ test: lint
 	$(BIN)/pytest -n auto --maxprocesses 4 -q
 
 bench: .venv/installed-bench
-	for script in emulator_speed kernel_sum fit_speed versus_cannon accuracy calibration posterior_speed crlb calibration_simulated; do \
+	for script in emulator_speed kernel_sum fit_speed versus_cannon accuracy calibration outliers posterior_speed crlb calibration_simulated; do \
 		$(BIN)/python benchmarks/$$script.py $(if $(DATA),--data $(DATA)) || exit 1; \
 	done
 	$(BIN)/python benchmarks/make_docs.py

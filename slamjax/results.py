@@ -39,7 +39,7 @@ FLAG_MEANINGS: dict[Flag, str] = {
     Flag.OUTSIDE_TRAINING: "too few training stars near these labels: the emulator extrapolates",
     Flag.FEW_PIXELS: "fewer than half of the model's pixels were good",
     Flag.HIGH_CHI2: "chi2 a pixel far above that of stars the training had not seen: unlike any training star",
-    Flag.MULTIPLE_MINIMA: "another start ended at other labels with nearly the same chi2",
+    Flag.MULTIPLE_MINIMA: "another start ended at other labels, beyond the errors of both, with nearly the same chi2",
     Flag.UNCONSTRAINED: "the spectrum does not constrain a label within the training range; its error is infinite",
     Flag.NO_ERRORS: "the spectrum states no errors though the training spectra did: label errors are too small",
     Flag.LOW_ESS: "the posterior's draws are worth fewer than 400 independent ones for a label; take more draws",

@@ -1,5 +1,14 @@
 """Settings that every test file shares."""
 
+import os
+from pathlib import Path
+
+# Compiled functions are shared by the test processes, and by the next run: most of the tests' time is compilation.
+# Before anything imports JAX; processes that tests start inherit it.
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parent.parent / ".pytest_cache" / "jax"))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.3")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
+
 import pytest
 from helpers import in_precision
 from hypothesis import settings
