@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
+from slamjax.compiled import compiled
 from slamjax.errors import SlamError
 from slamjax.noise import LowRankNoise
 
@@ -161,7 +162,7 @@ def _leading(
     return factors, np.maximum(weight @ np.square(z) - np.sum(np.square(factors), axis=1), 0.0)
 
 
-@jax.jit
+@compiled
 def _chi2_of(noise: LowRankNoise, z: jax.Array, ivar: jax.Array) -> jax.Array:
     return jnp.sum(jnp.square(noise.precision(ivar).whiten(z)), axis=-1)
 

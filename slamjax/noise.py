@@ -117,7 +117,7 @@ class DiagonalNoise:
 
 @partial(
     jax.tree_util.register_dataclass,
-    data_fields=["weight", "photon", "lower", "inverse", "factors", "photon_factors"],
+    data_fields=["weight", "photon", "inverse", "whitener", "factors", "photon_factors"],
     meta_fields=[],
 )
 @dataclass(frozen=True, eq=False)
@@ -128,16 +128,16 @@ class LowRankPrecision:
     ----------
     weight : diagonal of D⁻¹
     photon : the star's photon standard deviations, diagonal of S
-    lower, inverse : L and L⁻¹
-        Kept so that nothing but matrix products is left to do for each residual: they are faster, and LAPACK calls that
-        run side by side in one compiled function can wait for each other for ever on CPUs with few cores (jaxlib 0.10).
+    inverse, whitener : L⁻¹ and (Lᵀ + I)⁻¹ L⁻¹
+        Nothing but matrix products is left to do for a residual. They are faster than triangular solves, and LAPACK
+        calls of a batch that run side by side in a compiled function can wait for each other for ever (jaxlib 0.10).
     factors, photon_factors : V and W, the same for all stars
     """
 
     weight: Float[AnyArray, "*batch pixel"]
     photon: Float[AnyArray, "*batch pixel"]
-    lower: Float[Array, "*batch factor factor"]
     inverse: Float[Array, "*batch factor factor"]
+    whitener: Float[Array, "*batch factor factor"]
     factors: Float[AnyArray, "pixel model_factor"]
     photon_factors: Float[AnyArray, "pixel photon_factor"]
 
@@ -159,15 +159,14 @@ class LowRankPrecision:
         return _einsum("...ip,...jp->...ij", weighted, sound) - _einsum("...ik,...jk->...ij", t, t)
 
     def logdet(self) -> Float[Array, "*batch"]:
-        diagonal = jnp.diagonal(self.lower, axis1=-2, axis2=-1)
-        return 2 * jnp.sum(jnp.log(diagonal), axis=-1) - jnp.sum(_log_positive(self.weight), axis=-1)
+        diagonal = jnp.diagonal(self.inverse, axis1=-2, axis2=-1)
+        return -2 * jnp.sum(jnp.log(diagonal), axis=-1) - jnp.sum(_log_positive(self.weight), axis=-1)
 
     def whiten(self, residual: Flux) -> Whitened:
-        """z = D^-½ (r − U (Lᵀ + I)⁻¹ L⁻¹ UᵀD⁻¹ r): two triangular solves, and zᵀz = rᵀΣ⁻¹r."""
+        """z = D^-½ (r − U (Lᵀ + I)⁻¹ L⁻¹ UᵀD⁻¹ r), zᵀz = rᵀΣ⁻¹r."""
         sound = _sound(residual, self.weight)
-        t = self._whitened_factors((sound * self.weight)[..., None, :])
-        upper = jnp.swapaxes(self.lower, -1, -2) + jnp.eye(self.lower.shape[-1], dtype=self.lower.dtype)
-        c = jax.scipy.linalg.solve_triangular(upper, jnp.swapaxes(t, -1, -2), lower=False)[..., 0]
+        projected = self._project((sound * self.weight)[..., None, :])
+        c = _einsum("...rk,...jk->...rj", projected, self.whitener)[..., 0, :]
         n_model = self.factors.shape[-1]
         common = _einsum("...k,pk->...p", c[..., :n_model], self.factors)
         own = _einsum("...k,pk->...p", c[..., n_model:], self.photon_factors) * self.photon
@@ -227,7 +226,8 @@ class LowRankNoise:
         lower = jnp.linalg.cholesky(capacitance)
         eye = jnp.broadcast_to(jnp.eye(self.rank, dtype=lower.dtype), lower.shape)
         inverse = jax.scipy.linalg.solve_triangular(lower, eye, lower=True)
-        return LowRankPrecision(weight, photon, lower, inverse, v, w)
+        whitener = jax.scipy.linalg.solve_triangular(jnp.swapaxes(lower, -1, -2) + eye, inverse, lower=False)
+        return LowRankPrecision(weight, photon, inverse, whitener, v, w)
 
     def draw(self, key: Array, ivar: Ivar) -> Flux:
         """Noise drawn from N(0, Σ); 0 at bad pixels."""

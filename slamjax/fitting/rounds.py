@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from slamjax.compiled import compiled
 from slamjax.fitting.problem import Minimiser, Problem, Status, Summary
 
 #: Batches are full, an eighth, or a sixty-fourth: the tail of slow stars does not pay for empty places.
@@ -112,16 +113,16 @@ def _store(target: Any, values: Any, rows: np.ndarray) -> None:
         into[rows] = part
 
 
-@partial(jax.jit, static_argnums=0)
+@partial(compiled, static_argnums=0)
 def _init(minimiser: Minimiser, problem: Problem, x: Any, flux: Any, ivar: Any) -> Any:
     return jax.vmap(partial(minimiser.init, problem))(x, flux, ivar)
 
 
-@partial(jax.jit, static_argnums=0)
+@partial(compiled, static_argnums=0)
 def _advance(minimiser: Minimiser, problem: Problem, state: Any, flux: Any, ivar: Any) -> Any:
     return jax.vmap(partial(minimiser.advance, problem))(state, flux, ivar)
 
 
-@partial(jax.jit, static_argnums=0)
+@partial(compiled, static_argnums=0)
 def _summarise(minimiser: Minimiser, problem: Problem, state: Any, flux: Any, ivar: Any) -> Summary:
     return jax.vmap(partial(minimiser.summary, problem))(state, flux, ivar)

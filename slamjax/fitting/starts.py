@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from slamjax.compiled import compiled
 from slamjax.fitting.problem import Problem
 from slamjax.typing import Flux
 
@@ -41,7 +42,7 @@ def make_templates(problem: Problem, stars: np.ndarray) -> Templates:
     return Templates(x, jnp.nan_to_num(_predict(problem, x)))
 
 
-@jax.jit
+@compiled
 def _predict(problem: Problem, x: Float[Array, "template label"]) -> Flux:
     return problem.emulator.at(x)
 
@@ -54,7 +55,7 @@ def _typical_ivar(ivar: Float[Array, "star pixel"]) -> Float[Array, " pixel"]:
     return jnp.where(known > 0, middle, 0)
 
 
-@partial(jax.jit, static_argnames="n_starts")
+@partial(compiled, static_argnames="n_starts")
 def choose_starts(
     problem: Problem,
     templates: Templates,

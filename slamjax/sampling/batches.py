@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
+from slamjax.compiled import compiled
 from slamjax.sampling.diagnostics import diagnose
 from slamjax.sampling.hamiltonian import hmc_chain, nuts_chain
 from slamjax.sampling.importance import LIMIT_KHAT, OVERSAMPLE, propose, resample, smooth_weights
@@ -138,12 +139,12 @@ def _replace(result: Result, other: Result, rows: np.ndarray) -> Result:
 _PER_DRAW = ("x", "log_density", "diverging")
 
 
-@jax.jit
+@compiled
 def _targets(shared: Shared, flux: Any, ivar: Any, scale: Any, x: Any, priors: Any) -> Target:
     return jax.vmap(lambda *star: make_target(shared, *star)[0])(flux, ivar, scale, x, priors)
 
 
-@partial(jax.jit, static_argnames="options")
+@partial(compiled, static_argnames="options")
 def _run_chains(shared: Shared, targets: Target, keys: Array, options: Options) -> tuple[Array, Array, Array]:
     """Scaled labels (chain, draw, star, label), ln density and divergences (chain, draw, star)."""
     chain = nuts_chain if options.sampler == "nuts" else hmc_chain
@@ -158,7 +159,7 @@ def _run_chains(shared: Shared, targets: Target, keys: Array, options: Options) 
     return jax.vmap(star, out_axes=2)(targets, keys)
 
 
-@partial(jax.jit, static_argnames="options")
+@partial(compiled, static_argnames="options")
 def _run_importance(shared: Shared, targets: Target, keys: Array, options: Options) -> tuple[Array, Array, Array]:
     """Scaled labels (star, draw, label), ln density and ln weight (star, draw)."""
 

@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from slamjax.compiled import compiled
 from slamjax.domain import Domain
 from slamjax.emulator import KernelBlock, KernelEmulator
 from slamjax.likelihood import information
@@ -266,12 +267,12 @@ def _spread_out(points: np.ndarray, count: int) -> np.ndarray:
     return np.array(rows)
 
 
-@jax.jit
+@compiled
 def _predict(emulator: KernelEmulator, x: ScaledLabels) -> Flux:
     return emulator.at(x)
 
 
-@jax.jit
+@compiled
 def _spreads(emulator: KernelEmulator, precision: Precision, x: ScaledLabels) -> Float[Array, "point label label"]:
     """Square roots of the covariances that a spectrum and a prior of the training labels' width give x."""
 
@@ -283,17 +284,17 @@ def _spreads(emulator: KernelEmulator, precision: Precision, x: ScaledLabels) ->
     return jax.lax.map(one, x, batch_size=64)
 
 
-@jax.jit
+@compiled
 def _components(projection: Projection, x: ScaledLabels) -> Array:
     return projection(x)
 
 
-@jax.jit
+@compiled
 def _whiten(precision: Precision, rows: Any) -> Array:
     return jax.lax.map(precision.whiten, rows, batch_size=64)
 
 
-@jax.jit
+@compiled
 def _transposed_whiten(precision: Precision, rows: Any) -> Array:
     transposed = jax.linear_transpose(precision.whiten, jax.ShapeDtypeStruct(rows.shape[1:], rows.dtype))
     return jax.lax.map(lambda row: transposed(row)[0], rows, batch_size=64)

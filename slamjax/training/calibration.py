@@ -23,6 +23,7 @@ import numpy as np
 from jaxtyping import Array, Float
 from scipy.stats import norm
 
+from slamjax.compiled import compiled
 from slamjax.covariance import low_rank, model_variance
 from slamjax.domain import Domain
 from slamjax.emulator import KernelEmulator
@@ -320,7 +321,7 @@ def label_errors(noise: Noise, domain: Domain, held_out: HeldOut) -> LabelErrors
     return LabelErrors(error, np.linalg.inv(fisher + weakest), np.where(sound, chi2, np.nan), dof, distance)
 
 
-@jax.jit
+@compiled
 def _refit(
     emulator: Any, noise: Any, low: Array, high: Array, x: Array, kick: Array, residual: Array, ivar: Array
 ) -> Any:

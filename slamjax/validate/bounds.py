@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from slamjax.compiled import compiled
 from slamjax.fitting.outcome import covariances
 from slamjax.likelihood import information
 from slamjax.model import Model
@@ -61,7 +62,7 @@ def crlb(model: Model, labels: np.ndarray, ivar: np.ndarray) -> np.ndarray:
     return covariance if np.ndim(labels) == 2 else covariance[0]
 
 
-@jax.jit
+@compiled
 def _fisher(emulator: Any, noise: Any, x: jax.Array, ivar: jax.Array) -> jax.Array:
     # the residual's row of the Gram matrix is not needed: its flux is the model's
     return information(emulator, noise.precision(ivar), x, jnp.zeros((), x.dtype))[:, 1:, 1:]

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from astropy.table import Table
 
+from slamjax.compiled import compiled
 from slamjax.errors import SlamError
 from slamjax.goodness import Calibration
 from slamjax.model import Model
@@ -88,7 +89,7 @@ def simulate(
     )
 
 
-@jax.jit
+@compiled
 def _draw(noise: Any, key: jax.Array, ivar: jax.Array) -> jax.Array:
     return noise.draw(key, ivar)
 
