@@ -1,5 +1,4 @@
-import subprocess
-import sys
+import re
 
 import jax
 import jax.numpy as jnp
@@ -115,18 +114,9 @@ def test_flux_in_another_unit_has_the_same_chi2():
     np.testing.assert_allclose(there.gram(row / 4), noise.on_device().precision(ivar).gram(row), rtol=1e-4)
 
 
-def test_many_products_side_by_side_in_one_function_do_not_wait_for_each_other_for_ever():
-    """jaxlib's LAPACK calls can, on few cores; a user's model may well hold two likelihoods."""
-    program = """
-import jax, numpy as np
-from slamjax.noise import LowRankNoise
-rng = np.random.default_rng(0)
-noise = LowRankNoise(np.ones(300), rng.normal(size=(300, 60)), np.ones(300), rng.normal(size=(300, 60))).on_device()
-def both(ivar, few, many):
-    precision = noise.precision(ivar)
-    return precision.gram(few).sum() + precision.gram(many).sum()
-given = [rng.uniform(1, 2, (100, *shape)).astype(np.float32) for shape in ((300,), (5, 300), (8, 300))]
-print(np.isfinite(np.asarray(jax.jit(jax.vmap(both))(*given))).all())
-"""
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=False)
-    assert done.stdout.strip() == "True", done.stderr
+def test_residuals_cost_matrix_products_only():
+    """Triangular solves for each residual, side by side in one function, can wait for each other for ever."""
+    precision = low_rank().on_device().precision(jnp.ones(8))
+    program = jax.make_jaxpr(lambda p, r: (p.gram(r), p.whiten(r[0]), p.logdet()))(precision, jnp.ones((3, 8)))
+    assert "dot_general" in str(program)
+    assert not re.findall(r"\b(triangular_solve|cholesky|lu|qr|geqrf|householder_product|eigh|svd)\b", str(program))

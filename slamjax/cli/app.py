@@ -291,7 +291,7 @@ def calibrate(
     select: Select = None,
     n_stars: Annotated[int, typer.Option(min=20, help="Stars to simulate.")] = 500,
     draws: Annotated[int, typer.Option(min=20, help="Draws from each posterior.")] = 500,
-    sampler: Annotated[str, typer.Option(help="auto, importance, nuts or hmc.")] = "auto",
+    sampler: Annotated[Sampler, typer.Option(help="How posteriors are sampled.")] = Sampler.auto,
     prior: Annotated[
         PriorKind, typer.Option(help="Labels anywhere among the training stars, or as dense as they are.")
     ] = PriorKind.uniform,
@@ -308,7 +308,7 @@ def calibrate(
     ivar = slam.prepare(_read(spectra, select)).ivar
     with progress_bar("sampling posteriors") as told:
         result = slamjax.validate.sbc(
-            slam, ivar, n_stars=n_stars, prior=prior.value, draws=draws, sampler=sampler, seed=seed, progress=told
+            slam, ivar, n_stars=n_stars, prior=prior.value, draws=draws, sampler=sampler.value, seed=seed, progress=told
         )
     console.print(str(result), markup=False)
     if output is not None:

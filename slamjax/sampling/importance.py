@@ -14,7 +14,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from slamjax.compiled import compiled
 from slamjax.sampling.target import Shared, Target, log_density
 
 #: Degrees of freedom of the proposal: its tails must be wider than the posterior's.
@@ -130,7 +129,7 @@ def _fit_pareto(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.where(np.isfinite(shape), shape, np.inf), np.where(np.isfinite(scale), scale, 0.0)
 
 
-@compiled
+@jax.jit
 def _places(key: Array, n: Any) -> tuple[Array, Array]:
     offset, order = jax.random.split(key)
     return jax.random.uniform(offset), jax.random.uniform(order, n.shape)

@@ -21,7 +21,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
-from scipy.stats import norm
+from scipy.stats import median_abs_deviation, norm
 
 from slamjax.compiled import compiled
 from slamjax.covariance import low_rank, model_variance
@@ -48,7 +48,6 @@ _STARS_A_COLUMN = 8
 _JUDGES = 3
 #: Steps of a fit, stars fitted at once, and how far off the known labels fits start (scaled labels).
 _STEPS, _BLOCK, _KICK = 12, 128, 0.3
-_HALF_NORMAL = 0.6744898
 #: The model error of a pixel is never taken below this part of the pixel's spread: what an SVR resolves is finite.
 _FLOOR = 1e-2
 #: A star's chi2 a pixel is high beyond this many upper half-widths (50 to 84 %) of its logarithm among held-out stars.
@@ -240,7 +239,7 @@ def _adjustment(found: LabelErrors) -> tuple[Calibration, float]:
             plain = Calibration(np.inf, chi2_scale, tail, exponent, spacing)
             own = kept.scaled(plain.star_scale(kept.chi2 * chi2_scale, kept.dof, kept.distance))
             pulls = own.pulls()
-            width = np.median(np.abs(pulls - np.median(pulls, axis=0)), axis=0) / _HALF_NORMAL
+            width = median_abs_deviation(pulls, axis=0, scale="normal")
             factor = float(np.exp(np.mean(np.log(np.maximum(width, 1e-3)))) ** 2)
             score = own.scaled(np.full(len(own.chi2), factor)).score()
             if best is None or score > best[0]:
@@ -258,7 +257,7 @@ def _label_scale(pulls: np.ndarray) -> list[float]:
     """
     apart = np.abs(pulls - np.median(pulls, axis=0))
     ratio = np.quantile(apart, _LEVELS, axis=0) / norm.ppf(0.5 + 0.5 * np.asarray(_LEVELS))[:, None]
-    width = np.median(apart, axis=0) / _HALF_NORMAL
+    width = median_abs_deviation(pulls, axis=0, scale="normal")
     scale = np.minimum(np.exp(np.log(np.maximum(ratio, 1e-3)).mean(axis=0)), width / _NARROWEST)
     return [float(value) for value in scale]
 
@@ -278,9 +277,7 @@ def _diagonal_limit(emulator: KernelEmulator, held_out: HeldOut) -> float:
         counted = np.isfinite(variance) & (variance > 0)
         square = np.where(counted, np.square(held_out.residual) / np.where(counted, variance, 1), 0).sum(axis=1)
     count = counted.sum(axis=1)
-    logs = np.log(np.maximum(square[count > 0] / count[count > 0], 1e-30))
-    middle, upper = np.percentile(logs, [50, 84])
-    return float(np.exp(middle + _CHI2_SIGMAS * (upper - middle)))
+    return _limit(square[count > 0] / count[count > 0])
 
 
 def label_errors(noise: Noise, domain: Domain, held_out: HeldOut) -> LabelErrors:
