@@ -93,12 +93,12 @@ def _draw(n: int, wanted: int, rng: np.random.Generator) -> np.ndarray:
     return np.sort(rng.choice(n, min(n, wanted), replace=False))
 
 
-def calibrated_model(train: Spectra, cache: Path, seed: int = 0) -> Model:
+def calibrated_model(train: Spectra, cache: Path, seed: int = 0, labels: tuple[str, ...] = LABELS) -> Model:
     """A model with low-rank noise, from ``cache`` if the same stars, settings and source made it before."""
     cache.mkdir(parents=True, exist_ok=True)
-    model_file = cache / f"{_fingerprint(train)}-lowrank{seed}.h5"
+    model_file = cache / f"{_fingerprint(train, labels)}-lowrank{seed}.h5"
     if not model_file.exists():
-        slamjax.train(train, LABELS, recipe=RECIPE, noise="lowrank", seed=seed, **SVR_SETTINGS).save(model_file)
+        slamjax.train(train, labels, recipe=RECIPE, noise="lowrank", seed=seed, **SVR_SETTINGS).save(model_file)
     return slamjax.load(model_file)
 
 
@@ -136,10 +136,10 @@ def _train_svrs(model: Model, train: Spectra) -> list[SVR]:
     return joblib.Parallel(n_jobs=-1, prefer="threads")(joblib.delayed(one)(pixel) for pixel in range(y.shape[1]))
 
 
-def _fingerprint(train: Spectra) -> str:
+def _fingerprint(train: Spectra, labels: tuple[str, ...] = LABELS) -> str:
     """Changes with the stars, the settings, scikit-learn and the source that trains: no stale model is timed."""
-    digest = hashlib.sha256(train.digests().tobytes() + train.values(LABELS).tobytes())
-    digest.update(repr((LABELS, RECIPE, SVR_SETTINGS, version("scikit-learn"))).encode())
+    digest = hashlib.sha256(train.digests().tobytes() + train.values(labels).tobytes())
+    digest.update(repr((labels, RECIPE, SVR_SETTINGS, version("scikit-learn"))).encode())
     package = Path(slamjax.__file__).parent
     for room in ("training/*", "prepare/*", "scaling", "kernels", "covariance", "likelihood", "noise", "domain"):
         for path in sorted(package.glob(f"{room}.py")):

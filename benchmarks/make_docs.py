@@ -92,7 +92,8 @@ cost of an evaluation by the loop.""",
 Simulated stars inside the training range and three bounds from its edge, with the photon errors of real test
 stars, fitted by the model that made them. No unbiased fit scatters less than the bound; the robust scatter
 shows how close typical stars come to it, the standard deviation also counts the few whose likelihood has a
-second minimum.""",
+second minimum. The bound holds for a likelihood that is a parabola: with XP's errors the emulator bends within
+them, with smaller ones it does not.""",
     "calibration_simulated": """\
 ## Posteriors of simulated stars
 
