@@ -15,7 +15,7 @@ help:
 	$(PYTHON) -m venv .venv
 
 .venv/installed-demo: pyproject.toml | .venv/bin/python
-	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[plots]'
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[plots,fast]'
 	@touch $@
 
 .venv/installed-test: pyproject.toml | .venv/bin/python

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 
 from slamjax.model import Model
@@ -49,11 +52,21 @@ def describe(model: Model) -> str:
         f"  weights      {settings['weights']}, scaling of labels {settings['label_scaling']}, "
         f"of flux {settings['flux_scaling']}, seed {settings['seed']}",
     ]
+    lines.append(f"  solver       {_solver_of(settings.get('solver'))}")
     for status, count in zip(*np.unique(np.asarray(info.pixels["status"]), return_counts=True), strict=True):
         if status != "trained":
             where = model.wave[np.asarray(info.pixels["status"]) == status]
             lines.append(f"  {status}: {count} pixels, {where[0]:g} to {where[-1]:g} {info.wave_unit}")
     return "\n".join(lines)
+
+
+def _solver_of(report: Mapping[str, Any] | None) -> str:
+    if report is None or report["solver"] == "sklearn":
+        return "scikit-learn"
+    return (
+        f"batched: {report['columns']:,} machines, {report['by_sklearn']:,} of them by scikit-learn; largest KKT "
+        f"violation {report['violation']:.1g}, duality gap {report['gap']:.1g} of the objective"
+    )
 
 
 def _noise_of(model: Model) -> str:

@@ -22,6 +22,7 @@ from slamjax.cli.options import (
     Scaling,
     SearchKind,
     Select,
+    Solver,
     SpectraFile,
     Starts,
     WeightKind,
@@ -84,6 +85,9 @@ def train(
     flux_scaling: Annotated[Scaling, typer.Option(help="How flux is standardised.")] = Scaling.standard,
     log_labels: Annotated[str, typer.Option(help="Labels learnt in log10, e.g. teff.")] = "",
     min_stars: Annotated[int | None, typer.Option(help="A pixel with fewer good stars is masked.")] = None,
+    solver: Annotated[
+        Solver, typer.Option(help="All pixels on one kernel matrix (batched), or each by scikit-learn.")
+    ] = Solver.auto,
     n_jobs: Annotated[int, typer.Option(help="Workers; -1: all cores.")] = -1,
 ) -> None:
     """Learn one SVR a pixel from stars with known labels.
@@ -127,6 +131,7 @@ def train(
             n_train=n_train,
             seed=seed,
             min_stars=min_stars,
+            solver=solver.value,
             n_jobs=n_jobs,
             progress=told,
         )

@@ -40,6 +40,12 @@ class WeightKind(StrEnum):
     uniform = "uniform"
 
 
+class Solver(StrEnum):
+    auto = "auto"
+    batched = "batched"
+    sklearn = "sklearn"
+
+
 class Scaling(StrEnum):
     standard = "standard"
     robust = "robust"

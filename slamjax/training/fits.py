@@ -13,10 +13,11 @@ from sklearn.exceptions import ConvergenceWarning
 from slamjax.domain import Domain
 from slamjax.emulator import KernelEmulator
 from slamjax.scaling import LabelScaling
+from slamjax.training.batched import Stars, fit_pixels_together
 from slamjax.training.calibration import HeldOut, joint_score
 from slamjax.training.export import assemble, kernel_key
 from slamjax.training.search import Candidate
-from slamjax.training.svr import PixelFit, SvrSettings, fit_pixel
+from slamjax.training.svr import PixelFit, Report, SvrSettings, fit_pixel
 from slamjax.typing import Progress
 
 
@@ -79,16 +80,18 @@ def fit_jointly(
     n_jobs: int,
     seed: int,
     progress: Progress | None,
-) -> tuple[list[PixelFit], np.ndarray]:
+) -> tuple[list[PixelFit], np.ndarray, Report]:
     """The fits by the one combination that serves all pixels best together, and every combination's score."""
     n_pix, scores, chosen, every = scaled.y.shape[1], np.full(len(found), -np.inf), [], []
+    report = Report(settings.solver)
     for number, candidate in enumerate(found):
 
         def told(done: int, total: int, number: int = number) -> None:
             if progress is not None:
                 progress(number * total + done, len(found) * total)
 
-        fits = fit_pixels(scaled, fold, (candidate,), settings, n_jobs, told)
+        fits, more = fit_pixels(scaled, fold, (candidate,), settings, n_jobs, told)
+        report += more
         every.append(np.array([fit.scores[0] for fit in fits]))
         if any(fit.best >= 0 for fit in fits):
             emulator = scaled.emulator(fits, (candidate,), settings)
@@ -98,10 +101,14 @@ def fit_jointly(
             chosen = fits
     best = int(np.argmax(scores))
     table = np.stack(every, axis=1)
-    return [
-        replace(fit, best=best if fit.best >= 0 else -1, scores=table[pixel])
-        for pixel, fit in enumerate(chosen[:n_pix])
-    ], scores
+    return (
+        [
+            replace(fit, best=best if fit.best >= 0 else -1, scores=table[pixel])
+            for pixel, fit in enumerate(chosen[:n_pix])
+        ],
+        scores,
+        report,
+    )
 
 
 def fit_pixels(
@@ -111,9 +118,12 @@ def fit_pixels(
     settings: SvrSettings,
     n_jobs: int,
     progress: Progress | None,
-) -> list[PixelFit]:
+) -> tuple[list[PixelFit], Report]:
+    """Every pixel cross-validated and fitted by the solver of the settings, and what that solver has to tell."""
     x, y, weight = scaled.x, scaled.y, scaled.weight
     n_pix = y.shape[1]
+    if settings.solver == "batched":
+        return fit_pixels_together(Stars(x, y, weight, fold), found, settings, n_jobs, progress)
     columns = np.asfortranarray(y), np.asfortranarray(weight)
 
     def one(pixel: int) -> tuple[int, PixelFit]:
@@ -128,4 +138,5 @@ def fit_pixels(
             fits[pixel] = fit
             if progress is not None:
                 progress(len(fits), n_pix)
-    return [fits[pixel] for pixel in range(n_pix)]
+    solved = sum(fit.best >= 0 for fit in fits.values()) * (len(found) * (int(fold.max()) + 1) + 1)
+    return [fits[pixel] for pixel in range(n_pix)], Report("sklearn", columns=solved, by_sklearn=solved)

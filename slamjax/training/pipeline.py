@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import hashlib
 import platform
@@ -21,9 +22,10 @@ from slamjax.prepare.recipe import Recipe
 from slamjax.scaling import METHODS, LabelScaling, Method, location_and_width
 from slamjax.spectra import Spectra
 from slamjax.training.calibration import NOISES, NoiseKind, choose_noise, diagonal
+from slamjax.training.columns import chosen_solver
 from slamjax.training.fits import Scaled, fit_jointly, fit_pixels
 from slamjax.training.search import Candidate, Search, candidates, make_folds
-from slamjax.training.svr import PixelFit, SvrSettings
+from slamjax.training.svr import PixelFit, SolverName, SvrSettings
 from slamjax.typing import Progress
 
 Weights = Literal["ivar", "uniform"]
@@ -56,6 +58,7 @@ def train(
     min_stars: int | None = None,
     tol: float = 1e-3,
     max_iter: int = -1,
+    solver: SolverName = "auto",
     n_jobs: int = -1,
     progress: Progress | None = None,
 ) -> Model:
@@ -95,6 +98,10 @@ def train(
     min_stars : int, optional
         A pixel with fewer good stars is masked; default: the largest of 10, 2 cv and 5 per label.
     tol, max_iter : libsvm's stopping tolerance and iteration limit (-1: none)
+    solver : "auto", "batched" or "sklearn"
+        batched solves all pixels, folds, C and ε of one γ on one kernel matrix, to the same optimality conditions;
+        compiled by numba on CPUs (``pip install "slamjax[fast]"``), else in JAX. auto takes it where it is compiled
+        and the problem is not small. The sigmoid kernel always goes to scikit-learn.
     n_jobs : int
         Parallel workers; -1: all cores.
     progress : callable, optional
@@ -130,12 +137,14 @@ def train(
     weight = _weights(prepared, weights)
     needed = max(10, 2 * cv, 5 * len(names)) if min_stars is None else min_stars
     settings = SvrSettings(kernel, degree, float(coef0), tol, max_iter, needed)
+    columns = y.shape[1] * (len(found) * cv + 1)
+    settings = dataclasses.replace(settings, solver=chosen_solver(solver, settings, columns, len(chosen)))
     scaled = Scaled(x, y, weight, scaling, flux_mean, flux_scale, np.where(prepared.good, prepared.ivar, 0))
     domain = Domain.of(x)
     if search == "joint":
-        fits, scores = fit_jointly(scaled, domain, fold, found, settings, n_jobs, seed, progress)
+        fits, scores, report = fit_jointly(scaled, domain, fold, found, settings, n_jobs, seed, progress)
     else:
-        fits, scores = fit_pixels(scaled, fold, found, settings, n_jobs, progress), None
+        (fits, report), scores = fit_pixels(scaled, fold, found, settings, n_jobs, progress), None
     trained = np.array([fit.best >= 0 for fit in fits])
     if not trained.any():
         reasons = ", ".join(sorted({fit.status for fit in fits}))
@@ -188,6 +197,7 @@ def train(
             label_scaling=label_scaling,
             flux_scaling=flux_scaling,
             seed=seed,
+            solver=vars(report),
         ),
     )
     return Model(exact, model_noise, domain, info)

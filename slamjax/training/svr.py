@@ -9,16 +9,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Literal, get_args
 
 import numpy as np
 from sklearn.svm import SVR
 
 from slamjax.training.search import Candidate
 
+SolverName = Literal["auto", "batched", "sklearn"]
+SOLVERS: tuple[str, ...] = get_args(SolverName)
+
 
 @dataclass(frozen=True)
 class SvrSettings:
-    """What is the same for every pixel."""
+    """What is the same for every pixel; ``solver`` is "sklearn" or "batched" here."""
 
     kernel: str
     degree: int
@@ -26,6 +30,7 @@ class SvrSettings:
     tol: float
     max_iter: int
     min_stars: int
+    solver: SolverName = "sklearn"
 
     def svr(self, candidate: Candidate) -> SVR:
         return SVR(
@@ -36,6 +41,26 @@ class SvrSettings:
             max_iter=self.max_iter,
             cache_size=500,
             **vars(candidate),
+        )
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was solved: columns, how many of them by scikit-learn, largest violation and relative duality gap left."""
+
+    solver: str
+    columns: int = 0
+    by_sklearn: int = 0
+    violation: float = 0.0
+    gap: float = 0.0
+
+    def __add__(self, other: Report) -> Report:
+        return Report(
+            self.solver,
+            self.columns + other.columns,
+            self.by_sklearn + other.by_sklearn,
+            max(self.violation, other.violation),
+            max(self.gap, other.gap),
         )
 
 
@@ -59,6 +84,26 @@ class PixelFit:
     fold_intercept: np.ndarray
 
 
+def no_fit(n_train: int, n: int, n_folds: int, n_candidates: int) -> PixelFit:
+    """A pixel that has no SVR."""
+    return PixelFit(
+        "", n_train, np.zeros(n), np.nan, -1, np.full(n_candidates, np.nan), np.full(n, np.nan),
+        np.zeros((n_folds, n)), np.full(n_folds, np.nan),
+    )  # fmt: skip
+
+
+def unusable(y: np.ndarray, weight: np.ndarray, fold: np.ndarray, settings: SvrSettings) -> str:
+    """Why a pixel cannot be trained; empty if it can."""
+    rows = np.flatnonzero(weight > 0)
+    folds = [fold[rows] == number for number in range(int(fold.max()) + 1)]
+    enough = rows.size >= settings.min_stars and all(
+        out.any() and (~out).sum() >= settings.min_stars / 2 for out in folds
+    )
+    if not enough:
+        return "too few stars"
+    return "" if np.ptp(y[rows]) > 0 else "constant flux"
+
+
 def fit_pixel(
     x: np.ndarray,
     y: np.ndarray,
@@ -80,18 +125,11 @@ def fit_pixel(
     n = len(y)
     rows = np.flatnonzero(weight > 0)
     folds = [fold[rows] == number for number in range(int(fold.max()) + 1)]
-    nothing = PixelFit(
-        "", rows.size, np.zeros(n), np.nan, -1, np.full(len(found), np.nan), np.full(n, np.nan),
-        np.zeros((len(folds), n)), np.full(len(folds), np.nan),
-    )  # fmt: skip
-    enough = rows.size >= settings.min_stars and all(
-        out.any() and (~out).sum() >= settings.min_stars / 2 for out in folds
-    )
-    if not enough:
-        return replace(nothing, status="too few stars")
+    nothing = no_fit(rows.size, n, len(folds), len(found))
+    reason = unusable(y, weight, fold, settings)
+    if reason:
+        return replace(nothing, status=reason)
     xs, ys, ws = np.ascontiguousarray(x[rows]), y[rows], np.ascontiguousarray(weight[rows])
-    if not np.ptp(ys) > 0:
-        return replace(nothing, status="constant flux")
 
     scores = np.empty(len(found))
     best, best_prediction = -1, np.empty(0)
