@@ -21,6 +21,9 @@ from jaxtyping import Array, Float
 
 from slamjax.training.duals import Duals, Verdict
 
+# a context; older JAX has it elsewhere
+enable_x64: Any = jax.enable_x64 if hasattr(jax, "enable_x64") else jax.experimental.enable_x64
+
 #: The largest diagonal element of K − K̃, in units of K's largest: no element of K − K̃ is larger.
 _LEFT_OUT = 1e-6
 #: ρ to begin with, in units of 1/C; over-relaxation.
@@ -74,7 +77,7 @@ class Admm:
         # K̃β' − y' is the exact gradient at β' = β: what K̃ leaves out of K is part of y'
         y = (beta @ self.vectors * self.values) @ self.vectors.T - gradient
         found = np.empty_like(beta)
-        with jax.enable_x64(True):
+        with enable_x64(True):
             vectors, values = jnp.asarray(self.vectors), jnp.asarray(self.values)
             for start in range(0, len(beta), _TOGETHER):
                 part = slice(start, min(len(beta), start + _TOGETHER))
