@@ -105,7 +105,7 @@ def _join_groups(parts: Float[Array, "gamma *batch slot"]) -> Float[Array, "*bat
 
 @partial(
     jax.tree_util.register_dataclass,
-    data_fields=["scaling", "support", "blocks", "intercept", "flux_mean", "flux_scale", "order"],
+    data_fields=["scaling", "support", "blocks", "intercept", "flux_mean", "flux_scale", "order", "basis"],
     meta_fields=[],
 )
 @dataclass(frozen=True, eq=False)
@@ -123,6 +123,9 @@ class KernelEmulator:
     intercept : (P,) b, in scaled flux
     flux_mean, flux_scale : (P,) μ and s, in flux units
     order : (P,) each pixel's place among the blocks' slots, or None where they are in order already
+    basis : (R, P) or None
+        Of a compressed emulator (`slamjax.compression`): the blocks' slots are R components, each of which every γ
+        adds to, and this is the scaled flux of each.
     """
 
     scaling: LabelScaling
@@ -132,6 +135,7 @@ class KernelEmulator:
     flux_mean: Float[AnyArray, " pixel"]
     flux_scale: Float[AnyArray, " pixel"]
     order: PixelIndex | None
+    basis: Float[AnyArray, "component pixel"] | None = None
 
     @property
     def n_labels(self) -> int:
@@ -171,6 +175,9 @@ class KernelEmulator:
 
     def _in_order(self, parts: list[Array]) -> Array:
         joined = parts[0] if len(parts) == 1 else jnp.concatenate(parts, axis=-1)
+        if self.basis is not None:
+            each = joined.reshape(*joined.shape[:-1], -1, self.basis.shape[0])
+            return jnp.matmul(jnp.sum(each, axis=-2), self.basis, precision=_PRECISION)
         return joined if self.order is None else jnp.take(joined, self.order, axis=-1)
 
     def _to_flux(self, parts: list[Array]) -> Flux:

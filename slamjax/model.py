@@ -193,6 +193,12 @@ class Model:
         info = dataclasses.replace(self.info, calibration=Calibration(chi2_limit=float("inf")))
         return dataclasses.replace(self, noise=noise, info=info)
 
+    def compress(self, tolerance: float = 0.01) -> Model:
+        """The same model with its emulator in few components; see `slamjax.compression.compress`."""
+        from slamjax.compression import compress  # it stands above the model
+
+        return compress(self, tolerance)
+
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the model file (HDF5); see `slamjax.load`."""
         from slamjax.modelfile import save  # the file format stands above the model

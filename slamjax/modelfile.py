@@ -24,7 +24,8 @@ from slamjax.scaling import LabelScaling
 
 FORMAT = "slamjax model"
 #: Raised when a reader of the old layout would misread the new one. 2: several noise models, named in the header.
-SCHEMA = 2
+#: 3: compressed emulators.
+SCHEMA = 3
 _NOISES: dict[str, type[Any]] = {"diagonal": DiagonalNoise, "lowrank": LowRankNoise}
 
 
@@ -128,8 +129,9 @@ def _to_arrays(model: Model) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         "record/digests": info.record.digests,
     }
     arrays |= {f"noise/{name}": array for name, array in vars(model.noise).items()}
-    if emulator.order is not None:
-        arrays["emulator/order"] = emulator.order
+    for name in ("order", "basis"):
+        if getattr(emulator, name) is not None:
+            arrays[f"emulator/{name}"] = getattr(emulator, name)
     for number, block in enumerate(emulator.blocks):
         arrays |= {
             f"emulator/block{number}/gamma": block.gamma,
@@ -183,6 +185,7 @@ def _from_arrays(arrays: dict[str, np.ndarray], header: dict[str, Any]) -> Model
         flux_mean=arrays["emulator/flux_mean"],
         flux_scale=arrays["emulator/flux_scale"],
         order=arrays.get("emulator/order"),
+        basis=arrays.get("emulator/basis"),
     )
     domain = Domain(*(arrays[f"domain/{name}"] for name in ("stars", "low", "high", "reach")))
     prefix = "identifiers/"

@@ -97,7 +97,7 @@ def test_flipped_bytes_never_give_another_model(saved):
 def test_a_newer_schema_asks_for_an_upgrade(saved):
     with h5py.File(saved, "r+") as file:
         file.attrs["schema"] = 99
-    with pytest.raises(SlamError, match="schema 99; this slamjax reads up to 2: upgrade"):
+    with pytest.raises(SlamError, match="schema 99; this slamjax reads up to 3: upgrade"):
         load(saved)
 
 

@@ -148,6 +148,7 @@ def fit(
     select: Select = None,
     method: Annotated[Method, typer.Option(help="Levenberg-Marquardt, or a gradient method.")] = Method.lm,
     n_starts: Starts = 3,
+    exact: Annotated[bool, typer.Option("--exact", help="Do not compress a large emulator first.")] = False,
     memory: Annotated[float, typer.Option(help="GiB that a batch may take.")] = 1.0,
 ) -> None:
     """Labels, errors and flags of every selected spectrum, into HDU LABELS.
@@ -163,7 +164,9 @@ def fit(
     slam = slamjax.load(model)
     stars = _read(spectra, select)
     with progress_bar("fitting stars") as told:
-        table = slamjax.fit(slam, stars, method=method.value, n_starts=n_starts, memory=memory, progress=told)
+        table = slamjax.fit(
+            slam, stars, method=method.value, n_starts=n_starts, exact=exact, memory=memory, progress=told
+        )
     slamjax.write_labels(table, output)
     console.print(_flag_summary(table["flags"]), markup=False)
     console.print(f"written: {output}", markup=False)

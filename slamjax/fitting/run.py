@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from astropy.table import QTable, vstack
 
+from slamjax.compression import quick
 from slamjax.errors import SlamError, SlamWarning
 from slamjax.fitting.gradient import GradientMinimiser
 from slamjax.fitting.levenberg import LevenbergMarquardt
@@ -36,6 +37,7 @@ def fit(
     max_iter: int | None = None,
     loss: Loss = "chi2",
     log_prior: LogPrior | None = None,
+    exact: bool = False,
     memory: float = 1.0,
     progress: Progress | None = None,
 ) -> QTable:
@@ -58,6 +60,9 @@ def fit(
     log_prior : callable, optional
         ln prior of one star's labels (L,) in physical units, written in jax.numpy (adam and lbfgs). The same
         function object compiles once.
+    exact : bool
+        Use the emulator as it was trained. Else a large one is compressed first where that moves no label by more
+        than 1 % of its error (`slamjax.compression`).
     memory : float
         GiB that a batch may take on the device.
     progress : callable, optional
@@ -83,6 +88,7 @@ def fit(
         raise SlamError(f"{spectra.source} holds no spectra to fit")
     model.prepare(spectra[:1])  # wrong wavelengths are told before anything is computed
     check_units(model.label_names, model.info.label_units, spectra)
+    model = model if exact else quick(model)
     unit, problem = _problem(model, loss, log_prior)
     templates = make_templates(problem, np.asarray(model.domain.stars))
     slots, chunk = _batch(model, memory, n_starts, method)

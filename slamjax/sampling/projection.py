@@ -23,12 +23,8 @@ from slamjax.domain import Domain
 from slamjax.emulator import KernelBlock, KernelEmulator
 from slamjax.likelihood import information
 from slamjax.noise import Noise, Precision
+from slamjax.precision import enable_x64
 from slamjax.typing import AnyArray, Flux, ScaledLabels, Support
-
-try:
-    from jax import enable_x64
-except ImportError:  # older JAX
-    from jax.experimental import enable_x64  # type: ignore[attr-defined, no-redef]
 
 #: Root mean square of √(eᵀΣ⁻¹e) over the range that a prior leaves, at the strongest errors of the spectra.
 TOLERANCE = 0.03
@@ -36,9 +32,9 @@ TOLERANCE = 0.03
 _POINTS = 256
 #: Components come in multiples of this: shapes stay few.
 _STEP = 8
-#: Support vectors tried in place of all, where a kernel is smooth enough for few.
 #: Directions of a kernel matrix of less than this part of the strongest's squared length are left out.
 RIDGE = 1e-13
+#: Support vectors tried in place of all, where a kernel is smooth enough for few.
 _LANDMARKS = (192, 256, 384, 512, 768, 1024)
 
 
@@ -204,8 +200,12 @@ def _project(
     scale = np.where(trained, np.asarray(emulator.flux_scale, np.float64), 0)
     sizes = [block.dual.shape[0] * block.dual.shape[2] for block in emulator.blocks]
     slots = np.zeros((sum(sizes), rank))
-    order = np.arange(len(scale)) if emulator.order is None else np.asarray(emulator.order)
-    slots[order] = scale[:, None] * onto
+    if emulator.basis is None:
+        order = np.arange(len(scale)) if emulator.order is None else np.asarray(emulator.order)
+        slots[order] = scale[:, None] * onto
+    else:  # every γ adds to the same components
+        once = np.asarray(emulator.basis, np.float64) @ (scale[:, None] * onto)
+        slots = np.tile(once, (len(slots) // len(once), 1))
     blocks = []
     for block, part in zip(emulator.blocks, np.split(slots, np.cumsum(sizes)[:-1]), strict=True):
         n_gamma, _, n_slot = block.dual.shape

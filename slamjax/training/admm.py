@@ -19,10 +19,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from slamjax.precision import enable_x64
 from slamjax.training.duals import Duals, Verdict
-
-# a context; older JAX has it elsewhere
-enable_x64: Any = jax.enable_x64 if hasattr(jax, "enable_x64") else jax.experimental.enable_x64
 
 #: The largest diagonal element of K − K̃, in units of K's largest: no element of K − K̃ is larger.
 _LEFT_OUT = 1e-6

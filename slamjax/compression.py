@@ -1,0 +1,205 @@
+"""A smaller emulator that says the same: kernel sums of few components instead of every pixel.
+
+    f(ℓ) = μ + s [ z(x) B + b ],   z(x) = Σ_γ k_γ(x, X) Q_γ                                Q_γ (stars, R), B (R, pixels)
+
+The components are the leading principal ones of spectra from all over the range that a fit searches, in units of the
+noise. What is cut off is measured in the same units at other points of the range, e(x) = f − f_exact:
+
+    √(eᵀΣ⁻¹e) ≤ tolerance,
+
+and by Cauchy and Schwarz no label then moves by more than ``tolerance`` of its standard error, whatever the star's own
+photon noise adds to Σ.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from astropy.table import Table
+from jaxtyping import Float
+
+from slamjax.compiled import compiled
+from slamjax.emulator import KernelEmulator
+from slamjax.errors import SlamError
+from slamjax.model import Model
+from slamjax.precision import enable_x64
+
+#: Points of each kind (training stars, near them, anywhere in the box), and corners of the box at most.
+_POINTS, _CORNERS = 768, 256
+#: Components that are looked for, at most; they come in multiples of this.
+_MOST, _STEP = 768, 8
+#: How much of the tolerance is spent on cutting off; the rest is for points that were not looked at.
+_SPENT = 0.7
+#: An emulator is compressed on its own accord from this many coefficients, if it shrinks to this part of its work.
+_LARGE, _WORTHWHILE = 4_000_000, 0.5
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Sample:
+    """Points x (M, L) of the range, and the kernel sums there in units of flux, plain and whitened (M, P)."""
+
+    x: np.ndarray
+    sums: np.ndarray
+    whitened: np.ndarray
+
+
+def compress(model: Model, tolerance: float = 0.01) -> Model:
+    """The same model with its emulator in few components.
+
+    Parameters
+    ----------
+    model : Model
+    tolerance : float
+        Largest length of the flux error, √(eᵀΣ⁻¹e) with Σ the model error alone, at any point that is checked:
+        training stars, points near them, points anywhere in the box that a fit searches, its corners.
+
+    Returns
+    -------
+    Model
+        ``info.pixels`` has a column ``compression_error``: the largest |error| at any checked point over the noise
+        of that pixel; the provenance has rank and largest length.
+
+    Raises
+    ------
+    SlamError
+        If the model is compressed already, or no compression meets the tolerance.
+    """
+    if model.exact.basis is not None:
+        raise SlamError("the model is compressed already; compress the one it was made from")
+    if not tolerance > 0:
+        raise SlamError(f"tolerance is {tolerance}; give a number above 0")
+    unit = model.exact.flux_unit()
+    trained = model.trained
+    with enable_x64(True):
+        emulator = jax.tree_util.tree_map(jnp.asarray, model.exact.in_unit(unit))
+        noise = jax.tree_util.tree_map(jnp.asarray, model.noise.in_unit(unit))
+        precision = noise.precision(jnp.full(model.wave.size, jnp.inf))
+        learn, check = (_sample(emulator, precision, model, trained, seed) for seed in (0, 1))
+        directions = _leading(learn.whitened, min(_MOST, *learn.whitened.shape))
+        rank = _rank(check.whitened, directions, _SPENT * tolerance)
+        if rank is None:
+            raise SlamError(
+                f"{directions.shape[1]} components do not meet a tolerance of {tolerance:g}; give a larger one, or "
+                "use the model as it is"
+            )
+        small = _project(model.exact, precision, learn, directions[:, :rank], trained, unit)
+        placed = jax.tree_util.tree_map(jnp.asarray, small.in_unit(unit))
+        error = np.where(trained, _sums(placed, check.x) - check.sums, 0)
+        length = _lengths(precision, error).max()
+        deviation = np.sqrt(1 / np.asarray(noise.weights(jnp.full(model.wave.size, jnp.inf))))
+    if not length <= tolerance:
+        raise SlamError(f"compression left an error of {length:.2g} of the noise; give a larger tolerance")
+    pixels = Table(model.info.pixels, copy=True)
+    pixels["compression_error"] = np.where(trained, np.abs(error).max(axis=0) / np.where(trained, deviation, 1), np.nan)
+    told = {"components": rank, "tolerance": tolerance, "largest_error": float(length)}
+    settings = model.info.provenance.get("settings", {}) | {"compression": told}
+    info = dataclasses.replace(model.info, pixels=pixels, provenance=model.info.provenance | {"settings": settings})
+    return dataclasses.replace(model, exact=small, info=info)
+
+
+def quick(model: Model) -> Model:
+    """The model, compressed if it is large and that loses nothing; made once a model."""
+    kernel = model.exact
+    size = sum(block.dual.size for block in kernel.blocks)
+    if kernel.basis is not None or size < _LARGE:
+        return model
+    cache: dict[str, Model] = model.__dict__.setdefault("_quick", {})
+    if "model" not in cache:
+        try:
+            small = compress(model)
+        except SlamError:
+            small = model
+        work = sum(block.dual.size for block in small.exact.blocks) + np.asarray(small.exact.basis).size
+        cache["model"] = small if work < _WORTHWHILE * size else model
+    return cache["model"]
+
+
+def _sample(emulator: KernelEmulator, precision: Any, model: Model, trained: np.ndarray, seed: int) -> _Sample:
+    """Training stars, points near them, points of the box, and its corners."""
+    rng = np.random.default_rng(seed)
+    domain = model.domain
+    low, high, stars = (np.asarray(part, float) for part in (domain.low, domain.high, domain.stars))
+    some = stars[rng.choice(len(stars), _POINTS, replace=len(stars) < _POINTS)]
+    near = some + float(domain.reach) * rng.normal(size=some.shape) / np.sqrt(len(low))
+    box = rng.uniform(low, high, size=some.shape)
+    corners = np.where(rng.random((_CORNERS, len(low))) < 0.5, low, high)
+    x = np.concatenate([some, np.clip(near, low, high), box, corners])
+    sums = np.where(trained, _sums(emulator, x), 0)
+    return _Sample(x, sums, np.asarray(_whiten(precision, jnp.asarray(sums))))
+
+
+def _sums(emulator: KernelEmulator, x: np.ndarray) -> np.ndarray:
+    """Flux (M, P) without what is the same everywhere."""
+    constant = np.asarray(emulator.flux_mean) + np.asarray(emulator.flux_scale) * np.asarray(emulator.intercept)
+    parts = [np.asarray(_predict(emulator, jnp.asarray(x[i : i + 256]))) for i in range(0, len(x), 256)]
+    return np.concatenate(parts) - constant
+
+
+def _leading(rows: Float[np.ndarray, "m p"], most: int) -> Float[np.ndarray, "p r"]:
+    """Leading right singular vectors, by a random sketch where there are many pixels (Halko et al. 2011, §4)."""
+    if min(rows.shape) > most:
+        sketch = rows @ np.random.default_rng(0).normal(size=(rows.shape[1], most))
+        basis = np.linalg.qr(sketch)[0]
+        basis = np.linalg.qr(rows @ (rows.T @ basis))[0]
+        rows = basis.T @ rows
+    if rows.shape[0] <= rows.shape[1]:
+        value, vector = np.linalg.eigh(rows @ rows.T)
+        kept = value[::-1] > 1e-14 * value[-1]
+        return rows.T @ (vector[:, ::-1][:, kept] / np.sqrt(value[::-1][kept]))
+    return np.linalg.eigh(rows.T @ rows)[1][:, ::-1][:, :most]
+
+
+def _rank(rows: Float[np.ndarray, "m p"], directions: Float[np.ndarray, "p r"], tolerance: float) -> int | None:
+    """The fewest directions that leave no row longer than ``tolerance``; None if all of them do."""
+    within = rows @ directions
+    outside = np.square(rows - within @ directions.T).sum(axis=1)
+    beyond = np.cumsum(np.square(within[:, ::-1]), axis=1)[:, ::-1]
+    most = directions.shape[1]
+    for rank in (*range(_STEP, most, _STEP), most):
+        rest = outside + (beyond[:, rank] if rank < most else 0)
+        if np.sqrt(rest.max()) <= tolerance:
+            return rank
+    return None
+
+
+def _project(
+    exact: KernelEmulator, precision: Any, learn: _Sample, kept: np.ndarray, trained: np.ndarray, unit: float
+) -> KernelEmulator:
+    """Components z = f Wᵀ V, with W the whitening, and the flux that goes with each."""
+    rank = kept.shape[1]
+    basis = np.linalg.lstsq(learn.whitened @ kept, learn.sums, rcond=None)[0]
+    scale = np.where(trained, np.asarray(exact.flux_scale) / unit, 0)
+    onto = np.where(trained[:, None], np.asarray(_transposed_whiten(precision, jnp.asarray(kept.T))).T, 0)
+    sizes = [block.dual.shape[0] * block.dual.shape[2] for block in exact.blocks]
+    slots = np.zeros((sum(sizes), rank))
+    slots[np.arange(len(scale)) if exact.order is None else np.asarray(exact.order)] = scale[:, None] * onto
+    blocks = []
+    for block, part in zip(exact.blocks, np.split(slots, np.cumsum(sizes)[:-1]), strict=True):
+        n_gamma, _, n_slot = block.dual.shape
+        blocks.append(dataclasses.replace(block, dual=block.dual @ part.reshape(n_gamma, n_slot, rank)))
+    inverse = np.where(trained, 1 / np.where(scale > 0, scale, 1), 0)
+    return dataclasses.replace(exact, blocks=tuple(blocks), order=None, basis=basis * inverse)
+
+
+def _lengths(precision: Any, error: np.ndarray) -> np.ndarray:
+    return np.sqrt(np.square(np.asarray(_whiten(precision, jnp.asarray(error)))).sum(axis=1))
+
+
+@compiled
+def _predict(emulator: KernelEmulator, x: jax.Array) -> Any:
+    return emulator.at(x)
+
+
+@compiled
+def _whiten(precision: Any, rows: jax.Array) -> Any:
+    return jax.lax.map(precision.whiten, rows, batch_size=64)
+
+
+@compiled
+def _transposed_whiten(precision: Any, rows: jax.Array) -> jax.Array:
+    transposed = jax.linear_transpose(precision.whiten, jax.ShapeDtypeStruct(rows.shape[1:], rows.dtype))
+    return jax.lax.map(lambda row: transposed(row)[0], rows, batch_size=64)
