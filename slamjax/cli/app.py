@@ -162,10 +162,16 @@ def fit(
         if output.exists() and output.samefile(given):
             raise SlamError(f"--output {output} is also an input; choose another name")
     slam = slamjax.load(model)
-    stars = _read(spectra, select)
     with progress_bar("fitting stars") as told:
-        table = slamjax.fit(
-            slam, stars, method=method.value, n_starts=n_starts, exact=exact, memory=memory, progress=told
+        table = slamjax.fit_table(
+            slam,
+            spectra,
+            select=select or "",
+            method=method.value,
+            n_starts=n_starts,
+            exact=exact,
+            memory=memory,
+            progress=told,
         )
     slamjax.write_labels(table, output)
     console.print(_flag_summary(table["flags"]), markup=False)

@@ -23,8 +23,24 @@ from slamjax.spectra import Spectra
 _VECTORS = ("flux", "ivar", "flux_error")
 
 
-def read_table(path: str | os.PathLike[str]) -> Spectra:
-    """Read a slamjax FITS table.
+def count_rows(path: str | os.PathLike[str]) -> tuple[int, int]:
+    """Spectra in a slamjax FITS table, and bytes that each of them takes in the file."""
+    source = existing_file(path)
+    try:
+        header = fits.getheader(source, "SPECTRA")
+        return int(header["NAXIS2"]), int(header["NAXIS1"])
+    except (OSError, KeyError, ValueError) as error:
+        raise SlamError(f"{source} cannot be read as a FITS table with HDU SPECTRA ({error})") from error
+
+
+def read_table(path: str | os.PathLike[str], rows: slice | None = None) -> Spectra:
+    """Read a slamjax FITS table, or some of its rows.
+
+    Parameters
+    ----------
+    path : path
+    rows : slice, optional
+        Only these are read from the disk.
 
     Raises
     ------
@@ -33,7 +49,7 @@ def read_table(path: str | os.PathLike[str]) -> Spectra:
     """
     source = existing_file(path)
     try:
-        with fits.open(source, memmap=False) as hdus:
+        with fits.open(source, memmap=rows is not None) as hdus:
             names = [hdu.name for hdu in hdus]
             for needed in ("SPECTRA", "WAVELENGTH"):
                 if needed not in names:
@@ -51,7 +67,13 @@ def read_table(path: str | os.PathLike[str]) -> Spectra:
             header = waves.header
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", u.UnitsWarning)
-                table = Table.read(hdus["SPECTRA"])
+                sheet = hdus["SPECTRA"]
+                numbers = np.arange(int(sheet.header["NAXIS2"]))
+                if rows is not None:
+                    numbers = numbers[rows]
+                    # a copy: nothing may point into the file once it is closed
+                    sheet = fits.BinTableHDU(sheet.data[rows].copy(), header=sheet.header)
+                table = Table.read(sheet)
             comments = [str(line) for line in hdus[0].header.get("COMMENT", [])]
     except SlamError:
         raise
@@ -76,6 +98,7 @@ def read_table(path: str | os.PathLike[str]) -> Spectra:
         medium=_word(header, "WAVEMED"),
         frame=_word(header, "FRAME"),
         fwhm=header.get("FWHM"),
+        rows=numbers,
         source=str(source),
     )
 

@@ -1,0 +1,66 @@
+import numpy as np
+import pytest
+
+import slamjax
+from slamjax import SlamError, streaming
+from slamjax.readers import count_rows
+from tests.helpers import DATA, xp_giants
+from tests.models import giants_model
+
+TABLE = DATA / "xp_giants.fits"
+
+
+def test_rows_of_a_table_are_read_as_from_the_whole():
+    whole, part = xp_giants(), slamjax.read_table(TABLE, slice(40, 55))
+    np.testing.assert_array_equal(part.flux, whole.flux[40:55])
+    np.testing.assert_array_equal(part.ivar, whole.ivar[40:55])
+    np.testing.assert_array_equal(part.rows, np.arange(40, 55))
+    assert part.table.colnames == whole.table.colnames
+    for name in whole.table.colnames:
+        np.testing.assert_array_equal(part.table[name], whole.table[name][40:55])
+        assert part.table[name].unit == whole.table[name].unit
+    np.testing.assert_array_equal(part.digests(), whole[40:55].digests())
+
+
+def test_rows_are_counted_without_reading_them():
+    count, width = count_rows(TABLE)
+    assert count == 150
+    assert width > 343 * 8
+
+
+@pytest.mark.parametrize("select", ["", "logg < 2"])
+def test_parts_give_the_labels_that_the_whole_gives(select, monkeypatch):
+    monkeypatch.setattr(streaming, "_FEWEST", 60)
+    monkeypatch.setattr(streaming, "_COPIES", 1e12)
+    model, told = giants_model(), []
+    parts = slamjax.fit_table(model, TABLE, select=select, progress=lambda *at: told.append(at))
+    stars = xp_giants().select(select) if select else xp_giants()
+    whole = slamjax.fit(model, stars)
+    assert parts.colnames == whole.colnames
+    np.testing.assert_array_equal(parts["row"], whole["row"])
+    np.testing.assert_array_equal(parts["apogee_id"], whole["apogee_id"])
+    fine = np.asarray(whole["flags"]) == 0
+    off = np.abs(parts["teff"] - whole["teff"])[fine] / whole["teff_err"][fine]
+    assert np.percentile(off, 90) < 0.05  # sums of another batch are rounded elsewhere, and minima are flat
+    assert told == sorted(told)
+    assert told[-1] == (150, 150)
+    assert len({done for done, _ in told}) >= 3
+
+
+def test_a_part_without_a_selected_row_is_passed_over(monkeypatch):
+    monkeypatch.setattr(streaming, "_FEWEST", 10)
+    stars = xp_giants()
+    name = str(stars.table["apogee_id"][77])
+    found = slamjax.fit_table(giants_model(), TABLE, select=f"apogee_id == '{name}'", memory=1e-6)
+    assert list(found["row"]) == [77]
+
+
+def test_nothing_selected_is_told():
+    with pytest.raises(SlamError, match=r"keeps none of the 150 rows .*; loosen it"):
+        slamjax.fit_table(giants_model(), TABLE, select="logg > 100")
+
+
+def test_a_file_that_is_no_table_is_told(tmp_path):
+    (tmp_path / "x.fits").write_text("no")
+    with pytest.raises(SlamError, match=r"x\.fits cannot be read as a FITS table"):
+        slamjax.fit_table(giants_model(), tmp_path / "x.fits")
