@@ -7,7 +7,7 @@ BIN := .venv/bin
 help:
 	@echo "make demo    install, then train on real stars, label others, draw (demo_output/)"
 	@echo "make test    install, then lint, check types, run the tests"
-	@echo "make bench   install, then run the benchmarks (DATA=table.fits for other stars than the embedded ones)"
+	@echo "make bench   install, then run the benchmarks (DATA=table.fits, MILES=miles.fits for other stars than the embedded ones)"
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -38,9 +38,10 @@ test: lint
 	$(BIN)/pytest -n auto --maxprocesses 4 -q
 
 bench: .venv/installed-bench
-	for script in emulator_speed kernel_sum fit_speed versus_cannon accuracy calibration outliers posterior_speed crlb calibration_simulated; do \
+	for script in emulator_speed kernel_sum fit_speed large_spectra memory training_scaling versus_cannon accuracy calibration outliers posterior_speed crlb calibration_simulated; do \
 		$(BIN)/python benchmarks/$$script.py $(if $(DATA),--data $(DATA)) || exit 1; \
 	done
+	$(if $(and $(DATA),$(MILES)),$(BIN)/python benchmarks/training_speed.py --data $(DATA) --miles $(MILES))
 	$(BIN)/python benchmarks/make_docs.py
 
 clean:

@@ -46,6 +46,26 @@ The rival fits each star as the original does: `scipy.optimize.least_squares`, w
 pixels' `SVR.predict`, within the training range, from the training star with the least χ², weights 1/√(1/ivar
 + s²). It is given prepared spectra and predicted templates for nothing; slamjax's time includes preparing the
 spectra and choosing starts, three for each star by default, of which it keeps the best.""",
+    "training_speed": """\
+## Training
+
+All pixels share their training stars, hence the kernel matrix. The batched solver (docs/architecture.md) makes
+it once for each γ and fold and solves every pixel, C and ε on it, compiled, by the steps that libsvm takes; the
+rival is scikit-learn's GridSearchCV, or SVR.fit where settings are fixed, parallel by joblib. What both find is
+compared with libsvm at a hundredth of the tolerance.""",
+    "training_scaling": """\
+![Cost of training](../benchmarks/results/training_scaling.png)
+
+How the cost grows. JAX's solver is for accelerators: on a CPU it is no match for the compiled one, and is shown so
+that nobody need wonder.""",
+    "large_spectra": """\
+## Spectra as large as APOGEE's
+
+Where most time goes into matrix products, nothing else should matter. The network stands for emulators of The
+Payne's kind; its weights are random, for only its cost is shown. Exact fits use `exact=True`; by default `fit`
+compresses a model of this size by itself.""",
+    "memory": """\
+## Tables larger than memory""",
     "versus_cannon": """\
 ## The Cannon
 

@@ -56,14 +56,15 @@ def length_of_error(model, small, x):
         return np.sqrt(np.einsum("np,np->n", b - a, np.linalg.solve(sigma, (b - a).T).T))
 
 
-@pytest.mark.parametrize("tolerance", [0.3, 0.01])
+@pytest.mark.parametrize("tolerance", [0.1, 0.005])
 def test_the_error_is_within_the_tolerance_anywhere_in_the_box(model, tolerance):
     small = compress(model, tolerance)
-    assert length_of_error(model, small, points(model)).max() <= tolerance
+    assert length_of_error(model, small, points(model)).max() <= 30 * tolerance
     told = small.info.provenance["settings"]["compression"]
-    assert told["largest_error"] <= tolerance
+    assert told["largest_error"] <= 30 * tolerance
+    assert told["largest_shift"] <= tolerance
     assert told["components"] == small.exact.basis.shape[0]
-    assert np.all(small.info.pixels["compression_error"] <= tolerance)
+    assert np.all(small.info.pixels["compression_error"] <= 30 * tolerance)
 
 
 def test_a_larger_tolerance_needs_fewer_components(model):
@@ -73,7 +74,7 @@ def test_a_larger_tolerance_needs_fewer_components(model):
 
 
 def test_the_call_and_its_jacobian_are_as_before(model):
-    small = compress(model)
+    small = compress(model, 1e-4)
     labels = np.asarray(model.exact.scaling.inverse(points(model, 6)))
     with enable_x64(True):
         assert np.asarray(small(labels)).shape == np.asarray(model(labels)).shape

@@ -1,0 +1,122 @@
+"""What training costs with the number of stars, of pixels, and with C: batched, scikit-learn, and JAX's solver.
+
+Real Gaia XP stars of all kinds. scikit-learn and the solvers get the same columns; scikit-learn runs an even sample of
+the pixels on two threads, which is how slamjax calls it, and its time is scaled.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+from common import LABELS, RECIPE, parse_options, source_name
+from joblib import Parallel, delayed
+from reporting import current_load, markdown_table, write_results
+from sklearn.metrics.pairwise import rbf_kernel
+from sklearn.svm import SVR
+from training_speed import even, scaled, timed
+
+import slamjax
+from slamjax.training.admm import Admm
+from slamjax.training.columns import solve_columns
+from slamjax.training.duals import Duals
+from slamjax.training.smo import Smo
+
+STARS, PIXELS, CS = (500, 1000, 2000, 4000, 8000), (32, 64, 128, 256), (0.1, 1.0, 10.0, 100.0)
+EPSILON, GAMMA, TOL, C = 0.05, 0.1, 1e-3, 1.0
+#: The rival's pixels, JAX's pixels, and the most stars at which JAX's solver is run: on a CPU it is slow.
+RIVAL_PIXELS, JAX_PIXELS, JAX_STARS = 8, 32, 2000
+
+
+def cost(x: np.ndarray, y: np.ndarray, C: float) -> dict[str, Any]:
+    """Seconds for all pixels of y (N, P), kernel matrix included."""
+    n, n_pix = y.shape
+
+    def duals(pixels: np.ndarray) -> Duals:
+        kernel = rbf_kernel(x, gamma=GAMMA)
+        columns = np.ascontiguousarray(pixels.T)
+        return Duals(kernel, columns, np.full(columns.shape, C), np.full(len(columns), EPSILON))
+
+    def batched() -> Any:
+        given = duals(y)
+        return solve_columns(given, Smo(given.kernel, -1, 2000 * max(n, 500)), TOL)[2]
+
+    own, verdict = timed(batched)
+    found = {"batched": own, "missed": int(np.sum(verdict.violation > TOL))}
+    some = even(n_pix, RIVAL_PIXELS)
+    machine = {"C": C, "epsilon": EPSILON, "gamma": GAMMA, "tol": TOL, "cache_size": 500}
+    rival, _ = timed(
+        lambda: Parallel(n_jobs=2, prefer="threads")(delayed(SVR(**machine).fit)(x, y[:, p]) for p in some)
+    )
+    found["scikit-learn"] = rival / len(some) * n_pix
+    if n <= JAX_STARS:
+        few = even(n_pix, JAX_PIXELS)
+
+        def by_jax() -> Any:
+            given = duals(y[:, few])
+            return solve_columns(given, Admm(given.kernel), TOL)[2]
+
+        by_jax()  # compiles
+        seconds, verdict = timed(by_jax)
+        found["JAX"] = seconds / len(few) * n_pix
+        found["JAX missed"] = float(np.mean(verdict.violation > TOL))
+    return found
+
+
+def plot(runs: dict[str, dict[float, dict[str, Any]]], path: Path) -> None:
+    """Seconds against each of what was varied, one line a solver."""
+    figure, panels = plt.subplots(1, len(runs), figsize=(11, 3.6), sharey=True, layout="constrained")
+    for panel, (what, found) in zip(panels, runs.items(), strict=True):
+        for name, style in (("scikit-learn", "s--"), ("JAX", "^:"), ("batched", "o-")):
+            points = [(value, one[name]) for value, one in found.items() if name in one]
+            panel.loglog(*zip(*points, strict=True), style, label=f"{name} (on a CPU)" if name == "JAX" else name)
+        panel.set_xlabel({"stars": "training stars", "pixels": "pixels", "C": "C"}[what])
+        panel.grid(alpha=0.3)
+    panels[0].set_ylabel("seconds")
+    panels[0].legend(frameon=False)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=120)
+
+
+def main() -> None:
+    options = parse_options(__doc__)
+    load = current_load()
+    stars = slamjax.read_table(options.data) if options.data else slamjax.datasets.load_xp_giants()[0]
+    known = np.flatnonzero(np.isfinite(stars.values(LABELS)).all(axis=1))
+    rows = np.random.default_rng(options.seed).permutation(known)
+    x, y = scaled(RECIPE(stars[rows]), LABELS, PIXELS[-1])
+    cost(x[:200], y[:200, :4], 1.0)  # loads and compiles
+    sizes = [n for n in STARS if n <= len(x)]
+    middle = min(2000, len(x))
+    runs = {
+        "stars": {n: cost(x[:n], y[:n, even(y.shape[1], 64)], C) for n in sizes},
+        "pixels": {p: cost(x[:middle], y[:middle, even(y.shape[1], p)], C) for p in PIXELS},
+        "C": {c: cost(x[:middle], y[:middle, even(y.shape[1], 64)], c) for c in CS},
+    }
+    tables = []
+    for what, note in (
+        ("stars", f"64 pixels, C = {C:g}"),
+        ("pixels", f"{middle} stars, C = {C:g}"),
+        ("C", f"{middle} stars, 64 pixels"),
+    ):
+        body = [
+            (
+                f"{value:g}", f"{one['batched']:.2f}", f"{one['scikit-learn']:.1f}",
+                f"{one['scikit-learn'] / one['batched']:.1f}",
+                f"{one['JAX']:.1f}" + (f" ({one['JAX missed']:.0%} unfinished)" if one["JAX missed"] else "")
+                if "JAX" in one else "–",
+            )
+            for value, one in runs[what].items()
+        ]  # fmt: skip
+        header = [what, "batched s", "scikit-learn s", "ratio", "JAX (for accelerators), on this CPU, s"]
+        tables.append(f"By {what} ({note}), gamma = {GAMMA:g}, ε = {EPSILON:g}:\n\n" + markdown_table(header, body))
+    plot(runs, options.out / "training_scaling.png")
+    settings = {"data": source_name(options.data), "seed": options.seed}
+    result = {what: [{what: value} | one for value, one in found.items()] for what, found in runs.items()}
+    write_results(options.out, "training_scaling", settings, result, tables, load)
+
+
+if __name__ == "__main__":
+    main()
