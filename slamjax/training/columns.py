@@ -110,10 +110,10 @@ class SharedKernel:
         """The columns of pixels y and weights (M, N), each to a violation of at most ``tol``."""
         box = candidate.C * weight[:, self.rows]
         duals = Duals(self.kernel, y[:, self.rows], box, np.full(len(y), candidate.epsilon))
-        beta, gradient, verdict = solve_columns(duals, self.solver, tol)
+        limited = self.settings.max_iter >= 0
+        beta, gradient, verdict = solve_columns(duals, self.solver, tol, sweeps=1 if limited else _SWEEPS)
         missed = np.flatnonzero(~(verdict.violation <= tol))
         exhausted = np.zeros(len(duals), bool)
-        limited = self.settings.max_iter >= 0
         if limited:
             exhausted[missed] = True
         elif missed.size:
@@ -143,11 +143,13 @@ class SharedKernel:
         return beta, bool(machine.fit_status_)
 
 
-def solve_columns(duals: Duals, solver: Solver, tol: float) -> tuple[np.ndarray, np.ndarray, Verdict]:
+def solve_columns(
+    duals: Duals, solver: Solver, tol: float, *, sweeps: int = _SWEEPS
+) -> tuple[np.ndarray, np.ndarray, Verdict]:
     """Feasible β (M, n) by a solver, their exact gradients, and how good they are; some may miss ``tol``."""
     beta, gradient = np.zeros_like(duals.y), -duals.y
     verdict = duals.judge(beta, gradient)
-    for sweep in range(_SWEEPS):
+    for sweep in range(sweeps):
         left = np.flatnonzero(~(verdict.violation <= tol))  # finished columns cost nothing
         if left.size == 0:
             break
