@@ -11,6 +11,7 @@ photon noise adds to it makes both smaller.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from typing import Any
 
 import jax
@@ -20,9 +21,12 @@ from astropy.table import Table
 from jaxtyping import Float
 
 from slamjax.compiled import compiled
+from slamjax.components import component_blocks, directions_in_flux, predict, scatter_points, whiten
+from slamjax.domain import Domain
 from slamjax.emulator import KernelEmulator
 from slamjax.errors import SlamError
 from slamjax.model import Model
+from slamjax.noise import Precision
 from slamjax.precision import enable_x64
 
 #: Points of each kind (training stars, near them, anywhere in the box), and corners of the box at most.
@@ -78,18 +82,19 @@ def compress(model: Model, tolerance: float = 0.01) -> Model:
     unit = model.exact.flux_unit()
     trained = model.trained
     with enable_x64(True):
-        emulator = jax.tree_util.tree_map(jnp.asarray, model.exact.in_unit(unit))
+        in_unit = model.exact.in_unit(unit)
+        emulator = jax.tree_util.tree_map(jnp.asarray, in_unit)
         noise = jax.tree_util.tree_map(jnp.asarray, model.noise.in_unit(unit))
         unseen = jnp.full(model.wave.size, jnp.inf)
         precision = noise.precision(unseen)
-        learn, check = (_sample(emulator, precision, model, trained, seed) for seed in (0, 1))
+        learn, check = (_sample(emulator, precision, model.domain, trained, seed) for seed in (0, 1))
         directions = _leading(learn.whitened, min(_MOST, *learn.whitened.shape))
         rank = _rank(check.whitened, directions, _SPENT * _LENGTH * tolerance)
         while True:
-            small = _project(model.exact, precision, learn, directions[:, :rank], trained, unit)
+            small = _project(model.exact, in_unit, precision, learn, directions[:, :rank])
             placed = jax.tree_util.tree_map(jnp.asarray, small.in_unit(unit))
             error = np.where(trained, _sums(placed, check.x) - check.sums, 0)
-            length = float(np.sqrt(np.square(np.asarray(_whiten(precision, jnp.asarray(error)))).sum(axis=1)).max())
+            length = float(np.sqrt(np.square(np.asarray(whiten(precision, jnp.asarray(error)))).sum(axis=1)).max())
             shift = _largest_shift(emulator, precision, check.x, error)
             if length <= _LENGTH * tolerance and shift <= tolerance:
                 break
@@ -110,39 +115,44 @@ def compress(model: Model, tolerance: float = 0.01) -> Model:
 
 def quick(model: Model) -> Model:
     """The model, compressed if it is large and that loses nothing; made once a model."""
-    kernel = model.exact
-    size = sum(block.dual.size for block in kernel.blocks)
-    if kernel.basis is not None or size < _LARGE:
+    if model.exact.basis is not None or _work(model.exact) < _LARGE:
         return model
     cache: dict[str, Model] = model.__dict__.setdefault("_quick", {})
     if "model" not in cache:
         try:
             small = compress(model)
-        except SlamError:
+        except SlamError:  # no few components do
             small = model
-        work = sum(block.dual.size for block in small.exact.blocks) + np.asarray(small.exact.basis).size
-        cache["model"] = small if work < _WORTHWHILE * size else model
+        cache["model"] = small if _work(small.exact) < _WORTHWHILE * _work(model.exact) else model
     return cache["model"]
 
 
-def _sample(emulator: KernelEmulator, precision: Any, model: Model, trained: np.ndarray, seed: int) -> _Sample:
+def _work(emulator: KernelEmulator) -> int:
+    """Multiplications for one star's flux, kernels aside."""
+    return sum(block.dual.size for block in emulator.blocks) + (0 if emulator.basis is None else emulator.basis.size)
+
+
+def _sample(emulator: KernelEmulator, precision: Precision, domain: Domain, trained: np.ndarray, seed: int) -> _Sample:
     """Training stars, points near them, points of the box, and its corners."""
-    rng = np.random.default_rng(seed)
-    domain = model.domain
-    low, high, stars = (np.asarray(part, float) for part in (domain.low, domain.high, domain.stars))
-    some = stars[rng.choice(len(stars), _POINTS, replace=len(stars) < _POINTS)]
-    near = some + float(domain.reach) * rng.normal(size=some.shape) / np.sqrt(len(low))
-    box = rng.uniform(low, high, size=some.shape)
-    corners = np.where(rng.random((_CORNERS, len(low))) < 0.5, low, high)
-    x = np.concatenate([some, np.clip(near, low, high), box, corners])
+    x = np.concatenate([scatter_points(domain, seed, _POINTS), _corners(domain, seed)])
     sums = np.where(trained, _sums(emulator, x), 0)
-    return _Sample(x, sums, np.asarray(_whiten(precision, jnp.asarray(sums))))
+    return _Sample(x, sums, np.asarray(whiten(precision, jnp.asarray(sums))))
+
+
+def _corners(domain: Domain, seed: int) -> np.ndarray:
+    """All corners of the box (C, L), or some where there are many."""
+    low, high = np.asarray(domain.low, float), np.asarray(domain.high, float)
+    if 2 ** len(low) <= _CORNERS:
+        upper = np.array(list(itertools.product([False, True], repeat=len(low))))
+    else:
+        upper = np.random.default_rng(seed).random((_CORNERS, len(low))) < 0.5
+    return np.where(upper, high, low)
 
 
 def _sums(emulator: KernelEmulator, x: np.ndarray) -> np.ndarray:
     """Flux (M, P) without what is the same everywhere."""
     constant = np.asarray(emulator.flux_mean) + np.asarray(emulator.flux_scale) * np.asarray(emulator.intercept)
-    parts = [np.asarray(_predict(emulator, jnp.asarray(x[i : i + 256]))) for i in range(0, len(x), 256)]
+    parts = [np.asarray(predict(emulator, jnp.asarray(x[i : i + 256]))) for i in range(0, len(x), 256)]
     return np.concatenate(parts) - constant
 
 
@@ -165,7 +175,7 @@ def _rank(rows: Float[np.ndarray, "m p"], directions: Float[np.ndarray, "p r"], 
     return next((k for k in range(_STEP, most, _STEP) if np.sqrt((outside + beyond[:, k]).max()) <= tolerance), most)
 
 
-def _largest_shift(emulator: KernelEmulator, precision: Any, x: np.ndarray, error: np.ndarray) -> float:
+def _largest_shift(emulator: KernelEmulator, precision: Precision, x: np.ndarray, error: np.ndarray) -> float:
     """By how many of its standard errors a flux error moves a label, at most, at some of the points."""
     some = np.linspace(0, len(x) - 1, min(len(x), _JUDGED)).astype(int)
     shifts = _shifts(emulator, precision, jnp.asarray(x[some]), jnp.asarray(error[some]))
@@ -173,42 +183,19 @@ def _largest_shift(emulator: KernelEmulator, precision: Any, x: np.ndarray, erro
 
 
 def _project(
-    exact: KernelEmulator, precision: Any, learn: _Sample, kept: np.ndarray, trained: np.ndarray, unit: float
+    exact: KernelEmulator, in_unit: KernelEmulator, precision: Precision, learn: _Sample, kept: np.ndarray
 ) -> KernelEmulator:
     """Components z = f Wᵀ V, with W the whitening, and the flux that goes with each."""
-    rank = kept.shape[1]
+    trained = np.isfinite(np.asarray(exact.intercept))
+    blocks = component_blocks(in_unit, directions_in_flux(precision, kept), trained)
     basis = np.linalg.lstsq(learn.whitened @ kept, learn.sums, rcond=None)[0]
-    scale = np.where(trained, np.asarray(exact.flux_scale) / unit, 0)
-    onto = np.where(trained[:, None], np.asarray(_transposed_whiten(precision, jnp.asarray(kept.T))).T, 0)
-    sizes = [block.dual.shape[0] * block.dual.shape[2] for block in exact.blocks]
-    slots = np.zeros((sum(sizes), rank))
-    slots[np.arange(len(scale)) if exact.order is None else np.asarray(exact.order)] = scale[:, None] * onto
-    blocks = []
-    for block, part in zip(exact.blocks, np.split(slots, np.cumsum(sizes)[:-1]), strict=True):
-        n_gamma, _, n_slot = block.dual.shape
-        blocks.append(dataclasses.replace(block, dual=block.dual @ part.reshape(n_gamma, n_slot, rank)))
-    inverse = np.where(trained, 1 / np.where(scale > 0, scale, 1), 0)
-    return dataclasses.replace(exact, blocks=tuple(blocks), order=None, basis=basis * inverse)
+    scale = np.asarray(in_unit.flux_scale, float)
+    inverse = np.where(trained & (scale > 0), 1 / np.where(scale > 0, scale, 1), 0)
+    return dataclasses.replace(exact, blocks=blocks, order=None, basis=basis * inverse)
 
 
 @compiled
-def _predict(emulator: KernelEmulator, x: jax.Array) -> Any:
-    return emulator.at(x)
-
-
-@compiled
-def _whiten(precision: Any, rows: jax.Array) -> Any:
-    return jax.lax.map(precision.whiten, rows, batch_size=64)
-
-
-@compiled
-def _transposed_whiten(precision: Any, rows: jax.Array) -> jax.Array:
-    transposed = jax.linear_transpose(precision.whiten, jax.ShapeDtypeStruct(rows.shape[1:], rows.dtype))
-    return jax.lax.map(lambda row: transposed(row)[0], rows, batch_size=64)
-
-
-@compiled
-def _shifts(emulator: KernelEmulator, precision: Any, x: jax.Array, error: jax.Array) -> Any:
+def _shifts(emulator: KernelEmulator, precision: Precision, x: jax.Array, error: jax.Array) -> Any:
     def one(given: tuple[jax.Array, jax.Array]) -> jax.Array:
         x, error = given
         _, jacobian = emulator.at_with_jacobian(x)

@@ -2,16 +2,11 @@
 
 from pathlib import Path
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
+from slamjax.precision import enable_x64
 from slamjax.readers import read_table
-
-try:
-    from jax.experimental import enable_x64
-except ImportError:  # moved in newer JAX
-    enable_x64 = jax.enable_x64
 
 DATA = Path(__file__).parent / "data"
 

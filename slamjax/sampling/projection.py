@@ -11,7 +11,6 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -19,12 +18,13 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from slamjax.compiled import compiled
+from slamjax.components import component_blocks, directions_in_flux, predict, scatter_points, whiten
 from slamjax.domain import Domain
 from slamjax.emulator import KernelBlock, KernelEmulator
 from slamjax.likelihood import information
 from slamjax.noise import Noise, Precision
 from slamjax.precision import enable_x64
-from slamjax.typing import AnyArray, Flux, ScaledLabels, Support
+from slamjax.typing import AnyArray, ScaledLabels, Support
 
 #: Root mean square of √(eᵀΣ⁻¹e) over the range that a prior leaves, at the strongest errors of the spectra.
 TOLERANCE = 0.03
@@ -148,13 +148,13 @@ class Moves:
     def make(
         cls, emulator: KernelEmulator, precision: Precision, domain: Domain, trained: np.ndarray, seed: int
     ) -> Moves:
-        start = _points(domain, seed)
+        start = scatter_points(domain, seed, _POINTS, reach=0.5, margin=0.05)
         sigma = np.asarray(_spreads(emulator, precision, jnp.asarray(start)))
         step = 2 * np.random.default_rng(seed).normal(size=start.shape)
         end = start + np.einsum("nij,nj->ni", sigma, step)
-        flux = np.asarray(_predict(emulator, jnp.asarray(np.concatenate([start, end]))))
+        flux = np.asarray(predict(emulator, jnp.asarray(np.concatenate([start, end]))))
         change = np.where(trained, flux[len(start) :] - flux[: len(start)], 0)
-        return cls(start, end, change, np.asarray(_whiten(precision, jnp.asarray(change))))
+        return cls(start, end, change, np.asarray(whiten(precision, jnp.asarray(change))))
 
 
 def projection_error(projection: Projection, moves: Moves) -> float:
@@ -176,42 +176,14 @@ def _size(error: np.ndarray) -> float:
     return float(kinds.max()) if np.all(np.isfinite(kinds)) else np.inf
 
 
-def _points(domain: Domain, seed: int) -> np.ndarray:
-    """(3 n, L): training stars, points near training stars, points of the box and its soft edge."""
-    rng = np.random.default_rng(seed)
-    stars = np.asarray(domain.stars)
-    low, high = np.asarray(domain.low), np.asarray(domain.high)
-    margin = 0.05 * (high - low)
-    some = stars[rng.choice(len(stars), _POINTS, replace=len(stars) < _POINTS)]
-    near = some + 0.5 * float(domain.reach) * rng.normal(size=some.shape) / np.sqrt(some.shape[1])
-    box = rng.uniform(low - margin, high + margin, size=some.shape)
-    return np.concatenate([some, np.clip(near, low - margin, high + margin), box])
-
-
 def _project(
     emulator: KernelEmulator, precision: Precision, learn: Moves, kept: np.ndarray, trained: np.ndarray
 ) -> Projection:
     """z = Vᵀ W f, with W the whitening and V the leading directions (P, r) of the whitened changes."""
     # f = Gᵀ z in the space of the changes: least squares, whose residual is what was cut off
     basis = np.linalg.lstsq(learn.whitened @ kept, learn.change, rcond=None)[0]
-    onto = np.asarray(_transposed_whiten(precision, jnp.asarray(kept.T))).T
-    onto = np.where(trained[:, None], onto, 0)
-    rank = kept.shape[1]
-    scale = np.where(trained, np.asarray(emulator.flux_scale, np.float64), 0)
-    sizes = [block.dual.shape[0] * block.dual.shape[2] for block in emulator.blocks]
-    slots = np.zeros((sum(sizes), rank))
-    if emulator.basis is None:
-        order = np.arange(len(scale)) if emulator.order is None else np.asarray(emulator.order)
-        slots[order] = scale[:, None] * onto
-    else:  # every γ adds to the same components
-        once = np.asarray(emulator.basis, np.float64) @ (scale[:, None] * onto)
-        slots = np.tile(once, (len(slots) // len(once), 1))
-    blocks = []
-    for block, part in zip(emulator.blocks, np.split(slots, np.cumsum(sizes)[:-1]), strict=True):
-        n_gamma, _, n_slot = block.dual.shape
-        dual = np.einsum("gsq,gqr->gsr", np.asarray(block.dual, np.float64), part.reshape(n_gamma, n_slot, rank))
-        blocks.append(dataclasses.replace(block, dual=dual))
-    projection = Projection(emulator.support, tuple(blocks), basis, kept.T, len(emulator.support))
+    blocks = component_blocks(emulator, directions_in_flux(precision, kept), trained)
+    projection = Projection(emulator.support, blocks, basis, kept.T, len(emulator.support))
     return jax.tree_util.tree_map(np.asarray, projection)  # on the host: device arrays would stay float64
 
 
@@ -268,11 +240,6 @@ def _spread_out(points: np.ndarray, count: int) -> np.ndarray:
 
 
 @compiled
-def _predict(emulator: KernelEmulator, x: ScaledLabels) -> Flux:
-    return emulator.at(x)
-
-
-@compiled
 def _spreads(emulator: KernelEmulator, precision: Precision, x: ScaledLabels) -> Float[Array, "point label label"]:
     """Square roots of the covariances that a spectrum and a prior of the training labels' width give x."""
 
@@ -287,14 +254,3 @@ def _spreads(emulator: KernelEmulator, precision: Precision, x: ScaledLabels) ->
 @compiled
 def _components(projection: Projection, x: ScaledLabels) -> Array:
     return projection(x)
-
-
-@compiled
-def _whiten(precision: Precision, rows: Any) -> Array:
-    return jax.lax.map(precision.whiten, rows, batch_size=64)
-
-
-@compiled
-def _transposed_whiten(precision: Precision, rows: Any) -> Array:
-    transposed = jax.linear_transpose(precision.whiten, jax.ShapeDtypeStruct(rows.shape[1:], rows.dtype))
-    return jax.lax.map(lambda row: transposed(row)[0], rows, batch_size=64)

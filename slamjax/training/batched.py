@@ -16,7 +16,7 @@ from slamjax.training.svr import PixelFit, Report, SvrSettings, no_fit, unusable
 from slamjax.typing import Progress
 
 #: Coefficients of all candidates and folds that are kept at the same time, in GiB.
-_MEMORY = 0.5
+_KEPT_COEFFICIENTS = 0.5
 #: The machines that are kept are solved to this part of the tolerance: they are few, and their objective shows it.
 _FINAL = 0.1
 
@@ -56,7 +56,7 @@ def fit_pixels_together(
     n_stars, n_pix = stars.y.shape
     matrices = Matrices(stars.x, settings)
     one = 8 * n_stars * (len(found) + 1) * (stars.n_folds + 4)
-    step = int(np.clip(_MEMORY * 2**30 / one, 16, 2048))
+    step = int(np.clip(_KEPT_COEFFICIENTS * 2**30 / one, 16, 2048))
     fits: list[PixelFit] = []
     report = Report("batched")
     for start in range(0, n_pix, step):

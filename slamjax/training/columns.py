@@ -26,7 +26,7 @@ _AIM = 0.9
 #: Steps of a column in a sweep, a star: far beyond what any has needed.
 _STEPS_A_STAR = 2000
 #: GiB of kernel matrices that are kept for the next pixels.
-_MEMORY = 1.0
+_KEPT_MATRICES = 1.0
 
 
 class Solver(Protocol):
@@ -78,7 +78,7 @@ class Matrices:
     def of(self, gamma: float) -> np.ndarray:
         if gamma not in self.kept:
             size = 8 * len(self.x) ** 2 / 2**30
-            while self.kept and size * (len(self.kept) + 1) > _MEMORY:
+            while self.kept and size * (len(self.kept) + 1) > _KEPT_MATRICES:
                 del self.kept[next(iter(self.kept))]
             kind = self.settings.kernel
             more: dict[str, Any] = {} if kind == "linear" else {"gamma": gamma}

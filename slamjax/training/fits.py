@@ -82,7 +82,7 @@ def fit_jointly(
     progress: Progress | None,
 ) -> tuple[list[PixelFit], np.ndarray, Report]:
     """The fits by the one combination that serves all pixels best together, and every combination's score."""
-    n_pix, scores, chosen, every = scaled.y.shape[1], np.full(len(found), -np.inf), [], []
+    scores, chosen, every = np.full(len(found), -np.inf), [], []
     report = Report(settings.solver)
     for number, candidate in enumerate(found):
 
@@ -101,14 +101,10 @@ def fit_jointly(
             chosen = fits
     best = int(np.argmax(scores))
     table = np.stack(every, axis=1)
-    return (
-        [
-            replace(fit, best=best if fit.best >= 0 else -1, scores=table[pixel])
-            for pixel, fit in enumerate(chosen[:n_pix])
-        ],
-        scores,
-        report,
-    )
+    fits = [
+        replace(fit, best=best if fit.best >= 0 else -1, scores=row) for fit, row in zip(chosen, table, strict=True)
+    ]
+    return fits, scores, report
 
 
 def fit_pixels(

@@ -202,7 +202,7 @@ def padded(values: Any) -> np.ndarray:
 class Smo:
     """Columns that share one kernel matrix, each improved by itself, on ``n_jobs`` threads.
 
-    In float32: a step then costs half, and its rounding errors are gone when `slamjax.training.batched` hands over
+    In float32: a step then costs half, and its rounding errors are gone when `slamjax.training.columns` hands over
     the exact gradient again.
     """
 
