@@ -148,7 +148,8 @@ def statistics(table: Table, name: str, chosen: np.ndarray) -> dict[str, float]:
         "pull width": robust_width(pull),
         "pull sd": float(np.std(pull)),
         "68 %": float(np.mean(np.abs(pull) < 0.994458)),
-        "95 %": float(np.mean(np.abs(pull) < 1.959964)),
+        "95 %": float(np.mean(np.abs(difference[kept]) < column(table, f"{name}_err95")[kept])),
+        "1.96 errors": float(np.mean(np.abs(pull) < 1.959964)),
     }
 
 
@@ -220,8 +221,10 @@ def honesty_table(runs: list[dict[str, Any]]) -> str:
     rows = []
     for name, limit in SCATTER.items():
         found = median(runs, name, "scatter")
-        rows.append((name, found, limit, *(cell_of(median(runs, name, what), *RANGES[what]) for what in columns)))
-    header = ["label", "robust scatter", "wanted at most", *(f"{what} ({span(what)})" for what in columns)]
+        judged = (cell_of(median(runs, name, what), *RANGES[what]) for what in columns)
+        rows.append((name, found, limit, *judged, f"{median(runs, name, '1.96 errors'):.2f}"))
+    wanted = (f"{what} ({span(what)})" for what in columns)
+    header = ["label", "robust scatter", "wanted at most", *wanted, "within 1.96 errors"]
     others = [
         f"chi2 / dof {np.median([r['chi2_dof'] for r in runs]):.2f} (wanted {span('chi2 / dof')})",
         f"flagged {np.median([r['flagged'] for r in runs]):.1%} (wanted at most 5 %)",

@@ -102,6 +102,11 @@ def calibrated_model(train: Spectra, cache: Path, seed: int = 0, labels: tuple[s
     return slamjax.load(model_file)
 
 
+def least_ess(posterior: slamjax.Posterior) -> np.ndarray:
+    """(N,) bulk effective draws of each star's worst label."""
+    return np.nanmin(posterior.diagnostics.ess_bulk, axis=1)
+
+
 def train_machines(train: Spectra, cache: Path) -> Trained:
     """A model and its rivals, from ``cache`` if the same stars, settings and source made them before."""
     cache.mkdir(parents=True, exist_ok=True)

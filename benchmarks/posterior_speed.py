@@ -1,17 +1,16 @@
-"""How many posteriors a second, against emcee over a loop of ``SVR.predict`` and plain NumPyro; and are they right?"""
+"""How many posteriors a second, against emcee over a loop of ``SVR.predict`` and plain NumPyro?"""
 
 from __future__ import annotations
 
 import time
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import emcee
 import jax
 import jax.numpy as jnp
 import numpy as np
-from common import Trained, calibrated_model, load_stars, parse_options, source_name, train_machines
+from common import Trained, calibrated_model, least_ess, load_stars, parse_options, source_name, train_machines
 from numpyro.infer import MCMC, NUTS
 from reporting import current_load, markdown_table, time_call, wanted_row, write_results
 
@@ -39,11 +38,6 @@ class Speed:
     least: float
     median: float
     effective: float
-
-
-def least_ess(posterior: slamjax.Posterior) -> np.ndarray:
-    """(N,) bulk effective draws of each star's worst label."""
-    return np.nanmin(posterior.diagnostics.ess_bulk, axis=1)
 
 
 def our_speed(model: Model, spectra: Spectra, sampler: str, repeats: int) -> Speed:
@@ -125,38 +119,8 @@ def plain_numpyro(model: Model, spectra: Spectra) -> tuple[float, list[float]]:
     return effective / sum(seconds), seconds
 
 
-def agreement(model: Model, spectra: Spectra, draws: int) -> tuple[dict[str, dict[str, Any]], float]:
-    """Each sampler against long NUTS runs: differences of means in sd, and of sd, over stars and labels.
-
-    The reference is repeated with another seed: what it differs from itself is chance.
-    """
-    reference = slamjax.sample(model, spectra, sampler="nuts", draws=draws, chains=4, warmup=500, seed=1)
-    mean, sd = _moments(reference)
-    found = {}
-    for name in (*SAMPLERS, "nuts, another seed"):
-        kind = name.split(",")[0]
-        seed = 3 if "," in name else 2
-        other = slamjax.sample(model, spectra, sampler=kind, draws=draws, chains=4, warmup=500, seed=seed)
-        its_mean, its_sd = _moments(other)
-        shift, ratio = np.abs(its_mean - mean) / sd, np.abs(its_sd / sd - 1)
-        found[name] = {
-            "shift": {"median": float(np.nanmedian(shift)), "largest": float(np.nanmax(shift))},
-            "sd": {"median": float(np.nanmedian(ratio)), "largest": float(np.nanmax(ratio))},
-            "beyond": int(np.sum((shift > 0.1) | (ratio > 0.05))),
-            "of": int(np.sum(np.isfinite(shift))),
-        }
-    return found, float(np.nanmin(least_ess(reference)))
-
-
-def _moments(posterior: slamjax.Posterior) -> tuple[np.ndarray, np.ndarray]:
-    mean, covariance = posterior.moments()
-    return mean, np.sqrt(np.einsum("nll->nl", covariance))
-
-
 def main() -> None:
-    options = parse_options(
-        __doc__, n_stars=256, n_emcee=4, emcee_steps=2000, n_plain=4, n_agree=24, agree_draws=3000, repeats=3
-    )
+    options = parse_options(__doc__, n_stars=256, n_emcee=4, emcee_steps=2000, n_plain=4, repeats=3)
     load = current_load()
     train, test = load_stars(options)
     machines = train_machines(train, options.cache)
@@ -170,7 +134,6 @@ def main() -> None:
     # a step of the ensemble evaluates every walker; τ steps of it are worth that many independent draws
     emcee_rate = 1 / (np.median(tau) * one)
     plain_rate, plain_seconds = plain_numpyro(model, many[: options.n_plain])
-    same, reference_ess = agreement(model, many[: options.n_agree], options.agree_draws)
 
     ours = speeds["auto"].effective
     tables = [
@@ -187,23 +150,6 @@ def main() -> None:
         ),
         f"emcee: {WALKERS} walkers, autocorrelation time {np.median(tau):.0f} steps (median of {len(tau)} stars), "
         f"{1e3 * one:.0f} ms an evaluation of the loop.",
-        f"Against NUTS of 4 × {options.agree_draws} draws (least bulk ESS {reference_ess:.0f}), {options.n_agree} "
-        "stars, every label; wanted: means within 0.1 sd, sd within 5 %:\n\n"
-        + markdown_table(
-            ["sampler", "mean, median shift", "largest", "sd, median difference", "largest", "beyond", "of"],
-            [
-                (
-                    name,
-                    f"{row['shift']['median']:.3f} sd",
-                    f"{row['shift']['largest']:.3f} sd",
-                    f"{100 * row['sd']['median']:.1f} %",
-                    f"{100 * row['sd']['largest']:.1f} %",
-                    row["beyond"],
-                    row["of"],
-                )
-                for name, row in same.items()
-            ],
-        ),
     ]
     settings = {
         "data": source_name(options.data),
@@ -218,8 +164,6 @@ def main() -> None:
         "emcee": {"autocorrelation": tau, "seconds_an_evaluation": one, "effective_a_second": emcee_rate},
         "plain_numpyro": {"effective_a_second": plain_rate, "seconds": plain_seconds},
         "ratio": {"emcee": ours / emcee_rate, "plain_numpyro": ours / plain_rate},
-        "agreement": same,
-        "reference_least_ess": reference_ess,
     }
     write_results(options.out, "posterior_speed", settings, results, tables, load)
 

@@ -7,6 +7,9 @@ from typing import Any
 
 import numpy as np
 
+#: Half-width of a Gaussian's central 95 % interval, in standard deviations.
+GAUSSIAN_REACH = 1.959963984540054
+
 
 @dataclass(frozen=True)
 class Calibration:
@@ -23,6 +26,7 @@ class Calibration:
         d is the distance to the tenth nearest training star, see `slamjax.domain.Domain.spacing`.
     label_scale : (L,) factors of the errors in a fit's table; none: 1
         What remains between the width of a likelihood and how far known labels lie, a label.
+    label_reach : (L,) half-widths of the central 95 % interval, in errors of a fit's table; none: those of a Gaussian
     tried : noise models that were compared: rank, floor and score
     """
 
@@ -32,11 +36,16 @@ class Calibration:
     sparse: float = 0.0
     spacing: float = 1.0
     label_scale: list[float] = field(default_factory=list)
+    label_reach: list[float] = field(default_factory=list)
     tried: list[dict[str, Any]] = field(default_factory=list)
 
     def label_scale_of(self, n_labels: int) -> np.ndarray:
         """``label_scale`` as an array (L,)."""
         return np.asarray(self.label_scale) if self.label_scale else np.ones(n_labels)
+
+    def label_reach_of(self, n_labels: int) -> np.ndarray:
+        """``label_reach`` as an array (L,)."""
+        return np.asarray(self.label_reach) if self.label_reach else np.full(n_labels, GAUSSIAN_REACH)
 
     def star_scale(self, chi2: np.ndarray, dof: np.ndarray, distance: np.ndarray) -> np.ndarray:
         """Factor of a star's covariance: its own noise (`noise_scale`) times how sparse the training stars are."""

@@ -61,6 +61,7 @@ def label_table(
     *,
     labels: np.ndarray,
     covariance: np.ndarray,
+    half95: np.ndarray,
     chi2: np.ndarray,
     n_pix: np.ndarray,
     snr: np.ndarray,
@@ -70,7 +71,8 @@ def label_table(
     """One row a star: where it came from, labels with errors and units, the quality of the fit, flags.
 
     Columns: ``row`` (0-based, in the input), the input's string and integer columns, then for each label <label>,
-    <label>_err and, where the input has that label, <label>_ref; ``chi2``, ``n_pix``, ``snr``, ``n_iter``,
+    <label>_err, <label>_err95 (half-width of the 95 % interval: more than 1.96 errors where held-out stars had heavier
+    tails than a Gaussian) and, where the input has that label, <label>_ref; ``chi2``, ``n_pix``, ``snr``, ``n_iter``,
     ``flags`` and ``cov``, the labels' covariance (L, L) in products of the labels' units.
     """
     table = QTable()
@@ -83,6 +85,7 @@ def label_table(
     for k, (name, unit) in enumerate(zip(names, units, strict=True)):
         table[name] = _with_unit(labels[:, k], unit)
         table[f"{name}_err"] = _with_unit(errors[:, k], unit)
+        table[f"{name}_err95"] = _with_unit(half95[:, k], unit)
         if name in known and known[name].dtype.kind in "iuf":
             table[f"{name}_ref"] = _reference(spectra, name, unit)
     table["chi2"] = chi2

@@ -41,6 +41,7 @@ def fitted(stars=None):
         spectra() if stars is None else stars,
         labels=labels,
         covariance=covariance,
+        half95=np.array([2.0, 3.0]) * np.sqrt(np.einsum("nll->nl", covariance)),
         chi2=np.array([1.0, 2, np.nan, 4]),
         n_pix=np.array([5, 5, 0, 5]),
         snr=np.array([10, 20, np.nan, 40], np.float32),
@@ -65,13 +66,13 @@ def test_columns_come_in_the_order_that_is_promised():
     table = fitted()
     assert table.colnames == [
         *("row", "name", "gaia_id"),
-        *("teff", "teff_err", "teff_ref", "logg", "logg_err"),
+        *("teff", "teff_err", "teff_err95", "teff_ref", "logg", "logg_err", "logg_err95"),
         *("chi2", "n_pix", "snr", "n_iter", "flags", "cov"),
     ]
     assert list(table["row"]) == [3, 5, 8, 9]  # of the file, not of the selection
     assert list(table["name"]) == ["a", "bb", "", "d"]
     assert table["gaia_id"][1] == 2**62 + 1
-    assert table["teff"].unit == table["teff_err"].unit == table["teff_ref"].unit == u.K
+    assert {table[name].unit for name in ("teff", "teff_err", "teff_err95", "teff_ref")} == {u.K}
     assert getattr(table["logg"], "unit", None) is None
     assert table["cov"].shape == (N, 2, 2)
     assert table.meta["labels"] == "teff,logg"

@@ -31,6 +31,7 @@ class Outcome:
 
     labels: np.ndarray
     covariance: np.ndarray
+    half95: np.ndarray
     chi2: np.ndarray
     n_pix: np.ndarray
     n_iter: np.ndarray
@@ -117,6 +118,7 @@ def conclude(model: Model, summary: Summary, n_starts: int, n_pix: np.ndarray, n
     return Outcome(
         labels,
         covariance,
+        calibration.label_reach_of(n_labels) * np.sqrt(np.einsum("nll->nl", covariance)),
         np.where(empty, np.nan, chi2),
         n_pix,
         by_star(summary.n_iter).sum(axis=1),

@@ -28,7 +28,7 @@ from slamjax.covariance import low_rank, model_variance
 from slamjax.domain import Domain
 from slamjax.emulator import KernelEmulator
 from slamjax.errors import SlamError
-from slamjax.goodness import Calibration
+from slamjax.goodness import GAUSSIAN_REACH, Calibration
 from slamjax.likelihood import information
 from slamjax.noise import DiagonalNoise, LowRankNoise, Noise
 
@@ -176,8 +176,13 @@ def calibrate(
     limit = _limit(found.chi2[found.sound] * plain.chi2_scale / found.dof[found.sound])
     own = plain.star_scale(found.chi2 * plain.chi2_scale, found.dof, found.distance)
     pulls = found.scaled(factor * own).pulls()[found.sound]
+    scale = _label_scale(pulls)
     return noise.inflated(factor), dataclasses.replace(
-        plain, chi2_limit=limit, chi2_scale=plain.chi2_scale * factor, label_scale=_label_scale(pulls)
+        plain,
+        chi2_limit=limit,
+        chi2_scale=plain.chi2_scale * factor,
+        label_scale=scale.tolist(),
+        label_reach=_label_reach(pulls / scale).tolist(),
     )
 
 
@@ -248,7 +253,7 @@ def _adjustment(found: LabelErrors) -> tuple[Calibration, float]:
     return best[1], best[2]
 
 
-def _label_scale(pulls: np.ndarray) -> list[float]:
+def _label_scale(pulls: np.ndarray) -> np.ndarray:
     """What errors must be multiplied with, a label, so that central intervals hold as many known labels as they say.
 
     Pulls have heavier tails than a Gaussian, above all where a label has two populations and a star of one is taken
@@ -258,8 +263,16 @@ def _label_scale(pulls: np.ndarray) -> list[float]:
     apart = np.abs(pulls - np.median(pulls, axis=0))
     ratio = np.quantile(apart, _LEVELS, axis=0) / norm.ppf(0.5 + 0.5 * np.asarray(_LEVELS))[:, None]
     width = median_abs_deviation(pulls, axis=0, scale="normal")
-    scale = np.minimum(np.exp(np.log(np.maximum(ratio, 1e-3)).mean(axis=0)), width / _NARROWEST)
-    return [float(value) for value in scale]
+    return np.minimum(np.exp(np.log(np.maximum(ratio, 1e-3)).mean(axis=0)), width / _NARROWEST)
+
+
+def _label_reach(pulls: np.ndarray) -> np.ndarray:
+    """How many errors hold 95 % of the held-out stars' known labels, never fewer than of a Gaussian.
+
+    Conformal prediction (Vovk, Gammerman & Shafer 2005) with scores |pull|: what remains of heavy tails goes into an
+    interval of its own, and the errors stay what they are for most stars.
+    """
+    return np.maximum(np.quantile(np.abs(pulls), 0.95, axis=0), GAUSSIAN_REACH)
 
 
 def _limit(chi2: np.ndarray) -> float:

@@ -26,6 +26,7 @@ from astropy.table import Table
 from scipy import stats
 
 from slamjax.errors import SlamError
+from slamjax.goodness import GAUSSIAN_REACH
 from slamjax.validate.bins import bins_of, numbers, robust_width
 
 if TYPE_CHECKING:
@@ -67,12 +68,14 @@ class Comparison:
 
 
 def compare_fit(labels: Table, names: Sequence[str], *, reference_errors: np.ndarray | None = None) -> Comparison:
-    """A label table as `slamjax.fit` gives it, beside its own columns <label>_ref; posteriors are normal.
+    """A label table as `slamjax.fit` gives it, beside its own columns <label>_ref.
+
+    Posteriors are normal within one error; beyond it they are stretched to meet the table's 95 % interval.
 
     Parameters
     ----------
     labels : Table
-        With <label>, <label>_err, <label>_ref, ``flags``; ``cov``, ``chi2`` and ``n_pix`` where known.
+        With <label>, <label>_err, <label>_ref, ``flags``; <label>_err95, ``cov``, ``chi2`` and ``n_pix`` where known.
     names : sequence of str
     reference_errors : (N, L) array, optional
         Errors that the known labels have beyond those of the training stars, added in quadrature (see this module's
@@ -86,6 +89,11 @@ def compare_fit(labels: Table, names: Sequence[str], *, reference_errors: np.nda
     variance = np.stack([numbers(labels[f"{name}_err"]) for name in names], axis=-1) ** 2 + extra
     usable = np.isfinite(variance) & (variance > 0)
     pull = np.where(usable, difference / np.sqrt(np.where(usable, variance, 1)), np.nan)
+    reach = np.full(pull.shape, GAUSSIAN_REACH)
+    for k, name in enumerate(names):
+        if f"{name}_err95" in labels.colnames:
+            half = np.sqrt(numbers(labels[f"{name}_err95"]) ** 2 + GAUSSIAN_REACH**2 * extra[:, k])
+            reach[:, k] = np.where(usable[:, k], half / np.sqrt(np.where(usable[:, k], variance[:, k], 1)), np.nan)
     distance = np.full(len(labels), np.nan)
     if "cov" in labels.colnames:
         distance = _distance(difference, numbers(labels["cov"]) + extra[:, :, None] * np.eye(len(names)))
@@ -93,7 +101,14 @@ def compare_fit(labels: Table, names: Sequence[str], *, reference_errors: np.nda
     if "chi2" in labels.colnames:
         chi2_dof = _per_freedom(labels["chi2"], labels["n_pix"], len(names))
     flags = np.asarray(labels["flags"])
-    return Comparison(tuple(names), difference, pull, stats.norm.cdf(-pull), distance, chi2_dof, flags)
+    pit = stats.norm.cdf(-_without_tails(pull, reach))
+    return Comparison(tuple(names), difference, pull, pit, distance, chi2_dof, flags)
+
+
+def _without_tails(pull: np.ndarray, reach: np.ndarray) -> np.ndarray:
+    """Pulls as those of a Gaussian: the same within one error, and ``reach`` errors become 1.96."""
+    beyond = (np.abs(pull) - 1) * (GAUSSIAN_REACH - 1) / (reach - 1)
+    return np.where(np.abs(pull) > 1, np.sign(pull) * (1 + beyond), pull)
 
 
 def compare_draws(

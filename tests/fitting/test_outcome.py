@@ -56,3 +56,15 @@ def test_errors_of_each_label_are_stretched_as_held_out_stars_taught():
     before, after = (conclusion(ends(0.0), m).covariance[0] for m in (model, stretched))
     factors = np.array(taught.label_scale[: len(before)])
     np.testing.assert_allclose(after, before * factors[:, None] * factors, rtol=1e-9)
+
+
+def test_intervals_reach_as_far_as_held_out_stars_taught():
+    model = giants_model()
+    reach = [1.96, 2.5, 3.0, 2.0][: len(model.label_names)]
+    taught = dataclasses.replace(model.info.calibration, label_reach=reach)
+    stretched = dataclasses.replace(model, info=dataclasses.replace(model.info, calibration=taught))
+    plain, wide = conclusion(ends(0.0), model), conclusion(ends(0.0), stretched)
+    error = np.sqrt(np.einsum("nll->nl", plain.covariance))
+    np.testing.assert_allclose(plain.half95, 1.959964 * error, rtol=1e-6)
+    np.testing.assert_allclose(wide.half95, np.array(reach) * error, rtol=1e-9)
+    np.testing.assert_array_equal(wide.covariance, plain.covariance)

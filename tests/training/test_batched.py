@@ -77,7 +77,7 @@ def test_folds_predict_their_held_out_stars(stars):
 def test_chunks_of_pixels_do_not_show(stars, monkeypatch):
     found = candidates(stars.x, [0.1, 1.0], [0.05], [0.1])
     whole, report = fit_pixels_together(stars, found, SETTINGS, 1, None)
-    monkeypatch.setattr("slamjax.training.batched._MEMORY", 0.0)
+    monkeypatch.setattr("slamjax.training.batched._KEPT_COEFFICIENTS", 0.0)
     told = []
     many = dataclasses.replace(stars, y=np.tile(stars.y, 2), weight=np.tile(stars.weight, 2))
     parts, twice = fit_pixels_together(many, found, SETTINGS, 1, lambda done, total: told.append((done, total)))

@@ -84,10 +84,15 @@ def test_errors_of_a_label_with_outliers_are_stretched_and_no_others():
     mistaken = stars.x.copy()
     mistaken[::10, 1] += 0.2
     known = dataclasses.replace(stars, residual=stars.residual + (stars.x - mistaken) @ emulator.blocks[0].dual[0])
-    plain_scale = np.array(calibrate(photon_noise(), emulator, domain, stars)[1].label_scale)
-    scale = np.array(calibrate(photon_noise(), emulator, domain, dataclasses.replace(known, x=mistaken))[1].label_scale)
-    np.testing.assert_allclose(plain_scale, 1, atol=0.1)
-    assert scale[1] > scale[0] + 0.05
+    plain = calibrate(photon_noise(), emulator, domain, stars)[1]
+    noise, taught = calibrate(photon_noise(), emulator, domain, dataclasses.replace(known, x=mistaken))
+    np.testing.assert_allclose(plain.label_scale, 1, atol=0.1)
+    np.testing.assert_allclose(plain.label_reach, 1.96, atol=0.2)
+    assert taught.label_scale[1] > taught.label_scale[0] + 0.05
+    assert taught.label_reach[1] > 1.2 * taught.label_reach[0]
+    # an interval of 95 % holds 95 %, whatever the tails
+    pulls = label_errors(noise, domain, dataclasses.replace(known, x=mistaken)).pulls() / taught.label_scale
+    np.testing.assert_allclose(np.mean(np.abs(pulls) < taught.label_reach, axis=0), 0.95, atol=0.01)
 
 
 def test_alike_stars_share_one_scale_and_uneven_ones_get_their_own():

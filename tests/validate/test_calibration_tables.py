@@ -64,6 +64,23 @@ def test_honest_errors_cover_what_they_say():
             assert stats.kstest(pit, "uniform").pvalue > 0.01
 
 
+def test_heavy_tails_are_covered_by_an_interval_of_their_own():
+    """Student-t pulls of 3 degrees of freedom: the table's 95 % interval makes coverage right, 1.96 errors do not."""
+    table, _ = honest_fits(8000)
+    rng = np.random.default_rng(5)
+    one_error, half = stats.t.ppf([stats.norm.cdf(1), 0.975], 3)
+    for name in NAMES:
+        table[f"{name}_ref"] = table[name] - rng.standard_t(3, len(table)) / one_error * table[f"{name}_err"]
+    narrow = calibration_table(compare_fit(table, NAMES))
+    for name in NAMES:
+        table[f"{name}_err95"] = half / one_error * table[f"{name}_err"]
+    wide = calibration_table(compare_fit(table, NAMES))
+    for name in NAMES:
+        assert row_of(narrow, name)["cover95"] < 0.91
+        assert row_of(wide, name)["cover95"] == pytest.approx(0.95, abs=0.01)
+        assert row_of(wide, name)["cover68"] == row_of(narrow, name)["cover68"]
+
+
 @pytest.mark.parametrize("stretch", [0.8, 1.25])
 def test_wrong_errors_show_in_pulls_and_coverage(stretch):
     table = calibration_table(compare_fit(honest_fits(stretch=stretch)[0], NAMES))
