@@ -84,7 +84,8 @@ fitted by the emulator of the cross-validation fold that had not seen it. No tes
 in these choices. The method itself was worked out by the same cross-validation on the training stars of seed
 0. Its outcome on test stars was looked at three times on the way, once on seed 0 and twice on all five; what was
 changed afterwards (errors that grow where training stars are few, one factor a label, stricter rules for two
-flags, a 95 % interval of its own) was fitted to held-out training stars. Test stars of all seeds are from the same 4,257 giants. Stars
+flags, a 95 % interval of its own) was fitted to held-out training stars. Test stars of all seeds are from the same
+4,257 giants. Stars
 without flags are counted; flags know nothing of reference labels. Pull width is 1.4826 MAD of (difference /
 error), pull sd its standard deviation; reference labels' errors are part of the noise that is learnt, and are
 not added again.

@@ -33,9 +33,9 @@ from slamjax.precision import enable_x64
 _POINTS, _CORNERS = 768, 256
 #: Components that are looked for, at most; they come in multiples of this.
 _MOST, _STEP = 768, 8
-#: The flux error may be this many times as long as a label may move: little of it lies where labels do. At the
-#: default tolerance it changes chi2 by less than 0.1 at the best labels.
-_LENGTH = 30.0
+#: The root mean square error of a pixel, in units of its noise, may be this many times what a label may move: little
+#: of it lies where labels do. At the default tolerance it changes χ² by a tenth of χ²'s own scatter at most.
+_DEPTH = 1.7
 #: How much of that is spent on cutting off; and by how much the components grow where that is not enough.
 _SPENT, _GROWTH = 0.7, 1.15
 #: Points at which labels are moved.
@@ -61,8 +61,8 @@ def compress(model: Model, tolerance: float = 0.01) -> Model:
     model : Model
     tolerance : float
         By how many standard errors any label may move, at any point that is checked: training stars, points near
-        them, points anywhere in the box that a fit searches, its corners. The flux error there is at most 30 times
-        as long, in units of the noise of the whole spectrum.
+        them, points anywhere in the box that a fit searches, its corners. The root mean square error of a pixel there
+        is at most 1.7 times as large, in units of the noise.
 
     Returns
     -------
@@ -88,15 +88,16 @@ def compress(model: Model, tolerance: float = 0.01) -> Model:
         unseen = jnp.full(model.wave.size, jnp.inf)
         precision = noise.precision(unseen)
         learn, check = (_sample(emulator, precision, model.domain, trained, seed) for seed in (0, 1))
+        longest = _DEPTH * tolerance * np.sqrt(trained.sum())
         directions = _leading(learn.whitened, min(_MOST, *learn.whitened.shape))
-        rank = _rank(check.whitened, directions, _SPENT * _LENGTH * tolerance)
+        rank = _rank(check.whitened, directions, _SPENT * longest)
         while True:
             small = _project(model.exact, in_unit, precision, learn, directions[:, :rank])
             placed = jax.tree_util.tree_map(jnp.asarray, small.in_unit(unit))
             error = np.where(trained, _sums(placed, check.x) - check.sums, 0)
             length = float(np.sqrt(np.square(np.asarray(whiten(precision, jnp.asarray(error)))).sum(axis=1)).max())
             shift = _largest_shift(emulator, precision, check.x, error)
-            if length <= _LENGTH * tolerance and shift <= tolerance:
+            if length <= longest and shift <= tolerance:
                 break
             if rank >= directions.shape[1]:
                 raise SlamError(

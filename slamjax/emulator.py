@@ -173,11 +173,19 @@ class KernelEmulator:
             raise ValueError(f"labels have shape {shape}; their last axis must hold the {self.n_labels} labels")
         return jnp.asarray(self.scaling(labels), dtype=self.intercept.dtype)
 
+    def components(self, x: ScaledLabels) -> Float[Array, "*batch component"]:
+        """A compressed emulator's components (..., R) at scaled labels x (..., L): what ``basis`` makes flux of."""
+        return self._every_gamma([block(x, self.support) for block in self.blocks])
+
+    def _every_gamma(self, parts: list[Array]) -> Array:
+        assert self.basis is not None
+        joined = jnp.concatenate(parts, axis=-1)
+        return jnp.sum(joined.reshape(*joined.shape[:-1], -1, self.basis.shape[0]), axis=-2)
+
     def _in_order(self, parts: list[Array]) -> Array:
-        joined = parts[0] if len(parts) == 1 else jnp.concatenate(parts, axis=-1)
         if self.basis is not None:
-            each = joined.reshape(*joined.shape[:-1], -1, self.basis.shape[0])
-            return jnp.matmul(jnp.sum(each, axis=-2), self.basis, precision=_PRECISION)
+            return jnp.matmul(self._every_gamma(parts), self.basis, precision=_PRECISION)
+        joined = parts[0] if len(parts) == 1 else jnp.concatenate(parts, axis=-1)
         return joined if self.order is None else jnp.take(joined, self.order, axis=-1)
 
     def _to_flux(self, parts: list[Array]) -> Flux:

@@ -41,7 +41,8 @@ def minimise(
     finished : told, after each visit, how many problems are done
     """
     m, n_stars = len(x), len(flux)
-    star = np.arange(m) % n_stars
+    star = np.arange(m, dtype=np.int32) % n_stars
+    spectra = _everywhere((flux, ivar))
     sizes = _batch_sizes(slots, m)
     states: Any = None
     waiting = 0
@@ -49,13 +50,13 @@ def minimise(
     while waiting < m or active.size:
         fresh = np.arange(waiting, min(m, waiting + sizes[0] - active.size))
         if fresh.size:
-            begun = _call(_init, minimiser, problem, (x,), star, flux, ivar, fresh, sizes)
+            begun = _call(_init, minimiser, problem, (x, star), spectra, fresh, sizes)
             if states is None:
                 states = jax.tree_util.tree_map(lambda a: np.zeros((m, *a.shape[1:]), a.dtype), begun)
             _store(states, begun, fresh)
             waiting += fresh.size
         active = np.concatenate([active, fresh])
-        _store(states, _call(_advance, minimiser, problem, (states,), star, flux, ivar, active, sizes), active)
+        _store(states, _call(_advance, minimiser, problem, (states, star), spectra, active, sizes), active)
         active = active[states.status[active] == Status.RUNNING]
         given_up = active[minimiser.redundant(states, active, n_stars)]
         states.status[given_up] = Status.REDUNDANT
@@ -65,7 +66,7 @@ def minimise(
     summaries: Any = None
     for start in range(0, m, sizes[0]):
         rows = np.arange(start, min(m, start + sizes[0]))
-        part = _call(_summarise, minimiser, problem, (states,), star, flux, ivar, rows, sizes)
+        part = _call(_summarise, minimiser, problem, (states, star), spectra, rows, sizes)
         if summaries is None:
             summaries = jax.tree_util.tree_map(lambda a: np.zeros((m, *a.shape[1:]), a.dtype), part)
         _store(summaries, part, rows)
@@ -85,17 +86,15 @@ def _call(
     minimiser: Minimiser,
     problem: Problem,
     given: tuple[Any, ...],
-    star: np.ndarray,
-    flux: np.ndarray,
-    ivar: np.ndarray,
+    spectra: tuple[Any, Any],
     rows: np.ndarray,
     sizes: list[int],
 ) -> Any:
     """``function`` for the problems ``rows``, in the smallest batch that holds them; NumPy arrays of those rows."""
     size = min(s for s in sizes if s >= rows.size)
     padded = np.concatenate([rows, np.full(size - rows.size, rows[0])])
-    batch = (*jax.tree_util.tree_map(lambda a: a[padded], given), flux[star[padded]], ivar[star[padded]])
-    out = function(minimiser, problem, *_spread(batch))
+    batch = _spread(jax.tree_util.tree_map(lambda a: a[padded], given))
+    out = function(minimiser, problem, *batch, *spectra)
     return jax.tree_util.tree_map(lambda a: np.asarray(a)[: rows.size], out)
 
 
@@ -108,21 +107,29 @@ def _spread(batch: Any) -> Any:
     return jax.tree_util.tree_map(lambda a: jax.device_put(a, sharding), batch)
 
 
+def _everywhere(arrays: Any) -> Any:
+    """Put arrays on every device whole: problems of one star may come to lie on several."""
+    devices = jax.local_devices()
+    if len(devices) == 1:
+        return jax.tree_util.tree_map(jnp.asarray, arrays)
+    return jax.device_put(arrays, NamedSharding(Mesh(np.array(devices), ("star",)), PartitionSpec()))
+
+
 def _store(target: Any, values: Any, rows: np.ndarray) -> None:
     for into, part in zip(jax.tree_util.tree_leaves(target), jax.tree_util.tree_leaves(values), strict=True):
         into[rows] = part
 
 
 @partial(compiled, static_argnums=0)
-def _init(minimiser: Minimiser, problem: Problem, x: Any, flux: Any, ivar: Any) -> Any:
-    return jax.vmap(partial(minimiser.init, problem))(x, flux, ivar)
+def _init(minimiser: Minimiser, problem: Problem, x: Any, star: Any, flux: Any, ivar: Any) -> Any:
+    return jax.vmap(partial(minimiser.init, problem))(x, flux[star], ivar[star])
 
 
 @partial(compiled, static_argnums=0)
-def _advance(minimiser: Minimiser, problem: Problem, state: Any, flux: Any, ivar: Any) -> Any:
-    return jax.vmap(partial(minimiser.advance, problem))(state, flux, ivar)
+def _advance(minimiser: Minimiser, problem: Problem, state: Any, star: Any, flux: Any, ivar: Any) -> Any:
+    return jax.vmap(partial(minimiser.advance, problem))(state, flux[star], ivar[star])
 
 
 @partial(compiled, static_argnums=0)
-def _summarise(minimiser: Minimiser, problem: Problem, state: Any, flux: Any, ivar: Any) -> Summary:
-    return jax.vmap(partial(minimiser.summary, problem))(state, flux, ivar)
+def _summarise(minimiser: Minimiser, problem: Problem, state: Any, star: Any, flux: Any, ivar: Any) -> Summary:
+    return jax.vmap(partial(minimiser.summary, problem))(state, flux[star], ivar[star])

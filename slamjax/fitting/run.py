@@ -26,6 +26,9 @@ from slamjax.typing import LogPrior, Progress
 
 Method = Literal["lm", "adam", "lbfgs"]
 _MAX_ITER = {"lm": 60, "adam": 400, "lbfgs": 60}
+#: Bytes of flux and Jacobian of a batch that stay near a CPU's cores between one step and the next, and the least
+#: number of stars that make good matrix products all the same. Accelerators take all that memory holds.
+_NEAR, _FEWEST = 16 * 2**20, 64
 
 
 def fit(
@@ -91,7 +94,7 @@ def fit(
     model = model if exact else quick(model)
     unit, problem = _problem(model, loss, log_prior)
     templates = make_templates(problem, np.asarray(model.domain.stars))
-    slots, chunk = _batch(model, memory, n_starts, method)
+    slots, block, chunk = _batch(model, memory, method)
     parts: list[QTable] = []
     for start in range(0, len(spectra), chunk):
         some = spectra[start : start + chunk]
@@ -100,7 +103,7 @@ def fit(
             if progress is not None:
                 progress(start + min(n, done // n_starts), len(spectra))
 
-        outcome, snr = _fit_chunk(model, problem, templates, minimiser, some, unit, n_starts, slots, told)
+        outcome, snr = _fit_chunk(model, problem, templates, minimiser, some, unit, n_starts, (slots, block), told)
         parts.append(label_table(model.label_names, model.info.label_units, some, snr=snr, **_fields(outcome)))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # identical meta of the parts
@@ -140,8 +143,8 @@ def _problem(model: Model, loss: Loss, log_prior: LogPrior | None) -> tuple[floa
     return unit, jax.tree_util.tree_map(jnp.asarray, problem)
 
 
-def _batch(model: Model, memory: float, n_starts: int, method: str) -> tuple[int, int]:
-    """Places in a batch, and stars prepared at once, within the memory budget."""
+def _batch(model: Model, memory: float, method: str) -> tuple[int, int, int]:
+    """Places in a batch, stars whose starts are chosen at once, stars prepared at once, within the memory budget."""
     size = jax.dtypes.canonicalize_dtype(float).itemsize
     n_labels, n_pix = model.exact.n_labels, model.wave.size
     n_support, n_stars = len(model.exact.support), len(model.domain.stars)
@@ -151,10 +154,18 @@ def _batch(model: Model, memory: float, n_starts: int, method: str) -> tuple[int
     if method != "lm":
         one *= 3  # reverse mode keeps what it passed
     budget = memory * 2**30
-    slots = int(np.clip(budget / one, 1, 1024))
-    chunk = int(np.clip(budget / (size * (6 * n_pix + 4 * min(n_stars, 2048))), slots, 16384))
-    # a power of two keeps compiled shapes few
-    return 1 << (slots.bit_length() - 1), max(1, chunk)
+    block = int(np.clip(budget / one, 1, 1024))
+    chunk = int(np.clip(budget / (size * (6 * n_pix + 4 * min(n_stars, 2048))), block, 16384))
+    slots = block
+    if jax.default_backend() == "cpu":
+        slots = int(np.clip(_NEAR / (size * rows * n_pix), min(_FEWEST, block), block))
+    # powers of two keep compiled shapes few
+    return _power_of_two(slots), _power_of_two(block), chunk
+
+
+def _power_of_two(n: int) -> int:
+    """The largest that is at most n."""
+    return 1 << (n.bit_length() - 1)
 
 
 def _fit_chunk(
@@ -165,7 +176,7 @@ def _fit_chunk(
     spectra: Spectra,
     unit: float,
     n_starts: int,
-    slots: int,
+    batch: tuple[int, int],
     told: Any,
 ) -> tuple[Outcome, np.ndarray]:
     prepared = model.prepare(spectra)
@@ -178,8 +189,7 @@ def _fit_chunk(
     # a stated error stays stated: beyond float32 it is as small as float32 can say
     limit = float(jnp.finfo(dtype).max) / 4
     ivar = np.where(np.isfinite(ivar), np.minimum(ivar, limit), ivar).astype(dtype)
-    n = len(spectra)
-    block = max(1, slots)
+    n, (slots, block) = len(spectra), batch
     starts = np.concatenate(
         [
             _starts(problem, templates, flux[i : i + block], ivar[i : i + block], n_starts, block)

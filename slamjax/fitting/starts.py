@@ -12,7 +12,6 @@ from jaxtyping import Array, Float
 
 from slamjax.compiled import compiled
 from slamjax.fitting.problem import Problem
-from slamjax.typing import Flux
 
 #: Templates are thinned to this many: more cost memory and find no better start.
 MAX_TEMPLATES = 2048
@@ -20,17 +19,40 @@ MAX_TEMPLATES = 2048
 APART = 1.0
 #: A bad pixel is filled with the mean template before whitening; that is no harm up to this share of the pixels.
 _MANY_BAD = 0.05
+_matmul = partial(jnp.matmul, precision=jax.lax.Precision.HIGHEST)
 #: Spectra whitened at once: bounds memory.
 _BLOCK = 64
+#: At most this many stars make a batch's median errors.
+_SOME = 128
 
 
-@partial(jax.tree_util.register_dataclass, data_fields=["x", "flux"], meta_fields=[])
+@partial(jax.tree_util.register_dataclass, data_fields=["x", "middle", "lines", "coordinates"], meta_fields=[])
 @dataclass(frozen=True)
 class Templates:
-    """Scaled labels (T, L) and predicted flux (T, P) of training stars; untrained pixels are 0."""
+    """Predicted spectra of T training stars at scaled labels x (T, L), about their mean; untrained pixels are 0.
+
+    Flux is ``middle`` (P,) + ``lines`` (T, P), for differences keep float32's digits; of a compressed emulator
+    ``middle`` + ``coordinates`` (T, R) @ ``lines`` (R, P).
+    """
 
     x: Float[Array, "template label"]
-    flux: Float[Array, "template pixel"]
+    middle: Float[Array, " pixel"]
+    lines: Float[Array, "line pixel"]
+    coordinates: Float[Array, "template line"] | None
+
+    def squares(self, white: Float[Array, "line pixel"]) -> Float[Array, " template"]:
+        """|t|² of every template from whitened lines."""
+        if self.coordinates is None:
+            return jnp.sum(jnp.square(white), axis=-1)
+        return jnp.sum(_matmul(self.coordinates, _matmul(white, white.T)) * self.coordinates, axis=-1)
+
+    def products(self, along: Float[Array, "star line"]) -> Float[Array, "star template"]:
+        """f·t of every star and template from products with lines."""
+        return along if self.coordinates is None else _matmul(along, self.coordinates.T)
+
+    def flux(self) -> Float[Array, "template pixel"]:
+        """All about their mean."""
+        return self.lines if self.coordinates is None else _matmul(self.coordinates, self.lines)
 
 
 def make_templates(problem: Problem, stars: np.ndarray) -> Templates:
@@ -38,17 +60,26 @@ def make_templates(problem: Problem, stars: np.ndarray) -> Templates:
     take = np.unique(np.linspace(0, len(stars) - 1, min(len(stars), MAX_TEMPLATES)).round().astype(int))
     # training stars may stand in order of something; an even sample of a shuffled list is a fair one
     rows = np.random.default_rng(0).permutation(len(stars))[take]
-    x = jnp.asarray(stars[np.sort(rows)])
-    return Templates(x, jnp.nan_to_num(_predict(problem, x)))
+    return _predict(problem, jnp.asarray(stars[np.sort(rows)]))
 
 
 @compiled
-def _predict(problem: Problem, x: Float[Array, "template label"]) -> Flux:
-    return problem.emulator.at(x)
+def _predict(problem: Problem, x: Float[Array, "template label"]) -> Templates:
+    emulator = problem.emulator
+    if emulator.basis is None:
+        flux = jnp.nan_to_num(emulator.at(x))
+        middle = jnp.mean(flux, axis=0)
+        return Templates(x, middle, flux - middle, None)
+    components = emulator.components(x)
+    mean = jnp.mean(components, axis=0)
+    about = emulator.flux_mean + emulator.flux_scale * (_matmul(mean, emulator.basis) + emulator.intercept)
+    lines = jnp.nan_to_num(emulator.flux_scale * emulator.basis)
+    return Templates(x, jnp.nan_to_num(about), lines, components - mean)
 
 
 def _typical_ivar(ivar: Float[Array, "star pixel"]) -> Float[Array, " pixel"]:
-    """Each pixel's median over the stars in which it is good; 0 if it is good in none."""
+    """Each pixel's median over the stars in which it is good; 0 if it is good in none. Some stars stand for many."""
+    ivar = ivar[:: -(-len(ivar) // _SOME)]
     ordered = jnp.sort(jnp.where(ivar > 0, ivar, jnp.inf), axis=0)
     known = jnp.sum(ivar > 0, axis=0)
     middle = jnp.take_along_axis(ordered, jnp.maximum(known - 1, 0)[None] // 2, axis=0)[0]
@@ -70,19 +101,21 @@ def choose_starts(
     A spectrum with many bad pixels is compared pixel by pixel, by its own weights.
     """
     weight = problem.noise.weights(ivar)
-    middle = jnp.mean(templates.flux, axis=0)  # differences keep float32's digits
-    flux = jnp.where(weight > 0, flux - middle, 0)
-    lines = templates.flux - middle
-    single = weight @ jnp.square(lines).T - 2 * (weight * flux) @ lines.T
+    flux = jnp.where(weight > 0, flux - templates.middle, 0)
+
+    def pixel_by_pixel() -> Float[Array, "star template"]:
+        every = templates.flux()
+        return _matmul(weight, jnp.square(every).T) - 2 * _matmul(weight * flux, every.T)
 
     typical = _typical_ivar(ivar)
     precision = problem.noise.precision(typical)
-    white_lines = jax.lax.map(precision.whiten, lines, batch_size=_BLOCK)
+    white_lines = jax.lax.map(precision.whiten, templates.lines, batch_size=_BLOCK)
     white_flux = jax.lax.map(precision.whiten, flux, batch_size=_BLOCK)
-    joint = jnp.sum(jnp.square(white_lines), axis=-1) - 2 * white_flux @ white_lines.T
+    joint = templates.squares(white_lines) - 2 * templates.products(_matmul(white_flux, white_lines.T))
     usable = problem.noise.weights(typical) > 0
     bad = jnp.sum(usable & ~(weight > 0), axis=-1) / jnp.maximum(jnp.sum(usable), 1)
-    chi2 = jnp.where((bad <= _MANY_BAD)[:, None], joint, single)
+    many = (bad > _MANY_BAD)[:, None]
+    chi2 = jax.lax.cond(jnp.any(many), lambda: jnp.where(many, pixel_by_pixel(), joint), lambda: joint)
 
     taken: list[Array] = []
     for _ in range(n_starts):
