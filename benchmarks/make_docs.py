@@ -69,13 +69,13 @@ compresses a model of this size by itself.""",
     "versus_cannon": """\
 ## The Cannon
 
-The Cannon (Ness et al. 2015) models each pixel's flux as a quadratic in the labels. PyPI's `thecannon` is run
-as published in an environment of its own: its training step and its test step, on the very spectra that
-slamjax's recipe prepares. Its test step starts every star from scaled labels of 1, and fits of stars unlike
+The Cannon (Ness et al. 2015) models each pixel's flux as a quadratic in the labels. PyPI's `thecannon`, and
+`pollux`, a Cannon in JAX, are run as published in environments of their own, on the very spectra that slamjax's
+recipe prepares. `thecannon`'s test step starts every star from scaled labels of 1, and fits of stars unlike
 that can end in other minima; it is therefore shown a second time, started at the median training star, an
-option it offers. The last rival is the same quadratic model written out in `benchmarks/quadratic.py`, which
-needs SciPy alone. slamjax's training time includes five-fold cross-validation, from which its model error
-comes; its test time includes preparing the spectra.""",
+option it offers; `pollux` starts there. The last rival is the same quadratic model written out in
+`benchmarks/quadratic.py`, which needs SciPy alone. slamjax's training time includes five-fold cross-validation,
+from which its model error comes; its test time includes preparing the spectra.""",
     "calibration": """\
 ## Honest errors, and what else there is
 

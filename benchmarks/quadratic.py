@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import curve_fit
 
-from slamjax.noise import model_variance
+from slamjax.covariance import model_variance
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,14 @@
 """How do accuracy and speed compare with The Cannon's own training and test steps on the same stars?
 
-PyPI's ``thecannon`` runs in a virtual environment of its own, made in the cache folder. If it cannot be installed or
-run, the reason goes into the results. The quadratic model of ``quadratic.py`` stands beside it in any case.
+PyPI's ``thecannon`` and ``pollux``, a Cannon in JAX that needs Python 3.12, run in virtual environments of their own,
+made in the cache folder. If one cannot be installed or run, the reason goes into the results. The quadratic model of
+``quadratic.py`` stands beside them in any case.
 """
 
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
 import sys
 import time
@@ -25,6 +28,8 @@ from slamjax.spectra import Spectra
 THECANNON = "thecannon==0.7.3"
 #: What thecannon imports; it names none of them as its dependencies.
 NEEDS = ("numpy", "scipy", "matplotlib", "astropy")
+#: pollux 0.1.0 does not run with the next xmmutablemap.
+POLLUX, POLLUX_NEEDS = "pollux==0.1.0", ("xmmutablemap<0.3",)
 
 
 @dataclass(frozen=True)
@@ -38,7 +43,7 @@ class Contestant:
 
 
 class RivalFailed(Exception):
-    """thecannon could not be installed or run; the message is the last of what it said."""
+    """A rival could not be installed or run; the message is the last of what it said."""
 
 
 def run_slamjax(train: Spectra, test: Spectra) -> Contestant:
@@ -66,7 +71,7 @@ def run_quadratic(stars: dict[str, Any]) -> Contestant:
 
 def run_thecannon(stars: dict[str, Any], cache: Path) -> dict[str, Contestant]:
     """PyPI's thecannon, as it is, on spectra that are already prepared; its default start and a better one."""
-    python = _environment(cache / "thecannon-venv")
+    python = _environment(cache / "thecannon-venv", sys.executable, (*NEEDS, "setuptools", "wheel"), (THECANNON,))
     source, target = cache / "stars.npz", cache / "thecannon-labels.npz"
     target.unlink(missing_ok=True)
     np.savez(source, **stars)
@@ -82,14 +87,43 @@ def run_thecannon(stars: dict[str, Any], cache: Path) -> dict[str, Contestant]:
         }
 
 
-def _environment(folder: Path) -> Path:
-    """The Python of a virtual environment that has thecannon."""
+def run_pollux(stars: dict[str, Any], cache: Path) -> dict[str, Contestant]:
+    """PyPI's pollux, as its documentation applies it, on the same spectra."""
+    python = _environment(cache / "pollux-venv", _python312(), POLLUX_NEEDS, (POLLUX,))
+    source, target = cache / "stars.npz", cache / "pollux-labels.npz"
+    target.unlink(missing_ok=True)
+    np.savez(source, **stars)
+    _run([str(python), str(Path(__file__).parent / "pollux_worker.py"), str(source), str(target)])
+    with np.load(target) as found:
+        note = (
+            f"{POLLUX}, Python {found['python']}, JAX {found['jax']}; first call with compilation "
+            f"{seconds(float(found['first_seconds']))}"
+        )
+        return {
+            "pollux (PyPI), a Cannon in JAX": Contestant(
+                found["labels"], float(found["train_seconds"]), float(found["test_seconds"]), note
+            )
+        }
+
+
+def _python312() -> str:
+    """A Python that pollux runs on; ``PYTHON312`` names one where it is not on the path."""
+    wanted = os.environ.get("PYTHON312") or shutil.which("python3.12")
+    if sys.version_info >= (3, 12):
+        return sys.executable
+    if wanted is None:
+        raise RivalFailed("needs Python 3.12, which is not on the path; name one in PYTHON312")
+    return wanted
+
+
+def _environment(folder: Path, base: str, *packages: tuple[str, ...]) -> Path:
+    """The Python of a virtual environment that has these packages, installed one lot after the other."""
     python = folder / "bin" / "python"
     made = folder / "made"
     if not made.exists():
-        _run([sys.executable, "-m", "venv", "--clear", str(folder)])
-        _run([str(python), "-m", "pip", "install", "--quiet", *NEEDS, "setuptools", "wheel"])
-        _run([str(python), "-m", "pip", "install", "--quiet", THECANNON])
+        _run([base, "-m", "venv", "--clear", str(folder)])
+        for lot in packages:
+            _run([str(python), "-m", "pip", "install", "--quiet", *lot])
         made.touch()
     return python
 
@@ -122,11 +156,12 @@ def main() -> None:
     options.cache.mkdir(parents=True, exist_ok=True)
 
     contestants = {"slamjax": run_slamjax(train, test)}
-    failure = None
-    try:
-        contestants |= run_thecannon(stars, options.cache)
-    except RivalFailed as error:
-        failure = str(error)
+    failures = {}
+    for name, run in (("thecannon", run_thecannon), ("pollux", run_pollux)):
+        try:
+            contestants |= run(stars, options.cache)
+        except RivalFailed as error:
+            failures[name] = str(error)
     contestants["quadratic model (this repository)"] = run_quadratic(stars)
 
     reference = test.values(LABELS)
@@ -148,8 +183,8 @@ def main() -> None:
             [(who, seconds(it.train_seconds), len(test) / it.test_seconds, it.note) for who, it in contestants.items()],
         ),
     ]
-    if failure is not None:
-        tables.append(f"`{THECANNON}` could not be run here; it ended with:\n\n```\n{failure}\n```")
+    for name, failure in failures.items():
+        tables.append(f"`{name}` could not be run here; it ended with:\n\n```\n{failure}\n```")
     settings = {
         "data": source_name(options.data),
         "training stars": len(train),
@@ -166,7 +201,7 @@ def main() -> None:
             "note": it.note,
         }
         for who, it in contestants.items()
-    } | {"thecannon_failure": failure}
+    } | {"failures": failures}
     write_results(options.out, "versus_cannon", settings, results, tables, load)
 
 

@@ -59,6 +59,16 @@ def component_blocks(
     return tuple(blocks)
 
 
+def leading_directions(rows: Float[np.ndarray, "m p"], most: int) -> Float[np.ndarray, "p r"]:
+    """Leading right singular vectors, by a random sketch where there are many pixels (Halko et al. 2011, §4)."""
+    if min(rows.shape) > most:
+        sketch = rows @ np.random.default_rng(0).normal(size=(rows.shape[1], most))
+        basis = np.linalg.qr(sketch)[0]
+        basis = np.linalg.qr(rows @ (rows.T @ basis))[0]
+        rows = basis.T @ rows
+    return np.linalg.svd(rows, full_matrices=False)[2].T
+
+
 @compiled
 def predict(emulator: KernelEmulator, x: ScaledLabels) -> Flux:
     return emulator.at(x)

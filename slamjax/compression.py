@@ -21,7 +21,7 @@ from astropy.table import Table
 from jaxtyping import Float
 
 from slamjax.compiled import compiled
-from slamjax.components import component_blocks, directions_in_flux, predict, scatter_points, whiten
+from slamjax.components import component_blocks, directions_in_flux, leading_directions, predict, scatter_points, whiten
 from slamjax.domain import Domain
 from slamjax.emulator import KernelEmulator
 from slamjax.errors import SlamError
@@ -89,7 +89,7 @@ def compress(model: Model, tolerance: float = 0.01) -> Model:
         precision = noise.precision(unseen)
         learn, check = (_sample(emulator, precision, model.domain, trained, seed) for seed in (0, 1))
         longest = _DEPTH * tolerance * np.sqrt(trained.sum())
-        directions = _leading(learn.whitened, min(_MOST, *learn.whitened.shape))
+        directions = leading_directions(learn.whitened, min(_MOST, *learn.whitened.shape))
         rank = _rank(check.whitened, directions, _SPENT * longest)
         while True:
             small = _project(model.exact, in_unit, precision, learn, directions[:, :rank])
@@ -155,16 +155,6 @@ def _sums(emulator: KernelEmulator, x: np.ndarray) -> np.ndarray:
     constant = np.asarray(emulator.flux_mean) + np.asarray(emulator.flux_scale) * np.asarray(emulator.intercept)
     parts = [np.asarray(predict(emulator, jnp.asarray(x[i : i + 256]))) for i in range(0, len(x), 256)]
     return np.concatenate(parts) - constant
-
-
-def _leading(rows: Float[np.ndarray, "m p"], most: int) -> Float[np.ndarray, "p r"]:
-    """Leading right singular vectors, by a random sketch where there are many pixels (Halko et al. 2011, §4)."""
-    if min(rows.shape) > most:
-        sketch = rows @ np.random.default_rng(0).normal(size=(rows.shape[1], most))
-        basis = np.linalg.qr(sketch)[0]
-        basis = np.linalg.qr(rows @ (rows.T @ basis))[0]
-        rows = basis.T @ rows
-    return np.linalg.svd(rows, full_matrices=False)[2].T
 
 
 def _rank(rows: Float[np.ndarray, "m p"], directions: Float[np.ndarray, "p r"], tolerance: float) -> int:

@@ -18,7 +18,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from slamjax.compiled import compiled
-from slamjax.components import component_blocks, directions_in_flux, predict, scatter_points, whiten
+from slamjax.components import component_blocks, directions_in_flux, leading_directions, predict, scatter_points, whiten
 from slamjax.domain import Domain
 from slamjax.emulator import KernelBlock, KernelEmulator
 from slamjax.likelihood import information
@@ -102,11 +102,9 @@ def choose_projection(
         exact, exact_noise = (jax.tree_util.tree_map(jnp.asarray, part) for part in (emulator, noise))
         precision = exact_noise.precision(jnp.asarray(ivar, float))
         learn, check = (Moves.make(exact, precision, domain, trained, seed) for seed in (0, 1))
-        value, vector = np.linalg.eigh(learn.whitened.T @ learn.whitened)
-        ranked = vector[:, ::-1]
-        rank = next(
-            (k for k in range(_STEP, len(value), _STEP) if _cut(check, ranked[:, :k]) < 0.7 * TOLERANCE), len(value)
-        )
+        ranked = leading_directions(learn.whitened, min(learn.whitened.shape))
+        most = ranked.shape[1]
+        rank = next((k for k in range(_STEP, most, _STEP) if _cut(check, ranked[:, :k]) < 0.7 * TOLERANCE), most)
         if rank * groups > 0.8 * np.sum(trained):
             return Choice(
                 None, 0.0, f"flux space: {rank} components for each of {groups} γ against {trained.sum()} pixels"
