@@ -38,7 +38,7 @@ test: lint
 	$(BIN)/pytest -n auto --maxprocesses 4 -q
 
 bench: .venv/installed-bench
-	for script in emulator_speed kernel_sum fit_speed large_spectra memory training_scaling versus_cannon accuracy calibration outliers posterior_speed sampler_agreement crlb calibration_simulated; do \
+	for script in emulator_speed kernel_sum fit_speed large_spectra fit_scaling memory training_scaling versus_cannon accuracy calibration outliers posterior_speed sampler_agreement crlb calibration_simulated; do \
 		$(BIN)/python benchmarks/$$script.py $(if $(DATA),--data $(DATA)) || exit 1; \
 	done
 	$(if $(and $(DATA),$(MILES)),$(BIN)/python benchmarks/training_speed.py --data $(DATA) --miles $(MILES))

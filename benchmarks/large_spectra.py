@@ -15,34 +15,23 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from astropy.table import Table
 from common import LABELS, parse_options
 from reporting import current_load, markdown_table, time_call, write_results
 from scatter import column
+from simulate import simulated
 
 import slamjax
 from slamjax.compression import compress
 from slamjax.spectra import Spectra
 
-SNR, N_LINES, HIDDEN = 100.0, 1200, 300
+HIDDEN = 300
 PRECISION = jax.lax.Precision.HIGHEST
 
 
-def simulated(n_pix: int, seed: int) -> Spectra:
+def giants(n_pix: int, seed: int) -> Spectra:
     """Spectra (N, P) with the labels of 2,000 real giants."""
     parts = slamjax.datasets.load_xp_giants()
-    labels = np.concatenate([part.values(LABELS) for part in parts])
-    x = (labels - labels.mean(axis=0)) / labels.std(axis=0)
-    rng = np.random.default_rng(seed)
-    wave = np.linspace(1514, 1697, n_pix)
-    slope, bend = rng.normal(0, 0.35, (N_LINES, x.shape[1])), rng.normal(0, 0.1, (N_LINES, x.shape[1]))
-    depth = np.exp(rng.normal(-3, 1, N_LINES) + np.tanh(x @ slope.T) + np.square(x) @ bend.T / 2)
-    at, width = rng.uniform(wave[0], wave[-1], N_LINES), rng.uniform(0.02, 0.06, N_LINES)
-    profile = np.exp(-0.5 * np.square((wave - at[:, None]) / width[:, None]))
-    flux = np.exp(-depth @ profile)
-    noisy = flux + rng.normal(0, 1 / SNR, flux.shape)
-    table = Table({name: labels[:, k] for k, name in enumerate(LABELS)})
-    return Spectra(wave, noisy.astype(np.float32), np.full(flux.shape, SNR**2, np.float32), table, medium="vacuum")
+    return simulated(np.concatenate([part.values(LABELS) for part in parts]), LABELS, n_pix, seed)
 
 
 def rate(seconds: float, *sizes: int) -> float:
@@ -76,7 +65,7 @@ def network(n_labels: int, n_pix: int) -> Any:
 def main() -> None:
     options = parse_options(__doc__, n_pixels=8575, n_stars=256, n_fits=512)
     load = current_load()
-    stars = simulated(options.n_pixels, options.seed)
+    stars = giants(options.n_pixels, options.seed)
     start = time.perf_counter()
     model = slamjax.train(stars, LABELS, C=1.0, epsilon=0.1, gamma=0.1, cv=2, noise="diagonal")
     training = time.perf_counter() - start

@@ -64,6 +64,12 @@ that nobody need wonder.""",
 Where most time goes into matrix products, nothing else should matter. The network stands for emulators of The
 Payne's kind; its weights are random, for only its cost is shown. Exact fits use `exact=True`; by default `fit`
 compresses a model of this size by itself.""",
+    "fit_scaling": """\
+![Cost of fitting](../benchmarks/results/fit_scaling.png)
+
+How the cost of a fit grows. The rival is `least_squares` at its quickest, given model and Jacobian of all pixels as
+NumPy matrix products. A fit of large spectra stays below the matrix products of its own evaluations, for `fit`
+compresses such a model.""",
     "memory": """\
 ## Tables larger than memory""",
     "versus_cannon": """\

@@ -172,21 +172,16 @@ def _rounding(chi2: Scalar) -> Scalar:
 
 
 def _solve(matrix: Float[Array, "label label"], right: X) -> X:
-    """Cholesky by hand, unrolled over the few labels: a LAPACK call a star costs more than the arithmetic."""
+    """Gauss-Jordan elimination of a positive definite system, unrolled over the labels.
+
+    LAPACK calls for each star cost more than the arithmetic, and two of them side by side in a batch can wait for each
+    other for ever (see `slamjax.compiled`).
+    """
     n = matrix.shape[0]
-    if n > 8:
-        return jax.scipy.linalg.cho_solve(jax.scipy.linalg.cho_factor(matrix), right)
-    lower: list[list[Array]] = [[] for _ in range(n)]
-    y: list[Array] = []
-    for i in range(n):
-        for j in range(i):
-            partial_sum = matrix[i, j] - sum((lower[i][k] * lower[j][k] for k in range(j)), start=jnp.zeros(()))
-            lower[i].append(partial_sum / lower[j][j])
-        pivot = matrix[i, i] - sum((v * v for v in lower[i]), start=jnp.zeros(()))
-        lower[i].append(jnp.sqrt(jnp.maximum(pivot, 1e-6 * matrix[i, i])))
-        y.append((right[i] - sum((lower[i][k] * y[k] for k in range(i)), start=jnp.zeros(()))) / lower[i][i])
-    out: list[Array] = [y[0]] * n
-    for i in reversed(range(n)):
-        tail = sum((lower[k][i] * out[k] for k in range(i + 1, n)), start=jnp.zeros(()))
-        out[i] = (y[i] - tail) / lower[i][i]
-    return jnp.stack(out).astype(right.dtype)
+    rows = jnp.concatenate([matrix, right[:, None]], axis=1)
+    for k in range(n):
+        pivot = jnp.maximum(rows[k, k], 1e-6 * matrix[k, k])
+        row = rows[k] / pivot
+        here = jnp.arange(n) == k
+        rows = jnp.where(here[:, None], row, rows - jnp.where(here, 0, rows[:, k])[:, None] * row)
+    return rows[:, n]
