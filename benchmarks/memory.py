@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from astropy.io import fits
 from common import LABELS, parse_options
-from large_spectra import simulated
+from large_spectra import giants
 from reporting import current_load, markdown_table, write_results
 
 import slamjax
@@ -54,7 +54,7 @@ def repeated(stars: Spectra, n: int, path: Path) -> None:
 def main() -> None:
     options = parse_options(__doc__, n_pixels=8575, n_stars=10_000)
     load = current_load()
-    stars = simulated(options.n_pixels, options.seed)
+    stars = giants(options.n_pixels, options.seed)
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         model = Path(folder) / "model.h5"
