@@ -36,18 +36,20 @@ def repeated(stars: Spectra, n: int, path: Path) -> None:
     some = stars[:256]
     first = path.with_suffix(".first")
     slamjax.write_table(some, first)
-    with fits.open(first) as hdus:
+    with fits.open(first) as hdus, path.open("wb") as file:
         sheet, waves = hdus["SPECTRA"], hdus["WAVELENGTH"]
         header = sheet.header.copy()
         for keyword in ("CHECKSUM", "DATASUM"):
             header.remove(keyword, ignore_missing=True)
         header["NAXIS2"] = n
-        fits.PrimaryHDU().writeto(path, overwrite=True)
-        streamed = fits.StreamingHDU(str(path), header)
+        hdus[0].writeto(file)
+        file.write(header.tostring().encode())
+        rows = np.asarray(sheet.data)  # as they stand in the file
         for start in range(0, n, len(some)):
-            streamed.write(np.asarray(sheet.data)[: min(len(some), n - start)])
-        streamed.close()
-        fits.append(str(path), waves.data, waves.header, verify=False)
+            file.write(rows[: min(len(some), n - start)].tobytes())
+        file.write(bytes(-n * rows.dtype.itemsize % 2880))
+        waves = fits.BinTableHDU(waves.data, waves.header, name=waves.name)
+    fits.append(str(path), waves.data, waves.header, verify=False)
     first.unlink()
 
 
