@@ -54,7 +54,7 @@ def repeated(stars: Spectra, n: int, path: Path) -> None:
 
 
 def main() -> None:
-    options = parse_options(__doc__, n_pixels=8575, n_stars=10_000)
+    options = parse_options(__doc__, n_pixels=8575, n_stars=40_000)
     load = current_load()
     stars = giants(options.n_pixels, options.seed)
     rows = []
