@@ -17,8 +17,9 @@ from slamjax.typing import Progress
 
 #: Coefficients of all candidates and folds that are kept at the same time, in GiB.
 _KEPT_COEFFICIENTS = 0.5
-#: The machines that are kept are solved to this part of the tolerance: they are few, and their objective shows it.
-_FINAL = 0.1
+#: Parts of the tolerance that machines are solved to: those of cross-validation, for their predictions are held-out
+#: residuals, and those that are kept, for they are few and their objective shows it.
+_FOLDS, _FINAL = 0.5, 0.1
 
 
 @dataclass(frozen=True)
@@ -155,7 +156,7 @@ def _cross_validate(
             shared = SharedKernel(stars.x, ~out, kernel, settings, n_jobs)
             across, used = kernel[np.ix_(~out, out)], weight[:, out]
             for k in (k for k, candidate in enumerate(found) if candidate.gamma == gamma):
-                solution = shared.solve(y, weight, found[k], settings.tol)
+                solution = shared.solve(y, weight, found[k], _FOLDS * settings.tol)
                 guess = solution.beta @ across + solution.intercept[:, None]
                 tried.beta[k, number][:, ~out], tried.intercept[k, number] = solution.beta, solution.intercept
                 tried.predicted[k][:, out] = guess
