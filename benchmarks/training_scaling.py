@@ -1,4 +1,4 @@
-"""What training costs with the number of stars, of pixels, and with C: batched, scikit-learn, and JAX's solver.
+"""What training costs with the number of stars, of pixels, and with C and γ: batched, scikit-learn, and JAX's solver.
 
 Real Gaia XP stars of all kinds. scikit-learn and the solvers get the same columns; scikit-learn runs an even sample of
 the pixels on two threads, which is how slamjax calls it, and its time is scaled.
@@ -25,17 +25,18 @@ from slamjax.training.duals import Duals
 from slamjax.training.smo import Smo
 
 STARS, PIXELS, CS = (500, 1000, 2000, 4000, 8000), (32, 64, 128, 256), (0.1, 1.0, 10.0, 100.0)
+GAMMAS = (0.01, 0.1, 1.0, 10.0)
 EPSILON, GAMMA, TOL, C = 0.05, 0.1, 1e-3, 1.0
 #: The rival's pixels, JAX's pixels, and the most stars at which JAX's solver is run: on a CPU it is slow.
 RIVAL_PIXELS, JAX_PIXELS, JAX_STARS = 8, 32, 2000
 
 
-def cost(x: np.ndarray, y: np.ndarray, C: float) -> dict[str, Any]:
+def cost(x: np.ndarray, y: np.ndarray, C: float, gamma: float = GAMMA) -> dict[str, Any]:
     """Seconds for all pixels of y (N, P), kernel matrix included."""
     n, n_pix = y.shape
 
     def duals(pixels: np.ndarray) -> Duals:
-        kernel = rbf_kernel(x, gamma=GAMMA)
+        kernel = rbf_kernel(x, gamma=gamma)
         columns = np.ascontiguousarray(pixels.T)
         return Duals(kernel, columns, np.full(columns.shape, C), np.full(len(columns), EPSILON))
 
@@ -46,7 +47,7 @@ def cost(x: np.ndarray, y: np.ndarray, C: float) -> dict[str, Any]:
     own, verdict = timed(batched)
     found = {"batched": own, "missed": int(np.sum(verdict.violation > TOL))}
     some = even(n_pix, RIVAL_PIXELS)
-    machine = {"C": C, "epsilon": EPSILON, "gamma": GAMMA, "tol": TOL, "cache_size": 500}
+    machine = {"C": C, "epsilon": EPSILON, "gamma": gamma, "tol": TOL, "cache_size": 500}
     rival, _ = timed(
         lambda: Parallel(n_jobs=2, prefer="threads")(delayed(SVR(**machine).fit)(x, y[:, p]) for p in some)
     )
@@ -67,12 +68,12 @@ def cost(x: np.ndarray, y: np.ndarray, C: float) -> dict[str, Any]:
 
 def plot(runs: dict[str, dict[float, dict[str, Any]]], path: Path) -> None:
     """Seconds against each of what was varied, one line a solver."""
-    figure, panels = plt.subplots(1, len(runs), figsize=(11, 3.6), sharey=True, layout="constrained")
+    figure, panels = plt.subplots(1, len(runs), figsize=(13, 3.4), sharey=True, layout="constrained")
     for panel, (what, found) in zip(panels, runs.items(), strict=True):
         for name, style in (("scikit-learn", "s--"), ("JAX", "^:"), ("batched", "o-")):
             points = [(value, one[name]) for value, one in found.items() if name in one]
             panel.loglog(*zip(*points, strict=True), style, label=f"{name} (on a CPU)" if name == "JAX" else name)
-        panel.set_xlabel({"stars": "training stars", "pixels": "pixels", "C": "C"}[what])
+        panel.set_xlabel({"stars": "training stars", "pixels": "pixels", "C": "C", "gamma": "γ"}[what])
         panel.grid(alpha=0.3)
     panels[0].set_ylabel("seconds")
     panels[0].legend(frameon=False)
@@ -94,12 +95,14 @@ def main() -> None:
         "stars": {n: cost(x[:n], y[:n, even(y.shape[1], 64)], C) for n in sizes},
         "pixels": {p: cost(x[:middle], y[:middle, even(y.shape[1], p)], C) for p in PIXELS},
         "C": {c: cost(x[:middle], y[:middle, even(y.shape[1], 64)], c) for c in CS},
+        "gamma": {g: cost(x[:middle], y[:middle, even(y.shape[1], 64)], C, g) for g in GAMMAS},
     }
     tables = []
     for what, note in (
         ("stars", f"64 pixels, C = {C:g}"),
         ("pixels", f"{middle} stars, C = {C:g}"),
         ("C", f"{middle} stars, 64 pixels"),
+        ("gamma", f"{middle} stars, 64 pixels, C = {C:g}"),
     ):
         body = [
             (
@@ -111,7 +114,9 @@ def main() -> None:
             for value, one in runs[what].items()
         ]  # fmt: skip
         header = [what, "batched s", "scikit-learn s", "ratio", "JAX (for accelerators), on this CPU, s"]
-        tables.append(f"By {what} ({note}), gamma = {GAMMA:g}, ε = {EPSILON:g}:\n\n" + markdown_table(header, body))
+        tables.append(
+            f"By {what} ({note}), gamma = {GAMMA:g} unless varied, ε = {EPSILON:g}:\n\n" + markdown_table(header, body)
+        )
     plot(runs, options.out / "training_scaling.png")
     settings = {"data": source_name(options.data), "seed": options.seed}
     result = {what: [{what: value} | one for value, one in found.items()] for what, found in runs.items()}
