@@ -151,8 +151,8 @@ def main() -> None:
         + "\n\nLabels move by "
         + ", ".join(f"{name} {np.nanmedian(s):.4f} (largest {np.nanmax(s):.3f})" for name, s in shift.items())
         + f" of their errors, in the median. Training took {training:.0f} s (two folds). `slamjax.sample` "
-        f"({posterior.attrs['likelihood']}) draws posteriors of {len(drawn)} stars in {sampling.median:.0f} s, choosing "
-        f"its components included, each label's bulk ESS at least {ess:.0f}.",
+        f"({posterior.attrs['likelihood']}) draws posteriors of {len(drawn)} stars in {sampling.median:.0f} s, "
+        f"choosing its components included, each label's bulk ESS at least {ess:.0f}.",
     ]
     settings = {"spectra": "simulated", "pixels": options.n_pixels, "training stars": len(stars), "seed": options.seed}
     write_results(options.out, "large_spectra", settings, results, text, load)
