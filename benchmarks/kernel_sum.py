@@ -11,7 +11,7 @@ from reporting import current_load, markdown_table, seconds, time_call, write_re
 
 from slamjax import emulator as module
 
-SLICES = (1, 4, 16, 32)
+SLICES = (1, 4, 8, 16, 32)
 
 
 def main() -> None:

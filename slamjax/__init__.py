@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from slamjax.noise import DiagonalNoise as DiagonalNoise
     from slamjax.noise import LowRankNoise as LowRankNoise
     from slamjax.prepare import Recipe as Recipe
+    from slamjax.readers import read as read
     from slamjax.readers import read_table as read_table
     from slamjax.readers import write_table as write_table
     from slamjax.results import Flag as Flag
@@ -65,6 +66,7 @@ _HOMES = {
     "load": "modelfile",
     "load_posterior": "sampling",
     "log_likelihood": "likelihood",
+    "read": "readers",
     "read_labels": "results",
     "read_table": "readers",
     "recalibrate_noise": "training",

@@ -26,6 +26,9 @@ from slamjax.typing import AnyArray, Dual, Flux, Jacobian, Labels, PixelIndex, P
 # TF32 and bfloat16 passes, a GPU's and TPU's default for float32 products, lose the digits promised here
 _PRECISION = jax.lax.Precision.HIGHEST
 _MAX_SLICES, _MIN_SLICE = 16, 100
+#: Sums for more pixels than this have half as many slices: writing and reading all of them would cost more than the
+#: product (benchmarks/large_spectra.py).
+_WIDE = 2048
 
 
 @partial(
@@ -88,7 +91,8 @@ def _sum_over_support(
     of them for little time (benchmarks/kernel_sum.py).
     """
     n = dual.shape[0]
-    slices = max(1, min(_MAX_SLICES, n // _MIN_SLICE))
+    most = _MAX_SLICES if dual.shape[1] <= _WIDE else _MAX_SLICES // 2
+    slices = max(1, min(most, n // _MIN_SLICE))
     edges = [n * i // slices for i in range(slices + 1)]
     parts = [
         jnp.matmul(k[..., low:high], dual[low:high], precision=_PRECISION) for low, high in itertools.pairwise(edges)

@@ -132,24 +132,24 @@ def test_the_jax_core_knows_nothing_of_files(package):
 
 
 @pytest.mark.parametrize(
-    ("package", "home"),
+    ("package", "homes"),
     [
-        ("typer", "cli"),
-        ("rich", "cli"),
-        ("matplotlib", "plots"),
-        ("h5py", "modelfile"),
-        ("sklearn", "training"),
-        ("joblib", "training"),
-        ("optax", "fitting.gradient"),
-        ("numpyro", "sampling"),
-        ("arviz", "sampling"),
+        ("typer", ["cli"]),
+        ("rich", ["cli"]),
+        ("matplotlib", ["plots"]),
+        ("h5py", ["modelfile"]),
+        ("sklearn", ["training"]),
+        ("joblib", ["training", "readers.archive"]),
+        ("optax", ["fitting.gradient"]),
+        ("numpyro", ["sampling"]),
+        ("arviz", ["sampling"]),
     ],
 )
-def test_the_glue_to_another_library_is_in_one_place(package, home):
+def test_the_glue_to_another_library_has_its_place(package, homes):
     """matplotlib's is the import within `plots`; who has no home has no glue, which would pass unseen."""
     found = who_imports(package)
     assert found
-    assert all(module == home or module.startswith(f"{home}.") for module in found), found
+    assert all(any(module == home or module.startswith(f"{home}.") for home in homes) for module in found), found
 
 
 def test_nothing_stands_above_the_command_line():

@@ -6,12 +6,15 @@
   labels from APOGEE DR17 (Gaia: ESA/Gaia/DPAC; APOGEE: SDSS).
 - miles.fits: 120 stars of the MILES library drawn at random, 300 pixels from 5000 Angstrom on, no errors given
   (Sanchez-Blazquez et al. 2006; labels Cenarro et al. 2007).
+- surveys/: survey files (folder survey_files) cut to some hundred pixels, headers and layout as they were: two LAMOST
+  DR10 low-resolution spectra (NAOC), one SDSS-I and one BOSS spec, one apStar, one apVisit (SDSS).
 """
 
 import sys
 from pathlib import Path
 
 import numpy as np
+from astropy.io import fits
 
 from slamjax.readers import read_table, write_table
 
@@ -31,6 +34,49 @@ def main(folder):
     miles = read_table(folder / "miles.fits")
     first = int(np.searchsorted(miles.wave, 5000.0))
     write_table(miles[draw(120, len(miles))].on_pixels(slice(first, first + 300)), HERE / "miles.fits")
+    (HERE / "surveys").mkdir(exist_ok=True)
+    for name, crop in (
+        ("lamost/3703110.fits", crop_vectors),
+        ("lamost/3709013.fits", crop_vectors),
+        ("sdss/spec-0266-51602-0031.fits", crop_rows),
+        ("sdss/spec-3586-55181-0500.fits", crop_rows),
+        ("apogee/apStar-dr17-2M17335483-2753043.fits", crop_images),
+        ("apogee/apVisit-r13-9518-57729-104.fits", crop_images),
+    ):
+        with fits.open(folder / "survey_files" / name) as hdus:
+            crop(hdus).writeto(HERE / "surveys" / Path(name).name, output_verify="silentfix", overwrite=True)
+
+
+def crop_vectors(hdus):
+    """LAMOST: 400 elements of each of the table's vectors."""
+    columns = [
+        fits.Column(column.name, f"400{column.format[-1]}", array=hdus[1].data[column.name][:, 1200:1600])
+        for column in hdus[1].columns
+    ]
+    return fits.HDUList([hdus[0], fits.BinTableHDU.from_columns(columns, name=hdus[1].name)])
+
+
+def crop_rows(hdus):
+    """SDSS: 500 rows of the spectrum, some columns of the table of redshifts."""
+    kept = [c for c in hdus[2].columns if c.name.lower() in ("z", "subclass", "sn_median_all", "class")]
+    return fits.HDUList(
+        [
+            hdus[0],
+            fits.BinTableHDU(hdus[1].data[1000:1500], hdus[1].header),
+            fits.BinTableHDU.from_columns(kept, name=hdus[2].name),
+        ]
+    )
+
+
+def crop_images(hdus):
+    """APOGEE: 300 pixels of each row of the images that are read; apStar's rows start later then."""
+    out = [hdus[0]]
+    for hdu in hdus[1:5]:
+        header = hdu.header.copy()
+        if "CRVAL1" in header and "CDELT1" in header and header["NAXIS1"] == 8575:
+            header["CRVAL1"] += 1000 * header["CDELT1"]
+        out.append(fits.ImageHDU(hdu.data[..., 1000:1300].astype(hdu.data.dtype), header))
+    return fits.HDUList(out)
 
 
 if __name__ == "__main__":
