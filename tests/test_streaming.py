@@ -1,3 +1,6 @@
+import gzip
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -20,6 +23,39 @@ def test_rows_of_a_table_are_read_as_from_the_whole():
         np.testing.assert_array_equal(part.table[name], whole.table[name][40:55])
         assert part.table[name].unit == whole.table[name].unit
     np.testing.assert_array_equal(part.digests(), whole[40:55].digests())
+
+
+@pytest.mark.parametrize(
+    ("kind", "rows"), [("fits", slice(10, 50, 7)), ("fits.gz", slice(20, 31)), ("fits", slice(5, 5))]
+)
+def test_rows_apart_of_compressed_files_and_none_at_all(kind, rows, tmp_path):
+    path = tmp_path / f"stars.{kind}"
+    raw = TABLE.read_bytes()
+    path.write_bytes(gzip.compress(raw) if kind.endswith("gz") else raw)
+    part, whole = slamjax.read_table(path, rows), xp_giants()
+    np.testing.assert_array_equal(part.rows, np.arange(150)[rows])
+    np.testing.assert_array_equal(part.flux, whole.flux[rows])
+    np.testing.assert_array_equal(part.table["logg"], whole.table["logg"][rows])
+
+
+def test_a_part_takes_memory_of_its_own_size_and_not_the_files(tmp_path):
+    path, n, n_pix = tmp_path / "long.fits", 3000, 1000
+    rng = np.random.default_rng(0)
+    slamjax.write_table(slamjax.Spectra(np.arange(n_pix) + 400.0, rng.random((n, n_pix)), np.ones((n, n_pix))), path)
+    slamjax.read_table(path, slice(0, 1))  # what is imported once does not count
+    tracemalloc.start()
+    part = slamjax.read_table(path, slice(n - 20, n))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert len(part) == 20
+    assert peak < path.stat().st_size / 10
+
+
+def test_a_part_that_the_file_does_not_hold_any_more_is_told(tmp_path):
+    path = tmp_path / "cut.fits"
+    path.write_bytes(TABLE.read_bytes()[:200_000])
+    with pytest.raises(SlamError, match=r"cut\.fits"):
+        slamjax.read_table(path, slice(100, 150))
 
 
 def test_rows_are_counted_without_reading_them():

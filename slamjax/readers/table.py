@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import warnings
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -40,7 +41,7 @@ def read_table(path: str | os.PathLike[str], rows: slice | None = None) -> Spect
     ----------
     path : path
     rows : slice, optional
-        Only these are read from the disk.
+        Neighbouring rows: only these are read from the disk.
 
     Raises
     ------
@@ -49,7 +50,7 @@ def read_table(path: str | os.PathLike[str], rows: slice | None = None) -> Spect
     """
     source = existing_file(path)
     try:
-        with fits.open(source, memmap=rows is not None) as hdus:
+        with fits.open(source, memmap=False) as hdus:
             names = [hdu.name for hdu in hdus]
             for needed in ("SPECTRA", "WAVELENGTH"):
                 if needed not in names:
@@ -69,11 +70,10 @@ def read_table(path: str | os.PathLike[str], rows: slice | None = None) -> Spect
                 warnings.simplefilter("ignore", u.UnitsWarning)
                 sheet = hdus["SPECTRA"]
                 numbers = np.arange(int(sheet.header["NAXIS2"]))
-                if rows is not None:
-                    numbers = numbers[rows]
-                    # a copy: nothing may point into the file once it is closed
-                    sheet = fits.BinTableHDU(sheet.data[rows].copy(), header=sheet.header)
-                table = Table.read(sheet)
+                if rows is None:
+                    table = Table.read(sheet)
+                else:
+                    table, numbers = Table.read(_part(sheet, numbers[rows], source)), numbers[rows]
             comments = [str(line) for line in hdus[0].header.get("COMMENT", [])]
     except SlamError:
         raise
@@ -129,6 +129,25 @@ def write_table(spectra: Spectra, path: str | os.PathLike[str]) -> None:
         primary.header.add_comment(line)
     with atomic_path(path) as temporary:
         fits.HDUList([primary, sheet, waves]).writeto(temporary, overwrite=True, checksum=True)
+
+
+def _part(sheet: fits.BinTableHDU, rows: np.ndarray, source: Path) -> fits.BinTableHDU:
+    """Some neighbouring rows of a table, nothing else of which is read; astropy would map and copy all of it."""
+    with source.open("rb") as file:
+        plain = file.read(6) == b"SIMPLE"
+        lists = any(column.format.lstrip("0123456789")[0] in "PQ" for column in sheet.columns)
+        if not plain or lists or np.any(np.diff(rows) != 1):  # compressed, vectors of any length, rows apart
+            return fits.BinTableHDU(sheet.data[rows], header=sheet.header)
+        header, first = sheet.header.copy(), int(rows[0]) if rows.size else 0
+        for keyword in ("CHECKSUM", "DATASUM"):
+            header.remove(keyword, ignore_missing=True)
+        header["NAXIS2"] = len(rows)
+        size = header["NAXIS1"]
+        file.seek(sheet.fileinfo()["datLoc"] + first * size)
+        data = file.read(len(rows) * size)
+    if len(data) < len(rows) * size:
+        raise OSError("the file ends before its table does")
+    return fits.BinTableHDU.fromstring(header.tostring().encode() + data + bytes(-len(data) % 2880))
 
 
 def _read_ivar(table: Table, flux: np.ndarray, source: str) -> np.ndarray | None:
