@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from slamjax.noise import DiagonalNoise as DiagonalNoise
     from slamjax.noise import LowRankNoise as LowRankNoise
     from slamjax.prepare import Recipe as Recipe
+    from slamjax.readers import join_labels as join_labels
     from slamjax.readers import read as read
     from slamjax.readers import read_table as read_table
     from slamjax.readers import write_table as write_table
@@ -63,6 +64,7 @@ _HOMES = {
     "fit_table": "streaming",
     "flag_names": "results",
     "from_sklearn": "training",
+    "join_labels": "readers",
     "load": "modelfile",
     "load_posterior": "sampling",
     "log_likelihood": "likelihood",

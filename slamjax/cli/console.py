@@ -6,13 +6,18 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, TextIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+import slamjax
 from slamjax.errors import SlamError, SlamWarning
 from slamjax.typing import Progress as Told
+
+if TYPE_CHECKING:
+    from slamjax.spectra import Spectra
 
 console = Console(highlight=False, soft_wrap=True)
 errors = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -74,3 +79,17 @@ def _number(part: str, option: str) -> float | str:
 def words(text: str) -> list[str]:
     """The names in ``teff,logg,fe_h``."""
     return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def read_selected(path: Path, select: str | None) -> Spectra:
+    spectra = slamjax.read_table(path)
+    return spectra if select is None else spectra.select(select)
+
+
+def flag_summary(flags: object) -> str:
+    import numpy as np
+
+    values = np.asarray(flags)
+    lines = [f"{int(np.sum(values == 0))} of {len(values)} stars without flags"]
+    lines += [f"  {int(np.sum(values & flag != 0)):6d} {flag.name}" for flag in slamjax.Flag if np.any(values & flag)]
+    return "\n".join(lines)

@@ -17,7 +17,7 @@ from slamjax.cli.app import app, main
 GIANTS = str(DATA / "xp_giants.fits")
 SMALL = ["--wave-range", "500", "540", "--cv", "2", "--C", "10", "--epsilon", "0.05", "--gamma", "0.1"]
 SELECT = "logg < 3.6 & teff > 3600"
-COMMANDS = ("train", "fit", "sample", "validate", "calibrate", "info", "plot", "demo")
+COMMANDS = ("read", "train", "fit", "sample", "validate", "calibrate", "info", "plot", "demo")
 
 
 def run(*arguments):
@@ -53,6 +53,26 @@ def trained(tmp_path_factory):
     path = tmp_path_factory.mktemp("model") / "giants.h5"
     said = run("train", GIANTS, "-o", path, "--labels", "teff,logg,fe_h", "--n-train", 90, "--select", SELECT, *SMALL)
     return path, said
+
+
+def test_survey_files_become_a_table_with_the_labels_of_a_catalogue(tmp_path):
+    files = [DATA / "surveys" / name for name in ("3709013.fits", "3703110.fits")]
+    catalog = Table({"file": [path.name for path in files], "teff": [5791.0, 4034.0]})
+    catalog.write(tmp_path / "lasp.csv")
+    table = tmp_path / "stars.fits"
+    said = run("read", *files, "-o", table, "--labels", tmp_path / "lasp.csv")
+    assert "2 x 400 pixels" in said
+    spectra = slamjax.read_table(table)
+    assert list(spectra.table["file"]) == ["3709013.fits", "3703110.fits"]
+    assert list(spectra.table["teff"]) == [5791, 4034]
+    assert (spectra.medium, spectra.frame) == ("vacuum", "observed")
+    np.testing.assert_array_equal(spectra.flux, slamjax.read(files).flux)
+
+
+def test_a_survey_file_that_cannot_be_read_is_one_sentence(refused, tmp_path):
+    (tmp_path / "broken.fits").write_bytes(b"SIMPLE  =")
+    assert "broken.fits" in refused("read", tmp_path / "broken.fits", "-o", tmp_path / "out.fits")
+    assert not (tmp_path / "out.fits").exists()
 
 
 def test_train_prints_the_model_it_has_written(trained):
