@@ -107,6 +107,8 @@ def plot(runs: dict[str, dict[int, dict[str, float]]], path: Path) -> None:
             label = {"fit": "slamjax.fit", "least_squares": "least_squares, NumPy"}.get(name, name)
             panel.loglog(list(found), [1e3 * one[name] for one in found.values()], style, label=label)
         panel.set_xlabel(what.replace("_", " "))
+        panel.set_xticks(list(found), [f"{value:g}" for value in found])
+        panel.xaxis.minorticks_off()
         panel.grid(alpha=0.3)
     panels[0].set_ylabel("ms a star")
     panels[0].legend(frameon=False)

@@ -74,6 +74,8 @@ def plot(runs: dict[str, dict[float, dict[str, Any]]], path: Path) -> None:
             points = [(value, one[name]) for value, one in found.items() if name in one]
             panel.loglog(*zip(*points, strict=True), style, label=f"{name} (on a CPU)" if name == "JAX" else name)
         panel.set_xlabel({"stars": "training stars", "pixels": "pixels", "C": "C", "gamma": "γ"}[what])
+        panel.set_xticks(list(found), [f"{value:g}" for value in found])
+        panel.xaxis.minorticks_off()
         panel.grid(alpha=0.3)
     panels[0].set_ylabel("seconds")
     panels[0].legend(frameon=False)
