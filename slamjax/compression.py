@@ -37,7 +37,7 @@ _MOST, _STEP = 768, 8
 #: of it lies where labels do. At the default tolerance it changes χ² by a tenth of χ²'s own scatter at most.
 _DEPTH = 1.7
 #: How much of that is spent on cutting off; and by how much the components grow where that is not enough.
-_SPENT, _GROWTH = 0.7, 1.15
+_SPENT, _GROWTH = 0.9, 1.1
 #: Points at which labels are moved.
 _JUDGED = 512
 #: An emulator is compressed on its own accord from this many coefficients, if it shrinks to this part of its work.

@@ -59,10 +59,8 @@ class KernelBlock:
 
         return _join_groups(jax.lax.map(one, (self.gamma, self.coef0, self.dual)))
 
-    def with_jacobian(
-        self, x: ScaledLabels, support: Support
-    ) -> tuple[Float[Array, "*batch slot"], Float[Array, "*batch label slot"]]:
-        """The sums and their derivatives by x; value and slopes are rows of the same matrix product."""
+    def with_jacobian(self, x: ScaledLabels, support: Support) -> Float[Array, "*batch row slot"]:
+        """The sums and, below them, their derivatives by x: rows of the same matrix product."""
         s = kernels.similarity(self.kernel, x, support)
         ds = kernels.similarity_gradient(self.kernel, x, support)
         profile = kernels.profile(self.kernel, self.degree)
@@ -75,10 +73,8 @@ class KernelBlock:
             return _sum_over_support(rows, dual)
 
         if self.dual.shape[0] == 1:
-            out = one((self.gamma[0], self.coef0[0], self.dual[0]))
-        else:
-            out = _join_groups(jax.lax.map(one, (self.gamma, self.coef0, self.dual)))
-        return out[..., 0, :], out[..., 1:, :]
+            return one((self.gamma[0], self.coef0[0], self.dual[0]))
+        return _join_groups(jax.lax.map(one, (self.gamma, self.coef0, self.dual)))
 
 
 def _sum_over_support(
@@ -165,9 +161,18 @@ class KernelEmulator:
 
     def at_with_jacobian(self, x: ScaledLabels) -> tuple[Flux, Jacobian]:
         """Flux (..., P) and its derivatives (..., L, P) with respect to the scaled labels x (..., L)."""
-        pairs = [block.with_jacobian(x, self.support) for block in self.blocks]
-        jacobian = self._in_order([slope for _, slope in pairs]) * self.flux_scale
-        return self._to_flux([value for value, _ in pairs]), jacobian
+        rows = self._rows(x)
+        return self.flux_mean + self.flux_scale * (rows[..., 0, :] + self.intercept), rows[..., 1:, :] * self.flux_scale
+
+    def residual_and_jacobian(self, x: ScaledLabels, flux: Flux) -> Float[Array, "*batch row pixel"]:
+        """Rows [flux − f(x); ∂f/∂x₁; …] (..., L + 1, P): one matrix product and one pass over what it gives."""
+        constant = self.flux_mean + self.flux_scale * self.intercept
+        first = jnp.arange(x.shape[-1] + 1)[:, None] == 0
+        rows = self._rows(x) * self.flux_scale
+        return jnp.where(first, (flux - constant)[..., None, :] - rows, rows)
+
+    def _rows(self, x: ScaledLabels) -> Float[Array, "*batch row pixel"]:
+        return self._in_order([block.with_jacobian(x, self.support) for block in self.blocks])
 
     def _scaled(self, labels: Labels) -> ScaledLabels:
         if isinstance(labels, (list, tuple)) and any(isinstance(value, jax.core.Tracer) for value in labels):

@@ -40,6 +40,4 @@ def information(
 
     G[0, 0] is χ², G[0, 1:] = J Σ⁻¹ r is minus half its gradient, and G[1:, 1:] = J Σ⁻¹ Jᵀ is the Fisher information.
     """
-    model, jacobian = emulator.at_with_jacobian(x)
-    rows = jnp.concatenate([(flux - model)[..., None, :], jacobian], axis=-2)
-    return precision.gram(rows)
+    return precision.gram(emulator.residual_and_jacobian(x, flux))

@@ -72,8 +72,9 @@ class DiagonalPrecision:
     weight: Float[AnyArray, "*batch pixel"]
 
     def gram(self, rows: Rows) -> Float[Array, "*batch row row"]:
-        sound = _sound(rows, self.weight[..., None, :])
-        return _einsum("...ip,...p,...jp->...ij", sound, self.weight, sound)
+        weight = self.weight[..., None, :]
+        whitened = _sound(rows, weight) * jnp.sqrt(weight)
+        return _einsum("...ip,...jp->...ij", whitened, whitened)
 
     def logdet(self) -> Float[Array, "*batch"]:
         return -jnp.sum(_log_positive(self.weight), axis=-1)

@@ -226,9 +226,11 @@ class Spectra:
         """(N,) median signal-to-noise ratio a pixel; NaN where no errors are stated or no pixel is good."""
         good = self.good & np.isfinite(self.ivar)
         ratio = np.where(good, self.flux * np.sqrt(np.where(good, self.ivar, 0)), np.nan)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", RuntimeWarning)  # an all-NaN row is what NaN is for
-            return np.nanmedian(ratio, axis=1) if ratio.size else np.full(len(self), np.nan)
+        found = np.full(len(self), np.nan, ratio.dtype)
+        whole, part = good.all(axis=1) & (self.n_pix > 0), good.any(axis=1)
+        found[whole] = np.median(ratio[whole], axis=1)  # NumPy goes row by row where there may be NaN
+        found[part & ~whole] = np.nanmedian(ratio[part & ~whole], axis=1)
+        return found
 
 
 def is_known(column: np.ndarray) -> np.ndarray:
