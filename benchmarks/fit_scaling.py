@@ -10,15 +10,13 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import matplotlib.pyplot as plt
 import numpy as np
 from common import parse_options
-from reporting import current_load, markdown_table, seconds, time_call, write_results
+from reporting import current_load, markdown_table, plot_costs, seconds, time_call, write_results
 from scipy.optimize import least_squares
 from simulate import simulated
 
@@ -41,7 +39,11 @@ VARIED: dict[str, tuple[int, ...]] = {
     "labels": (3, 5, 10, 20),
     "stars": (100, 1000, 10000),
 }
-LINES = {"fit": "o-", "matrix products": "k:", "least_squares": "s--"}
+LINES = {
+    "fit": ("o-", "slamjax.fit"),
+    "matrix products": ("k:", "matrix products"),
+    "least_squares": ("s--", "least_squares, NumPy"),
+}
 
 
 def cost(size: Size, seed: int, n_rival: int) -> dict[str, float]:
@@ -100,22 +102,6 @@ def rival(model: Model, spectra: Spectra) -> float:
     return (time.perf_counter() - start) / len(spectra)
 
 
-def plot(runs: dict[str, dict[int, dict[str, float]]], path: Path) -> None:
-    figure, panels = plt.subplots(1, len(runs), figsize=(12, 3.4), sharey=True, layout="constrained")
-    for panel, (what, found) in zip(panels, runs.items(), strict=True):
-        for name, style in LINES.items():
-            label = {"fit": "slamjax.fit", "least_squares": "least_squares, NumPy"}.get(name, name)
-            panel.loglog(list(found), [1e3 * one[name] for one in found.values()], style, label=label)
-        panel.set_xlabel(what.replace("_", " "))
-        panel.set_xticks(list(found), [f"{value:g}" for value in found])
-        panel.xaxis.minorticks_off()
-        panel.grid(alpha=0.3)
-    panels[0].set_ylabel("ms a star")
-    panels[0].legend(frameon=False)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=120)
-
-
 def main() -> None:
     options = parse_options(__doc__, n_rival=5)
     load = current_load()
@@ -129,7 +115,7 @@ def main() -> None:
                 done[size] = cost(size, options.seed, options.n_rival)
                 print(size, done[size], flush=True)
             runs[what][value] = done[size]
-    plot(runs, options.out / "fit_scaling.png")
+    plot_costs(runs, LINES, "ms a star", options.out / "fit_scaling.png", unit=1e-3)
     body: list[Any] = [
         (
             what.replace("_", " "), value, seconds(one["fit"]), f"{one['steps']:.1f}",

@@ -124,6 +124,33 @@ def write_results(
     print(text)
 
 
+def plot_costs(
+    runs: dict[str, dict[float, dict[str, Any]]],
+    lines: dict[str, tuple[str, str]],
+    ylabel: str,
+    path: Path,
+    *,
+    unit: float = 1.0,
+) -> None:
+    """Cost in seconds / ``unit`` against each of what was varied; ``lines``: for each cost its style and its name."""
+    import matplotlib.pyplot as plt
+
+    figure, panels = plt.subplots(1, len(runs), figsize=(13, 3.4), sharey=True, layout="constrained")
+    for panel, (what, found) in zip(panels, runs.items(), strict=True):
+        for cost, (style, label) in lines.items():
+            points = [(value, one[cost] / unit) for value, one in found.items() if cost in one]
+            panel.loglog(*zip(*points, strict=True), style, label=label)
+        panel.set_xlabel(what.replace("_", " "))
+        panel.set_xticks(list(found), [f"{value:g}" for value in found])
+        panel.xaxis.minorticks_off()
+        panel.grid(alpha=0.3)
+    panels[0].set_ylabel(ylabel)
+    panels[0].legend(frameon=False)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=120)
+    plt.close(figure)
+
+
 def _plain(value: Any) -> Any:
     if isinstance(value, np.ndarray | np.generic):
         return value.tolist()

@@ -6,14 +6,12 @@ the pixels on two threads, which is how slamjax calls it, and its time is scaled
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 from common import LABELS, RECIPE, parse_options, source_name
 from joblib import Parallel, delayed
-from reporting import current_load, markdown_table, write_results
+from reporting import current_load, markdown_table, plot_costs, write_results
 from sklearn.metrics.pairwise import rbf_kernel
 from sklearn.svm import SVR
 from training_speed import even, scaled, timed
@@ -26,6 +24,11 @@ from slamjax.training.smo import Smo
 
 STARS, PIXELS, CS = (500, 1000, 2000, 4000, 8000), (32, 64, 128, 256), (0.1, 1.0, 10.0, 100.0)
 GAMMAS = (0.01, 0.1, 1.0, 10.0)
+LINES = {
+    "scikit-learn": ("s--", "scikit-learn"),
+    "JAX": ("^:", "JAX (on a CPU)"),
+    "batched": ("o-", "batched"),
+}
 EPSILON, GAMMA, TOL, C = 0.05, 0.1, 1e-3, 1.0
 #: The rival's pixels, JAX's pixels, and the most stars at which JAX's solver is run: on a CPU it is slow.
 RIVAL_PIXELS, JAX_PIXELS, JAX_STARS = 8, 32, 2000
@@ -66,23 +69,6 @@ def cost(x: np.ndarray, y: np.ndarray, C: float, gamma: float = GAMMA) -> dict[s
     return found
 
 
-def plot(runs: dict[str, dict[float, dict[str, Any]]], path: Path) -> None:
-    """Seconds against each of what was varied, one line a solver."""
-    figure, panels = plt.subplots(1, len(runs), figsize=(13, 3.4), sharey=True, layout="constrained")
-    for panel, (what, found) in zip(panels, runs.items(), strict=True):
-        for name, style in (("scikit-learn", "s--"), ("JAX", "^:"), ("batched", "o-")):
-            points = [(value, one[name]) for value, one in found.items() if name in one]
-            panel.loglog(*zip(*points, strict=True), style, label=f"{name} (on a CPU)" if name == "JAX" else name)
-        panel.set_xlabel({"stars": "training stars", "pixels": "pixels", "C": "C", "gamma": "γ"}[what])
-        panel.set_xticks(list(found), [f"{value:g}" for value in found])
-        panel.xaxis.minorticks_off()
-        panel.grid(alpha=0.3)
-    panels[0].set_ylabel("seconds")
-    panels[0].legend(frameon=False)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=120)
-
-
 def main() -> None:
     options = parse_options(__doc__)
     load = current_load()
@@ -119,7 +105,7 @@ def main() -> None:
         tables.append(
             f"By {what} ({note}), gamma = {GAMMA:g} unless varied, ε = {EPSILON:g}:\n\n" + markdown_table(header, body)
         )
-    plot(runs, options.out / "training_scaling.png")
+    plot_costs(runs, LINES, "seconds", options.out / "training_scaling.png")
     settings = {"data": source_name(options.data), "seed": options.seed}
     result = {what: [{what: value} | one for value, one in found.items()] for what, found in runs.items()}
     write_results(options.out, "training_scaling", settings, result, tables, load)

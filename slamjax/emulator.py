@@ -157,12 +157,12 @@ class KernelEmulator:
 
     def at(self, x: ScaledLabels) -> Flux:
         """Predicted flux (..., P) at scaled labels x (..., L)."""
-        return self._to_flux([block(x, self.support) for block in self.blocks])
+        return self._to_flux(self._in_order([block(x, self.support) for block in self.blocks]))
 
     def at_with_jacobian(self, x: ScaledLabels) -> tuple[Flux, Jacobian]:
         """Flux (..., P) and its derivatives (..., L, P) with respect to the scaled labels x (..., L)."""
         rows = self._rows(x)
-        return self.flux_mean + self.flux_scale * (rows[..., 0, :] + self.intercept), rows[..., 1:, :] * self.flux_scale
+        return self._to_flux(rows[..., 0, :]), rows[..., 1:, :] * self.flux_scale
 
     def residual_and_jacobian(self, x: ScaledLabels, flux: Flux) -> Float[Array, "*batch row pixel"]:
         """Rows [flux − f(x); ∂f/∂x₁; …] (..., L + 1, P): one matrix product and one pass over what it gives."""
@@ -197,8 +197,8 @@ class KernelEmulator:
         joined = parts[0] if len(parts) == 1 else jnp.concatenate(parts, axis=-1)
         return joined if self.order is None else jnp.take(joined, self.order, axis=-1)
 
-    def _to_flux(self, parts: list[Array]) -> Flux:
-        return self.flux_mean + self.flux_scale * (self._in_order(parts) + self.intercept)
+    def _to_flux(self, sums: Array) -> Flux:
+        return self.flux_mean + self.flux_scale * (sums + self.intercept)
 
     def flux_unit(self) -> float:
         """A unit of flux near the training stars' spread; a power of two, which changes no digit.

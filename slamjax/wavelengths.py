@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 from astropy import units as u
+from astropy.constants import c
 from jaxtyping import Float
 
 #: Speed of light, km/s.
-LIGHT = 299792.458
+LIGHT = float(c.to_value("km/s"))
 #: Below this many Å catalogues and surveys give vacuum wavelengths even where they give air ones above.
 _ULTRAVIOLET = 2000.0
 

@@ -39,8 +39,9 @@ def common_grid(pieces: Sequence[Piece]) -> np.ndarray:
 def place(piece: Piece, wave: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Flux and ivar on ``wave``: moved where the pixels are the same, else resampled; what is not covered is bad."""
     flux, ivar = np.zeros(len(wave)), np.zeros(len(wave))
-    inside = np.flatnonzero((piece.wave >= pixel_edges(wave)[0]) & (piece.wave < pixel_edges(wave)[-1]))
-    at = np.searchsorted(pixel_edges(wave)[1:-1], piece.wave[inside])
+    edges = pixel_edges(wave)
+    inside = np.flatnonzero((piece.wave >= edges[0]) & (piece.wave < edges[-1]))
+    at = np.searchsorted(edges[1:-1], piece.wave[inside])
     same = np.abs(wave[at] - piece.wave[inside]) < _OFF * np.gradient(wave)[at]
     if same.all() and np.all(np.diff(at) == 1):
         flux[at], ivar[at] = piece.flux[inside], piece.ivar[inside]
