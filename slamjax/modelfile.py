@@ -21,6 +21,7 @@ from slamjax.model import Model, ModelInfo, TrainingRecord
 from slamjax.noise import DiagonalNoise, LowRankNoise, Noise
 from slamjax.prepare.recipe import Recipe
 from slamjax.scaling import LabelScaling
+from slamjax.seal import BLOCK, is_whole, seal
 
 FORMAT = "slamjax model"
 #: Raised when a reader of the old layout would misread the new one. 2: several noise models, named in the header.
@@ -32,16 +33,18 @@ _NOISES: dict[str, type[Any]] = {"diagonal": DiagonalNoise, "lowrank": LowRankNo
 def save(model: Model, path: str | os.PathLike[str]) -> None:
     """Write ``model`` to ``path``; the file appears whole or not at all."""
     arrays, header = _to_arrays(model)
-    with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
-        file.attrs["format"] = FORMAT
-        file.attrs["schema"] = SCHEMA
-        for name, array in arrays.items():
-            options = {"compression": "gzip", "shuffle": True} if array.size > 4096 else {}
-            stored = file.create_dataset(name, data=_storable(array), **options)
+    with atomic_path(path) as temporary:
+        with h5py.File(temporary, "w", userblock_size=BLOCK) as file:
+            file.attrs["format"] = FORMAT
+            file.attrs["schema"] = SCHEMA
+            for name, array in arrays.items():
+                options = {"compression": "gzip", "shuffle": True} if array.size > 4096 else {}
+                stored = file.create_dataset(name, data=_storable(array), **options)
+                stored.attrs["sha256"] = _digest(stored[()])
+            text = json.dumps(header, sort_keys=True, default=_plain)
+            stored = file.create_dataset("header", data=np.bytes_(text.encode()))
             stored.attrs["sha256"] = _digest(stored[()])
-        text = json.dumps(header, sort_keys=True, default=_plain)
-        stored = file.create_dataset("header", data=np.bytes_(text.encode()))
-        stored.attrs["sha256"] = _digest(stored[()])
+        seal(temporary)
 
 
 def load(path: str | os.PathLike[str]) -> Model:
@@ -54,6 +57,8 @@ def load(path: str | os.PathLike[str]) -> Model:
     """
     source = existing_file(path)
     try:
+        if not is_whole(source):
+            raise SlamError(f"{source} is damaged: the checksum of the file does not match; copy the file again")
         with h5py.File(source, "r") as file:
             if file.attrs.get("format") != FORMAT:
                 raise SlamError(f"{source} is an HDF5 file but not a slamjax model; give one that slamjax train wrote")
