@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from slamjax.training import recalibrate_noise as recalibrate_noise
     from slamjax.training import train as train
     from slamjax.validate import crlb as crlb
+    from slamjax.velocity import measure_rv as measure_rv
 
 _HOMES = {
     "DiagonalNoise": "noise",
@@ -68,6 +69,7 @@ _HOMES = {
     "load": "modelfile",
     "load_posterior": "sampling",
     "log_likelihood": "likelihood",
+    "measure_rv": "velocity",
     "read": "readers",
     "read_labels": "results",
     "read_table": "readers",

@@ -12,13 +12,16 @@ import jax
 import numpy as np
 from astropy import units as u
 from astropy.table import Table
+from jaxtyping import Float
 
 from slamjax.domain import Domain
 from slamjax.emulator import KernelEmulator
 from slamjax.errors import SlamError
 from slamjax.goodness import Calibration
 from slamjax.noise import DiagonalNoise, Noise
+from slamjax.prepare.placing import onto_grid
 from slamjax.prepare.recipe import Recipe
+from slamjax.prepare.resolution import MatchResolution
 from slamjax.spectra import Spectra, is_known
 from slamjax.typing import Flux, Labels
 
@@ -147,44 +150,68 @@ class Model:
             f"{self.info.wave_unit}; trained on {len(self.domain.stars)} stars)"
         )
 
-    def prepare(self, spectra: Spectra) -> Spectra:
+    def is_moving(self, spectra: Spectra) -> bool:
+        """Whether the spectra are as observed and the model knows stars at rest: they need a velocity."""
+        return spectra.frame == "observed" and self.info.frame == "rest"
+
+    def prepare(self, spectra: Spectra, velocity: Float[np.ndarray, " star"] | None = None) -> Spectra:
         """New spectra on the model's grid, prepared as the training spectra were.
+
+        Spectra that have the model's pixels are taken as they are; others are brought to its medium, rest frame and
+        wavelengths in one resampling, and blurred to its line spread where they tell a finer one.
+
+        Parameters
+        ----------
+        spectra : Spectra
+        velocity : (N,) km/s, optional
+            Needed where spectra are as observed and the model is of stars at rest; `slamjax.measure_rv` finds it.
 
         Raises
         ------
         SlamError
-            If the spectra do not cover the model's wavelengths, or are measured in another medium.
+            If the spectra have none of the model's wavelengths, or are in another frame and no velocity is given.
         """
         info = self.info
-        if "unknown" not in (spectra.medium, info.medium) and spectra.medium != info.medium:
+        if self.is_moving(spectra) and velocity is None:
             raise SlamError(
-                f"{spectra.source} has {spectra.medium} wavelengths but the model was trained on {info.medium} ones; "
-                "convert them first"
+                f"{spectra.source} is in the observed frame but the model was trained in the rest frame; give "
+                "velocities (slamjax.measure_rv finds them)"
             )
-        if "unknown" not in (spectra.frame, info.frame) and spectra.frame != info.frame:
+        if spectra.frame == "rest" and info.frame == "observed":
             raise SlamError(
-                f"{spectra.source} is in the {spectra.frame} frame but the model was trained in the {info.frame} "
-                "frame; shift it first"
+                f"{spectra.source} is in the rest frame but the model was trained in the observed frame; give spectra "
+                "as they were observed"
             )
-        on_grid = self._on_grid(spectra)
-        return info.recipe(on_grid)
+        placed = self._on_grid(spectra) if velocity is None else None
+        if placed is None:
+            self._check_reach(spectra)
+            placed = onto_grid(spectra, self.wave, info.wave_unit, info.medium, velocity)  # type: ignore[arg-type]
+        treatment = info.recipe.treatment
+        if info.fwhm is not None and placed.fwhm is not None and placed.fwhm < info.fwhm:
+            treatment = Recipe((MatchResolution(info.fwhm, info.wave_unit), *treatment.steps))
+        return treatment(placed)
 
-    def _on_grid(self, spectra: Spectra) -> Spectra:
-        """The spectra's pixels that are the model's: before the recipe, so that others cannot enter it."""
+    def _on_grid(self, spectra: Spectra) -> Spectra | None:
+        """The spectra's pixels that are the model's, if all are there."""
         info = self.info
+        if "unknown" not in (spectra.medium, info.medium) and spectra.medium != info.medium:
+            return None
         wave = spectra.wave * u.Unit(spectra.wave_unit).to(info.wave_unit)
         step = np.gradient(self.wave) if self.wave.size > 1 else np.ones(1)
         nearest = np.clip(np.searchsorted(wave, self.wave - _GRID_TOLERANCE * step), 0, wave.size - 1)
-        missing = np.abs(wave[nearest] - self.wave) > _GRID_TOLERANCE * step
-        if missing.any():
-            at = self.wave[missing]
-            raise SlamError(
-                f"{spectra.source} ({wave[0]:g} to {wave[-1]:g} {info.wave_unit}, {wave.size} pixels) has no pixel at "
-                f"{missing.sum()} of the model's {self.wave.size} wavelengths (first {at[0]:g} {info.wave_unit}); "
-                "resample it to the model's grid"
-            )
+        if np.any(np.abs(wave[nearest] - self.wave) > _GRID_TOLERANCE * step):
+            return None
         aligned = spectra.on_pixels(nearest)
-        return dataclasses.replace(aligned, wave=self.wave, wave_unit=u.Unit(info.wave_unit))
+        fwhm = None if spectra.fwhm is None else spectra.fwhm * u.Unit(spectra.wave_unit).to(info.wave_unit)
+        return dataclasses.replace(aligned, wave=self.wave, wave_unit=u.Unit(info.wave_unit), fwhm=fwhm)
+
+    def _check_reach(self, spectra: Spectra) -> None:
+        wave = spectra.wave * u.Unit(spectra.wave_unit).to(self.info.wave_unit)
+        if self.wave.size < 2 or wave[-1] < self.wave[0] or wave[0] > self.wave[-1]:
+            raise SlamError(
+                f"{spectra.source} covers {wave[0]:g} to {wave[-1]:g} {self.info.wave_unit} and has none of the "
+                f"model's {self.wave.size} wavelengths ({self.wave[0]:g} to {self.wave[-1]:g})"
+            )
 
     def with_diagonal_noise(self) -> Model:
         """The same model with the published likelihood: every pixel by itself, with the model error it was given."""

@@ -29,6 +29,7 @@ class Flag(enum.IntFlag):
     HIGH_RHAT = 1024
     DIVERGENCES = 2048
     NOT_SAMPLED = 4096
+    UNSURE_VELOCITY = 16384
 
 
 #: What each flag says, for tables and documents.
@@ -46,6 +47,7 @@ FLAG_MEANINGS: dict[Flag, str] = {
     Flag.HIGH_RHAT: "the posterior's chains disagree (R-hat above 1.03): its draws do not stand for it yet",
     Flag.DIVERGENCES: "more than one draw in a hundred of the posterior ended a diverging trajectory: it may be biased",
     Flag.NOT_SAMPLED: "no posterior: the fit that it starts from failed; draws are NaN",
+    Flag.UNSURE_VELOCITY: "no radial velocity fits clearly better than all others: the labels may be of another shift",
 }
 
 
@@ -67,10 +69,12 @@ def label_table(
     snr: np.ndarray,
     n_iter: np.ndarray,
     flags: np.ndarray,
+    velocity: np.ndarray | None = None,
 ) -> QTable:
     """One row a star: where it came from, labels with errors and units, the quality of the fit, flags.
 
-    Columns: ``row`` (0-based, in the input), the input's string and integer columns, then for each label <label>,
+    Columns: ``row`` (0-based, in the input), the input's string and integer columns, ``rv`` and ``rv_err`` (km/s) as
+    measured (``velocity``, (N, 2)) or as the input has them, then for each label <label>,
     <label>_err, <label>_err95 (half-width of the 95 % interval: more than 1.96 errors where held-out stars had heavier
     tails than a Gaussian) and, where the input has that label, <label>_ref; ``chi2``, ``n_pix``, ``snr``, ``n_iter``,
     ``flags`` and ``cov``, the labels' covariance (L, L) in products of the labels' units.
@@ -81,6 +85,12 @@ def label_table(
         if name not in names and column.dtype.kind in "iuSU" and name not in table.colnames:
             table[name] = column
     known = spectra.columns()
+    if velocity is None and "rv" in known and known["rv"].dtype.kind == "f" and "rv" not in names:
+        unknown = np.full(len(spectra), np.nan)
+        velocity = np.stack([known["rv"], known.get("rv_err", unknown)], axis=1)
+    if velocity is not None:
+        for k, name in enumerate(("rv", "rv_err")):
+            table[name] = np.asarray(velocity[:, k], float) * u.km / u.s
     errors = np.sqrt(np.einsum("nll->nl", covariance))
     for k, (name, unit) in enumerate(zip(names, units, strict=True)):
         table[name] = _with_unit(labels[:, k], unit)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,6 +37,16 @@ class Outcome:
     n_pix: np.ndarray
     n_iter: np.ndarray
     flags: np.ndarray
+
+
+def put_rows(outcome: Outcome, part: Outcome | None, rows: np.ndarray | None, **changed: np.ndarray) -> Outcome:
+    """The outcome with some rows from another, or some fields changed."""
+    if part is not None and rows is not None:
+        for field in dataclasses.fields(outcome):
+            values = np.array(getattr(outcome, field.name))
+            values[rows] = getattr(part, field.name)
+            changed[field.name] = values
+    return dataclasses.replace(outcome, **changed)
 
 
 def conclude(model: Model, summary: Summary, n_starts: int, n_pix: np.ndarray, no_errors: np.ndarray) -> Outcome:

@@ -15,6 +15,7 @@ from slamjax.compression import quick
 from slamjax.errors import SlamError, SlamWarning
 from slamjax.fitting.gradient import GradientMinimiser
 from slamjax.fitting.levenberg import LevenbergMarquardt
+from slamjax.fitting.motion import fit_moving
 from slamjax.fitting.outcome import Outcome, conclude
 from slamjax.fitting.problem import LOSSES, Loss, Minimiser, Problem
 from slamjax.fitting.rounds import minimise
@@ -52,7 +53,8 @@ def fit(
     ----------
     model : Model
     spectra : Spectra
-        As read; they are prepared here by the model's own recipe.
+        As read; they are prepared here by the model's own recipe. Where they are as observed and the model knows stars
+        at rest, the velocity is measured (`slamjax.measure_rv`) and refined beside the labels: columns ``rv``, ``rv_err``.
     method : "lm", "adam" or "lbfgs"
         Levenberg-Marquardt for least squares; the others (optax) for objectives with a prior or a robust loss.
     n_starts : int
@@ -89,7 +91,9 @@ def fit(
         raise SlamError(f"memory is {memory} GiB; give more than 0")
     if len(spectra) == 0:
         raise SlamError(f"{spectra.source} holds no spectra to fit")
-    model.prepare(spectra[:1])  # wrong wavelengths are told before anything is computed
+    moving = model.is_moving(spectra)
+    # wrong wavelengths are told before anything is computed
+    model.prepare(spectra[:1], np.zeros(1) if moving else None)
     check_units(model.label_names, model.info.label_units, spectra)
     model = model if exact else quick(model)
     unit, problem = _problem(model, loss, log_prior)
@@ -103,8 +107,19 @@ def fit(
             if progress is not None:
                 progress(start + min(n, done // n_starts), len(spectra))
 
-        outcome, snr = _fit_chunk(model, problem, templates, minimiser, some, unit, n_starts, (slots, block), told)
-        parts.append(label_table(model.label_names, model.info.label_units, some, snr=snr, **_fields(outcome)))
+        def fit_at(
+            stars: Spectra, velocity: np.ndarray | None, told: Any = told
+        ) -> tuple[Outcome, np.ndarray, np.ndarray, np.ndarray]:
+            place = (slots, block)
+            return _fit_chunk(model, problem, templates, minimiser, stars, velocity, unit, n_starts, place, told)
+
+        velocity = None
+        if moving:
+            outcome, snr, velocity = fit_moving(model, problem, some, fit_at)
+        else:
+            outcome, snr, _, _ = fit_at(some, None)
+        fields = _fields(outcome) | {"snr": snr, "velocity": velocity}
+        parts.append(label_table(model.label_names, model.info.label_units, some, **fields))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # identical meta of the parts
         table = parts[0] if len(parts) == 1 else vstack(parts, metadata_conflicts="silent")
@@ -174,12 +189,14 @@ def _fit_chunk(
     templates: Templates,
     minimiser: Minimiser,
     spectra: Spectra,
+    velocity: np.ndarray | None,
     unit: float,
     n_starts: int,
     batch: tuple[int, int],
     told: Any,
-) -> tuple[Outcome, np.ndarray]:
-    prepared = model.prepare(spectra)
+) -> tuple[Outcome, np.ndarray, np.ndarray, np.ndarray]:
+    """Outcome and S/N of some stars, and their prepared flux and ivar."""
+    prepared = model.prepare(spectra, velocity)
     dtype = jax.dtypes.canonicalize_dtype(float)
     # beyond a million times the stars' spread a pixel is absurd either way, and its square stays finite
     flux = np.clip(prepared.flux / unit, -1e6, 1e6).astype(dtype)
@@ -207,7 +224,7 @@ def _fit_chunk(
     )
     n_pix = good.sum(axis=1)
     no_errors = ~np.any(good & np.isfinite(prepared.ivar), axis=1)
-    return conclude(model, summary, n_starts, n_pix, no_errors), prepared.snr()
+    return conclude(model, summary, n_starts, n_pix, no_errors), prepared.snr(), flux, ivar
 
 
 def _starts(

@@ -3,16 +3,35 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import tomllib
 from dataclasses import dataclass
 from typing import Any
 
 from astropy import units as u
 
 from slamjax.errors import SlamError
-from slamjax.prepare.steps import BadPixels, GaussianContinuum, SplineContinuum, Step, WaveRange
+from slamjax.files import existing_file
+from slamjax.prepare.continua import ChebyshevContinuum, GaussianContinuum, SplineContinuum
+from slamjax.prepare.placing import Resample, RestFrame
+from slamjax.prepare.resolution import MatchResolution
+from slamjax.prepare.steps import BadPixels, Step, WaveRange
 from slamjax.spectra import Spectra
 
-STEPS: dict[str, type[Any]] = {step.name: step for step in (WaveRange, BadPixels, GaussianContinuum, SplineContinuum)}
+#: Steps that say which pixels there are and in which frame. They come first: a new star's spectrum is brought to the
+#: model's grid by what it knows of itself, and what follows must not have seen other pixels in training.
+_PLACING = (WaveRange, RestFrame, Resample)
+STEPS: dict[str, type[Any]] = {
+    step.name: step
+    for step in (
+        *_PLACING,
+        MatchResolution,
+        GaussianContinuum,
+        SplineContinuum,
+        ChebyshevContinuum,
+        BadPixels,
+    )
+}
 
 
 @dataclass(frozen=True)
@@ -22,10 +41,12 @@ class Recipe:
     steps: tuple[Step, ...] = ()
 
     def __post_init__(self) -> None:
-        if any(isinstance(step, WaveRange) for step in self.steps[1:]):
+        kinds = [isinstance(step, _PLACING) for step in self.steps]
+        if kinds != sorted(kinds, reverse=True):
+            late = self.steps[max(k for k, placing in enumerate(kinds) if placing)]
             raise SlamError(
-                "a wavelength range must be the recipe's first step: what lies outside it must not reach the "
-                "continuum, for new spectra need not have it"
+                f"{late.name} must come before all steps but {', '.join(step.name for step in _PLACING)}: what lies "
+                "outside the grid must not reach the continuum, for new spectra need not have it"
             )
 
     def __call__(self, spectra: Spectra) -> Spectra:
@@ -35,6 +56,27 @@ class Recipe:
 
     def __str__(self) -> str:
         return "; ".join(str(step) for step in self.steps) or "spectra as they are"
+
+    @property
+    def placing(self) -> Recipe:
+        """The steps that choose pixels and frame."""
+        return Recipe(tuple(step for step in self.steps if isinstance(step, _PLACING)))
+
+    @property
+    def treatment(self) -> Recipe:
+        """The steps after those: what is done to spectra that are on the grid, in the frame."""
+        return Recipe(tuple(step for step in self.steps if not isinstance(step, _PLACING)))
+
+    def learn(self, spectra: Spectra) -> Recipe:
+        """The recipe with what its steps find in training spectra, such as continuum pixels."""
+        steps: list[Step] = []
+        for step in self.steps:
+            if isinstance(step, ChebyshevContinuum):
+                step = step.learn(spectra)
+            steps.append(step)
+            if any(isinstance(later, ChebyshevContinuum) for later in self.steps[len(steps) :]):
+                spectra = step(spectra)
+        return Recipe(tuple(steps))
 
     def to_list(self) -> list[dict[str, Any]]:
         return [{"step": step.name, **dataclasses.asdict(step)} for step in self.steps]  # type: ignore[call-overload]
@@ -47,11 +89,58 @@ class Recipe:
             name = options.pop("step", None)
             if name not in STEPS:
                 raise SlamError(f"the recipe has an unknown step {name!r}; there are: {', '.join(STEPS)}")
+            known = [field.name for field in dataclasses.fields(STEPS[name])]
+            unknown = [option for option in options if option not in known]
+            if unknown:
+                raise SlamError(
+                    f"step {name!r} of the recipe has no option {unknown[0]!r}; it has: {', '.join(known) or 'none'}"
+                )
             try:
                 steps.append(STEPS[name](**options))
-            except TypeError as error:
+            except (TypeError, ValueError) as error:
                 raise SlamError(f"step {name!r} of the recipe: {error}") from error
         return cls(tuple(steps))
+
+    def to_toml(self) -> str:
+        """The recipe as TOML text, a ``[[steps]]`` table a step, which `from_toml` reads."""
+        tables = []
+        for item in self.to_list():
+            lines = [f"{name} = {_toml(value)}" for name, value in item.items() if value is not None and value != ()]
+            tables.append("\n".join(["[[steps]]", *lines]) + "\n")
+        return "\n".join(tables)
+
+    @classmethod
+    def from_toml(cls, path: str | os.PathLike[str]) -> Recipe:
+        """Read a recipe from a TOML file.
+
+        ::
+
+            [[steps]]
+            step = "wave_range"
+            low = 400.0
+            high = 720.0
+
+            [[steps]]
+            step = "spline_continuum"
+            scale = 60.0
+
+        Raises
+        ------
+        SlamError
+            If the file is missing or no TOML, or a step or an option is unknown.
+        """
+        source = existing_file(path)
+        try:
+            data = tomllib.loads(source.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            raise SlamError(f"{source} cannot be read as TOML ({error})") from error
+        items = data.get("steps")
+        if set(data) != {"steps"} or not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
+            raise SlamError(f'{source} is no recipe: it must hold [[steps]] tables, each with step = "..." and options')
+        try:
+            return cls.from_list(items)
+        except SlamError as error:
+            raise SlamError(f"{source}: {error}") from error
 
     @classmethod
     def make(
@@ -61,15 +150,18 @@ class Recipe:
         wave_unit: str = "nm",
         continuum: str | Step | None = "none",
         bad_pixels: BadPixels | None = None,
+        fwhm: float | None = None,
     ) -> Recipe:
-        """The usual recipe: crop, divide by the continuum, mark bad pixels.
+        """The usual recipe: crop, blur to a line spread, divide by the continuum, mark bad pixels.
 
-        ``wave_range`` is in ``wave_unit``. Cropping comes first, so that what a spectrum holds outside the range
-        cannot reach the model.
+        ``wave_range`` and ``fwhm`` are in ``wave_unit``. Cropping comes first, so that what a spectrum holds outside
+        the range cannot reach the model.
         """
         steps: list[Step] = []
         if wave_range is not None:
             steps.append(WaveRange(float(wave_range[0]), float(wave_range[1]), str(wave_unit)))
+        if fwhm is not None:
+            steps.append(MatchResolution(float(fwhm), str(wave_unit)))
         step = parse_continuum(continuum) if isinstance(continuum, str) else continuum
         if step is not None:
             steps.append(step)
@@ -79,13 +171,16 @@ class Recipe:
 
 
 def parse_continuum(text: str) -> Step | None:
-    """A continuum from its short form: ``gaussian:50nm``, ``spline:60nm``, ``none``."""
+    """A continuum from its short form: ``gaussian:50nm``, ``spline:60nm``, ``chebyshev:4``, ``none``."""
     kind, _, size = text.strip().partition(":")
     if kind == "none" and not size:
         return None
-    steps: dict[str, type[Any]] = {"gaussian": GaussianContinuum, "spline": SplineContinuum}
-    if kind not in steps or not size:
-        raise SlamError(f"unknown continuum {text!r}; write gaussian:50nm, spline:60nm or none")
+    if kind not in ("gaussian", "spline", "chebyshev") or not size:
+        raise SlamError(f"unknown continuum {text!r}; write gaussian:50nm, spline:60nm, chebyshev:4 or none")
+    if kind == "chebyshev":
+        if not size.isdigit():
+            raise SlamError(f"the continuum {text!r} needs a degree, as in chebyshev:4")
+        return ChebyshevContinuum(int(size))
     try:
         width = u.Quantity(size)
         float(width.to_value(u.nm))
@@ -94,3 +189,14 @@ def parse_continuum(text: str) -> Step | None:
     if kind == "spline":
         return SplineContinuum(float(width.value), str(width.unit), bin_width=float((10 * u.nm).to_value(width.unit)))
     return GaussianContinuum(float(width.value), str(width.unit))
+
+
+def _toml(value: Any) -> str:
+    """A number, text, truth value or list of them as TOML."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, (int, float)):
+        return repr(value)
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join(_toml(item) for item in value) + "]"
+    return '"' + str(value).replace("\\", "\\\\").replace('"', '\\"') + '"'

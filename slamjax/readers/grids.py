@@ -8,7 +8,7 @@ import numpy as np
 
 from slamjax.errors import SlamError
 from slamjax.readers.pieces import Piece
-from slamjax.resample import overlaps, pixel_edges, resample
+from slamjax.resample import pixel_edges, resample
 
 #: log10 of wavelength from pixel to pixel of LAMOST's low resolution, SDSS and BOSS, which start where they like.
 _STEP = 1e-4
@@ -50,7 +50,8 @@ def place(piece: Piece, wave: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     # detectors one by one: a pixel must not reach over the gap between two
     for part in np.split(np.arange(len(piece.wave)), np.flatnonzero(step > _GAP * np.median(step)) + 1):
         if len(part) > 1:
-            new_flux, new_ivar = resample(overlaps(piece.wave[part], wave), piece.flux[part], piece.ivar[part])
+            old_flux, old_ivar = piece.flux[None, part], piece.ivar[None, part]
+            (new_flux,), (new_ivar,) = resample(piece.wave[part], old_flux, old_ivar, edges)
             flux, ivar = np.where(new_ivar > 0, new_flux, flux), np.where(new_ivar > 0, new_ivar, ivar)
     return flux, ivar
 

@@ -130,7 +130,7 @@ def train(
     grid: Search = "grid" if search == "joint" else search
     found = candidates(x, C, epsilon, gamma, search=grid, n_iter=n_iter, seed=seed)
     fold = make_folds(chosen.star_groups(), cv, seed)
-    recipe = recipe if recipe is not None else Recipe()
+    recipe = (recipe if recipe is not None else Recipe()).learn(chosen)
     prepared = recipe(chosen)
 
     flux_mean, flux_scale, y = _scaled_flux(prepared, flux_scaling)

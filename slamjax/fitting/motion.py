@@ -1,0 +1,115 @@
+"""Fits of spectra as observed: the velocity is found first, then refined beside the labels.
+
+With the residual r, the labels' derivatives J and g = ∂f/∂v = −(λ/c) ∂f/∂λ, a Gauss-Newton step from the fitted labels
+gives the velocity that is left and its error, the labels' uncertainty included. Where it matters the spectrum is
+brought to rest again, from what was read, and fitted again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+from scipy.interpolate import CubicSpline
+
+from slamjax.compiled import compiled
+from slamjax.fitting.outcome import Outcome, put_rows
+from slamjax.fitting.problem import Problem
+from slamjax.model import Model
+from slamjax.results import Flag
+from slamjax.spectra import Spectra
+from slamjax.velocity import measure_rv
+from slamjax.wavelengths import LIGHT
+
+#: Rounds of refinement at most, and what is small enough: a part of the velocity's error.
+_ROUNDS, _SMALL = 3, 0.2
+#: A velocity whose peak is not better than all others by this much in χ² may be another.
+_CONTRAST = 20.0
+#: Stars refined at once: bounds memory.
+_BLOCK = 64
+
+#: Fits spectra at given velocities (N,): the outcome, the S/N, and prepared flux and ivar as the device has them.
+FitAt = Callable[[Spectra, np.ndarray], tuple[Outcome, np.ndarray, np.ndarray, np.ndarray]]
+
+
+def fit_moving(
+    model: Model, problem: Problem, spectra: Spectra, fit_at: FitAt
+) -> tuple[Outcome, np.ndarray, np.ndarray]:
+    """Outcome, S/N, and velocities with errors (N, 2) in km/s."""
+    found = measure_rv(model, spectra)
+    velocity = np.asarray(found["rv"].value)
+    error = np.asarray(found["rv_err"].value)
+    outcome, snr, flux, ivar = fit_at(spectra, velocity)
+    for turn in range(_ROUNDS):
+        left, error = refine(model, problem, outcome, flux, ivar)
+        moved = np.isfinite(left)
+        velocity = velocity + np.where(moved, left, 0)
+        rows = np.flatnonzero(moved & (np.abs(left) > _SMALL * error))
+        if not rows.size or turn == _ROUNDS - 1:
+            break
+        again, snr[rows], flux[rows], ivar[rows] = fit_at(spectra[rows], velocity[rows])
+        outcome = put_rows(outcome, again, rows)
+    unsure = spectra.good.any(axis=1) & ~(np.asarray(found["contrast"]) > _CONTRAST)
+    flags = outcome.flags | np.where(unsure, np.int32(Flag.UNSURE_VELOCITY), np.int32(0))
+    error = np.where(np.isfinite(velocity), error, np.inf)
+    return put_rows(outcome, None, None, flags=flags), snr, np.stack([velocity, error], axis=1)
+
+
+def refine(
+    model: Model, problem: Problem, outcome: Outcome, flux: np.ndarray, ivar: np.ndarray
+) -> tuple[Float[np.ndarray, " star"], Float[np.ndarray, " star"]]:
+    """Velocity that is left at the fitted labels and its error, km/s; NaN and infinite where the fit failed."""
+    usable = np.isfinite(outcome.labels).all(axis=1)
+    x = np.nan_to_num(np.asarray(model.exact.scaling(np.where(usable[:, None], outcome.labels, 1.0))))
+    low, high = np.asarray(model.domain.low), np.asarray(model.domain.high)
+    x = np.clip(np.where(usable[:, None], x, (low + high) / 2), low, high).astype(flux.dtype)
+    grams = []
+    for start in range(0, len(x), _BLOCK):
+        rows = np.minimum(np.arange(start, start + _BLOCK), len(x) - 1)  # one shape, one compilation
+        at = jnp.asarray(x[rows])
+        slope = _by_velocity(model.wave, np.asarray(problem.emulator.at(at), float)).astype(flux.dtype)
+        part = _grams(problem, at, jnp.asarray(flux[rows]), jnp.asarray(ivar[rows]), jnp.asarray(slope))
+        grams.append(np.asarray(part, float)[: len(x) - start])
+    gram = np.concatenate(grams)
+    n = gram.shape[1] - 1
+    # a label that the spectrum does not tell is known to its range
+    weak = np.diag(np.concatenate([1 / np.square(high - low), [1e-12]]))
+    sound = usable & np.isfinite(gram).all(axis=(1, 2)) & (gram[:, -1, -1] > 0)
+    curvature = np.where(sound[:, None, None], gram[:, 1:, 1:] + weak, np.eye(n))
+    covariance = np.linalg.inv(curvature)
+    left = np.einsum("nj,nj->n", covariance[:, -1], np.where(sound[:, None], gram[:, 1:, 0], 0))
+    dof = np.maximum(outcome.n_pix - n, 1)
+    with np.errstate(invalid="ignore"):
+        error = np.sqrt(np.maximum(covariance[:, -1, -1], 0) * np.fmax(outcome.chi2 / dof, 1))
+    pixel = LIGHT * np.median(np.diff(np.log(model.wave)))
+    left = np.clip(left, -2 * pixel, 2 * pixel)
+    return np.where(sound, left, np.nan), np.where(sound, error, np.inf)
+
+
+def _by_velocity(wave: np.ndarray, flux: np.ndarray) -> np.ndarray:
+    """∂f/∂v per km/s (N, P): a star that recedes faster shows at λ what it emits at a shorter one."""
+    known = np.isfinite(flux[0])
+    slope = np.zeros_like(flux)
+    if known.sum() > 3:
+        position = np.log(wave[known])
+        slope[:, known] = CubicSpline(position, flux[:, known], axis=1)(position, 1)
+    return -slope / LIGHT
+
+
+@compiled
+def _grams(
+    problem: Problem,
+    x: Float[Array, "star label"],
+    flux: Float[Array, "star pixel"],
+    ivar: Float[Array, "star pixel"],
+    slope: Float[Array, "star pixel"],
+) -> Float[Array, "star row row"]:
+    def one(given: tuple[Array, Array, Array, Array]) -> Array:
+        x, flux, ivar, slope = given
+        rows = problem.emulator.residual_and_jacobian(x, flux)
+        return problem.noise.precision(ivar).gram(jnp.concatenate([rows, slope[None]]))
+
+    return jax.lax.map(one, (x, flux, ivar, slope))
