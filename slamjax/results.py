@@ -29,7 +29,7 @@ class Flag(enum.IntFlag):
     HIGH_RHAT = 1024
     DIVERGENCES = 2048
     NOT_SAMPLED = 4096
-    UNSURE_VELOCITY = 16384
+    UNSURE_VELOCITY = 8192
 
 
 #: What each flag says, for tables and documents.

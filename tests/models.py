@@ -3,7 +3,7 @@
 from functools import cache
 
 import numpy as np
-from helpers import xp_giants
+from helpers import miles, xp_giants
 
 from slamjax.prepare import Recipe
 from slamjax.training import train
@@ -29,6 +29,14 @@ def searched_model():
     spectra = recipe()(xp_giants()[:110])
     spectra = spectra.on_pixels(np.arange(0, spectra.n_pix, 4))
     return train(spectra, LABELS, C=[0.3, 10], gamma=[0.03, 0.1, 0.3], epsilon=0.1, cv=3, n_jobs=2, noise="diagonal")
+
+
+@cache
+def miles_model():
+    """Stars at rest, 300 pixels of 0.9 Å in air: 90 of the 120 MILES stars."""
+    recipe = Recipe.make(continuum="gaussian:10nm")
+    settings = {"recipe": recipe, "C": 10, "epsilon": 0.05, "gamma": 0.1, "cv": 3, "noise": "diagonal", "n_jobs": 2}
+    return train(miles()[:90], LABELS[:3], log_labels=["teff"], **settings)
 
 
 def held_out():

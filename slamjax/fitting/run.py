@@ -54,7 +54,7 @@ def fit(
     model : Model
     spectra : Spectra
         As read; they are prepared here by the model's own recipe. Where they are as observed and the model knows stars
-        at rest, the velocity is measured (`slamjax.measure_rv`) and refined beside the labels: columns ``rv``, ``rv_err``.
+        at rest, the velocity is measured (`slamjax.measure_rv`) and refined beside the labels (``rv``, ``rv_err``).
     method : "lm", "adam" or "lbfgs"
         Levenberg-Marquardt for least squares; the others (optax) for objectives with a prior or a robust loss.
     n_starts : int
