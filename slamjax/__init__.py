@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from slamjax.sampling import sample as sample
     from slamjax.scaling import LabelScaling as LabelScaling
     from slamjax.spectra import Spectra as Spectra
+    from slamjax.streaming import fit_files as fit_files
     from slamjax.streaming import fit_table as fit_table
     from slamjax.training import from_sklearn as from_sklearn
     from slamjax.training import recalibrate_noise as recalibrate_noise
@@ -62,6 +63,7 @@ _HOMES = {
     "crlb": "validate",
     "describe": "description",
     "fit": "fitting",
+    "fit_files": "streaming",
     "fit_table": "streaming",
     "flag_names": "results",
     "from_sklearn": "training",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import warnings
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -16,7 +17,7 @@ from jaxtyping import Float
 
 from slamjax.domain import Domain
 from slamjax.emulator import KernelEmulator
-from slamjax.errors import SlamError
+from slamjax.errors import SlamError, SlamWarning
 from slamjax.goodness import Calibration
 from slamjax.noise import DiagonalNoise, Noise
 from slamjax.prepare.placing import onto_grid
@@ -27,6 +28,8 @@ from slamjax.typing import Flux, Labels
 
 #: Wavelengths agree if they differ by less than this part of a pixel.
 _GRID_TOLERANCE = 1e-3
+#: Spectra whose pixels are wider than the model's by this factor are told of.
+_COARSE = 2.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -171,6 +174,14 @@ class Model:
         SlamError
             If the spectra have none of the model's wavelengths, or are in another frame and no velocity is given.
         """
+        placed, info = self.place(spectra, velocity), self.info
+        treatment = info.recipe.treatment
+        if info.fwhm is not None and placed.fwhm is not None and placed.fwhm < info.fwhm:
+            treatment = Recipe((MatchResolution(info.fwhm, info.wave_unit), *treatment.steps))
+        return treatment(placed)
+
+    def place(self, spectra: Spectra, velocity: Float[np.ndarray, " star"] | None = None) -> Spectra:
+        """The spectra on the model's wavelengths, in its frame: `prepare` without what is done to the flux there."""
         info = self.info
         if self.is_moving(spectra) and velocity is None:
             raise SlamError(
@@ -186,10 +197,7 @@ class Model:
         if placed is None:
             self._check_reach(spectra)
             placed = onto_grid(spectra, self.wave, info.wave_unit, info.medium, velocity)  # type: ignore[arg-type]
-        treatment = info.recipe.treatment
-        if info.fwhm is not None and placed.fwhm is not None and placed.fwhm < info.fwhm:
-            treatment = Recipe((MatchResolution(info.fwhm, info.wave_unit), *treatment.steps))
-        return treatment(placed)
+        return placed
 
     def _on_grid(self, spectra: Spectra) -> Spectra | None:
         """The spectra's pixels that are the model's, if all are there."""
@@ -211,6 +219,14 @@ class Model:
             raise SlamError(
                 f"{spectra.source} covers {wave[0]:g} to {wave[-1]:g} {self.info.wave_unit} and has none of the "
                 f"model's {self.wave.size} wavelengths ({self.wave[0]:g} to {self.wave[-1]:g})"
+            )
+        own, wanted = (np.median(np.diff(np.log(grid))) for grid in (wave, self.wave))
+        if own > _COARSE * wanted:
+            warnings.warn(
+                f"the pixels of {spectra.source} are {own / wanted:.1f} times as wide as the model's: it cannot show "
+                "the lines that the model knows",
+                SlamWarning,
+                stacklevel=4,
             )
 
     def with_diagonal_noise(self) -> Model:

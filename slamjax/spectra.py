@@ -132,6 +132,31 @@ class Spectra:
         flux, ivar = _clean(flux, ivar)
         return replace(self, flux=flux, ivar=ivar, _checked=True)
 
+    def stated(self, medium: str | None = None, frame: str | None = None, fwhm: float | None = None) -> Spectra:
+        """The same spectra with what their file does not say of itself: medium, frame, line spread in ``wave_unit``.
+
+        Raises SlamError where the file says otherwise.
+        """
+        for name, given, own, allowed in (
+            ("medium", medium, self.medium, ("vacuum", "air")),
+            ("frame", frame, self.frame, ("rest", "observed")),
+        ):
+            if given is not None and given not in allowed:
+                raise SlamError(f"{name} is {given!r}; give one of {', '.join(allowed)}")
+            if given is not None and own not in ("unknown", given):
+                raise SlamError(f"{self.source} says that its {name} is {own}, not {given}; leave {name} out")
+        if fwhm is not None and not (np.isfinite(fwhm) and fwhm > 0):
+            raise SlamError(f"fwhm is {fwhm}; give a width above 0")
+        if fwhm is not None and self.fwhm is not None and abs(fwhm / self.fwhm - 1) > 1e-6:
+            raise SlamError(f"{self.source} says that its line spread is {self.fwhm:g}, not {fwhm:g}; leave fwhm out")
+        return replace(
+            self,
+            medium=medium or self.medium,  # type: ignore[arg-type]
+            frame=frame or self.frame,  # type: ignore[arg-type]
+            fwhm=self.fwhm if fwhm is None else float(fwhm),
+            _checked=True,
+        )
+
     def select(self, expression: str) -> Spectra:
         """The spectra whose table row satisfies ``expression``, such as ``"logg < 3.6 & teff > 3600"``.
 

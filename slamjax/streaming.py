@@ -1,19 +1,22 @@
-"""Tables of any length: spectra are read, fitted and let go of part by part."""
+"""Tables of any length and any number of files: spectra are read, fitted and let go of part by part."""
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from astropy.table import QTable, vstack
+from astropy.table import QTable, Table, vstack
 
 from slamjax.errors import SlamError
 from slamjax.expressions import evaluate_selection
 from slamjax.fitting import fit
 from slamjax.model import Model
-from slamjax.readers import count_rows, read_table
+from slamjax.readers import count_rows, read, read_table
+from slamjax.spectra import Spectra
 from slamjax.typing import Progress
 
 #: Copies of a part's spectra that are in memory at the same time: as read, on the model's pixels, prepared, on the
@@ -29,6 +32,9 @@ def fit_table(
     *,
     select: str = "",
     memory: float = 1.0,
+    medium: str | None = None,
+    frame: str | None = None,
+    fwhm: float | None = None,
     progress: Progress | None = None,
     **options: Any,
 ) -> QTable:
@@ -43,6 +49,8 @@ def fit_table(
         Which rows, such as ``"logg < 3.6 & teff > 3600"``.
     memory : float
         GiB that spectra may take, and again a batch on the device.
+    medium, frame, fwhm : optional
+        What the table does not say of itself, see `slamjax.Spectra.stated`.
     progress : callable, optional
         Called with (rows done, rows in all).
     **options
@@ -58,7 +66,7 @@ def fit_table(
     parts: list[QTable] = []
     for start in range(0, n, size):
         rows = slice(start, min(n, start + size))
-        spectra = read_table(path, rows)
+        spectra = read_table(path, rows).stated(medium, frame, fwhm)
         if select:
             spectra = spectra[np.flatnonzero(evaluate_selection(select, spectra.columns(), len(spectra)))]
 
@@ -73,6 +81,94 @@ def fit_table(
         if n == 0:
             raise SlamError(f"{path} holds no spectra to fit")
         raise SlamError(f"the selection {select!r} keeps none of the {n} rows of {path}; loosen it")
+    return _stacked(parts)
+
+
+def fit_files(
+    model: Model,
+    files: Sequence[str | os.PathLike[str]],
+    *,
+    survey: str | None = None,
+    select: str = "",
+    memory: float = 1.0,
+    n_jobs: int = -1,
+    progress: Progress | None = None,
+    **options: Any,
+) -> QTable:
+    """Labels, errors and flags of survey files, however many: a row a spectrum in the order given.
+
+    Files are read by `slamjax.read`; what else there is to do (medium, rest frame by a measured velocity, wavelengths,
+    continuum) follows from the files and the model. The table has ``file``, and ``problem`` of a file that gives no
+    spectrum: its row is flagged NO_DATA.
+
+    Parameters
+    ----------
+    model : Model
+    files : sequence of paths
+    survey : str, optional
+        As of `slamjax.read`.
+    select : str
+        Which rows, by what headers say, such as ``"snr_g > 20"``.
+    memory : float
+        GiB that spectra may take, and again a batch on the device.
+    n_jobs : int
+        Processes that read, where there are many files.
+    progress : callable, optional
+        Called with (files done, files in all).
+    **options
+        As of `slamjax.fit`.
+
+    Raises
+    ------
+    SlamError
+        As `slamjax.read` and `slamjax.fit` do; of files that cannot be read only if none can.
+    """
+    n, done = len(files), 0
+    size = int(max(_FEWEST, memory * 2**30 / (_COPIES * 8 * max(model.wave.size, 1))))
+    parts: list[QTable] = []
+    first_error: SlamError | None = None
+    seen = False
+    for start in range(0, n, size):
+        some = files[start : start + size]
+        try:
+            spectra = read(some, survey, n_jobs=n_jobs)
+            seen = True
+        except SlamError as error:
+            first_error = first_error or error
+            spectra = _nothing(model, some, str(error))
+        spectra = dataclasses.replace(spectra, rows=done + np.arange(len(spectra)))
+        done += len(spectra)
+        if select:
+            spectra = spectra[np.flatnonzero(evaluate_selection(select, spectra.columns(), len(spectra)))]
+
+        def told(done: int, total: int, start: int = start, size: int = len(some)) -> None:
+            if progress is not None:
+                progress(start + size * done // max(total, 1), n)
+
+        if len(spectra):
+            parts.append(fit(model, spectra, memory=memory, progress=told, **options))
+        told(1, 1)
+    if first_error is not None and not seen:
+        raise first_error
+    if not parts:
+        raise SlamError(f"the selection {select!r} keeps none of the {done} spectra; loosen it")
+    return _stacked(parts)
+
+
+def _nothing(model: Model, files: Sequence[str | os.PathLike[str]], problem: str) -> Spectra:
+    """Spectra without a good pixel, for files of which none can be read."""
+    nothing = np.zeros((len(files), model.wave.size))
+    table = Table({"file": [os.path.basename(path) for path in files], "problem": [problem] * len(files)})
+    info = model.info
+    return Spectra(model.wave, nothing, nothing, table, wave_unit=info.wave_unit, frame="unknown")
+
+
+def _stacked(parts: list[QTable]) -> QTable:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # identical meta of the parts
-        return parts[0] if len(parts) == 1 else vstack(parts, metadata_conflicts="silent")
+        table = parts[0] if len(parts) == 1 else vstack(parts, metadata_conflicts="silent")
+    for name in table.colnames:  # what headers of some parts do not have
+        if getattr(table[name], "mask", None) is not None and np.any(table[name].mask):
+            empty = {"U": "", "S": b"", "f": np.nan}.get(table[name].dtype.kind, 0)
+            table[name] = table[name].filled(empty)
+    return table

@@ -81,9 +81,25 @@ def words(text: str) -> list[str]:
     return [part.strip() for part in text.split(",") if part.strip()]
 
 
-def read_selected(path: Path, select: str | None) -> Spectra:
-    spectra = slamjax.read_table(path)
+def read_selected(
+    files: Path | list[Path],
+    select: str | None,
+    medium: str | None = None,
+    frame: str | None = None,
+    fwhm: float | None = None,
+) -> Spectra:
+    """A slamjax table or survey files, with what they do not say of themselves."""
+    paths = files if isinstance(files, list) else [files]
+    spectra = slamjax.read_table(paths[0]) if is_table(paths) else slamjax.read([str(path) for path in paths])
+    spectra = spectra.stated(medium, frame, fwhm)
     return spectra if select is None else spectra.select(select)
+
+
+def is_table(files: list[Path]) -> bool:
+    """Whether this is one file, and no survey's: what is wrong with it is then told as of a table."""
+    from slamjax.readers import is_table
+
+    return len(files) == 1 and is_table(files[0])
 
 
 def flag_summary(flags: object) -> str:

@@ -9,12 +9,12 @@ import typer
 
 import slamjax
 from slamjax.cli.console import console, numbers, progress_bar, read_selected
-from slamjax.cli.options import ModelFile, PriorKind, Sampler, Select, SpectraFile, Starts
+from slamjax.cli.options import ModelFile, PriorKind, Sampler, Select, SpectraFiles, Starts
 
 
 def validate(
     model: ModelFile,
-    spectra: SpectraFile,
+    spectra: SpectraFiles,
     output: Annotated[
         Path | None,
         typer.Option("-o", "--output", metavar="REPORT", help=".ecsv, .csv, .fits, .html, .tex; else Markdown."),
@@ -68,7 +68,7 @@ def validate(
 
 def calibrate(
     model: ModelFile,
-    spectra: SpectraFile,
+    spectra: SpectraFiles,
     output: Annotated[
         Path | None, typer.Option("-o", "--output", metavar="PLOT.png", help="Figure of ranks and regions.")
     ] = None,

@@ -3,48 +3,69 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 import slamjax
-from slamjax.cli.console import console, flag_summary, progress_bar, read_selected
-from slamjax.cli.options import Method, ModelFile, PriorKind, Sampler, Select, SpectraFile, Starts
+from slamjax.cli.console import console, flag_summary, is_table, progress_bar, read_selected
+from slamjax.cli.options import (
+    FrameOf,
+    FwhmOf,
+    MediumOf,
+    Method,
+    ModelFile,
+    PriorKind,
+    Sampler,
+    Select,
+    SpectraFiles,
+    Starts,
+)
 from slamjax.errors import SlamError
 
 
 def fit(
     model: ModelFile,
-    spectra: SpectraFile,
+    spectra: SpectraFiles,
     output: Annotated[Path, typer.Option("-o", "--output", metavar="LABELS.fits", help="Label table to write.")],
     select: Select = None,
     method: Annotated[Method, typer.Option(help="Levenberg-Marquardt, or a gradient method.")] = Method.lm,
     n_starts: Starts = 3,
     exact: Annotated[bool, typer.Option("--exact", help="Do not compress a large emulator first.")] = False,
     memory: Annotated[float, typer.Option(help="GiB that a batch may take.")] = 1.0,
+    survey: Annotated[str | None, typer.Option(help="What survey files are, where they do not say so.")] = None,
+    jobs: Annotated[int, typer.Option(help="Processes that read survey files; -1 is one a core.")] = -1,
+    medium: MediumOf = None,
+    frame: FrameOf = None,
+    fwhm: FwhmOf = None,
 ) -> None:
     """Labels, errors and flags of every selected spectrum, into HDU LABELS.
 
-    Example: `slamjax fit giants.h5 new.fits -o labels.fits --select "apogee_snr > 80"`
+    Survey files need no further option: they are brought to rest by a velocity that is measured, to the model's
+    wavelengths and through its preparation. The table has a row a spectrum, in the order given.
+
+    Examples: `slamjax fit giants.h5 new.fits -o labels.fits --select "apogee_snr > 80"`,
+    `slamjax fit miles.h5 spec-*.fits -o labels.fits`
     """
-    from slamjax.files import check_writable, existing_file
+    from slamjax.files import check_writable
 
     check_writable(output)
-    for given in (existing_file(model), existing_file(spectra)):
-        if output.exists() and output.samefile(given):
-            raise SlamError(f"--output {output} is also an input; choose another name")
+    _check_inputs(output, "--output", [model, *spectra])
     slam = slamjax.load(model)
+    options: dict[str, Any] = {
+        "select": select or "",
+        "method": method.value,
+        "n_starts": n_starts,
+        "exact": exact,
+        "memory": memory,
+    }
     with progress_bar("fitting stars") as told:
-        table = slamjax.fit_table(
-            slam,
-            spectra,
-            select=select or "",
-            method=method.value,
-            n_starts=n_starts,
-            exact=exact,
-            memory=memory,
-            progress=told,
-        )
+        if is_table(spectra):
+            table = slamjax.fit_table(slam, spectra[0], medium=medium, frame=frame, fwhm=fwhm, progress=told, **options)
+        elif medium or frame or fwhm:
+            raise SlamError("--medium, --frame and --fwhm are of slamjax tables; survey files say what they are")
+        else:
+            table = slamjax.fit_files(slam, spectra, survey=survey, n_jobs=jobs, progress=told, **options)
     slamjax.write_labels(table, output)
     console.print(flag_summary(table["flags"]), markup=False)
     console.print(f"written: {output}", markup=False)
@@ -52,7 +73,7 @@ def fit(
 
 def sample(
     model: ModelFile,
-    spectra: SpectraFile,
+    spectra: SpectraFiles,
     output: Annotated[Path, typer.Option("-o", "--output", metavar="POSTERIOR.nc", help="NetCDF file to write.")],
     select: Select = None,
     sampler: Annotated[
@@ -69,6 +90,9 @@ def sample(
         Path | None, typer.Option(metavar="LABELS.fits", help="Also write means, errors, quantiles as a table.")
     ] = None,
     memory: Annotated[float, typer.Option(help="GiB that a batch may take.")] = 1.0,
+    medium: MediumOf = None,
+    frame: FrameOf = None,
+    fwhm: FwhmOf = None,
 ) -> None:
     """Posterior draws of the labels of every selected spectrum.
 
@@ -76,18 +100,16 @@ def sample(
 
     Example: `slamjax sample giants.h5 new.fits -o posterior.nc --select "apogee_snr > 80" --table labels.fits`
     """
-    from slamjax.files import check_writable, existing_file
+    from slamjax.files import check_writable
 
     for name, path in (("--output", output), ("--table", table)):
         if path is not None:
             check_writable(path)
-            for given in (existing_file(model), existing_file(spectra)):
-                if path.exists() and path.samefile(given):
-                    raise SlamError(f"{name} {path} is also an input; choose another name")
+            _check_inputs(path, name, [model, *spectra])
     if table is not None and table.resolve() == output.resolve():
         raise SlamError(f"--table {table} is also the output; choose another name")
     slam = slamjax.load(model)
-    stars = read_selected(spectra, select)
+    stars = read_selected(spectra, select, medium, frame, fwhm)
     with progress_bar("sampling stars") as told:
         posterior = slamjax.sample(
             slam,
@@ -109,3 +131,12 @@ def sample(
     if table is not None:
         slamjax.write_labels(posterior.table(), table)
         console.print(f"written: {table}", markup=False)
+
+
+def _check_inputs(output: Path, name: str, given: list[Path]) -> None:
+    """Inputs are there, and none of them would be overwritten."""
+    from slamjax.files import existing_file
+
+    for path in given:
+        if output.exists() and output.samefile(existing_file(path)):
+            raise SlamError(f"{name} {output} is also an input; choose another name")

@@ -9,7 +9,19 @@ import typer
 
 import slamjax
 from slamjax.cli.console import console, numbers, progress_bar, read_selected, words
-from slamjax.cli.options import Kernel, NoiseModel, Scaling, SearchKind, Select, Solver, SpectraFile, WeightKind
+from slamjax.cli.options import (
+    FrameOf,
+    FwhmOf,
+    Kernel,
+    MediumOf,
+    NoiseModel,
+    Scaling,
+    SearchKind,
+    Select,
+    Solver,
+    SpectraFiles,
+    WeightKind,
+)
 from slamjax.errors import SlamError
 
 
@@ -44,7 +56,7 @@ def read(
 
 
 def train(
-    spectra: SpectraFile,
+    spectra: SpectraFiles,
     output: Annotated[Path, typer.Option("-o", "--output", metavar="MODEL.h5", help="Model file to write.")],
     labels: Annotated[str, typer.Option(help="Columns to learn from, e.g. teff,logg,fe_h,alpha_m.")],
     select: Select = None,
@@ -53,7 +65,7 @@ def train(
     wave_range: Annotated[
         tuple[float, float] | None, typer.Option(metavar="A B", help="Wavelengths to keep, in the file's unit.")
     ] = None,
-    continuum: Annotated[str, typer.Option(help="gaussian:50nm, spline:60nm or none.")] = "none",
+    continuum: Annotated[str, typer.Option(help="gaussian:50nm, spline:60nm, chebyshev:4 or none.")] = "none",
     flux_range: Annotated[
         tuple[float, float] | None,
         typer.Option(metavar="LO HI", help="Pixels outside are bad (after division by the continuum)."),
@@ -83,6 +95,15 @@ def train(
         Solver, typer.Option(help="All pixels on one kernel matrix (batched), or each by scikit-learn.")
     ] = Solver.auto,
     n_jobs: Annotated[int, typer.Option(help="Workers; -1: all cores.")] = -1,
+    recipe: Annotated[
+        Path | None, typer.Option(metavar="RECIPE.toml", help="Steps of preparation, instead of the options for them.")
+    ] = None,
+    resolution: Annotated[
+        float | None, typer.Option(help="Blur to this line spread (FWHM), in the unit of wavelength.")
+    ] = None,
+    medium: MediumOf = None,
+    frame: FrameOf = None,
+    fwhm: FwhmOf = None,
 ) -> None:
     """Learn one SVR a pixel from stars with known labels.
 
@@ -93,21 +114,30 @@ def train(
     from slamjax.prepare import BadPixels
 
     check_writable(output)
-    stars = read_selected(spectra, select)
-    if output.exists() and output.samefile(spectra):
-        raise SlamError(f"--output {output} is also the input; choose another name")
+    stars = read_selected(spectra, select, medium, frame, fwhm)
+    if output.exists() and any(output.samefile(path) for path in spectra):
+        raise SlamError(f"--output {output} is also an input; choose another name")
     rules = None
     if flux_range is not None or min_pixel_snr is not None:
         low, high = flux_range if flux_range is not None else (None, None)
         rules = BadPixels(min_flux=low, max_flux=high, min_snr=min_pixel_snr)
-    recipe = slamjax.Recipe.make(
-        wave_range=wave_range, wave_unit=str(stars.wave_unit), continuum=continuum, bad_pixels=rules
-    )
+    if recipe is None:
+        unit = str(stars.wave_unit)
+        steps = slamjax.Recipe.make(
+            wave_range=wave_range, wave_unit=unit, continuum=continuum, bad_pixels=rules, fwhm=resolution
+        )
+    elif wave_range is not None or continuum != "none" or rules is not None or resolution is not None:
+        raise SlamError(
+            "--recipe says all of the preparation; leave out --wave-range, --resolution, --continuum, --flux-range and "
+            "--min-pixel-snr, or write them into it"
+        )
+    else:
+        steps = slamjax.Recipe.from_toml(recipe)
     with progress_bar("training pixels") as told:
         model = slamjax.train(
             stars,
             words(labels),
-            recipe=recipe,
+            recipe=steps,
             kernel=kernel.value,
             C=numbers(C, "--C"),
             epsilon=numbers(epsilon, "--epsilon"),

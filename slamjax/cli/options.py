@@ -8,7 +8,29 @@ from typing import Annotated
 
 import typer
 
+
+class Medium(StrEnum):
+    vacuum = "vacuum"
+    air = "air"
+
+
+class Frame(StrEnum):
+    rest = "rest"
+    observed = "observed"
+
+
 SpectraFile = Annotated[Path, typer.Argument(metavar="SPECTRA.fits", help="slamjax FITS table of spectra.")]
+SpectraFiles = Annotated[
+    list[Path],
+    typer.Argument(metavar="SPECTRA...", help="A slamjax FITS table of spectra, or survey files as they come."),
+]
+MediumOf = Annotated[
+    Medium | None, typer.Option("--medium", help="Where wavelengths are measured, if the file does not say.")
+]
+FrameOf = Annotated[Frame | None, typer.Option("--frame", help="Frame of the wavelengths, if the file does not say.")]
+FwhmOf = Annotated[
+    float | None, typer.Option("--fwhm", help="Line spread in the unit of wavelength, if the file does not say.")
+]
 ModelFile = Annotated[Path, typer.Argument(metavar="MODEL.h5", help="Model file written by `slamjax train`.")]
 Select = Annotated[
     str | None, typer.Option(metavar="EXPR", help='Rows to use, e.g. "logg < 3.6 & teff > 3600"; & and | bind loosest.')

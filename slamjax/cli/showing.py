@@ -16,12 +16,16 @@ from slamjax.errors import SlamError
 def info(
     model: ModelFile,
     pixels: Annotated[bool, typer.Option("--pixels", help="Also the hyper-parameters of every pixel.")] = False,
+    recipe: Annotated[bool, typer.Option("--recipe", help="Only the preparation, as TOML for train --recipe.")] = False,
 ) -> None:
     """What a model is, from what it was made, with which settings.
 
     Example: `slamjax info giants.h5 --pixels`
     """
     slam = slamjax.load(model)
+    if recipe:
+        console.print(slam.recipe.to_toml(), markup=False, end="")
+        return
     console.print(slamjax.describe(slam), markup=False)
     if pixels:
         console.print("\n".join(slam.info.pixels.pformat(max_lines=-1, max_width=-1)), markup=False)

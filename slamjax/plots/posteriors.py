@@ -11,6 +11,7 @@ from slamjax.errors import SlamError
 from slamjax.model import Model
 from slamjax.plots.canvas import new_figure, title_of
 from slamjax.spectra import Spectra
+from slamjax.velocity import measure_rv
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -135,7 +136,9 @@ def plot_predictive(model: Model, spectra: Spectra, posterior: Posterior, *, row
     places = np.flatnonzero(spectra.rows == posterior.stars["row"][star])
     if not places.size:
         raise SlamError(f"{spectra.source} has no spectrum of row {posterior.stars['row'][star]}; give those sampled")
-    prepared = model.prepare(spectra[[int(places[0])]])
+    some = spectra[[int(places[0])]]
+    velocity = np.asarray(measure_rv(model, some)["rv"].value) if model.is_moving(some) else None
+    prepared = model.prepare(some, velocity)
     one = posterior.only(star)
     clean = one.predictive(model, 200)[:, 0]
     # photon errors of a bad pixel say nothing: its band shows the model's own error

@@ -1,5 +1,6 @@
 """Files in, Spectra out."""
 
+from slamjax.readers.archive import is_table as is_table
 from slamjax.readers.archive import read as read
 from slamjax.readers.catalog import join_labels as join_labels
 from slamjax.readers.table import count_rows as count_rows

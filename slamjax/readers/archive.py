@@ -71,7 +71,7 @@ def read(
     paths = _paths(source)
     if survey is not None and survey not in LOADERS:
         raise SlamError(f"unknown survey {survey!r}; choose one of {', '.join(LOADERS)}")
-    if len(paths) == 1 and survey is None and _is_table(existing_file(paths[0])):
+    if len(paths) == 1 and survey is None and is_table(existing_file(paths[0])):
         return read_table(paths[0])
     found = _read_all(paths, survey, n_jobs, progress)
     pieces = [piece for piece in found if isinstance(piece, Piece)]
@@ -120,7 +120,8 @@ def _paths(source: Source) -> list[str]:
     return paths
 
 
-def _is_table(path: Path) -> bool:
+def is_table(path: str | os.PathLike[str]) -> bool:
+    """Whether a file is slamjax's own FITS table."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", AstropyWarning)

@@ -104,6 +104,8 @@ def sample(
     store = None if parts is None else Parts.open(parts, model, spectra, prior, fixed, options, seed, memory)
     with warnings.catch_warnings():
         table = fit(model, spectra, memory=memory)
+    if model.is_moving(spectra):
+        spectra = model.place(spectra, np.asarray(table["rv"].value))  # at rest from here on
     x, usable = _starts(model, table, values)
     unit = model.exact.flux_unit()
     exact, noise = model.exact.in_unit(unit), model.noise.in_unit(unit)

@@ -13,6 +13,7 @@ from slamjax.model import Model
 from slamjax.results import check_units
 from slamjax.spectra import Spectra
 from slamjax.training.calibration import HeldOut, NoiseKind, choose_noise, diagonal
+from slamjax.velocity import measure_rv
 
 
 def recalibrate_noise(model: Model, spectra: Spectra, *, noise: NoiseKind = "auto", seed: int = 0) -> Model:
@@ -57,7 +58,8 @@ def recalibrate_noise(model: Model, spectra: Spectra, *, noise: NoiseKind = "aut
             f"{spectra.source} leaves {int(kept.sum())} stars to learn noise from; give at least 20, better hundreds"
         )
     some = spectra[kept]
-    prepared = model.prepare(some)
+    velocity = np.asarray(measure_rv(model, some)["rv"].value) if model.is_moving(some) else None
+    prepared = model.prepare(some, velocity)
     x = np.asarray(model.exact.scaling(labels[kept]))
     predicted = np.asarray(model(labels[kept]), float)
     good = prepared.good & model.trained
