@@ -14,10 +14,11 @@ import numpy as np
 from astropy.io import fits
 
 from slamjax.readers import masks
+from slamjax.readers.columns import column_names
 from slamjax.readers.pieces import (
     Loader,
     Piece,
-    column_names,
+    hdu_at,
     header_facts,
     inverse_square,
     log_wave,
@@ -32,7 +33,7 @@ _NO_ERROR = 1e9
 
 
 def _is_apstar(hdus: fits.HDUList) -> bool:
-    return _is_apogee(hdus) and "NVISITS" in hdus[0].header and np.ndim(hdus[3].data) >= 1 and _are_bits(hdus[3].data)
+    return _is_apogee(hdus) and "NVISITS" in hdus[0].header and np.asarray(hdus[3].data).dtype.kind in "iu"
 
 
 def _apstar(hdus: fits.HDUList) -> Piece:
@@ -46,7 +47,9 @@ def _apstar(hdus: fits.HDUList) -> Piece:
 
 
 def _is_aspcap(hdus: fits.HDUList) -> bool:
-    return len(hdus) > 4 and "aspcapflag" in column_names(hdus[-1]) and np.ndim(hdus[1].data) == 1
+    spectrum = hdu_at(hdus, 1)
+    is_image = isinstance(spectrum, fits.ImageHDU) and spectrum.header["NAXIS"] == 1
+    return is_image and hdu_at(hdus, 4) is not None and "aspcapflag" in column_names(hdus[-1])
 
 
 def _aspcap(hdus: fits.HDUList) -> Piece:
@@ -58,7 +61,7 @@ def _aspcap(hdus: fits.HDUList) -> Piece:
     flux, error = (np.asarray(hdus[k].data, float) for k in (1, 2))
     header = hdus[1].header if "CRVAL1" in hdus[1].header else hdus[0].header
     facts = row_facts(
-        hdus[-1].data, id="apogee_id", ra="ra", dec="dec", snr="snr", rv=("vhelio_avg", "vhelio"), rv_err="verr",
+        hdus[-1], id="apogee_id", ra="ra", dec="dec", snr="snr", rv=("vhelio_avg", "vhelio"), rv_err="verr",
         teff="teff", teff_err="teff_err", logg="logg", logg_err="logg_err", m_h="m_h", m_h_err="m_h_err",
         fe_h="fe_h", fe_h_err="fe_h_err", alpha_m="alpha_m", alpha_m_err="alpha_m_err",
     )  # fmt: skip
@@ -69,7 +72,8 @@ def _aspcap(hdus: fits.HDUList) -> Piece:
 
 
 def _is_apvisit(hdus: fits.HDUList) -> bool:
-    return _is_apogee(hdus) and len(hdus) > 4 and np.shape(hdus[4].data)[:1] == (3,) and "BC" in hdus[0].header
+    wave = hdu_at(hdus, 4)
+    return _is_apogee(hdus) and wave is not None and np.shape(wave.data)[:1] == (3,) and "BC" in hdus[0].header
 
 
 def _apvisit(hdus: fits.HDUList) -> Piece:
@@ -88,11 +92,8 @@ def _apvisit(hdus: fits.HDUList) -> Piece:
 
 
 def _is_apogee(hdus: fits.HDUList) -> bool:
-    return len(hdus) > 3 and "OBJID" in hdus[0].header and np.ndim(hdus[1].data) in (1, 2)
-
-
-def _are_bits(mask: Any) -> bool:
-    return np.asarray(mask).dtype.kind in "iu"
+    mask = hdu_at(hdus, 3)
+    return "OBJID" in hdus[0].header and isinstance(mask, fits.ImageHDU) and mask.header["NAXIS"] in (1, 2)
 
 
 def _ivar(error: Any) -> np.ndarray:

@@ -54,12 +54,12 @@ def _desi(hdus: fits.HDUList) -> Piece:
 
 def _facts(hdus: fits.HDUList) -> dict[str, Any]:
     facts = row_facts(
-        hdus["FIBERMAP"].data, targetid="targetid", ra="target_ra", dec="target_dec", objtype="objtype",
+        hdus["FIBERMAP"], targetid="targetid", ra="target_ra", dec="target_dec", objtype="objtype",
         fiberstatus=("coadd_fiberstatus", "fiberstatus"), ref_id="ref_id", mjd="mjd",
     )  # fmt: skip
     facts = {"id": facts["targetid"].astype(str)} | facts
     if "SCORES" in hdus:
-        facts |= row_facts(hdus["SCORES"].data, **{f"snr_{arm.lower()}": f"median_coadd_snr_{arm}" for arm in _ARMS})
+        facts |= row_facts(hdus["SCORES"], **{f"snr_{arm.lower()}": f"median_coadd_snr_{arm}" for arm in _ARMS})
     return facts
 
 

@@ -14,6 +14,7 @@ import csv
 import os
 import re
 import sys
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,7 +24,8 @@ import numpy as np
 from astropy.io import fits
 
 from slamjax.errors import SlamError
-from slamjax.readers.pieces import Loader, Piece, column_names, inverse_square, piece, row_facts
+from slamjax.readers.columns import column_names, read_columns
+from slamjax.readers.pieces import Loader, Piece, hdu_at, inverse_square, piece, row_facts
 
 #: nm: what GaiaXPy and the archive sample at where nothing else is asked for.
 DEFAULT_SAMPLING = 336.0 + 2 * np.arange(343)
@@ -54,16 +56,17 @@ def load_text(path: Path) -> Piece:
 
 
 def _is_xp(hdus: fits.HDUList) -> bool:
-    return len(hdus) > 1 and {"source_id", "flux", "flux_error"} <= column_names(hdus[1])
+    return {"source_id", "flux", "flux_error"} <= column_names(hdu_at(hdus, 1))
 
 
 def _xp(hdus: fits.HDUList) -> Piece:
     """Spectra of a FITS file: a table with vectors, the wavelengths as text in its header."""
-    rows, header = hdus[1].data, hdus[1].header
-    _check(column_names(hdus[1]), ", ".join(rows.dtype.names))
-    flux, error = (_equal_rows(rows[name]) for name in ("flux", "flux_error"))
+    names, header = column_names(hdus[1]), hdus[1].header
+    _check(names, ", ".join(sorted(names)))
+    columns = read_columns(hdus[1], ("flux", "flux_error"))
     sampling = _numbers(str(header["SAMPLING"])) if "SAMPLING" in header else None
-    return _piece(sampling, flux, error, row_facts(rows, source_id="source_id", ra="ra", dec="dec"))
+    facts = row_facts(hdus[1], source_id="source_id", ra="ra", dec="dec")
+    return _piece(sampling, _equal_rows(columns["flux"]), _equal_rows(columns["flux_error"]), facts)
 
 
 def _piece(sampling: np.ndarray | None, flux: np.ndarray, error: np.ndarray, facts: dict[str, Any]) -> Piece:
@@ -167,11 +170,13 @@ def _bare(text: str) -> str:
 
 
 def _numbers(text: str) -> np.ndarray:
-    """Of numbers as Python or JSON (null) write them; none at all where one is no number."""
-    try:
-        return np.array(_bare(text).replace("null", "nan").split(","), float)
-    except ValueError:
-        return np.zeros(0)
+    """Of numbers as Python or JSON (null) write them; fewer of them where one is no number."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # NumPy's way to say that it stopped at one
+        try:
+            return np.fromstring(_bare(text).replace("null", "nan"), sep=",")
+        except ValueError:
+            return np.zeros(0)
 
 
 def _integers(cells: Sequence[str]) -> np.ndarray:

@@ -14,7 +14,8 @@ from astropy.io import fits
 
 from slamjax.errors import SlamError
 from slamjax.readers import masks
-from slamjax.readers.pieces import Loader, Piece, column_names, header_facts, masked, piece
+from slamjax.readers.columns import column_names, read_columns
+from slamjax.readers.pieces import Loader, Piece, header_facts, masked, piece
 from slamjax.wavelengths import to_vacuum
 
 #: The two arms of medium resolution: 4950 to 5350 Å and 6300 to 6800 Å.
@@ -27,7 +28,8 @@ def _is_lamost(hdus: fits.HDUList) -> bool:
 
 def _table(hdus: fits.HDUList) -> Piece:
     """LRS since DR8: a COADD table of one row whose columns are vectors."""
-    row, header = hdus["COADD"].data[0], hdus[0].header
+    columns = read_columns(hdus["COADD"], ("FLUX", "IVAR", "WAVELENGTH", "ANDMASK"))
+    row, header = {name: values[0] for name, values in columns.items()}, hdus[0].header
     ivar, ignored = masked(row["ANDMASK"], row["IVAR"], masks.LAMOST)
     facts = _facts(header) | {"mask_ignored": ignored}
     return piece(_vacuum(row["WAVELENGTH"], header), row["FLUX"], ivar, "lamost", "observed", facts)
@@ -55,9 +57,10 @@ def _medium(hdus: fits.HDUList) -> Piece:
     facts = _facts(header)
     arms = []
     for name in _ARMS:
-        if name not in hdus or not {"flux", "ivar"} <= column_names(hdus[name]) or not hdus[name].header["NAXIS2"]:
+        names = column_names(hdus[name]) if name in hdus else set()
+        if not {"flux", "ivar"} <= names or not hdus[name].header["NAXIS2"]:
             continue
-        data, names = hdus[name].data, column_names(hdus[name])
+        data = hdus[name].data
         wave = np.ravel(data["WAVELENGTH"] if "wavelength" in names else 10 ** data["LOGLAM"].astype(float))
         wave = _vacuum(wave, hdus[name].header if "VACUUM" in hdus[name].header else header)
         mask = data["ANDMASK" if "andmask" in names else "ORMASK"]
@@ -88,5 +91,6 @@ def _facts(header: fits.Header) -> dict[str, Any]:
 LOADERS: dict[str, Loader] = {
     "lamost": (lambda hdus: _is_lamost(hdus) and "COADD" in hdus, _table),
     "lamost-image": (lambda hdus: _is_lamost(hdus) and np.ndim(hdus[0].data) == 2, _image),
-    "lamost-mrs": (_has_arms, _medium),
 }
+#: Known by their HDUs' names, for which the headers of all must be read.
+ARMS: dict[str, Loader] = {"lamost-mrs": (_has_arms, _medium)}

@@ -17,7 +17,8 @@ from astropy.io import fits
 
 from slamjax.errors import SlamError
 from slamjax.readers import masks
-from slamjax.readers.pieces import Loader, Piece, column_names, header_facts, log_wave, masked, piece, row_facts
+from slamjax.readers.columns import column_names, read_columns
+from slamjax.readers.pieces import Loader, Piece, header_facts, log_wave, masked, piece, row_facts
 
 _NOT_AT_REST = "the visit is not in the stack: a bad spectrum, not shifted to rest"
 
@@ -35,7 +36,14 @@ def _tables(hdus: fits.HDUList, instrument: str) -> list[fits.BinTableHDU]:
 
 def _loader(instrument: str, survey: str, named: dict[str, int]) -> Loader:
     def recognises(hdus: fits.HDUList) -> bool:
-        return "V_ASTRA" in hdus[0].header and bool(_tables(hdus, instrument))
+        if "V_ASTRA" not in hdus[0].header:
+            return False
+        if all(_tables(hdus, one) for one in ("APOGEE", "BOSS")):
+            raise SlamError(
+                "has spectra of APOGEE and BOSS, which do not go together; name those to read by survey, mwm-apogee or "
+                "mwm-boss"
+            )
+        return bool(_tables(hdus, instrument))
 
     def load(hdus: fits.HDUList) -> Piece:
         tables = _tables(hdus, instrument)
@@ -44,9 +52,9 @@ def _loader(instrument: str, survey: str, named: dict[str, int]) -> Loader:
         waves = [log_wave(hdu.header, hdu.header["NPIXELS"], "") for hdu in tables]
         if any(wave.shape != waves[0].shape or not np.allclose(wave, waves[0], rtol=1e-9) for wave in waves):
             raise SlamError("has spectra of two observatories on different grids")
+        columns = [read_columns(hdu, ("flux", "ivar", "pixel_flags")) for hdu in tables]
         flux, ivar, flags = (
-            np.concatenate([np.atleast_2d(hdu.data[name]).astype(float) for hdu in tables])
-            for name in ("flux", "ivar", "pixel_flags")
+            np.concatenate([one[name].astype(float) for one in columns]) for name in ("flux", "ivar", "pixel_flags")
         )
         ivar, ignored = masked(flags, ivar, named)
         facts = _facts(hdus[0].header, tables) | {"mask_ignored": ignored}
@@ -64,7 +72,7 @@ def _facts(header: fits.Header, tables: list[fits.BinTableHDU]) -> dict[str, Any
         facts["id"] = str(facts["id"])
     rows = [
         row_facts(
-            hdu.data, telescope="telescope", snr="snr", rv=("v_rad", "xcsao_v_rad"),
+            hdu, telescope="telescope", snr="snr", rv=("v_rad", "xcsao_v_rad"),
             rv_err=("e_v_rad", "xcsao_e_v_rad", "e_v_rel"), mjd="mjd", n_visits="n_visits", in_stack="in_stack",
         )
         for hdu in tables

@@ -16,6 +16,7 @@ from astropy.io import fits
 
 from slamjax.errors import SlamError
 from slamjax.readers import masks
+from slamjax.readers.columns import column_names, read_columns
 from slamjax.spectra import Frame, Medium
 
 #: A mask that leaves less than this part of the pixels with errors is not believed: the spectrum keeps its ivar.
@@ -92,17 +93,20 @@ def header_facts(header: Mapping[str, Any], **names: str) -> dict[str, Any]:
     return known({fact: plain(header[key]) for fact, key in names.items() if key in header})
 
 
-def row_facts(rows: fits.FITS_rec, **names: str | Iterable[str]) -> dict[str, Any]:
+def row_facts(hdu: fits.BinTableHDU, **names: str | Iterable[str]) -> dict[str, Any]:
     """What a table's rows say, ``fact="column"`` or ``fact=(the first of these columns that there is)``."""
-    columns = {name.lower(): name for name in rows.dtype.names}
-    found: dict[str, Any] = {}
+    there = column_names(hdu)
+    chosen: dict[str, str] = {}
     for fact, wanted in names.items():
-        for name in [wanted] if isinstance(wanted, str) else wanted:
-            if name.lower() in columns and fact not in found:
-                values = np.asarray(rows[columns[name.lower()]])
-                if values.ndim == 1:
-                    found[fact] = np.char.strip(values.astype(str)) if values.dtype.kind in "SUO" else _native(values)
-    return found
+        found = [name for name in ([wanted] if isinstance(wanted, str) else wanted) if name.lower() in there]
+        if found:
+            chosen[fact] = found[0]
+    columns = read_columns(hdu, chosen.values())
+    facts = {fact: columns[name] for fact, name in chosen.items() if columns[name].ndim == 1}
+    return {
+        fact: np.char.strip(values.astype(str)) if values.dtype.kind in "SUO" else _native(values)
+        for fact, values in facts.items()
+    }
 
 
 def known(facts: dict[str, Any]) -> dict[str, Any]:
@@ -119,9 +123,12 @@ def plain(value: Any) -> Any:
     return value.strip() if isinstance(value, str) else value
 
 
-def column_names(hdu: Any) -> set[str]:
-    """Lower-case names of a table's columns; none where it is no table."""
-    return {name.lower() for name in hdu.columns.names} if isinstance(hdu, fits.BinTableHDU) else set()
+def hdu_at(hdus: fits.HDUList, number: int) -> Any:
+    """The HDU at a place from the start, or None; ``len`` would read the headers of all, and some files have many."""
+    try:
+        return hdus[number]
+    except IndexError:
+        return None
 
 
 def log_wave(header: fits.Header, n_pix: int, suffix: str = "1") -> np.ndarray:

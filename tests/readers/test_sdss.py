@@ -86,7 +86,7 @@ def test_masks_of_mwm_files_are_those_of_their_instruments(tmp_path):
 
 def test_two_instruments_in_a_file_must_be_told_apart(tmp_path):
     path = mwm(tmp_path / "mwmStar.fits")
-    with pytest.raises(SlamError, match=r"mwmStar\.fits: has spectra that do not go together.*mwm-apogee or mwm-boss"):
+    with pytest.raises(SlamError, match=r"mwmStar\.fits: has spectra of APOGEE and BOSS.*mwm-apogee or mwm-boss"):
         read(path)
     with pytest.raises(SlamError, match="has no BOSS spectrum"):
         read(mwm(tmp_path / "mwmStar.fits", boss=False), "mwm-boss")
