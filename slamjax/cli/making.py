@@ -26,7 +26,7 @@ from slamjax.errors import SlamError
 
 
 def read(
-    files: Annotated[list[Path], typer.Argument(metavar="FILES...", help="Survey files, a spectrum each.")],
+    files: Annotated[list[Path], typer.Argument(metavar="FILES...", help="Survey files.")],
     output: Annotated[Path, typer.Option("-o", "--output", metavar="SPECTRA.fits", help="Table to write.")],
     survey: Annotated[
         str | None, typer.Option(help="What the files are, where they do not say so: lamost, sdss, apogee-star, ...")
@@ -37,9 +37,10 @@ def read(
     on: Annotated[str, typer.Option(metavar="COLUMN", help="Column of both by which --labels is joined.")] = "file",
     jobs: Annotated[int, typer.Option(help="Processes; -1 is one a core.")] = -1,
 ) -> None:
-    """Survey files as one slamjax table, a row a file in the order given.
+    """Survey files as one slamjax table, rows in the order given.
 
-    LAMOST low resolution, SDSS and BOSS spec, APOGEE apStar and apVisit.
+    LAMOST low and medium resolution, SDSS and BOSS spec, APOGEE apStar, aspcapStar and apVisit, SDSS-V mwmStar and
+    mwmVisit, DESI coadds, Gaia XP as GaiaXPy writes it; a file of many spectra gives many rows.
 
     Example: `slamjax read spec-*.fits -o spectra.fits --labels catalog.csv --on file`
     """

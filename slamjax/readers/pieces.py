@@ -1,13 +1,13 @@
-"""One spectrum as a survey's file has it, for each kind of file that slamjax knows.
+"""Spectra as a survey's file has them, and what the loaders of all surveys share.
 
 A loader takes an open FITS file and gives a `Piece`: wavelengths in Å, vacuum, in the barycentre's frame or the star's;
-flux, ivar with masked pixels at 0, and the header's facts under one name for all surveys. Values that a survey writes
-for "not known" (-9999) are not facts.
+flux, ivar with masked pixels at 0, and what the file says of each spectrum under one name for all surveys. Values that
+a survey writes for "not known" (-9999) are not facts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,17 +16,21 @@ from astropy.io import fits
 
 from slamjax.errors import SlamError
 from slamjax.readers import masks
-from slamjax.spectra import Frame
-from slamjax.wavelengths import shifted, to_vacuum
+from slamjax.readers.columns import column_names, read_columns
+from slamjax.spectra import Frame, Medium
 
 #: A mask that leaves less than this part of the pixels with errors is not believed: the spectrum keeps its ivar.
-_LEAST_LEFT = 0.1
+LEAST_LEFT = 0.1
 _UNKNOWN = (-9999.0, -999.0)
 
 
 @dataclass(frozen=True)
 class Piece:
-    """A spectrum: wave (P,) in Å, vacuum, rising; flux and ivar (P,); what is known of it."""
+    """N spectra on one grid: wave (P,) in Å, rising; flux and ivar (N, P).
+
+    ``facts`` has a value for all of them, or N values, under each name; "problem" says why a spectrum is not to be
+    used, "mask_ignored" whose mask was not believed. ``unit`` is that of the wavelengths as users know them.
+    """
 
     wave: np.ndarray
     flux: np.ndarray
@@ -34,170 +38,105 @@ class Piece:
     survey: str
     frame: Frame
     facts: dict[str, Any] = field(default_factory=dict)
+    medium: Medium = "vacuum"
+    unit: str = "Angstrom"
+
+    def __len__(self) -> int:
+        return len(self.flux)
 
 
-def identify(hdus: fits.HDUList) -> str:
-    """The name of the loader for an open file; raises SlamError if there is none."""
-    for name, (recognises, _) in LOADERS.items():
-        if recognises(hdus):
-            return name
-    raise SlamError(
-        f"is of no survey that slamjax knows ({', '.join(LOADERS)}), or truncated; its HDUs are {_names(hdus)}"
-    )
+#: What tells a survey's file, and what reads it.
+Loader = tuple[Callable[[fits.HDUList], bool], Callable[[fits.HDUList], Piece]]
 
 
-def load(hdus: fits.HDUList, survey: str) -> Piece:
-    """The spectrum of an open file."""
-    return LOADERS[survey][1](hdus)
+def piece(wave: Any, flux: Any, ivar: Any, survey: str, frame: Frame, facts: dict[str, Any], **options: Any) -> Piece:
+    """A piece of native arrays whose wavelengths rise; what is not finite, or has no positive ivar, is bad."""
+    wave = np.asarray(wave, float).reshape(-1)
+    flux, ivar = (np.atleast_2d(np.asarray(part, float)) for part in (flux, ivar))
+    if not (flux.shape == ivar.shape and flux.shape[1:] == wave.shape):
+        raise SlamError(
+            f"has {len(wave)} wavelengths, {flux.shape[-1]} fluxes and {ivar.shape[-1]} errors; it is damaged"
+        )
+    if len(wave) < 2 or not np.all(np.diff(wave) > 0):
+        raise SlamError("has wavelengths that do not rise; it is damaged, or its columns are not what they say")
+    sound = np.isfinite(flux) & (ivar > 0)
+    return Piece(wave, np.where(sound, flux, 0), np.where(sound, ivar, 0), survey, frame, facts, **options)
 
 
-# ---- LAMOST ---------------------------------------------------------------------------------------------------------
+def masked(mask: Any, ivar: Any, named: Mapping[str, int]) -> tuple[np.ndarray, np.ndarray]:
+    """ivar (..., P), 0 where a bit is set or it is not finite, and for which spectra (...) the mask is ignored.
+
+    It is where less than `LEAST_LEFT` of the pixels with errors would be left.
+    """
+    ivar = np.asarray(ivar, float)
+    ivar = np.where(np.isfinite(ivar), ivar, 0)
+    usable = ivar > 0
+    flags = np.asarray(mask)
+    if flags.dtype.kind == "f":
+        flags = np.where(np.isfinite(flags), flags, 0)
+    if flags.shape != ivar.shape:
+        raise SlamError(f"has {flags.shape[-1]} mask values and {ivar.shape[-1]} errors; it is damaged")
+    left = usable & ((flags.astype(np.int64) & masks.bits(named)) == 0)
+    ignored = left.sum(axis=-1) < LEAST_LEFT * usable.sum(axis=-1)
+    return np.where(left | ignored[..., None], ivar, 0), ignored
 
 
-def _is_lamost(hdus: fits.HDUList) -> bool:
-    return str(hdus[0].header.get("TELESCOP", "")).strip().upper() == "LAMOST"
-
-
-def _lamost_table(hdus: fits.HDUList) -> Piece:
-    """LRS since DR8: a COADD table of one row whose columns are vectors."""
-    row = hdus["COADD"].data[0]
-    header = hdus[0].header
-    good = _unmasked(row["ANDMASK"], row["IVAR"], masks.LAMOST)
-    return _piece(_wave_of(row["WAVELENGTH"], header), row["FLUX"], good, "lamost", "observed", _lamost_facts(header))
-
-
-def _lamost_image(hdus: fits.HDUList) -> Piece:
-    """LRS up to DR7: an image whose rows are flux, ivar, wavelength, andmask, ormask."""
-    flux, ivar, wave, andmask = np.asarray(hdus[0].data, float)[:4]
-    header = hdus[0].header
-    good = _unmasked(andmask.astype(np.int64), ivar, masks.LAMOST)
-    return _piece(_wave_of(wave, header), flux, good, "lamost", "observed", _lamost_facts(header))
-
-
-def _wave_of(wave: Any, header: fits.Header) -> np.ndarray:
-    """Vacuum Å; older files are in air and say so."""
-    angstrom = np.asarray(wave, float)
-    return angstrom if header.get("VACUUM", True) else to_vacuum(angstrom)
-
-
-def _lamost_facts(header: fits.Header) -> dict[str, Any]:
-    return _facts(
-        header, id="DESIG", obsid="OBSID", ra="RA", dec="DEC", mjd="MJD", snr_g="SNRG", snr_r="SNRR", snr_i="SNRI",
-        redshift="Z", subclass="SUBCLASS",
-    )  # fmt: skip
-
-
-# ---- SDSS and BOSS --------------------------------------------------------------------------------------------------
-
-
-def _is_sdss(hdus: fits.HDUList) -> bool:
-    return len(hdus) > 1 and {"flux", "loglam", "ivar", "and_mask"} <= _columns(hdus[1])
-
-
-def _sdss(hdus: fits.HDUList) -> Piece:
-    """``spec`` files of SDSS-I to SDSS-IV: a COADD table, a row a pixel."""
-    data, header = hdus[1].data, hdus[0].header
-    good = _unmasked(data["and_mask"], data["ivar"], masks.SDSS)
-    facts = _facts(header, ra="PLUG_RA", dec="PLUG_DEC", plate="PLATEID", mjd="MJD", fiber="FIBERID")
-    if len(hdus) > 2:  # redshifts and classes stand in a table of their own, SPECOBJ or SPALL
-        row, known = hdus[2].data[0], {name.lower() for name in hdus[2].columns.names}
-        for fact, name in (("redshift", "z"), ("subclass", "subclass"), ("snr", "sn_median_all")):
-            if name in known:
-                facts[fact] = _plain(row[name])
-    facts["id"] = f"{facts.get('plate', 0):04d}-{facts.get('mjd', 0)}-{facts.get('fiber', 0):04d}"
-    return _piece(10 ** data["loglam"].astype(float), data["flux"], good, "sdss", "observed", facts)
-
-
-# ---- APOGEE ---------------------------------------------------------------------------------------------------------
-
-
-def _is_apstar(hdus: fits.HDUList) -> bool:
-    return _is_apogee(hdus) and "NVISITS" in hdus[0].header and np.ndim(hdus[3].data) >= 1
-
-
-def _apstar(hdus: fits.HDUList) -> Piece:
-    """apStar: the combined spectrum of all visits, in the star's own frame; visits are rows below it."""
-    header = hdus[1].header
-    flux, error, mask = (np.atleast_2d(hdus[k].data)[0] for k in (1, 2, 3))
-    wave = 10 ** (header["CRVAL1"] + header["CDELT1"] * np.arange(len(flux)))
-    good = _unmasked(mask, _inverse_square(error), masks.APOGEE)
-    facts = _facts(hdus[0].header, id="OBJID", ra="RA", dec="DEC", snr="SNR", rv="VHELIO", n_visits="NVISITS")
-    return _piece(wave, flux, good, "apogee", "rest", facts)
-
-
-def _is_apvisit(hdus: fits.HDUList) -> bool:
-    return _is_apogee(hdus) and len(hdus) > 4 and np.shape(hdus[4].data)[:1] == (3,) and "BC" in hdus[0].header
-
-
-def _apvisit(hdus: fits.HDUList) -> Piece:
-    """apVisit: three chips on grids of their own, in the observer's frame; brought to the barycentre's here."""
-    header = hdus[0].header
-    parts = [np.asarray(hdus[k].data) for k in (4, 1, 2, 3)]
-    wave, flux, error, mask = (part.reshape(-1) for part in parts)
-    order = np.argsort(wave)
-    wave, flux, error, mask = (part[order] for part in (wave, flux, error, mask))
-    good = _unmasked(mask, _inverse_square(error), masks.APOGEE)
-    facts = _facts(header, id="OBJID", ra="RA", dec="DEC", snr="SNR", rv="VHELIO", bc="BC", mjd="MJD5", fiber="FIBERID")
-    return _piece(shifted(wave, header["BC"]), flux, good, "apogee", "observed", facts)
-
-
-def _is_apogee(hdus: fits.HDUList) -> bool:
-    return len(hdus) > 3 and "OBJID" in hdus[0].header and np.ndim(hdus[1].data) in (1, 2)
-
-
-def _inverse_square(error: Any) -> np.ndarray:
-    """ivar of errors; APOGEE writes 1e10 and more for pixels that hold nothing."""
+def inverse_square(error: Any) -> np.ndarray:
+    """ivar of errors; 0 where there is none."""
     sigma = np.asarray(error, float)
-    sound = np.isfinite(sigma) & (sigma > 0) & (sigma < 1e9)
+    sound = np.isfinite(sigma) & (sigma > 0)
     return np.where(sound, 1 / np.square(np.where(sound, sigma, 1)), 0)
 
 
-LOADERS: dict[str, tuple[Callable[[fits.HDUList], bool], Callable[[fits.HDUList], Piece]]] = {
-    "lamost": (lambda hdus: _is_lamost(hdus) and "COADD" in hdus, _lamost_table),
-    "lamost-image": (lambda hdus: _is_lamost(hdus) and np.ndim(hdus[0].data) == 2, _lamost_image),
-    "sdss": (_is_sdss, _sdss),
-    "apogee-star": (_is_apstar, _apstar),
-    "apogee-visit": (_is_apvisit, _apvisit),
-}
+def header_facts(header: Mapping[str, Any], **names: str) -> dict[str, Any]:
+    """What a header knows, ``fact="KEYWORD"``."""
+    return known({fact: plain(header[key]) for fact, key in names.items() if key in header})
 
 
-# ---- what they share ------------------------------------------------------------------------------------------------
+def row_facts(hdu: fits.BinTableHDU, **names: str | Iterable[str]) -> dict[str, Any]:
+    """What a table's rows say, ``fact="column"`` or ``fact=(the first of these columns that there is)``."""
+    there = column_names(hdu)
+    chosen: dict[str, str] = {}
+    for fact, wanted in names.items():
+        found = [name for name in ([wanted] if isinstance(wanted, str) else wanted) if name.lower() in there]
+        if found:
+            chosen[fact] = found[0]
+    columns = read_columns(hdu, chosen.values())
+    facts = {fact: columns[name] for fact, name in chosen.items() if columns[name].ndim == 1}
+    return {
+        fact: np.char.strip(values.astype(str)) if values.dtype.kind in "SUO" else _native(values)
+        for fact, values in facts.items()
+    }
 
 
-def _piece(wave: Any, flux: Any, ivar: np.ndarray, survey: str, frame: Frame, facts: dict[str, Any]) -> Piece:
-    """A piece of native arrays whose wavelengths rise; bad pixels have ivar 0."""
-    wave, flux, ivar = (np.asarray(part, float).reshape(-1) for part in (wave, flux, ivar))
-    if not len(wave) == len(flux) == len(ivar):
-        raise SlamError(f"has {len(wave)} wavelengths, {len(flux)} fluxes and {len(ivar)} errors; it is damaged")
-    if len(wave) < 2 or not np.all(np.diff(wave) > 0):
-        raise SlamError("has wavelengths that do not rise; it is damaged, or its columns are not what they say")
-    sound = np.isfinite(flux) & np.isfinite(ivar) & (ivar > 0)
-    return Piece(wave, np.where(sound, flux, 0), np.where(sound, ivar, 0), survey, frame, facts)
+def known(facts: dict[str, Any]) -> dict[str, Any]:
+    """Those of some header's facts that are given."""
+    return {name: value for name, value in facts.items() if value is not None and value not in (*_UNKNOWN, "", "NaN")}
 
 
-def _unmasked(mask: Any, ivar: Any, named: dict[str, int]) -> np.ndarray:
-    """ivar, 0 where a bit is set; all of it where that would leave next to nothing."""
-    ivar = np.asarray(ivar, float)
-    usable = np.isfinite(ivar) & (ivar > 0)
-    clear = (np.asarray(mask).astype(np.int64) & masks.bits(named)) == 0
-    if (usable & clear).sum() < _LEAST_LEFT * usable.sum():
-        return ivar
-    return np.where(clear, ivar, 0)
-
-
-def _facts(header: fits.Header, **names: str) -> dict[str, Any]:
-    found = {fact: _plain(header[key]) for fact, key in names.items() if key in header}
-    return {fact: value for fact, value in found.items() if value not in _UNKNOWN and value != ""}
-
-
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """A header's value as Python's own: numbers as numbers, text stripped."""
-    return value.item() if isinstance(value, np.generic) else value.strip() if isinstance(value, str) else value
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, fits.card.Undefined):
+        return None
+    return value.strip() if isinstance(value, str) else value
 
 
-def _columns(hdu: Any) -> set[str]:
-    return {name.lower() for name in hdu.columns.names} if isinstance(hdu, fits.BinTableHDU) else set()
+def hdu_at(hdus: fits.HDUList, number: int) -> Any:
+    """The HDU at a place from the start, or None; ``len`` would read the headers of all, and some files have many."""
+    try:
+        return hdus[number]
+    except IndexError:
+        return None
 
 
-def _names(hdus: fits.HDUList) -> str:
-    return ", ".join(hdu.name or str(number) for number, hdu in enumerate(hdus))
+def log_wave(header: fits.Header, n_pix: int, suffix: str = "1") -> np.ndarray:
+    """(P,) Å of a header's log10 start and step at its first pixel."""
+    return 10 ** (header[f"CRVAL{suffix}"] + header[f"CDELT{suffix}"] * np.arange(n_pix))
+
+
+def _native(values: np.ndarray) -> np.ndarray:
+    """Rows' numbers in the machine's byte order, NaN where they are not known."""
+    values = values if values.dtype.isnative else values.astype(values.dtype.newbyteorder("="))
+    return np.where(np.isin(values, _UNKNOWN), np.nan, values) if values.dtype.kind == "f" else values

@@ -7,10 +7,12 @@
 - miles.fits: 120 stars of the MILES library drawn at random, 300 pixels from 5000 Angstrom on, no errors given
   (Sanchez-Blazquez et al. 2006; labels Cenarro et al. 2007).
 - surveys/: survey files (folder survey_files) cut to some hundred pixels, headers and layout as they were: two LAMOST
-  DR10 low-resolution spectra (NAOC), one SDSS-I and one BOSS spec, one apStar, one apVisit (SDSS).
+  DR10 low-resolution spectra (NAOC), one SDSS-I and one BOSS spec, one apStar, one apVisit (SDSS); and five targets of
+  a DESI coadd, without resolution matrices and exposures (DESI Early Data Release, CC BY 4.0; from specutils' tests).
 """
 
 import sys
+from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
@@ -45,6 +47,9 @@ def main(folder):
     ):
         with fits.open(folder / "survey_files" / name) as hdus:
             crop(hdus).writeto(HERE / "surveys" / Path(name).name, output_verify="silentfix", overwrite=True)
+    coadd = files("specutils") / "io/default_loaders/tests/desi_test_data/coadd-sv3-dark-26065.fits"
+    with fits.open(coadd) as hdus:
+        crop_arms(hdus).writeto(HERE / "surveys" / "coadd-sv3-dark-26065.fits", overwrite=True)
 
 
 def crop_vectors(hdus):
@@ -77,6 +82,20 @@ def crop_images(hdus):
             header["CRVAL1"] += 1000 * header["CDELT1"]
         out.append(fits.ImageHDU(hdu.data[..., 1000:1300].astype(hdu.data.dtype), header))
     return fits.HDUList(out)
+
+
+def crop_arms(hdus):
+    """DESI: some hundred pixels of each arm; B and R overlap, Z lies apart."""
+    pixels = {"B": slice(-150, None), "R": slice(None, 150), "Z": slice(None, 100)}
+    out = [hdus[0], hdus["FIBERMAP"]]
+    for arm, some in pixels.items():
+        for name in ("WAVELENGTH", "FLUX", "IVAR", "MASK"):
+            hdu = hdus[f"{arm}_{name}"]
+            image = fits.ImageHDU(hdu.data[..., some].copy(), name=hdu.name)
+            if "BUNIT" in hdu.header:
+                image.header["BUNIT"] = hdu.header["BUNIT"]
+            out.append(image)
+    return fits.HDUList([*out, hdus["SCORES"]])
 
 
 if __name__ == "__main__":

@@ -1,0 +1,95 @@
+"""Some columns of a FITS table in an open file.
+
+astropy makes a record of every column of a table before it gives one, which takes longer than all else where a table
+has hundreds of columns and one row, as in survey files. So plain columns are taken from the table's bytes here; what is
+not plain (scaled values, bits, vectors of any length) is left to astropy.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from astropy.io import fits
+
+#: FITS's letters (standard 4.0, section 7.3.2) for plain values as NumPy calls them.
+_PLAIN = {"B": "u1", "I": ">i2", "J": ">i4", "K": ">i8", "E": ">f4", "D": ">f8"}
+#: Bytes of a value of the others, characters and truth values among them.
+_SIZES = {"A": 1, "L": 1, "C": 8, "M": 16, "P": 8, "Q": 16}
+_CARD = re.compile(rb"(TTYPE|TFORM|TSCAL|TZERO)(\d+) *= *(?:'([^']*)'|[^ /]*)")
+_CARD_LENGTH = 80
+
+
+@dataclass(frozen=True)
+class _Column:
+    name: str
+    repeat: int
+    letter: str
+    offset: int
+    plain: bool
+
+
+def column_names(hdu: Any) -> set[str]:
+    """Lower-case names of a table's columns; none where it is no table."""
+    return {column.name.lower() for column in _columns(hdu)} if isinstance(hdu, fits.BinTableHDU) else set()
+
+
+def read_columns(hdu: fits.BinTableHDU, names: Iterable[str]) -> dict[str, np.ndarray]:
+    """Columns by the names asked for, in whatever case; raises KeyError for one that there is not.
+
+    (N,) or (N, P), big-endian and read-only, text as bytes.
+    """
+    columns = {column.name.lower(): column for column in _columns(hdu)}
+    wanted = {name: columns[name.lower()] for name in names}
+    if not all(column.plain for column in wanted.values()):
+        return {name: np.asarray(hdu.data[column.name]) for name, column in wanted.items()}
+    width, n_rows = int(hdu.header["NAXIS1"]), int(hdu.header["NAXIS2"])
+    formats = [_format(column) for column in wanted.values()]
+    offsets = [column.offset for column in wanted.values()]
+    dtype = np.dtype({"names": list(wanted), "formats": formats, "offsets": offsets, "itemsize": width})
+    rows = np.frombuffer(_bytes(hdu, "datLoc", width * n_rows), dtype)
+    return {name: rows[name] == b"T" if column.letter == "L" else rows[name] for name, column in wanted.items()}
+
+
+def _format(column: _Column) -> Any:
+    if column.letter in "AL":
+        return f"S{column.repeat}"
+    return _PLAIN[column.letter] if column.repeat == 1 else (_PLAIN[column.letter], (column.repeat,))
+
+
+def _columns(hdu: fits.BinTableHDU) -> list[_Column]:
+    """All columns in their order, from the header's text: astropy parses card by card."""
+    info = hdu.fileinfo()
+    text = _bytes(hdu, "hdrLoc", info["datLoc"] - info["hdrLoc"])
+    cards: dict[tuple[bytes, int], bytes] = {}
+    for found in _CARD.finditer(text):
+        if found.start() % _CARD_LENGTH == 0:
+            cards[found[1], int(found[2])] = found[3] or b""
+    columns, offset = [], 0
+    for number in range(1, int(hdu.header["TFIELDS"]) + 1):
+        form = cards[b"TFORM", number].decode().strip()
+        count, letter = re.match(r"(\d*)([A-Z])", form).groups()  # type: ignore[union-attr]
+        repeat = int(count or 1)
+        scaled = (b"TSCAL", number) in cards or (b"TZERO", number) in cards
+        plain = not scaled and (letter in _PLAIN or letter == "A" or form in ("L", "1L")) and repeat > 0
+        name = cards.get((b"TTYPE", number), b"").decode().strip()
+        columns.append(_Column(name, repeat, letter, offset, plain))
+        offset += -(-repeat // 8) if letter == "X" else repeat * _size(letter)
+    return columns
+
+
+def _size(letter: str) -> int:
+    return np.dtype(_PLAIN[letter]).itemsize if letter in _PLAIN else _SIZES[letter]
+
+
+def _bytes(hdu: Any, place: str, size: int) -> bytes:
+    """So many bytes of the file from the start of a HDU's header or data; compressed files are expanded by astropy."""
+    info = hdu.fileinfo()
+    info["file"].seek(info[place])
+    data = info["file"].read(size)
+    if len(data) < size:
+        raise OSError("the file ends before its table does")
+    return bytes(data)
