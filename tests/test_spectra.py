@@ -258,3 +258,25 @@ def test_what_replace_makes_is_checked_like_anything_else():
     spectra = Spectra(np.array([1.0, 2.0]), np.ones((3, 2)))
     with pytest.raises(SlamError, match="flux of spectra has shape"):
         dataclasses.replace(spectra[:2], flux=np.ones((2, 5)))
+
+
+def test_what_a_file_does_not_say_is_told():
+    spectra = make().stated("air", "rest", 2.5)
+    assert (spectra.medium, spectra.frame, spectra.fwhm) == ("air", "rest", 2.5)
+    again = spectra.stated("air", None, 2.5)
+    assert (again.medium, again.frame, again.fwhm) == ("air", "rest", 2.5)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"medium": "vacuum"}, "says that its medium is air, not vacuum"),
+        ({"frame": "observed"}, "says that its frame is rest, not observed"),
+        ({"fwhm": 3.0}, "says that its line spread is 2.5, not 3"),
+        ({"fwhm": 0.0}, "give a width above 0"),
+        ({"medium": "water"}, "give one of vacuum, air"),
+    ],
+)
+def test_what_a_file_says_is_not_overruled(given, message):
+    with pytest.raises(SlamError, match=message):
+        make().stated("air", "rest", 2.5).stated(**given)

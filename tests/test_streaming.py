@@ -8,7 +8,7 @@ import slamjax
 from slamjax import SlamError, streaming
 from slamjax.readers import count_rows
 from tests.helpers import DATA, xp_giants
-from tests.models import giants_model
+from tests.models import giants_model, miles_model
 
 TABLE = DATA / "xp_giants.fits"
 
@@ -100,3 +100,36 @@ def test_a_file_that_is_no_table_is_told(tmp_path):
     (tmp_path / "x.fits").write_text("no")
     with pytest.raises(SlamError, match=r"x\.fits cannot be read as a FITS table"):
         slamjax.fit_table(giants_model(), tmp_path / "x.fits")
+
+
+# --- survey files
+
+
+FILES = [str(DATA / "surveys" / name) for name in ("3709013.fits", "3703110.fits")]
+
+
+def test_files_are_fitted_in_the_order_given_however_they_are_parted(monkeypatch):
+    whole = slamjax.fit(miles_model(), slamjax.read(FILES))
+    found = slamjax.fit_files(miles_model(), FILES)
+    assert found["file"].tolist() == ["3709013.fits", "3703110.fits"]
+    monkeypatch.setattr(streaming, "_FEWEST", 1)
+    parted = slamjax.fit_files(miles_model(), FILES, memory=1e-9)
+    assert parted["row"].tolist() == [0, 1]
+    for name in ("teff", "logg", "fe_h", "rv", "rv_err"):
+        np.testing.assert_allclose(np.asarray(found[name]), np.asarray(whole[name]))
+        # the second is on a grid of its own then
+        np.testing.assert_allclose(np.asarray(parted[name]), np.asarray(whole[name]), rtol=0.02, atol=0.02)
+
+
+def test_broken_files_are_flagged_rows_wherever_they_are(tmp_path, monkeypatch):
+    broken = tmp_path / "broken.fits"
+    broken.write_bytes(b"SIMPLE  =")
+    monkeypatch.setattr(streaming, "_FEWEST", 1)
+    found = slamjax.fit_files(miles_model(), [str(broken), FILES[1]], memory=1e-9)
+    assert found["file"].tolist() == ["broken.fits", "3703110.fits"]
+    assert found["flags"][0] == slamjax.Flag.NO_DATA
+    assert "broken.fits" in found["problem"][0]
+    assert np.isnan(found["teff"][0])
+    assert np.isfinite(found["teff"][1])
+    with pytest.raises(SlamError, match=r"broken\.fits"):
+        slamjax.fit_files(miles_model(), [str(broken)])

@@ -108,7 +108,7 @@ class RestFrame:
 
 @dataclass(frozen=True)
 class Resample:
-    """A grid from ``low`` to ``high``: steps of ``step``, or, if ``log``, of ``step`` in ln λ.
+    """A grid from ``low`` to ``high``: steps of ``spacing``, or, if ``log``, of ``spacing`` in ln λ.
 
     ``medium`` converts wavelengths; ``velocity`` names a column of km/s by which spectra are shifted to rest in the
     same resampling.
@@ -116,7 +116,7 @@ class Resample:
 
     low: float
     high: float
-    step: float
+    spacing: float
     unit: str = "nm"
     log: bool = False
     medium: Medium = "unknown"
@@ -125,10 +125,10 @@ class Resample:
 
     def __post_init__(self) -> None:
         check_unit(self.unit)
-        if not (0 < self.low < self.high and self.step > 0):
+        if not (0 < self.low < self.high and self.spacing > 0):
             raise SlamError(
-                f"a grid of {self.low:g} to {self.high:g} {self.unit} in steps of {self.step:g} holds nothing; give "
-                "0 < low < high and step > 0"
+                f"a grid of {self.low:g} to {self.high:g} {self.unit} in steps of {self.spacing:g} holds nothing; give "
+                "0 < low < high and spacing > 0"
             )
         if self.medium not in ("vacuum", "air", "unknown"):
             raise SlamError(f"medium is {self.medium!r}; give vacuum or air, or leave it out")
@@ -137,7 +137,7 @@ class Resample:
     def wave(self) -> np.ndarray:
         """(P,) the grid, in ``unit``."""
         low, high = (np.log(self.low), np.log(self.high)) if self.log else (self.low, self.high)
-        grid = low + self.step * np.arange(int((high - low) / self.step + 1e-6) + 1)
+        grid = low + self.spacing * np.arange(int((high - low) / self.spacing + 1e-6) + 1)
         return np.exp(grid) if self.log else grid
 
     def __call__(self, spectra: Spectra) -> Spectra:
@@ -145,7 +145,7 @@ class Resample:
         return onto_grid(spectra, self.wave, self.unit, self.medium, velocity)
 
     def __str__(self) -> str:
-        step = f"{self.step:g} in ln wavelength" if self.log else f"{self.step:g} {self.unit}"
+        step = f"{self.spacing:g} in ln wavelength" if self.log else f"{self.spacing:g} {self.unit}"
         words = [f"resampled to {self.low:g} to {self.high:g} {self.unit} in steps of {step}"]
         if self.medium != "unknown":
             words.append(f"{self.medium} wavelengths")

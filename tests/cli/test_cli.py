@@ -1,5 +1,6 @@
 """The commands from end to end on 150 real giants, and what is said when something is wrong."""
 
+import dataclasses
 import os
 import subprocess
 import sys
@@ -67,6 +68,38 @@ def test_survey_files_become_a_table_with_the_labels_of_a_catalogue(tmp_path):
     assert list(spectra.table["teff"]) == [5791, 4034]
     assert (spectra.medium, spectra.frame) == ("vacuum", "observed")
     np.testing.assert_array_equal(spectra.flux, slamjax.read(files).flux)
+
+
+def test_survey_files_are_fitted_without_further_option(tmp_path):
+    """A model of stars at rest in air; spectra as observed in vacuum, on other pixels."""
+    recipe, model, out = (tmp_path / name for name in ("recipe.toml", "miles.h5", "labels.fits"))
+    recipe.write_text('[[steps]]\nstep = "gaussian_continuum"\nsigma = 100.0\nunit = "Angstrom"\n')
+    settings = ["--recipe", recipe, "--cv", 2, "--C", 10, "--epsilon", 0.05, "--gamma", 0.1, "--noise", "diagonal"]
+    run("train", DATA / "miles.fits", "-o", model, "--labels", "teff,logg,fe_h", "--log-labels", "teff", *settings)
+    assert run("info", model, "--recipe").startswith('[[steps]]\nstep = "gaussian_continuum"\nsigma = 100.0')
+    files = [DATA / "surveys" / name for name in ("3709013.fits", "3703110.fits")]
+    run("fit", model, *files, "-o", out)
+    labels = slamjax.read_labels(out)
+    assert labels["file"].tolist() == ["3709013.fits", "3703110.fits"]
+    np.testing.assert_allclose(labels["rv"].value, [46.2, -16.5], atol=15)
+    assert np.all(labels["rv_err"].value < 20)
+    np.testing.assert_allclose(np.asarray(labels["teff"]), [5791, 4034], atol=500)
+
+
+def test_what_a_table_does_not_say_is_told_by_options(trained, refused, tmp_path):
+    table = dataclasses.replace(xp_giants()[:3], medium="unknown")
+    slamjax.write_table(table, tmp_path / "unknown.fits")
+    out = tmp_path / "labels.fits"
+    run("fit", trained[0], tmp_path / "unknown.fits", "-o", out, "--medium", "vacuum")
+    assert "says that its medium is vacuum, not air" in refused("fit", trained[0], GIANTS, "-o", out, "--medium", "air")
+    said = refused("fit", trained[0], DATA / "surveys" / "3709013.fits", "-o", out, "--fwhm", "3")
+    assert "survey files say what they are" in said
+
+
+def test_a_recipe_file_says_all_of_the_preparation(refused, tmp_path):
+    (tmp_path / "recipe.toml").write_text("[[steps]]\nstep = 'bad_pixels'\n")
+    given = ["train", GIANTS, "-o", tmp_path / "m.h5", "--labels", "teff", "--recipe", tmp_path / "recipe.toml"]
+    assert "--recipe says all of the preparation" in refused(*given, "--continuum", "gaussian:50nm")
 
 
 def test_a_survey_file_that_cannot_be_read_is_one_sentence(refused, tmp_path):

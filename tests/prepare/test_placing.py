@@ -88,7 +88,7 @@ def test_a_grid_ends_where_it_is_told_to(log):
     assert step.wave[0] == pytest.approx(400.0)
     assert 499 < step.wave[-1] <= 500 * (1 + 1e-9)
     steps = np.diff(np.log(step.wave) if log else step.wave)
-    np.testing.assert_allclose(steps, step.step)
+    np.testing.assert_allclose(steps, step.spacing)
 
 
 @pytest.mark.parametrize("values", [(500, 400, 1), (0, 400, 1), (400, 500, 0), (400, 500, -1)])

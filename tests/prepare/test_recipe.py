@@ -5,7 +5,18 @@ import pytest
 from helpers import miles, xp_giants
 
 from slamjax.errors import SlamError
-from slamjax.prepare import BadPixels, GaussianContinuum, Recipe, SplineContinuum, WaveRange, parse_continuum
+from slamjax.prepare import (
+    BadPixels,
+    ChebyshevContinuum,
+    GaussianContinuum,
+    MatchResolution,
+    Recipe,
+    Resample,
+    RestFrame,
+    SplineContinuum,
+    WaveRange,
+    parse_continuum,
+)
 
 RECIPES = [
     Recipe(),
@@ -129,3 +140,57 @@ def test_an_unknown_unit_is_told_when_the_recipe_is_made(unit):
         Recipe.make(wave_range=(1, 2), wave_unit=unit)
     with pytest.raises(SlamError, match=unit):
         GaussianContinuum(50.0, unit)
+
+
+# --- recipes as TOML, and what training adds to them
+
+WHOLE = Recipe(
+    (
+        WaveRange(5010.0, 5250.0, "Angstrom"),
+        RestFrame("rv"),
+        Resample(501.0, 525.0, 1e-4, log=True, medium="vacuum"),
+        MatchResolution(3.0, "Angstrom"),
+        ChebyshevContinuum(3, arms=((501.0, 510.0), (511.0, 525.0)), pixels=(502.5, 515.0)),
+        BadPixels(max_flux=1.5, grow=1),
+    )
+)
+
+
+def test_a_recipe_survives_toml(tmp_path):
+    path = tmp_path / "recipe.toml"
+    path.write_text(WHOLE.to_toml())
+    assert Recipe.from_toml(path) == WHOLE
+    assert Recipe.from_list(json.loads(json.dumps(WHOLE.to_list()))) == WHOLE
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("steps = 3", "is no recipe"),
+        ("[[steps]]\nlow = 1.0", "unknown step None"),
+        ("[[steps]]\nstep = 'gaussian_continuum'\nwidth = 3", "has no option 'width'; it has: sigma, unit, arms"),
+        ("[[steps", "cannot be read as TOML"),
+        ("[[steps]]\nstep = 'resample'\nlow = 5\nhigh = 4\nspacing = 1", "holds nothing"),
+        ("[other]", "is no recipe"),
+    ],
+)
+def test_a_recipe_file_that_is_wrong_is_told(text, message, tmp_path):
+    path = tmp_path / "wrong.toml"
+    path.write_text(text)
+    with pytest.raises(SlamError, match=rf"wrong\.toml.*{message}"):
+        Recipe.from_toml(path)
+
+
+def test_steps_that_place_pixels_and_steps_that_treat_flux():
+    assert WHOLE.placing.steps + WHOLE.treatment.steps == WHOLE.steps
+    assert [step.name for step in WHOLE.placing.steps] == ["wave_range", "rest_frame", "resample"]
+
+
+def test_continuum_pixels_are_found_in_what_earlier_steps_give():
+    recipe = Recipe((WaveRange(5010.0, 5250.0, "Angstrom"), ChebyshevContinuum(2)))
+    learnt = recipe.learn(miles())
+    pixels = np.asarray(learnt.steps[1].pixels) * 10
+    assert 0.08 * 267 < len(pixels) < 0.2 * 267
+    assert np.all((pixels >= 5009.9) & (pixels <= 5250.1))
+    assert learnt.learn(miles()[:50]) == learnt
+    assert Recipe((GaussianContinuum(50.0),)).learn(miles()) == Recipe((GaussianContinuum(50.0),))

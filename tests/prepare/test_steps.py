@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from astropy import units as u
@@ -5,7 +7,7 @@ from helpers import miles, xp_giants
 from scipy.interpolate import make_smoothing_spline
 
 from slamjax.errors import SlamError
-from slamjax.prepare import BadPixels, GaussianContinuum, SplineContinuum, WaveRange
+from slamjax.prepare import BadPixels, ChebyshevContinuum, GaussianContinuum, SplineContinuum, WaveRange
 from slamjax.spectra import Spectra
 
 CONTINUA = [GaussianContinuum(50.0), SplineContinuum(60.0)]
@@ -256,3 +258,81 @@ def test_options_of_the_spline_are_checked(option):
 @pytest.mark.parametrize("step", [*CONTINUA, BadPixels(min_flux=0.0, grow=1)], ids=lambda step: step.name)
 def test_a_single_pixel_does_not_crash_a_step(step):
     assert np.isfinite(step(noisy().on_pixels(slice(0, 1))).flux).all()
+
+
+# --- continua by arm, and through continuum pixels
+
+
+@pytest.mark.parametrize(
+    "step",
+    [GaussianContinuum(5.0), SplineContinuum(6.0, bin_width=1.0), ChebyshevContinuum(2, pixels=(505.0, 510.0, 520.0))],
+    ids=lambda step: step.name,
+)
+def test_an_arm_is_divided_as_if_it_were_alone(step):
+    """The other arm's level is nothing to it, and pixels between arms are bad."""
+    stars = miles()[:3]
+    wave = stars.wave / 10
+    arms = ((500.0, 511.0), (512.0, 530.0))
+    pixels = tuple(wave[::7]) if isinstance(step, ChebyshevContinuum) else None
+    step = replace(step, pixels=pixels) if pixels else step
+    found = replace(step, arms=arms)(stars)
+    louder = stars.with_arrays(np.where(wave > 511.5, 1000 * stars.flux, stars.flux), stars.ivar)
+    first = (wave <= 511) & (wave >= 500)
+    np.testing.assert_array_equal(replace(step, arms=arms)(louder).flux[:, first], found.flux[:, first])
+    np.testing.assert_allclose(found.flux[:, first], step(stars.on_pixels(first)).flux, rtol=1e-10)
+    assert not found.good[:, (wave > 511) & (wave < 512)].any()
+    assert "in arms 500-511, 512-530 nm" in str(replace(step, arms=arms))
+
+
+@pytest.mark.parametrize("arms", [((500, 490),), ((500, 510), (505, 520)), ((500, 500),)])
+def test_arms_that_overlap_or_are_empty_are_refused(arms):
+    with pytest.raises(SlamError, match="pairs of rising wavelengths that do not overlap"):
+        GaussianContinuum(50.0, arms=arms)
+
+
+def test_a_chebyshev_continuum_is_the_polynomial_through_its_pixels():
+    """numpy's own least squares on the same pixels."""
+    stars = miles()[:4]
+    wave = stars.wave / 10
+    chosen = np.arange(10, 290, 9)
+    bad = np.zeros(stars.flux.shape, bool)
+    bad[1, chosen[:5]] = True
+    stars = stars.with_arrays(np.where(bad, 1e6, stars.flux), np.where(bad, 0, stars.ivar))
+    found = ChebyshevContinuum(3, pixels=tuple(wave[chosen])).continuum(stars)
+    for row in range(4):
+        kept = chosen[~bad[row, chosen]]
+        fit = np.polynomial.Chebyshev.fit(wave[kept], stars.flux[row, kept], 3, domain=[wave[0], wave[-1]])
+        np.testing.assert_allclose(found[row], fit(wave), rtol=1e-7)
+
+
+def test_continuum_pixels_are_high_and_quiet():
+    """Lines of changing depth on a straight continuum: hardly a pixel in a line is taken."""
+    rng = np.random.default_rng(0)
+    wave = np.linspace(500, 540, 400)
+    depth = rng.uniform(0.1, 0.6, (60, 1))
+    lines = np.exp(-0.5 * ((wave[:, None] - np.arange(501, 540, 4)) / 0.5) ** 2).sum(axis=1)
+    slope = 1 + rng.uniform(-0.3, 0.3, (60, 1)) * (wave - 520) / 20
+    clean = slope * (1 - depth * lines)
+    stars = Spectra(wave, clean + rng.normal(0, 0.003, clean.shape), np.full(clean.shape, 1e5))
+    step = ChebyshevContinuum(1, n_bins=8).learn(stars)
+    taken = np.isin(np.round(wave, 6), np.round(step.pixels, 6))
+    assert 0.08 < taken.mean() < 0.15
+    assert np.all(lines[taken] < 0.02)
+    np.testing.assert_allclose(step(stars).flux, 1 - depth * lines, atol=0.02)
+
+
+def test_continuum_pixels_must_be_known_or_found():
+    with pytest.raises(SlamError, match="no continuum pixels yet"):
+        ChebyshevContinuum(2)(miles())
+    dark = miles().with_arrays(miles().flux, np.zeros_like(miles().flux))
+    with pytest.raises(SlamError, match="no continuum pixels: hardly a pixel is good"):
+        ChebyshevContinuum(2).learn(dark)
+
+
+def test_a_star_with_too_few_continuum_pixels_is_masked():
+    stars = miles()[:2]
+    ivar = np.array(stars.ivar)
+    ivar[0, ::2] = 0
+    step = ChebyshevContinuum(2, pixels=tuple(stars.wave[[0, 100, 200, 298]] / 10))
+    found = step(stars.with_arrays(stars.flux, ivar))
+    assert found.good.any(axis=1).tolist() == [False, True]
