@@ -46,6 +46,8 @@ def read_columns(hdu: fits.BinTableHDU, names: Iterable[str], *, required: bool 
     """
     columns = {column.name.lower(): column for column in _columns(hdu)}
     wanted = {name: columns[name.lower()] for name in names if required or name.lower() in columns}
+    if not wanted:
+        return {}
     if not all(column.plain for column in wanted.values()):
         return {name: np.asarray(hdu.data[column.name]) for name, column in wanted.items()}
     width, n_rows = int(hdu.header["NAXIS1"]), int(hdu.header["NAXIS2"])
