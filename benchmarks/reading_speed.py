@@ -1,7 +1,7 @@
-"""How many survey files a second, and how much of that is FITS.
+"""How many survey files a second are read and prepared, and how much of that is FITS? Rival: specutils, where it can.
 
 Copies of LAMOST files (`--files`: a folder of them) in a temporary folder, which the system has in its cache. Beside
-them, in the same run and one process: opening each file with astropy and reading its headers, which slamjax does too,
+them, in the same run and one process: opening each file with astropy and reading two headers, which slamjax does too,
 and taking its arrays with astropy as well, which slamjax does by itself. specutils has no loader of LAMOST files; its
 loader of SDSS ``spec`` files is timed on copies of one (`--spec`).
 """

@@ -152,6 +152,10 @@ def test_the_glue_to_another_library_has_its_place(package, homes):
     assert all(any(module == home or module.startswith(f"{home}.") for home in homes) for module in found), found
 
 
+def test_specutils_is_read_without_being_needed():
+    assert not who_imports("specutils")
+
+
 def test_nothing_stands_above_the_command_line():
     assert {name for name in who_imports("slamjax.cli") if name.split(".")[0] != "cli"} == {"__main__"}
 

@@ -44,8 +44,8 @@ def fit(
     Survey files need no further option: they are brought to rest by a velocity that is measured, to the model's
     wavelengths and through its preparation. The table has a row a spectrum, in the order given.
 
-    Examples: `slamjax fit giants.h5 new.fits -o labels.fits --select "apogee_snr > 80"`,
-    `slamjax fit miles.h5 spec-*.fits -o labels.fits`
+    Example: `slamjax fit giants.h5 new.fits -o labels.fits --select "apogee_snr > 80"`,
+    or `slamjax fit miles.h5 spec-*.fits -o labels.fits`
     """
     from slamjax.files import check_writable
 

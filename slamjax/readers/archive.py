@@ -120,11 +120,14 @@ def _sources(source: Source) -> list[Any]:
         return [pattern]
     if memory.is_spectrum(source):
         return memory.spectra_of(source)
-    if not isinstance(source, Iterable):
-        raise SlamError(f"a {type(source).__name__} cannot be read; give a path, several, or a spectrum of specutils")
     sources: list[Any] = []
-    for one in source:
-        sources.extend(memory.spectra_of(one) if memory.is_spectrum(one) else [os.fspath(one)])
+    for one in source if isinstance(source, Iterable) else [source]:
+        if memory.is_spectrum(one):
+            sources.extend(memory.spectra_of(one))
+        elif isinstance(one, (str, os.PathLike)):
+            sources.append(os.fspath(one))
+        else:
+            raise SlamError(f"{type(one).__name__} {one!r} cannot be read; give paths or specutils' spectra")
     if not sources:
         raise SlamError("no files to read; give at least one")
     return _without_sampling(sources)

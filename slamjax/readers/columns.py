@@ -19,7 +19,9 @@ from astropy.io import fits
 _PLAIN = {"B": "u1", "I": ">i2", "J": ">i4", "K": ">i8", "E": ">f4", "D": ">f8"}
 #: Bytes of a value of the others, characters and truth values among them.
 _SIZES = {"A": 1, "L": 1, "C": 8, "M": 16, "P": 8, "Q": 16}
-_CARD = re.compile(rb"(TTYPE|TFORM|TSCAL|TZERO)(\d+) *= *(?:'([^']*)'|[^ /]*)")
+_KEYWORDS = (b"TTYPE", b"TFORM", b"TSCAL", b"TZERO")
+_TEXT = re.compile(rb"'([^']*)'")
+_FORM = re.compile(r"(\d*)([A-Z])")
 _CARD_LENGTH = 80
 
 
@@ -37,13 +39,15 @@ def column_names(hdu: Any) -> set[str]:
     return {column.name.lower() for column in _columns(hdu)} if isinstance(hdu, fits.BinTableHDU) else set()
 
 
-def read_columns(hdu: fits.BinTableHDU, names: Iterable[str]) -> dict[str, np.ndarray]:
-    """Columns by the names asked for, in whatever case; raises KeyError for one that there is not.
+def read_columns(hdu: fits.BinTableHDU, names: Iterable[str], *, required: bool = True) -> dict[str, np.ndarray]:
+    """Columns by the names asked for, in whatever case, in the table's own order of bytes; text as bytes.
 
-    (N,) or (N, P), big-endian and read-only, text as bytes.
+    (N,) or (N, P). For one that there is not: KeyError, or nothing where they are not ``required``.
     """
     columns = {column.name.lower(): column for column in _columns(hdu)}
-    wanted = {name: columns[name.lower()] for name in names}
+    wanted = {name: columns[name.lower()] for name in names if required or name.lower() in columns}
+    if not wanted:
+        return {}
     if not all(column.plain for column in wanted.values()):
         return {name: np.asarray(hdu.data[column.name]) for name, column in wanted.items()}
     width, n_rows = int(hdu.header["NAXIS1"]), int(hdu.header["NAXIS2"])
@@ -64,19 +68,20 @@ def _columns(hdu: fits.BinTableHDU) -> list[_Column]:
     """All columns in their order, from the header's text: astropy parses card by card."""
     info = hdu.fileinfo()
     text = _bytes(hdu, "hdrLoc", info["datLoc"] - info["hdrLoc"])
-    cards: dict[tuple[bytes, int], bytes] = {}
-    for found in _CARD.finditer(text):
-        if found.start() % _CARD_LENGTH == 0:
-            cards[found[1], int(found[2])] = found[3] or b""
+    cards: dict[tuple[bytes, int], str] = {}
+    for start in range(0, len(text), _CARD_LENGTH):
+        keyword, number = text[start : start + 5], text[start + 5 : start + 8].strip()
+        if keyword in _KEYWORDS and number.isdigit():
+            value = _TEXT.search(text, start, start + _CARD_LENGTH)
+            cards[keyword, int(number)] = value[1].decode().strip() if value else ""
     columns, offset = [], 0
-    for number in range(1, int(hdu.header["TFIELDS"]) + 1):
-        form = cards[b"TFORM", number].decode().strip()
-        count, letter = re.match(r"(\d*)([A-Z])", form).groups()  # type: ignore[union-attr]
+    for place in range(1, int(hdu.header["TFIELDS"]) + 1):
+        form = cards[b"TFORM", place]
+        count, letter = _FORM.match(form).groups()  # type: ignore[union-attr]
         repeat = int(count or 1)
-        scaled = (b"TSCAL", number) in cards or (b"TZERO", number) in cards
+        scaled = (b"TSCAL", place) in cards or (b"TZERO", place) in cards
         plain = not scaled and (letter in _PLAIN or letter == "A" or form in ("L", "1L")) and repeat > 0
-        name = cards.get((b"TTYPE", number), b"").decode().strip()
-        columns.append(_Column(name, repeat, letter, offset, plain))
+        columns.append(_Column(cards.get((b"TTYPE", place), ""), repeat, letter, offset, plain))
         offset += -(-repeat // 8) if letter == "X" else repeat * _size(letter)
     return columns
 

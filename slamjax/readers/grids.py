@@ -49,12 +49,12 @@ def place(piece: Piece, wave: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     inside = np.flatnonzero((piece.wave >= edges[0]) & (piece.wave < edges[-1]))
     at = np.searchsorted(edges[1:-1], piece.wave[inside])
     same = np.abs(wave[at] - piece.wave[inside]) < _OFF * np.gradient(wave)[at]
-    gaps = _gaps(piece.wave)
-    if same.all() and np.all((np.diff(at) == 1) | gaps[inside[:-1]]):
+    neighbours = np.diff(at) == 1
+    if same.all() and (neighbours.all() or np.all(neighbours | _gaps(piece.wave)[inside[:-1]])):
         flux[:, at], ivar[:, at] = piece.flux[:, inside], piece.ivar[:, inside]
         return flux, ivar
     # detectors one by one: a pixel must not reach over the gap between two
-    for part in np.split(np.arange(len(piece.wave)), np.flatnonzero(gaps) + 1):
+    for part in np.split(np.arange(len(piece.wave)), np.flatnonzero(_gaps(piece.wave)) + 1):
         if len(part) > 1:
             new_flux, new_ivar = resample(piece.wave[part], piece.flux[:, part], piece.ivar[:, part], edges)
             flux, ivar = np.where(new_ivar > 0, new_flux, flux), np.where(new_ivar > 0, new_ivar, ivar)

@@ -38,9 +38,9 @@ def is_spectrum(thing: Any) -> bool:
 
 
 def spectra_of(thing: Any) -> list[Any]:
-    """A collection's spectra one by one where each has wavelengths of its own, else itself."""
-    axis = np.asarray(thing.spectral_axis.value)
-    return [thing] if axis.ndim < 2 else [thing[row] for row in range(len(axis))]
+    """A collection's spectra one by one where they have wavelengths of their own, else itself."""
+    axis = np.atleast_2d(thing.spectral_axis.value)
+    return [thing] if np.all(axis == axis[0]) else [thing[row] for row in range(len(axis))]
 
 
 def name_of(thing: Any, number: int) -> str:
@@ -57,7 +57,7 @@ def load(thing: Any) -> Piece:
     unstated.
     """
     axis = thing.spectral_axis
-    wave = np.asarray(u.Quantity(axis.value, axis.unit).to_value(u.AA, u.spectral()), float)
+    wave = np.asarray(u.Quantity(np.atleast_2d(axis.value)[0], axis.unit).to_value(u.AA, u.spectral()), float)
     flux = np.asarray(thing.flux.value, float)
     index = getattr(thing, "spectral_axis_index", None)
     last = flux.ndim - 1 if index is None else index
@@ -66,7 +66,7 @@ def load(thing: Any) -> Piece:
         return np.moveaxis(np.broadcast_to(np.asarray(values), flux.shape), last, -1).reshape(-1, len(wave))
 
     ivar, facts = rows(_ivar(thing)), _facts(thing)
-    if thing.mask is not None:
+    if getattr(thing, "mask", None) is not None:
         stated = np.isfinite(ivar)
         left, ignored = masked(rows(thing.mask).astype(int), np.where(stated, ivar, 1), {"masked": 0})
         ivar, facts["mask_ignored"] = np.where((left > 0) & ~stated, ivar, left), ignored
@@ -83,7 +83,7 @@ def load(thing: Any) -> Piece:
 
 def _ivar(thing: Any) -> Any:
     """Inverse variances in the flux's unit; infinite where none are stated."""
-    if thing.uncertainty is None:
+    if getattr(thing, "uncertainty", None) is None:
         return np.inf
     try:
         found = thing.uncertainty.represent_as(InverseVariance)

@@ -16,7 +16,7 @@ from astropy.io import fits
 
 from slamjax.errors import SlamError
 from slamjax.readers import masks
-from slamjax.readers.columns import column_names, read_columns
+from slamjax.readers.columns import read_columns
 from slamjax.spectra import Frame, Medium
 
 #: A mask that leaves less than this part of the pixels with errors is not believed: the spectrum keeps its ivar.
@@ -95,17 +95,13 @@ def header_facts(header: Mapping[str, Any], **names: str) -> dict[str, Any]:
 
 def row_facts(hdu: fits.BinTableHDU, **names: str | Iterable[str]) -> dict[str, Any]:
     """What a table's rows say, ``fact="column"`` or ``fact=(the first of these columns that there is)``."""
-    there = column_names(hdu)
-    chosen: dict[str, str] = {}
-    for fact, wanted in names.items():
-        found = [name for name in ([wanted] if isinstance(wanted, str) else wanted) if name.lower() in there]
-        if found:
-            chosen[fact] = found[0]
-    columns = read_columns(hdu, chosen.values())
-    facts = {fact: columns[name] for fact, name in chosen.items() if columns[name].ndim == 1}
+    choices = {fact: (wanted,) if isinstance(wanted, str) else tuple(wanted) for fact, wanted in names.items()}
+    columns = read_columns(hdu, {name for choice in choices.values() for name in choice}, required=False)
+    facts = {fact: [columns[name] for name in choice if name in columns] for fact, choice in choices.items()}
     return {
-        fact: np.char.strip(values.astype(str)) if values.dtype.kind in "SUO" else _native(values)
-        for fact, values in facts.items()
+        fact: np.char.strip(found[0].astype(str)) if found[0].dtype.kind in "SUO" else _native(found[0])
+        for fact, found in facts.items()
+        if found and found[0].ndim == 1
     }
 
 

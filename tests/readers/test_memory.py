@@ -116,6 +116,13 @@ def test_lists_and_collections_are_rows():
     np.testing.assert_allclose(spectra.flux[1], 2 * flux, rtol=1e-7)
     np.testing.assert_array_equal(read([one, two]).flux, spectra.flux)
 
+    same = SpectrumCollection(
+        flux=np.stack([flux, 2 * flux]) * FLUX,
+        spectral_axis=np.stack([wave, wave]) * u.AA,
+        uncertainty=StdDevUncertainty(np.stack([sigma, sigma]) * FLUX),
+    )
+    np.testing.assert_array_equal(read(same).flux, spectra.flux)
+
     shifted = np.stack([wave, wave + 0.3])
     collection = SpectrumCollection(
         flux=np.stack([flux, flux]) * FLUX,
@@ -148,7 +155,8 @@ def test_broken_objects_among_others_are_flagged_rows():
     with pytest.warns(SlamWarning, match="1 of 2 files give no spectrum; the first is spectrum 1"):
         spectra = read([spectrum(), broken])
     assert "uncertainty" in spectra.table["problem"][1]
-    with pytest.raises(SlamError, match="a int cannot be read"):
-        read(3)
+    for wrong in (3, [3], [LAMOST[0], None]):
+        with pytest.raises(SlamError, match=r"(int 3|NoneType None) cannot be read; give paths"):
+            read(wrong)
     with pytest.raises(SlamError, match="read them apart"):
         read([spectrum(), LAMOST[0]])
