@@ -134,6 +134,8 @@ def fit_files(
             spectra = read(some, survey, n_jobs=n_jobs)
             seen = True
         except SlamError as error:
+            if len(some) == n:
+                raise
             first_error = first_error or error
             spectra = _nothing(model, some, str(error))
         spectra = dataclasses.replace(spectra, rows=done + np.arange(len(spectra)))

@@ -238,7 +238,7 @@ def _starts(
 
 
 def _warn_without_errors(model: Model, spectra: Spectra) -> None:
-    if model.info.has_errors and not spectra.has_errors:
+    if model.info.has_errors and not spectra.has_errors and spectra.good.any():
         warnings.warn(
             f"{spectra.source} states no flux errors though the model's training spectra did; label errors hold "
             "the model error only (flag NO_ERRORS)",
