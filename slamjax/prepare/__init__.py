@@ -10,4 +10,5 @@ from slamjax.prepare.recipe import Recipe as Recipe
 from slamjax.prepare.recipe import parse_continuum as parse_continuum
 from slamjax.prepare.resolution import MatchResolution as MatchResolution
 from slamjax.prepare.steps import BadPixels as BadPixels
+from slamjax.prepare.steps import MaskWavelengths as MaskWavelengths
 from slamjax.prepare.steps import WaveRange as WaveRange

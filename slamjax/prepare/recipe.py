@@ -15,7 +15,7 @@ from slamjax.files import existing_file
 from slamjax.prepare.continua import ChebyshevContinuum, GaussianContinuum, SplineContinuum
 from slamjax.prepare.placing import Resample, RestFrame
 from slamjax.prepare.resolution import MatchResolution
-from slamjax.prepare.steps import BadPixels, Step, WaveRange
+from slamjax.prepare.steps import BadPixels, MaskWavelengths, Step, WaveRange
 from slamjax.spectra import Spectra
 
 #: Steps that say which pixels there are and in which frame. They come first: a new star's spectrum is brought to the
@@ -30,6 +30,7 @@ STEPS: dict[str, type[Any]] = {
         SplineContinuum,
         ChebyshevContinuum,
         BadPixels,
+        MaskWavelengths,
     )
 }
 

@@ -102,3 +102,27 @@ class BadPixels:
             rules.append(f"S/N < {self.min_snr:g}")
         text = " or ".join(rules) if rules else "flux or error not given"
         return f"bad pixels: {text}" + (f", grown by {self.grow}" if self.grow else "")
+
+
+@dataclass(frozen=True)
+class MaskWavelengths:
+    """Mark all pixels in some ranges as bad: where arms of a spectrograph meet, interstellar lines, the Earth's air."""
+
+    ranges: tuple[tuple[float, float], ...]
+    unit: str = "nm"
+    name: ClassVar[str] = "mask_wavelengths"
+
+    def __post_init__(self) -> None:
+        check_unit(self.unit)
+        pairs = tuple((float(low), float(high)) for low, high in self.ranges)
+        if not pairs or not all(low < high for low, high in pairs):
+            raise SlamError(f"the ranges {pairs} to mask must be pairs of rising wavelengths")
+        object.__setattr__(self, "ranges", pairs)
+
+    def __call__(self, spectra: Spectra) -> Spectra:
+        wave = spectra.wave * u.Unit(spectra.wave_unit).to(self.unit)
+        inside = np.any([(wave >= low) & (wave <= high) for low, high in self.ranges], axis=0)
+        return spectra.with_arrays(spectra.flux, np.where(inside, spectra.ivar.dtype.type(0), spectra.ivar))
+
+    def __str__(self) -> str:
+        return f"masked: {', '.join(f'{low:g}-{high:g}' for low, high in self.ranges)} {self.unit}"

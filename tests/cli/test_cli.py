@@ -241,7 +241,10 @@ def test_version_is_printed():
         (["--n-train", "151"], "n_train is 151 but 150 stars can train; give 2 to 150"),
         (["--cv", "1"], "cv is 1; give at least 2 folds"),
         (["--wave-range", "600", "500"], "the wavelength range 600 to 500 nm is empty; give low < high"),
-        (["--continuum", "median"], "unknown continuum 'median'; write gaussian:50nm, spline:60nm, chebyshev:4 or none"),
+        (
+            ["--continuum", "median"],
+            "unknown continuum 'median'; write gaussian:50nm, spline:60nm, chebyshev:4 or none",
+        ),
     ],
 )
 def test_training_that_cannot_be_is_one_sentence(options, message, refused, tmp_path):

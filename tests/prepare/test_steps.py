@@ -7,7 +7,14 @@ from helpers import miles, xp_giants
 from scipy.interpolate import make_smoothing_spline
 
 from slamjax.errors import SlamError
-from slamjax.prepare import BadPixels, ChebyshevContinuum, GaussianContinuum, SplineContinuum, WaveRange
+from slamjax.prepare import (
+    BadPixels,
+    ChebyshevContinuum,
+    GaussianContinuum,
+    MaskWavelengths,
+    SplineContinuum,
+    WaveRange,
+)
 from slamjax.spectra import Spectra
 
 CONTINUA = [GaussianContinuum(50.0), SplineContinuum(60.0)]
@@ -336,3 +343,18 @@ def test_a_star_with_too_few_continuum_pixels_is_masked():
     step = ChebyshevContinuum(2, pixels=tuple(stars.wave[[0, 100, 200, 298]] / 10))
     found = step(stars.with_arrays(stars.flux, ivar))
     assert found.good.any(axis=1).tolist() == [False, True]
+
+
+def test_masked_wavelengths_are_bad_in_every_star():
+    stars = miles()[:3]
+    found = MaskWavelengths([(501.0, 502.0), (510.0, 515.0)])(stars)
+    wave = stars.wave / 10
+    inside = ((wave >= 501) & (wave <= 502)) | ((wave >= 510) & (wave <= 515))
+    assert np.all(found.good == (stars.good & ~inside))
+    np.testing.assert_array_equal(found.flux, stars.flux)
+
+
+@pytest.mark.parametrize("ranges", [[], [(5, 4)], [(4, 5), (6, 6)]])
+def test_ranges_to_mask_must_hold_something(ranges):
+    with pytest.raises(SlamError, match="must be pairs of rising wavelengths"):
+        MaskWavelengths(ranges)
