@@ -99,7 +99,7 @@ def plot_pixels(
     *,
     pixels: Sequence[float] | None = None,
     along: str | None = None,
-    fixed: Mapping[str, float | tuple[float, float]] | None = None,
+    fixed: Mapping[str, float | tuple[float, ...]] | None = None,
 ) -> Figure:
     """Single pixels' flux against one label, the others held fixed: training stars, and both models through them.
 
@@ -190,7 +190,7 @@ def _pixels(model: Model, wanted: Sequence[float] | None) -> list[tuple[int, str
 
 
 def _slices(
-    names: Sequence[str], values: np.ndarray, along: str, asked: Mapping[str, float | tuple[float, float]]
+    names: Sequence[str], values: np.ndarray, along: str, asked: Mapping[str, float | tuple[float, ...]]
 ) -> list[Slice]:
     """Slices of the stars with all labels but ``along`` fixed: one, or a few in [Fe/H]."""
     unknown = [name for name in asked if name not in names or name == along]
