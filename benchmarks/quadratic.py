@@ -1,4 +1,4 @@
-"""The Cannon's quadratic model, written out: the rival that runs wherever SciPy does.
+"""The Cannon's own training and test steps, around slamjax's least squares: the rival that runs wherever SciPy does.
 
 f_λ(ℓ) = θ_λ · (1, x, x xᵀ),  x = (ℓ − median) / width   (Ness et al. 2015, ApJ 808, 16).
 
@@ -14,6 +14,8 @@ import numpy as np
 from scipy.optimize import curve_fit
 
 from slamjax.covariance import model_variance
+from slamjax.polynomial import exponents_of, monomials
+from slamjax.training.ridge import solve
 
 
 @dataclass(frozen=True)
@@ -28,8 +30,7 @@ class Quadratic:
 
 def terms(x: np.ndarray) -> np.ndarray:
     """(..., 1 + L + L(L+1)/2): one, the labels, their products."""
-    i, j = np.triu_indices(x.shape[-1])
-    return np.concatenate([np.ones_like(x[..., :1]), x, x[..., i] * x[..., j]], axis=-1)
+    return np.concatenate([np.ones_like(x[..., :1]), monomials(x, exponents_of(x.shape[-1], 2))], axis=-1)
 
 
 def train(labels: np.ndarray, flux: np.ndarray, ivar: np.ndarray, *, rounds: int = 4) -> Quadratic:
@@ -42,8 +43,8 @@ def train(labels: np.ndarray, flux: np.ndarray, ivar: np.ndarray, *, rounds: int
     variance = np.zeros(flux.shape[1])
     for _ in range(rounds):
         weight = 1 / (photon + variance)
-        normal = np.einsum("nk,np,nl->pkl", design, weight, design, optimize=True)
-        theta = np.linalg.solve(normal, ((weight * flux).T @ design)[..., None])[..., 0]
+        slopes, constant = solve(design[:, 1:], flux, weight, np.zeros(1))
+        theta = np.concatenate([constant, slopes[0]]).T
         variance = model_variance(np.where(ivar > 0, flux - design @ theta.T, np.nan), photon)
     return Quadratic(theta, variance, centre, width)
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from slamjax import plots as plots
     from slamjax import sampling as sampling
     from slamjax import validate as validate
+    from slamjax.comparison import compare as compare
     from slamjax.description import describe as describe
     from slamjax.emulator import KernelEmulator as KernelEmulator
     from slamjax.errors import SlamError as SlamError
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from slamjax.modelfile import load as load
     from slamjax.noise import DiagonalNoise as DiagonalNoise
     from slamjax.noise import LowRankNoise as LowRankNoise
+    from slamjax.polynomial import PolynomialEmulator as PolynomialEmulator
     from slamjax.prepare import Recipe as Recipe
     from slamjax.readers import join_labels as join_labels
     from slamjax.readers import read as read
@@ -55,11 +57,13 @@ _HOMES = {
     "LabelScaling": "scaling",
     "LowRankNoise": "noise",
     "Model": "model",
+    "PolynomialEmulator": "polynomial",
     "Posterior": "sampling",
     "Recipe": "prepare",
     "SlamError": "errors",
     "SlamWarning": "errors",
     "Spectra": "spectra",
+    "compare": "comparison",
     "crlb": "validate",
     "describe": "description",
     "fit": "fitting",

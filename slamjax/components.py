@@ -11,12 +11,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from slamjax.compiled import compiled
 from slamjax.domain import Domain
 from slamjax.emulator import KernelBlock, KernelEmulator
 from slamjax.noise import Precision
+from slamjax.standardised import Emulator
 from slamjax.typing import Flux, ScaledLabels
 
 
@@ -59,6 +60,14 @@ def component_blocks(
     return tuple(blocks)
 
 
+def label_sets(emulator: KernelEmulator) -> list[Bool[np.ndarray, " pixel"]]:
+    """Pixels (P,) by the labels that their kernels take: one set of all pixels where no label is masked."""
+    order = np.arange(emulator.n_pix) if emulator.order is None else np.asarray(emulator.order)
+    slots = [block.labels for block in emulator.blocks for _ in range(block.dual.shape[0] * block.dual.shape[2])]
+    taken = [slots[slot] for slot in order]
+    return [np.array([one == labels for one in taken]) for labels in dict.fromkeys(taken)]
+
+
 def leading_directions(rows: Float[np.ndarray, "m p"], most: int) -> Float[np.ndarray, "p r"]:
     """Leading right singular vectors, by a random sketch where there are many pixels (Halko et al. 2011, §4)."""
     if min(rows.shape) > most:
@@ -70,7 +79,7 @@ def leading_directions(rows: Float[np.ndarray, "m p"], most: int) -> Float[np.nd
 
 
 @compiled
-def predict(emulator: KernelEmulator, x: ScaledLabels) -> Flux:
+def predict(emulator: Emulator, x: ScaledLabels) -> Flux:
     return emulator.at(x)
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -21,7 +22,15 @@ from astropy.table import Table
 from jaxtyping import Float
 
 from slamjax.compiled import compiled
-from slamjax.components import component_blocks, directions_in_flux, leading_directions, predict, scatter_points, whiten
+from slamjax.components import (
+    component_blocks,
+    directions_in_flux,
+    label_sets,
+    leading_directions,
+    predict,
+    scatter_points,
+    whiten,
+)
 from slamjax.domain import Domain
 from slamjax.emulator import KernelEmulator
 from slamjax.errors import SlamError
@@ -46,11 +55,14 @@ _LARGE, _WORTHWHILE = 4_000_000, 0.5
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Sample:
-    """Points x (M, L) of the range, and the kernel sums there in units of flux, plain and whitened (M, P)."""
+    """Points x (M, L) of the range, and the kernel sums there in units of flux (M, P).
+
+    ``whitened`` (M, P), one a set of pixels, are the sums of these pixels alone in units of the noise.
+    """
 
     x: np.ndarray
     sums: np.ndarray
-    whitened: np.ndarray
+    whitened: list[np.ndarray]
 
 
 def compress(model: Model, tolerance: float = 0.01) -> Model:
@@ -75,40 +87,50 @@ def compress(model: Model, tolerance: float = 0.01) -> Model:
     SlamError
         If the model is compressed already, or no compression meets the tolerance.
     """
-    if model.exact.basis is not None:
+    exact = model.exact
+    if not isinstance(exact, KernelEmulator):
+        raise SlamError("the model's emulator is in few components as it is; only one of kernels is compressed")
+    if exact.basis is not None:
         raise SlamError("the model is compressed already; compress the one it was made from")
     if not tolerance > 0:
         raise SlamError(f"tolerance is {tolerance}; give a number above 0")
-    unit = model.exact.flux_unit()
+    unit = exact.flux_unit()
     trained = model.trained
+    # components of pixels that take other labels stand apart: a masked label must not come in through them
+    sets = label_sets(exact)
     with enable_x64(True):
-        in_unit = model.exact.in_unit(unit)
+        in_unit = exact.in_unit(unit)
         emulator = jax.tree_util.tree_map(jnp.asarray, in_unit)
         noise = jax.tree_util.tree_map(jnp.asarray, model.noise.in_unit(unit))
         unseen = jnp.full(model.wave.size, jnp.inf)
         precision = noise.precision(unseen)
-        learn, check = (_sample(emulator, precision, model.domain, trained, seed) for seed in (0, 1))
+        learn, check = (_sample(emulator, precision, model.domain, trained, sets, seed) for seed in (0, 1))
         longest = _DEPTH * tolerance * np.sqrt(trained.sum())
-        directions = leading_directions(learn.whitened, min(_MOST, *learn.whitened.shape))
-        rank = _rank(check.whitened, directions, _SPENT * longest)
+        directions = [leading_directions(rows, min(_MOST, *rows.shape)) for rows in learn.whitened]
+        share = _SPENT * longest / np.sqrt(len(sets))
+        ranks = [_rank(rows, some, share) for rows, some in zip(check.whitened, directions, strict=True)]
         while True:
-            small = _project(model.exact, in_unit, precision, learn, directions[:, :rank])
+            kept = [some[:, :rank] for some, rank in zip(directions, ranks, strict=True)]
+            small = _project(exact, in_unit, precision, learn, kept, sets)
             placed = jax.tree_util.tree_map(jnp.asarray, small.in_unit(unit))
             error = np.where(trained, _sums(placed, check.x) - check.sums, 0)
             length = float(np.sqrt(np.square(np.asarray(whiten(precision, jnp.asarray(error)))).sum(axis=1)).max())
             shift = _largest_shift(emulator, precision, check.x, error)
             if length <= longest and shift <= tolerance:
                 break
-            if rank >= directions.shape[1]:
+            if all(rank >= some.shape[1] for rank, some in zip(ranks, directions, strict=True)):
                 raise SlamError(
-                    f"{rank} components leave an error of {length:.2g} of the noise, which moves a label by "
+                    f"{sum(ranks)} components leave an error of {length:.2g} of the noise, which moves a label by "
                     f"{shift:.2g} of its error; give a larger tolerance, or use the model as it is"
                 )
-            rank = min(directions.shape[1], int(np.ceil(_GROWTH * rank / _STEP)) * _STEP)
+            ranks = [
+                min(some.shape[1], int(np.ceil(_GROWTH * rank / _STEP)) * _STEP)
+                for rank, some in zip(ranks, directions, strict=True)
+            ]
         weights = np.asarray(noise.weights(unseen))
     pixels = Table(model.info.pixels, copy=True)
     pixels["compression_error"] = np.where(trained, np.abs(error).max(axis=0) * np.sqrt(weights), np.nan)
-    told = {"components": rank, "tolerance": tolerance, "largest_error": length, "largest_shift": shift}
+    told = {"components": sum(ranks), "tolerance": tolerance, "largest_error": length, "largest_shift": shift}
     settings = model.info.provenance.get("settings", {}) | {"compression": told}
     info = dataclasses.replace(model.info, pixels=pixels, provenance=model.info.provenance | {"settings": settings})
     return dataclasses.replace(model, exact=small, info=info)
@@ -116,7 +138,8 @@ def compress(model: Model, tolerance: float = 0.01) -> Model:
 
 def quick(model: Model) -> Model:
     """The model, compressed if it is large and that loses nothing; made once a model."""
-    if model.exact.basis is not None or _work(model.exact) < _LARGE:
+    exact = model.exact
+    if not isinstance(exact, KernelEmulator) or exact.basis is not None or _work(exact) < _LARGE:
         return model
     cache: dict[str, Model] = model.__dict__.setdefault("_quick", {})
     if "model" not in cache:
@@ -124,7 +147,8 @@ def quick(model: Model) -> Model:
             small = compress(model)
         except SlamError:  # no few components do
             small = model
-        cache["model"] = small if _work(small.exact) < _WORTHWHILE * _work(model.exact) else model
+        assert isinstance(small.exact, KernelEmulator)
+        cache["model"] = small if _work(small.exact) < _WORTHWHILE * _work(exact) else model
     return cache["model"]
 
 
@@ -133,11 +157,18 @@ def _work(emulator: KernelEmulator) -> int:
     return sum(block.dual.size for block in emulator.blocks) + (0 if emulator.basis is None else emulator.basis.size)
 
 
-def _sample(emulator: KernelEmulator, precision: Precision, domain: Domain, trained: np.ndarray, seed: int) -> _Sample:
+def _sample(
+    emulator: KernelEmulator,
+    precision: Precision,
+    domain: Domain,
+    trained: np.ndarray,
+    sets: Sequence[np.ndarray],
+    seed: int,
+) -> _Sample:
     """Training stars, points near them, points of the box, and its corners."""
     x = np.concatenate([scatter_points(domain, seed, _POINTS), _corners(domain, seed)])
     sums = np.where(trained, _sums(emulator, x), 0)
-    return _Sample(x, sums, np.asarray(whiten(precision, jnp.asarray(sums))))
+    return _Sample(x, sums, [np.asarray(whiten(precision, jnp.asarray(np.where(some, sums, 0)))) for some in sets])
 
 
 def _corners(domain: Domain, seed: int) -> np.ndarray:
@@ -174,12 +205,23 @@ def _largest_shift(emulator: KernelEmulator, precision: Precision, x: np.ndarray
 
 
 def _project(
-    exact: KernelEmulator, in_unit: KernelEmulator, precision: Precision, learn: _Sample, kept: np.ndarray
+    exact: KernelEmulator,
+    in_unit: KernelEmulator,
+    precision: Precision,
+    learn: _Sample,
+    kept: Sequence[np.ndarray],
+    sets: Sequence[np.ndarray],
 ) -> KernelEmulator:
-    """Components z = f Wᵀ V, with W the whitening, and the flux that goes with each."""
+    """Components z = f Wᵀ V of each set of pixels, with W the whitening, and the flux that goes with each."""
     trained = np.isfinite(np.asarray(exact.intercept))
-    blocks = component_blocks(in_unit, directions_in_flux(precision, kept), trained)
-    basis = np.linalg.lstsq(learn.whitened @ kept, learn.sums, rcond=None)[0]
+    onto = [np.where(some[:, None], directions_in_flux(precision, v), 0) for some, v in zip(sets, kept, strict=True)]
+    blocks = component_blocks(in_unit, np.concatenate(onto, axis=1), trained)
+    basis = np.concatenate(
+        [
+            np.where(some, np.linalg.lstsq(rows @ v, learn.sums, rcond=None)[0], 0)
+            for some, rows, v in zip(sets, learn.whitened, kept, strict=True)
+        ]
+    )
     scale = np.asarray(in_unit.flux_scale, float)
     inverse = np.where(trained & (scale > 0), 1 / np.where(scale > 0, scale, 1), 0)
     return dataclasses.replace(exact, blocks=blocks, order=None, basis=basis * inverse)

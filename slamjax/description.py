@@ -9,11 +9,25 @@ import numpy as np
 
 from slamjax.model import Model
 from slamjax.noise import LowRankNoise
+from slamjax.polynomial import PolynomialEmulator
 
 
 def flux_name(model: Model) -> str:
     """What the model predicts: flux over continuum if its recipe divides by one."""
     return "flux / continuum" if any("continuum" in step.name for step in model.recipe.steps) else "flux"
+
+
+def emulator_name(model: Model) -> str:
+    """What the model's emulator is called: SLAM, or a polynomial by its degree."""
+    exact = model.exact
+    if not isinstance(exact, PolynomialEmulator):
+        return "SLAM"
+    return {1: "linear", 2: "quadratic", 3: "cubic"}.get(exact.degree, f"degree {exact.degree}")
+
+
+def hyper_parameters(model: Model) -> list[str]:
+    """Names of what was chosen among, pixel by pixel or for all: columns of the table of pixels."""
+    return [name for name in model.info.candidates.colnames if name in model.info.pixels.colnames]
 
 
 def describe(model: Model) -> str:
@@ -22,8 +36,7 @@ def describe(model: Model) -> str:
     settings = info.provenance["settings"]
     versions = ", ".join(f"{name} {number}" for name, number in info.provenance["versions"].items())
     lines = [
-        f"SLAM, kernel {settings['kernel']}, {int(trained.sum())} of {model.wave.size} pixels trained, "
-        f"{len(model.domain.stars)} stars",
+        f"{_kind_of(model)}, {int(trained.sum())} of {model.wave.size} pixels trained, {len(model.domain.stars)} stars",
         f"  from         {info.record.source}" + (f", {settings['selection']}" if settings["selection"] else ""),
         f"  told apart   by {', '.join(info.record.identifiers) or 'their flux alone'}",
         f"  made         {info.provenance['date']} ({versions})",
@@ -34,7 +47,10 @@ def describe(model: Model) -> str:
     for name, unit, (low, high) in zip(model.label_names, info.label_units, model.label_range, strict=True):
         learnt = " (learnt in log10)" if name in settings["log_labels"] else ""
         lines.append(f"    {name:12s} {low:10.3f} to {high:10.3f} {unit}".rstrip() + learnt)
-    for name in ("C", "epsilon", "gamma"):
+    for name, windows in settings.get("label_masks", {}).items():
+        shown = ", ".join(f"{low:g} to {high:g}" for low, high in windows[:6]) + ", ..." * (len(windows) > 6)
+        lines.append(f"    {name} is used at {shown} {info.wave_unit} only")
+    for name in hyper_parameters(model):
         values, counts = np.unique(np.asarray(info.pixels[name])[trained], return_counts=True)
         shown = ", ".join(
             f"{value:g}" if len(values) == 1 else f"{value:g} ({count} pixels)"
@@ -60,9 +76,17 @@ def describe(model: Model) -> str:
     return "\n".join(lines)
 
 
+def _kind_of(model: Model) -> str:
+    if isinstance(model.exact, PolynomialEmulator):
+        return f"polynomial of the labels of degree {model.exact.degree} ({emulator_name(model)})"
+    return f"SLAM, kernel {model.info.provenance['settings']['kernel']}"
+
+
 def _solver_of(report: Mapping[str, Any] | None) -> str:
     if report is None or report["solver"] == "sklearn":
         return "scikit-learn"
+    if report["solver"] == "least squares":
+        return f"least squares in closed form, {report['columns']:,} of them"
     return (
         f"batched: {report['columns']:,} machines, {report['by_sklearn']:,} of them by scikit-learn; largest KKT "
         f"violation {report['violation']:.1g}, duality gap {report['gap']:.1g} of the objective"

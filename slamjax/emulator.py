@@ -8,7 +8,6 @@ f_λ(ℓ) = μ_λ + s_λ [ Σ_i a_iλ k_γλ(x, x_i) + b_λ ],  x = (t(ℓ) − 
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 from dataclasses import dataclass
 from functools import partial
@@ -16,15 +15,13 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float
 
 from slamjax import kernels
 from slamjax.scaling import LabelScaling
-from slamjax.typing import AnyArray, Dual, Flux, Jacobian, Labels, PixelIndex, PixelMask, ScaledLabels, Support
+from slamjax.standardised import PRECISION, Standardised
+from slamjax.typing import AnyArray, Dual, PixelIndex, ScaledLabels, Support
 
-# TF32 and bfloat16 passes, a GPU's and TPU's default for float32 products, lose the digits promised here
-_PRECISION = jax.lax.Precision.HIGHEST
 _MAX_SLICES, _MIN_SLICE = 16, 100
 #: Sums for more pixels than this have half as many slices: writing and reading all of them would cost more than the
 #: product (benchmarks/large_spectra.py).
@@ -34,21 +31,25 @@ _WIDE = 2048
 @partial(
     jax.tree_util.register_dataclass,
     data_fields=["gamma", "coef0", "dual"],
-    meta_fields=["kernel", "degree"],
+    meta_fields=["kernel", "degree", "labels"],
 )
 @dataclass(frozen=True, eq=False)
 class KernelBlock:
-    """Pixels of one kernel: for each of G (γ, c₀) pairs, dual coefficients of up to Q pixels, padded with zeros."""
+    """Pixels of one kernel: for each of G (γ, c₀) pairs, dual coefficients of up to Q pixels, padded with zeros.
+
+    ``labels`` are the places of the labels that the kernel takes, empty for all: the sums do not change with others.
+    """
 
     gamma: Float[AnyArray, " gamma"]
     coef0: Float[AnyArray, " gamma"]
     dual: Dual
     kernel: str
     degree: int
+    labels: tuple[int, ...] = ()
 
     def __call__(self, x: ScaledLabels, support: Support) -> Float[Array, "*batch slot"]:
         """Σ_i a_i k(x, x_i) for each slot, (..., G·Q)."""
-        s = kernels.similarity(self.kernel, x, support)
+        s = kernels.similarity(self.kernel, x, support, self.labels)
         profile = kernels.profile(self.kernel, self.degree)
         if self.dual.shape[0] == 1:
             return _sum_over_support(profile(s, self.gamma[0], self.coef0[0]), self.dual[0])
@@ -61,8 +62,8 @@ class KernelBlock:
 
     def with_jacobian(self, x: ScaledLabels, support: Support) -> Float[Array, "*batch row slot"]:
         """The sums and, below them, their derivatives by x: rows of the same matrix product."""
-        s = kernels.similarity(self.kernel, x, support)
-        ds = kernels.similarity_gradient(self.kernel, x, support)
+        s = kernels.similarity(self.kernel, x, support, self.labels)
+        ds = kernels.similarity_gradient(self.kernel, x, support, self.labels)
         profile = kernels.profile(self.kernel, self.degree)
         slope = kernels.profile_slope(self.kernel, self.degree)
 
@@ -91,7 +92,7 @@ def _sum_over_support(
     slices = max(1, min(most, n // _MIN_SLICE))
     edges = [n * i // slices for i in range(slices + 1)]
     parts = [
-        jnp.matmul(k[..., low:high], dual[low:high], precision=_PRECISION) for low, high in itertools.pairwise(edges)
+        jnp.matmul(k[..., low:high], dual[low:high], precision=PRECISION) for low, high in itertools.pairwise(edges)
     ]
     while len(parts) > 1:  # pairwise, for the same reason
         parts = [sum(parts[i + 1 : i + 2], start=parts[i]) for i in range(0, len(parts), 2)]
@@ -109,7 +110,7 @@ def _join_groups(parts: Float[Array, "gamma *batch slot"]) -> Float[Array, "*bat
     meta_fields=[],
 )
 @dataclass(frozen=True, eq=False)
-class KernelEmulator:
+class KernelEmulator(Standardised):
     """SLAM's emulator: an immutable pytree; ``emulator(labels)`` is the predicted flux.
 
     Works under jit, vmap, grad, jacfwd, hessian, scan and shard_map, as an argument and as a closure. A pixel that
@@ -138,49 +139,22 @@ class KernelEmulator:
     basis: Float[AnyArray, "component pixel"] | None = None
 
     @property
-    def n_labels(self) -> int:
-        return self.scaling.n_labels
+    def n_terms(self) -> int:
+        """Support vectors."""
+        return len(self.support)
 
     @property
-    def n_pix(self) -> int:
-        return self.intercept.shape[-1]
+    def n_groups(self) -> int:
+        """Kernel matrices that pixels, or components, are sums over."""
+        return sum(block.dual.shape[0] for block in self.blocks)
 
-    @property
-    def trained(self) -> PixelMask:
-        """(P,) bool: pixels that have an SVR."""
-        return jnp.isfinite(self.intercept)
+    def sums(self, x: ScaledLabels) -> Float[Array, "*batch pixel"]:
+        """Σ_i a_i k(x, x_i) of each pixel."""
+        return self._in_order([block(x, self.support) for block in self.blocks])
 
-    def __call__(self, labels: Labels) -> Flux:
-        """Predicted flux (..., P) for labels (..., L) in physical units; float32 unless JAX runs in float64."""
-        x = self._scaled(labels)
-        return _evaluate(self, x)
-
-    def at(self, x: ScaledLabels) -> Flux:
-        """Predicted flux (..., P) at scaled labels x (..., L)."""
-        return self._to_flux(self._in_order([block(x, self.support) for block in self.blocks]))
-
-    def at_with_jacobian(self, x: ScaledLabels) -> tuple[Flux, Jacobian]:
-        """Flux (..., P) and its derivatives (..., L, P) with respect to the scaled labels x (..., L)."""
-        rows = self._rows(x)
-        return self._to_flux(rows[..., 0, :]), rows[..., 1:, :] * self.flux_scale
-
-    def residual_and_jacobian(self, x: ScaledLabels, flux: Flux) -> Float[Array, "*batch row pixel"]:
-        """Rows [flux − f(x); ∂f/∂x₁; …] (..., L + 1, P): one matrix product and one pass over what it gives."""
-        constant = self.flux_mean + self.flux_scale * self.intercept
-        first = jnp.arange(x.shape[-1] + 1)[:, None] == 0
-        rows = self._rows(x) * self.flux_scale
-        return jnp.where(first, (flux - constant)[..., None, :] - rows, rows)
-
-    def _rows(self, x: ScaledLabels) -> Float[Array, "*batch row pixel"]:
+    def rows(self, x: ScaledLabels) -> Float[Array, "*batch row pixel"]:
+        """The sums and, below them, their derivatives by x."""
         return self._in_order([block.with_jacobian(x, self.support) for block in self.blocks])
-
-    def _scaled(self, labels: Labels) -> ScaledLabels:
-        if isinstance(labels, (list, tuple)) and any(isinstance(value, jax.core.Tracer) for value in labels):
-            labels = jnp.stack([jnp.asarray(value) for value in labels], axis=-1)
-        shape = jnp.shape(labels)
-        if not shape or shape[-1] != self.n_labels:
-            raise ValueError(f"labels have shape {shape}; their last axis must hold the {self.n_labels} labels")
-        return jnp.asarray(self.scaling(labels), dtype=self.intercept.dtype)
 
     def components(self, x: ScaledLabels) -> Float[Array, "*batch component"]:
         """A compressed emulator's components (..., R) at scaled labels x (..., L): what ``basis`` makes flux of."""
@@ -193,34 +167,6 @@ class KernelEmulator:
 
     def _in_order(self, parts: list[Array]) -> Array:
         if self.basis is not None:
-            return jnp.matmul(self._every_gamma(parts), self.basis, precision=_PRECISION)
+            return jnp.matmul(self._every_gamma(parts), self.basis, precision=PRECISION)
         joined = parts[0] if len(parts) == 1 else jnp.concatenate(parts, axis=-1)
         return joined if self.order is None else jnp.take(joined, self.order, axis=-1)
-
-    def _to_flux(self, sums: Array) -> Flux:
-        return self.flux_mean + self.flux_scale * (sums + self.intercept)
-
-    def flux_unit(self) -> float:
-        """A unit of flux near the training stars' spread; a power of two, which changes no digit.
-
-        Fluxes of 1e-17 have squares below float32's range: what squares them measures them in this unit.
-        """
-        scale = np.asarray(self.flux_scale)[np.isfinite(np.asarray(self.intercept))]
-        return float(2.0 ** np.round(np.log2(np.median(scale))))
-
-    def in_unit(self, unit: float) -> KernelEmulator:
-        """The same emulator of flux measured in ``unit``."""
-        return dataclasses.replace(
-            self, flux_mean=np.asarray(self.flux_mean) / unit, flux_scale=np.asarray(self.flux_scale) / unit
-        )
-
-    def on_device(self) -> KernelEmulator:
-        """The same emulator with its arrays as JAX arrays of the default precision."""
-        device = jax.tree_util.tree_map(jnp.asarray, self)
-        # the scaling stays exact on the host, where NumPy labels meet it before they are rounded
-        return dataclasses.replace(device, scaling=self.scaling)
-
-
-@jax.jit
-def _evaluate(emulator: KernelEmulator, x: ScaledLabels) -> Flux:
-    return emulator.at(x)

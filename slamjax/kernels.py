@@ -8,7 +8,7 @@ sigmoid  tanh(γ x·s + c₀)
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -28,15 +28,17 @@ def check_kernel(name: str) -> str:
     return name
 
 
-def similarity(kernel: str, x: ScaledLabels, support: Support) -> Similarity:
+def similarity(kernel: str, x: ScaledLabels, support: Support, labels: Sequence[int] = ()) -> Similarity:
     """What a kernel is a function of: |x − s|² for rbf, x·s for the others; the part that all γ share.
+
+    ``labels``: places of the labels that count; empty: all.
 
     Squared differences are summed label by label: the expansion |x|² + |s|² − 2 x·s loses half the digits of a
     float32 where x is near s, which is where the kernel is large.
     """
     terms = (
         jnp.square(x[..., k, None] - support[:, k]) if kernel == "rbf" else x[..., k, None] * support[:, k]
-        for k in range(support.shape[-1])
+        for k in labels or range(support.shape[-1])
     )
     return jnp.asarray(sum(terms, start=jnp.zeros((), x.dtype)))
 
@@ -55,11 +57,17 @@ def profile(kernel: str, degree: int) -> Callable[[Similarity, Scalar, Scalar], 
     raise SlamError(f"unknown kernel {kernel!r}; choose one of {', '.join(KERNELS)}")
 
 
-def similarity_gradient(kernel: str, x: ScaledLabels, support: Support) -> Float[Array, "*batch label support"]:
-    """Derivative of `similarity` with respect to x."""
+def similarity_gradient(
+    kernel: str, x: ScaledLabels, support: Support, labels: Sequence[int] = ()
+) -> Float[Array, "*batch label support"]:
+    """Derivative of `similarity` with respect to x; 0 for labels that do not count."""
+    n_labels, n_support = support.shape[-1], support.shape[0]
+    counted = labels or range(n_labels)
+    zero = jnp.zeros((*x.shape[:-1], n_support), x.dtype)
     if kernel == "rbf":
-        return jnp.stack([2 * (x[..., k, None] - support[:, k]) for k in range(support.shape[-1])], axis=-2)
-    return jnp.broadcast_to(jnp.asarray(support).T, (*x.shape[:-1], *support.T.shape))
+        rows = [2 * (x[..., k, None] - support[:, k]) if k in counted else zero for k in range(n_labels)]
+        return jnp.stack(rows, axis=-2)
+    return jnp.stack([zero + support[:, k] if k in counted else zero for k in range(n_labels)], axis=-2)
 
 
 def profile_slope(kernel: str, degree: int) -> Callable[[Similarity, Scalar, Scalar, Similarity], Similarity]:

@@ -8,20 +8,18 @@ from __future__ import annotations
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from slamjax.emulator import KernelEmulator
 from slamjax.noise import Noise, Precision
+from slamjax.standardised import Emulator
 from slamjax.typing import Flux, Ivar, Labels, ScaledLabels
 
 
-def chi2(emulator: KernelEmulator, noise: Noise, labels: Labels, flux: Flux, ivar: Ivar) -> Float[Array, "*batch"]:
+def chi2(emulator: Emulator, noise: Noise, labels: Labels, flux: Flux, ivar: Ivar) -> Float[Array, "*batch"]:
     """rᵀ Σ⁻¹ r of prepared flux (..., P) and ivar at labels (..., L); bad and untrained pixels do not count."""
     residual = flux - emulator(labels)
     return jnp.sum(jnp.square(noise.precision(ivar).whiten(residual)), axis=-1)
 
 
-def log_likelihood(
-    emulator: KernelEmulator, noise: Noise, labels: Labels, flux: Flux, ivar: Ivar
-) -> Float[Array, "*batch"]:
+def log_likelihood(emulator: Emulator, noise: Noise, labels: Labels, flux: Flux, ivar: Ivar) -> Float[Array, "*batch"]:
     """ln p(flux | labels), constants included, over the good pixels.
 
     ``flux`` and ``ivar`` are prepared ones (`Model.prepare`), of order 1: in float32 the squares of fluxes near
@@ -34,7 +32,7 @@ def log_likelihood(
 
 
 def information(
-    emulator: KernelEmulator, precision: Precision, x: ScaledLabels, flux: Flux
+    emulator: Emulator, precision: Precision, x: ScaledLabels, flux: Flux
 ) -> Float[Array, "*batch row row"]:
     """G = R Σ⁻¹ Rᵀ for the rows R = [r; J₁; …; J_L] at scaled labels x: all that a Gauss-Newton step needs.
 

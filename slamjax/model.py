@@ -16,7 +16,6 @@ from astropy.table import Table
 from jaxtyping import Float
 
 from slamjax.domain import Domain
-from slamjax.emulator import KernelEmulator
 from slamjax.errors import SlamError, SlamWarning
 from slamjax.goodness import Calibration
 from slamjax.noise import DiagonalNoise, Noise
@@ -24,6 +23,7 @@ from slamjax.prepare.placing import onto_grid
 from slamjax.prepare.recipe import Recipe
 from slamjax.prepare.resolution import MatchResolution
 from slamjax.spectra import Spectra, is_known
+from slamjax.standardised import Emulator
 from slamjax.typing import Flux, Labels
 
 #: Wavelengths agree if they differ by less than this part of a pixel.
@@ -93,23 +93,23 @@ class ModelInfo:
 @partial(jax.tree_util.register_dataclass, data_fields=["exact", "noise", "domain"], meta_fields=["info"])
 @dataclass(frozen=True, eq=False)
 class Model:
-    """A trained SLAM: emulator, noise, training range, recipe and provenance; an immutable pytree.
+    """A trained SLAM or polynomial: emulator, noise, training range, recipe and provenance; an immutable pytree.
 
     ``model(labels)`` is the predicted flux. The arrays are kept in float64 as trained (and as saved), and handed to
     JAX in the precision it runs in: ``model.emulator`` is what to use inside other JAX code.
     """
 
-    exact: KernelEmulator
+    exact: Emulator
     noise: Noise
     domain: Domain
     info: ModelInfo
 
     @property
-    def emulator(self) -> KernelEmulator:
+    def emulator(self) -> Emulator:
         """The emulator with its arrays on the device, in JAX's current default precision (made once)."""
         if isinstance(self.exact.intercept, jax.core.Tracer):
             return self.exact
-        cache: dict[str, KernelEmulator] = self.__dict__.setdefault("_device", {})
+        cache: dict[str, Emulator] = self.__dict__.setdefault("_device", {})
         key = str(jax.dtypes.canonicalize_dtype(float))
         if key not in cache:
             with jax.ensure_compile_time_eval():  # a model closed over by jit must not cache that trace's arrays
@@ -138,7 +138,7 @@ class Model:
 
     @property
     def trained(self) -> np.ndarray:
-        """(P,) bool: pixels that have an SVR."""
+        """(P,) bool: pixels that could be trained."""
         return np.isfinite(np.asarray(self.exact.intercept))
 
     @property

@@ -19,14 +19,16 @@ from slamjax.files import atomic_path, existing_file
 from slamjax.goodness import Calibration
 from slamjax.model import Model, ModelInfo, TrainingRecord
 from slamjax.noise import DiagonalNoise, LowRankNoise, Noise
+from slamjax.polynomial import PolynomialEmulator
 from slamjax.prepare.recipe import Recipe
 from slamjax.scaling import LabelScaling
 from slamjax.seal import BLOCK, is_whole, seal
+from slamjax.standardised import Emulator
 
 FORMAT = "slamjax model"
 #: Raised when a reader of the old layout would misread the new one. 2: several noise models, named in the header.
-#: 3: compressed emulators.
-SCHEMA = 3
+#: 3: compressed emulators. 4: polynomial emulators, kernels of some labels.
+SCHEMA = 4
 _NOISES: dict[str, type[Any]] = {"diagonal": DiagonalNoise, "lowrank": LowRankNoise}
 
 
@@ -117,10 +119,10 @@ def _text(array: np.ndarray) -> np.ndarray:
 
 def _to_arrays(model: Model) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     emulator, info = model.exact, model.info
-    arrays = {
+    arrays, emulator_header = _emulator_arrays(emulator)
+    arrays |= {
         "scaling/center": emulator.scaling.center,
         "scaling/width": emulator.scaling.width,
-        "emulator/support": emulator.support,
         "emulator/intercept": emulator.intercept,
         "emulator/flux_mean": emulator.flux_mean,
         "emulator/flux_scale": emulator.flux_scale,
@@ -134,26 +136,16 @@ def _to_arrays(model: Model) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         "record/digests": info.record.digests,
     }
     arrays |= {f"noise/{name}": array for name, array in vars(model.noise).items()}
-    for name in ("order", "basis"):
-        if getattr(emulator, name) is not None:
-            arrays[f"emulator/{name}"] = getattr(emulator, name)
-    for number, block in enumerate(emulator.blocks):
-        arrays |= {
-            f"emulator/block{number}/gamma": block.gamma,
-            f"emulator/block{number}/coef0": block.coef0,
-            f"emulator/block{number}/dual": block.dual,
-        }
     for group, columns in (
         ("identifiers", info.record.identifiers),
         ("pixels", {name: np.asarray(info.pixels[name]) for name in info.pixels.colnames}),
         ("candidates", {name: np.asarray(info.candidates[name]) for name in info.candidates.colnames}),
     ):
         arrays |= {f"{group}/{name}": column for name, column in columns.items()}
-    header = {
+    header = emulator_header | {
         "label_names": info.label_names,
         "label_units": info.label_units,
         "label_log": emulator.scaling.log,
-        "blocks": [{"kernel": block.kernel, "degree": block.degree} for block in emulator.blocks],
         "noise": next(name for name, kind in _NOISES.items() if isinstance(model.noise, kind)),
         "wave_unit": info.wave_unit,
         "medium": info.medium,
@@ -170,28 +162,52 @@ def _to_arrays(model: Model) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     return {name: np.asarray(array) for name, array in arrays.items()}, header
 
 
+def _emulator_arrays(emulator: Emulator) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What an emulator of each kind has beside what all have."""
+    if isinstance(emulator, PolynomialEmulator):
+        return {"emulator/basis": emulator.basis}, {"emulator": "polynomial", "exponents": emulator.exponents}
+    if not isinstance(emulator, KernelEmulator):
+        raise SlamError(f"a {type(emulator).__name__} cannot be saved; save the model it was made from")
+    arrays = {"emulator/support": emulator.support}
+    for name in ("order", "basis"):
+        if getattr(emulator, name) is not None:
+            arrays[f"emulator/{name}"] = getattr(emulator, name)
+    for number, block in enumerate(emulator.blocks):
+        arrays |= {f"emulator/block{number}/{name}": getattr(block, name) for name in ("gamma", "coef0", "dual")}
+    blocks = [{"kernel": block.kernel, "degree": block.degree, "labels": block.labels} for block in emulator.blocks]
+    return arrays, {"emulator": "kernel", "blocks": blocks}
+
+
+def _emulator_of(arrays: dict[str, np.ndarray], header: dict[str, Any], scaling: LabelScaling) -> Emulator:
+    common = {name: arrays[f"emulator/{name}"] for name in ("intercept", "flux_mean", "flux_scale")}
+    match header.get("emulator", "kernel"):
+        case "polynomial":
+            exponents = tuple(tuple(int(power) for power in one) for one in header["exponents"])
+            return PolynomialEmulator(scaling, arrays["emulator/basis"], **common, exponents=exponents)
+        case "kernel":
+            blocks = tuple(
+                KernelBlock(
+                    **{name: arrays[f"emulator/block{number}/{name}"] for name in ("gamma", "coef0", "dual")},
+                    kernel=block["kernel"],
+                    degree=int(block["degree"]),
+                    labels=tuple(int(label) for label in block.get("labels", ())),  # from schema 4 on
+                )
+                for number, block in enumerate(header["blocks"])
+            )
+            return KernelEmulator(
+                scaling,
+                arrays["emulator/support"],
+                blocks,
+                **common,
+                order=arrays.get("emulator/order"),
+                basis=arrays.get("emulator/basis"),
+            )
+    raise ValueError(f"unknown emulator {header['emulator']!r}")
+
+
 def _from_arrays(arrays: dict[str, np.ndarray], header: dict[str, Any]) -> Model:
     scaling = LabelScaling(arrays["scaling/center"], arrays["scaling/width"], tuple(header["label_log"]))
-    blocks = tuple(
-        KernelBlock(
-            gamma=arrays[f"emulator/block{number}/gamma"],
-            coef0=arrays[f"emulator/block{number}/coef0"],
-            dual=arrays[f"emulator/block{number}/dual"],
-            kernel=block["kernel"],
-            degree=int(block["degree"]),
-        )
-        for number, block in enumerate(header["blocks"])
-    )
-    emulator = KernelEmulator(
-        scaling=scaling,
-        support=arrays["emulator/support"],
-        blocks=blocks,
-        intercept=arrays["emulator/intercept"],
-        flux_mean=arrays["emulator/flux_mean"],
-        flux_scale=arrays["emulator/flux_scale"],
-        order=arrays.get("emulator/order"),
-        basis=arrays.get("emulator/basis"),
-    )
+    emulator = _emulator_of(arrays, header, scaling)
     domain = Domain(*(arrays[f"domain/{name}"] for name in ("stars", "low", "high", "reach")))
     prefix = "identifiers/"
     record = TrainingRecord(

@@ -42,3 +42,21 @@ def miles_model():
 def held_out():
     """The 40 giants that the models have not seen."""
     return xp_giants()[110:]
+
+
+@cache
+def quadratic_model():
+    """The same stars as `giants_model` and a quadratic in their labels; alpha_m may inform some pixels only."""
+    return train(
+        xp_giants()[:110],
+        LABELS,
+        recipe=recipe(),
+        emulator="polynomial",
+        cv=3,
+        noise="diagonal",
+        label_masks={"alpha_m": ALPHA_WINDOWS},
+    )
+
+
+#: Where alpha_m may be used in `quadratic_model`.
+ALPHA_WINDOWS = [(510, 530), (590, 600)]

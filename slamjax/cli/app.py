@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 import slamjax
+from slamjax.cli.comparing import compare
 from slamjax.cli.console import console, errors, show_warning
 from slamjax.cli.judging import calibrate, validate
 from slamjax.cli.labelling import fit, sample
@@ -32,7 +33,7 @@ def root(version: Annotated[bool, typer.Option("--version", help="Print the vers
         raise typer.Exit()
 
 
-for command in (read, train, fit, sample, validate, calibrate, info, plot, demo):
+for command in (read, train, fit, sample, validate, calibrate, compare, info, plot, demo):
     app.command()(command)
 
 

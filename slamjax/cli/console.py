@@ -17,6 +17,7 @@ from slamjax.errors import SlamError, SlamWarning
 from slamjax.typing import Progress as Told
 
 if TYPE_CHECKING:
+    from slamjax.prepare import Recipe
     from slamjax.spectra import Spectra
 
 console = Console(highlight=False, soft_wrap=True)
@@ -81,6 +82,22 @@ def words(text: str) -> list[str]:
     return [part.strip() for part in text.split(",") if part.strip()]
 
 
+def label_masks(given: list[str] | None) -> dict[str, list[tuple[float, float]]]:
+    """Windows of each label from ``alpha_m:500-520,600-620``, one text a label."""
+    found: dict[str, list[tuple[float, float]]] = {}
+    for text in given or []:
+        name, colon, windows = text.partition(":")
+        parts = [part.split("-") for part in words(windows)]
+        try:
+            pairs = [(float(low), float(high)) for low, high in parts]
+        except ValueError:
+            pairs = []
+        if not (colon and name.strip() and pairs):
+            raise SlamError(f"--label-mask is {text!r}; give a label and its windows, as in alpha_m:500-520,600-620")
+        found.setdefault(name.strip(), []).extend(pairs)
+    return found
+
+
 def read_selected(
     files: Path | list[Path],
     select: str | None,
@@ -100,6 +117,35 @@ def is_table(files: list[Path]) -> bool:
     from slamjax.readers import is_table
 
     return len(files) == 1 and is_table(files[0])
+
+
+def recipe_of(
+    stars: Spectra,
+    wave_range: tuple[float, float] | None,
+    continuum: str,
+    flux_range: tuple[float, float] | None,
+    min_pixel_snr: float | None,
+    resolution: float | None,
+    recipe: Path | None,
+) -> Recipe:
+    """How training stars are prepared, from the options of a command or from a file."""
+    from slamjax.prepare import BadPixels
+
+    rules = None
+    if flux_range is not None or min_pixel_snr is not None:
+        low, high = flux_range if flux_range is not None else (None, None)
+        rules = BadPixels(min_flux=low, max_flux=high, min_snr=min_pixel_snr)
+    if recipe is None:
+        unit = str(stars.wave_unit)
+        return slamjax.Recipe.make(
+            wave_range=wave_range, wave_unit=unit, continuum=continuum, bad_pixels=rules, fwhm=resolution
+        )
+    if wave_range is not None or continuum != "none" or rules is not None or resolution is not None:
+        raise SlamError(
+            "--recipe says all of the preparation; leave out --wave-range, --resolution, --continuum, --flux-range and "
+            "--min-pixel-snr, or write them into it"
+        )
+    return slamjax.Recipe.from_toml(recipe)
 
 
 def flag_summary(flags: object) -> str:

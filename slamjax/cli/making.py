@@ -8,18 +8,26 @@ from typing import Annotated
 import typer
 
 import slamjax
-from slamjax.cli.console import console, numbers, progress_bar, read_selected, words
+from slamjax.cli.console import console, label_masks, numbers, progress_bar, read_selected, recipe_of, words
 from slamjax.cli.options import (
+    Continuum,
+    EmulatorKind,
+    FluxRange,
     FrameOf,
     FwhmOf,
     Kernel,
+    LabelMask,
     MediumOf,
     NoiseModel,
+    PixelSnr,
+    RecipeFile,
+    Resolution,
     Scaling,
     SearchKind,
     Select,
     Solver,
     SpectraFiles,
+    WaveRange,
     WeightKind,
 )
 from slamjax.errors import SlamError
@@ -63,21 +71,25 @@ def train(
     select: Select = None,
     n_train: Annotated[int | None, typer.Option(help="Draw that many of the selected stars by --seed.")] = None,
     seed: Annotated[int, typer.Option(help="Of the draw, the folds and a random search.")] = 0,
-    wave_range: Annotated[
-        tuple[float, float] | None, typer.Option(metavar="A B", help="Wavelengths to keep, in the file's unit.")
-    ] = None,
-    continuum: Annotated[str, typer.Option(help="gaussian:50nm, spline:60nm, chebyshev:4 or none.")] = "none",
-    flux_range: Annotated[
-        tuple[float, float] | None,
-        typer.Option(metavar="LO HI", help="Pixels outside are bad (after division by the continuum)."),
-    ] = None,
-    min_pixel_snr: Annotated[float | None, typer.Option(help="Pixels with a smaller flux over error are bad.")] = None,
+    wave_range: WaveRange = None,
+    continuum: Continuum = "none",
+    flux_range: FluxRange = None,
+    min_pixel_snr: PixelSnr = None,
+    emulator: Annotated[
+        EmulatorKind, typer.Option(help="SLAM, or The Cannon's polynomial in the labels.")
+    ] = EmulatorKind.svr,
     kernel: Annotated[Kernel, typer.Option(help="As in scikit-learn.")] = Kernel.rbf,
     C: Annotated[str, typer.Option("--C", help="SVR's C; a comma list is searched.")] = "1",
     epsilon: Annotated[str, typer.Option(help="SVR's ε in scaled flux; a comma list is searched.")] = "0.1",
     gamma: Annotated[str, typer.Option(help="Kernel's γ, scale or auto; a comma list is searched.")] = "scale",
-    degree: Annotated[int, typer.Option(help="Of the poly kernel.")] = 3,
+    degree: Annotated[
+        int | None, typer.Option(help="Of the poly kernel (default 3), or of the polynomial (default 2).")
+    ] = None,
     coef0: Annotated[float, typer.Option(help="Of the poly and sigmoid kernels.")] = 0.0,
+    ridge: Annotated[
+        str | None, typer.Option(help="Penalty of the polynomial's coefficients; a comma list is searched.")
+    ] = None,
+    label_mask: LabelMask = None,
     search: Annotated[
         SearchKind,
         typer.Option(help="Pixel by pixel, all combinations or --n-iter random ones; joint: one for all pixels."),
@@ -96,55 +108,38 @@ def train(
         Solver, typer.Option(help="All pixels on one kernel matrix (batched), or each by scikit-learn.")
     ] = Solver.auto,
     n_jobs: Annotated[int, typer.Option(help="Workers; -1: all cores.")] = -1,
-    recipe: Annotated[
-        Path | None, typer.Option(metavar="RECIPE.toml", help="Steps of preparation, instead of the options for them.")
-    ] = None,
-    resolution: Annotated[
-        float | None, typer.Option(help="Blur to this line spread (FWHM), in the unit of wavelength.")
-    ] = None,
+    recipe: RecipeFile = None,
+    resolution: Resolution = None,
     medium: MediumOf = None,
     frame: FrameOf = None,
     fwhm: FwhmOf = None,
 ) -> None:
-    """Learn one SVR a pixel from stars with known labels.
+    """Learn one SVR a pixel, or one polynomial, from stars with known labels.
 
     Example: `slamjax train giants.fits -o giants.h5 --labels teff,logg,fe_h --select "logg < 3.6" --continuum
     gaussian:50nm --C 1,10`
     """
     from slamjax.files import check_writable
-    from slamjax.prepare import BadPixels
 
     check_writable(output)
     stars = read_selected(spectra, select, medium, frame, fwhm)
     if output.exists() and any(output.samefile(path) for path in spectra):
         raise SlamError(f"--output {output} is also an input; choose another name")
-    rules = None
-    if flux_range is not None or min_pixel_snr is not None:
-        low, high = flux_range if flux_range is not None else (None, None)
-        rules = BadPixels(min_flux=low, max_flux=high, min_snr=min_pixel_snr)
-    if recipe is None:
-        unit = str(stars.wave_unit)
-        steps = slamjax.Recipe.make(
-            wave_range=wave_range, wave_unit=unit, continuum=continuum, bad_pixels=rules, fwhm=resolution
-        )
-    elif wave_range is not None or continuum != "none" or rules is not None or resolution is not None:
-        raise SlamError(
-            "--recipe says all of the preparation; leave out --wave-range, --resolution, --continuum, --flux-range and "
-            "--min-pixel-snr, or write them into it"
-        )
-    else:
-        steps = slamjax.Recipe.from_toml(recipe)
+    steps = recipe_of(stars, wave_range, continuum, flux_range, min_pixel_snr, resolution, recipe)
     with progress_bar("training pixels") as told:
         model = slamjax.train(
             stars,
             words(labels),
             recipe=steps,
+            emulator=emulator.value,
             kernel=kernel.value,
             C=numbers(C, "--C"),
             epsilon=numbers(epsilon, "--epsilon"),
             gamma=numbers(gamma, "--gamma"),
             degree=degree,
             coef0=coef0,
+            ridge=None if ridge is None else numbers(ridge, "--ridge"),
+            label_masks=label_masks(label_mask),
             search=search.value,
             n_iter=n_iter,
             cv=cv,

@@ -35,7 +35,34 @@ ModelFile = Annotated[Path, typer.Argument(metavar="MODEL.h5", help="Model file 
 Select = Annotated[
     str | None, typer.Option(metavar="EXPR", help='Rows to use, e.g. "logg < 3.6 & teff > 3600"; & and | bind loosest.')
 ]
+LabelMask = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="LABEL:LO-HI,...", help="Wavelengths at which a label may be used, and nowhere else; once a label."
+    ),
+]
+WaveRange = Annotated[
+    tuple[float, float] | None, typer.Option(metavar="A B", help="Wavelengths to keep, in the file's unit.")
+]
+Continuum = Annotated[str, typer.Option(help="gaussian:50nm, spline:60nm, chebyshev:4 or none.")]
+FluxRange = Annotated[
+    tuple[float, float] | None,
+    typer.Option(metavar="LO HI", help="Pixels outside are bad (after division by the continuum)."),
+]
+PixelSnr = Annotated[float | None, typer.Option(help="Pixels with a smaller flux over error are bad.")]
+RecipeFile = Annotated[
+    Path | None,
+    typer.Option("--recipe", metavar="RECIPE.toml", help="Steps of preparation, instead of the options for them."),
+]
+Resolution = Annotated[
+    float | None, typer.Option("--resolution", help="Blur to this line spread (FWHM), in the unit of wavelength.")
+]
 Starts = Annotated[int, typer.Option(help="Starting points a star, far apart.")]
+
+
+class EmulatorKind(StrEnum):
+    svr = "svr"
+    polynomial = "polynomial"
 
 
 class Kernel(StrEnum):

@@ -12,9 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from slamjax.emulator import KernelEmulator
 from slamjax.likelihood import information
 from slamjax.noise import Noise, Precision
+from slamjax.standardised import Emulator
 from slamjax.typing import LogPrior, Scalar
 
 Loss = Literal["chi2", "soft_l1"]
@@ -42,7 +42,7 @@ class Status(IntEnum):
 class Problem:
     """Emulator, noise, the box of scaled labels that is searched, and what makes it more than least squares."""
 
-    emulator: KernelEmulator
+    emulator: Emulator
     noise: Noise
     low: X
     high: X

@@ -162,8 +162,8 @@ def _batch(model: Model, memory: float, method: str) -> tuple[int, int, int]:
     """Places in a batch, stars whose starts are chosen at once, stars prepared at once, within the memory budget."""
     size = jax.dtypes.canonicalize_dtype(float).itemsize
     n_labels, n_pix = model.exact.n_labels, model.wave.size
-    n_support, n_stars = len(model.exact.support), len(model.domain.stars)
-    groups = sum(block.dual.shape[0] for block in model.exact.blocks)
+    n_support, n_stars = model.exact.n_terms, len(model.domain.stars)
+    groups = model.exact.n_groups
     rows = n_labels + 1
     one = size * ((3 * rows) * n_support + (4 * rows + 4 * groups) * n_pix)
     if method != "lm":

@@ -8,6 +8,9 @@ from slamjax.plots.calibration import plot_simulated as plot_simulated
 from slamjax.plots.canvas import check_figure_path as check_figure_path
 from slamjax.plots.canvas import title_of as title_of
 from slamjax.plots.canvas import write_figure as write_figure
+from slamjax.plots.comparison import plot_flux_errors as plot_flux_errors
+from slamjax.plots.comparison import plot_label_scatter as plot_label_scatter
+from slamjax.plots.comparison import plot_pixels as plot_pixels
 from slamjax.plots.fits import plot_labels as plot_labels
 from slamjax.plots.fits import plot_spectra as plot_spectra
 from slamjax.plots.fits import plot_training as plot_training

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from astropy.table import Table
 
-from slamjax.description import flux_name
+from slamjax.description import emulator_name, flux_name, hyper_parameters
 from slamjax.errors import SlamError
 from slamjax.model import Model
 from slamjax.plots.canvas import new_figure, title_of
@@ -42,7 +42,7 @@ def plot_spectra(model: Model, spectra: Spectra, labels: Table, *, count: int = 
         with np.errstate(divide="ignore"):
             sigma = 1 / np.sqrt(np.asarray(model.noise.weights(prepared.ivar[k].astype(float))))
         top.plot(model.wave, observed, color=_OBSERVED, lw=1.2, label="observed")
-        top.plot(model.wave, flux[k], color=_PREDICTED, lw=1.0, label="SLAM at the fitted labels")
+        top.plot(model.wave, flux[k], color=_PREDICTED, lw=1.0, label=f"{emulator_name(model)} at the fitted labels")
         text = ", ".join(
             f"{title_of(name)} = {_pretty(numbers(labels[name])[row], numbers(labels[f'{name}_err'])[row])}"
             for name in model.label_names
@@ -94,7 +94,7 @@ def plot_labels(labels: Table, names: Sequence[str]) -> Figure:
         top.set_xlim(low - margin, high + margin)
         top.set_ylim(low - margin, high + margin)
         top.set_title(f"bias {_short(bias)}, robust scatter {_short(scatter)}", fontsize=8)
-        top.set_ylabel(f"SLAM {title_of(name, unit)}")
+        top.set_ylabel(f"fitted {title_of(name, unit)}")
         bottom.axhline(0, color="k", lw=0.8)
         bottom.set_ylim(-5 * scatter if scatter > 0 else -1, 5 * scatter if scatter > 0 else 1)
         bottom.set_xlabel(f"reference {title_of(name, unit)}")
@@ -105,11 +105,10 @@ def plot_labels(labels: Table, names: Sequence[str]) -> Figure:
 
 
 def plot_training(model: Model) -> Figure:
-    """Along the spectrum: cross-validated error, model error, support vectors, and the chosen hyper-parameters."""
+    """Along the spectrum: cross-validated error, model error, what each pixel's sum runs over, and hyper-parameters."""
     pixels, wave = model.info.pixels, model.wave
-    searched = [
-        name for name in ("C", "epsilon", "gamma") if len(np.unique(np.asarray(model.info.candidates[name]))) > 1
-    ]
+    candidates = model.info.candidates
+    searched = [name for name in hyper_parameters(model) if len(np.unique(np.asarray(candidates[name]))) > 1]
     figure = new_figure(9, 5.2 + 1.4 * len(searched))
     axes = figure.subplots(3 + len(searched), 1, sharex=True, squeeze=False)[:, 0]
     trained = model.trained
@@ -130,16 +129,20 @@ def plot_training(model: Model) -> Figure:
     )
     axes[1].legend(frameon=False, fontsize=8, ncols=2)
     axes[1].set_ylabel(flux_name(model))
-    axes[2].plot(
-        wave,
-        np.where(trained, pixels["n_support"] / np.maximum(pixels["n_train"], 1), np.nan),
-        color="k",
-        lw=1,
-    )
-    axes[2].set_ylabel("support\nvectors / stars")
+    if "n_support" in pixels.colnames:
+        terms, said = pixels["n_support"] / np.maximum(pixels["n_train"], 1), "support\nvectors / stars"
+    else:
+        terms, said = pixels["n_terms"] / model.exact.n_terms, "monomials\nused / all"
+    axes[2].plot(wave, np.where(trained, terms, np.nan), color="k", lw=1)
+    axes[2].set_ylabel(said)
     axes[2].set_ylim(0, 1.02)
     for axis, name in zip(axes[3:], searched, strict=True):
-        axis.semilogy(wave, pixels[name], ".", ms=3, color="k")
+        axis.plot(wave, pixels[name], ".", ms=3, color="k")
+        tried = np.asarray(candidates[name], float)
+        if tried.min() > 0:
+            axis.set_yscale("log")
+        else:  # a ridge of 0: linear below the least other
+            axis.set_yscale("symlog", linthresh=tried[tried > 0].min())
         axis.set_ylabel(name)
     for axis in axes:
         for start, stop in _runs(~trained):

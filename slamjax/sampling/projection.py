@@ -1,4 +1,4 @@
-"""The emulator in few components: f(x) = f₀ + zᵀ(x) G with z = Σ_γ k_γ(x, X) Q_γ.
+"""The emulator in few components: f(x) = f₀ + zᵀ(x) G with z = Σ_γ k_γ(x, X) Q_γ, or a polynomial's monomials.
 
 The flux of P pixels moves in a space of r dimensions, the leading principal components of the training range's spectra
 in units of the noise. A component is a kernel sum like a pixel's, so r pixels stand for P; with several γ, a component
@@ -23,7 +23,10 @@ from slamjax.domain import Domain
 from slamjax.emulator import KernelBlock, KernelEmulator
 from slamjax.likelihood import information
 from slamjax.noise import Noise, Precision
+from slamjax.polynomial import PolynomialEmulator
 from slamjax.precision import enable_x64
+from slamjax.sampling.monomials import Components, Monomials
+from slamjax.standardised import Emulator
 from slamjax.typing import AnyArray, ScaledLabels, Support
 
 #: Root mean square of √(eᵀΣ⁻¹e) over the range that a prior leaves, at the strongest errors of the spectra.
@@ -43,7 +46,7 @@ _LANDMARKS = (192, 256, 384, 512, 768, 1024)
 )
 @dataclass(frozen=True, eq=False)
 class Projection:
-    """Components of the emulator.
+    """Components of an emulator of kernels.
 
     Attributes
     ----------
@@ -77,12 +80,26 @@ class Projection:
 class Choice:
     """The projection, or None where flux space serves better; what was measured, and in words why."""
 
-    projection: Projection | None
+    projection: Components | None
     error: float
     reason: str
 
 
-def choose_projection(
+def choose_projection(emulator: Emulator, noise: Noise, domain: Domain, ivar: Float[np.ndarray, " pixel"]) -> Choice:
+    """Components of the emulator for stars with inverse variances of at most ``ivar`` (P,), where they save work."""
+    if isinstance(emulator, PolynomialEmulator):
+        trained = np.isfinite(np.asarray(emulator.intercept))
+        rank, most = emulator.n_terms, int(0.8 * trained.sum())
+        if rank > most:
+            return Choice(None, 0.0, f"flux space: {rank} monomials against {trained.sum()} pixels")
+        exactly = jax.tree_util.tree_map(jnp.asarray, Monomials.of(emulator))
+        return Choice(exactly, 0.0, f"projected on {rank} monomials, exactly")
+    if isinstance(emulator, KernelEmulator):
+        return _by_kernel_sums(emulator, noise, domain, ivar)
+    return Choice(None, 0.0, "flux space: nothing is known of this emulator's components")
+
+
+def _by_kernel_sums(
     emulator: KernelEmulator, noise: Noise, domain: Domain, ivar: Float[np.ndarray, " pixel"]
 ) -> Choice:
     """Components enough for spectra with errors as small as ``ivar``, if they cost less than the pixels do.
@@ -199,7 +216,10 @@ def _thinned(projection: Projection, learn: Moves, check: Moves) -> Projection |
     order = _spread_out(at, min(len(at), _LANDMARKS[-1]))
     gammas = [np.asarray(block.gamma, float) for block in projection.blocks]
     wanted = [
-        [_rbf(at, support, one) @ dual for one, dual in zip(gamma, np.asarray(block.dual, float), strict=True)]
+        [
+            _rbf(at, support, one, block.labels) @ dual
+            for one, dual in zip(gamma, np.asarray(block.dual, float), strict=True)
+        ]
         for gamma, block in zip(gammas, projection.blocks, strict=True)
     ]
     change = check.whitened @ projection.whitened.T
@@ -210,20 +230,21 @@ def _thinned(projection: Projection, learn: Moves, check: Moves) -> Projection |
         for gamma, block, sums in zip(gammas, projection.blocks, wanted, strict=True):
             duals = []
             for one, sum_at in zip(gamma, sums, strict=True):
-                few = _rbf(at, chosen, one)
+                few = _rbf(at, chosen, one, block.labels)
                 value, vector = np.linalg.eigh(few.T @ few)
                 kept = value > RIDGE * value[-1]
                 root = vector[:, kept] / np.sqrt(value[kept])
                 duals.append(root @ (root.T @ (few.T @ sum_at)))
-                got += (_rbf(check.end, chosen, one) - _rbf(check.start, chosen, one)) @ duals[-1]
+                moved = (_rbf(x, chosen, one, block.labels) for x in (check.end, check.start))
+                got += np.subtract(*moved) @ duals[-1]
             blocks.append(dataclasses.replace(block, dual=np.stack(duals)))
         if _size(change - got) < 0.7 * TOLERANCE:
             return Projection(chosen, tuple(blocks), projection.basis, projection.whitened, count)
     return None
 
 
-def _rbf(x: np.ndarray, s: np.ndarray, gamma: float) -> np.ndarray:
-    square = sum((x[:, None, k] - s[None, :, k]) ** 2 for k in range(s.shape[1]))
+def _rbf(x: np.ndarray, s: np.ndarray, gamma: float, labels: tuple[int, ...]) -> np.ndarray:
+    square = sum((x[:, None, k] - s[None, :, k]) ** 2 for k in labels or range(s.shape[1]))
     return np.exp(-gamma * square)
 
 
@@ -238,7 +259,7 @@ def _spread_out(points: np.ndarray, count: int) -> np.ndarray:
 
 
 @compiled
-def _spreads(emulator: KernelEmulator, precision: Precision, x: ScaledLabels) -> Float[Array, "point label label"]:
+def _spreads(emulator: Emulator, precision: Precision, x: ScaledLabels) -> Float[Array, "point label label"]:
     """Square roots of the covariances that a spectrum and a prior of the training labels' width give x."""
 
     def one(x: ScaledLabels) -> Float[Array, "label label"]:

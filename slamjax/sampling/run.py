@@ -297,7 +297,7 @@ def _strongest(model: Model, spectra: Spectra, unit: float, usable: np.ndarray) 
 def _batch_size(model: Model, projection: Any, options: Options, memory: float, n: int) -> int:
     """Stars in a batch, a power of two, within the memory budget."""
     size = jax.dtypes.canonicalize_dtype(float).itemsize
-    n_support = len(model.exact.support) if projection is None else projection.n_support
+    n_support = model.exact.n_terms if projection is None else projection.n_support
     rank = model.wave.size if projection is None else projection.rank
     kernels = max(options.chains, options.at_once) * (3 * n_support * (model.exact.n_labels + 3) + 8 * rank)
     own = 4 * model.wave.size * (8 if projection is None else rank) + (0 if projection is None else rank**2)

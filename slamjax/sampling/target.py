@@ -14,11 +14,11 @@ import jax.numpy as jnp
 import numpyro.distributions as dist
 from jaxtyping import Array, Float
 
-from slamjax.emulator import KernelEmulator
 from slamjax.noise import Noise, Precision
 from slamjax.sampling.priors import log_prob_inside, log_volume
-from slamjax.sampling.projection import Projection
+from slamjax.sampling.projection import Components
 from slamjax.scaling import LabelScaling
+from slamjax.standardised import Emulator
 from slamjax.typing import Scalar
 
 Star = Float[Array, " pixel"]
@@ -62,7 +62,7 @@ class FluxStar:
 class FluxLikelihood:
     """χ² pixel by pixel."""
 
-    emulator: KernelEmulator
+    emulator: Emulator
     noise: Noise
 
     def star(self, flux: Star, ivar: Star, x: X) -> FluxStar:
@@ -96,9 +96,9 @@ class ProjectedStar:
 class ProjectedLikelihood:
     """χ² as a quadratic form in the components z(x), about a star's fit: differences of large numbers stay small."""
 
-    emulator: KernelEmulator
+    emulator: Emulator
     noise: Noise
-    projection: Projection
+    projection: Components
 
     def star(self, flux: Star, ivar: Star, x: X) -> ProjectedStar:
         precision = self.noise.precision(ivar)

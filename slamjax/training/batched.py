@@ -69,7 +69,7 @@ def fit_pixels_together(
 
         chunk = replace(stars, y=stars.y[:, some], weight=stars.weight[:, some])
         pixels = zip(chunk.y.T, chunk.weight.T, strict=True)
-        reasons = [unusable(y, weight, stars.fold, settings) for y, weight in pixels]
+        reasons = [unusable(y, weight, stars.fold, settings.min_stars) for y, weight in pixels]
         sound = np.array([not reason for reason in reasons])
         trained: list[PixelFit] = []
         if sound.any():

@@ -26,11 +26,11 @@ from scipy.stats import median_abs_deviation, norm
 from slamjax.compiled import compiled
 from slamjax.covariance import low_rank, model_variance
 from slamjax.domain import Domain
-from slamjax.emulator import KernelEmulator
 from slamjax.errors import SlamError
 from slamjax.goodness import GAUSSIAN_REACH, Calibration
 from slamjax.likelihood import information
 from slamjax.noise import DiagonalNoise, LowRankNoise, Noise
+from slamjax.standardised import Emulator
 
 NoiseKind = Literal["auto", "diagonal", "lowrank"]
 NOISES = ("auto", "diagonal", "lowrank")
@@ -73,7 +73,7 @@ class HeldOut:
     residual: np.ndarray
     ivar: np.ndarray
     fold: np.ndarray
-    emulators: tuple[KernelEmulator, ...]
+    emulators: tuple[Emulator, ...]
 
     def __getitem__(self, rows: np.ndarray) -> HeldOut:
         return HeldOut(self.x[rows], self.residual[rows], self.ivar[rows], self.fold[rows], self.emulators)
@@ -127,7 +127,7 @@ class LabelErrors:
 
 
 def choose_noise(
-    kind: NoiseKind, emulator: KernelEmulator, domain: Domain, held_out: HeldOut, *, seed: int = 0
+    kind: NoiseKind, emulator: Emulator, domain: Domain, held_out: HeldOut, *, seed: int = 0
 ) -> tuple[Noise, Calibration]:
     """The noise model of the wanted kind, with the factors that make it honest.
 
@@ -155,7 +155,7 @@ def choose_noise(
     return noise, dataclasses.replace(calibration, tried=tried)
 
 
-def joint_score(emulator: KernelEmulator, domain: Domain, held_out: HeldOut, *, seed: int = 0) -> float:
+def joint_score(emulator: Emulator, domain: Domain, held_out: HeldOut, *, seed: int = 0) -> float:
     """Mean ln p of the known labels of judging stars, given their spectra, under the best noise of middling size.
 
     Residuals of single pixels hardly tell settings apart, photon noise dominates them; labels are what all pixels give
@@ -168,7 +168,7 @@ def joint_score(emulator: KernelEmulator, domain: Domain, held_out: HeldOut, *, 
 
 
 def calibrate(
-    noise: LowRankNoise, emulator: KernelEmulator, domain: Domain, held_out: HeldOut
+    noise: LowRankNoise, emulator: Emulator, domain: Domain, held_out: HeldOut
 ) -> tuple[LowRankNoise, Calibration]:
     """The noise times the factor that makes pulls one wide, and how χ² and a star's own scale are to be read."""
     found = label_errors(noise, domain, held_out)
@@ -186,7 +186,7 @@ def calibrate(
     )
 
 
-def diagonal(emulator: KernelEmulator, held_out: HeldOut) -> DiagonalNoise:
+def diagonal(emulator: Emulator, held_out: HeldOut) -> DiagonalNoise:
     """The published noise: each pixel's own variance beside the photons'."""
     trained = np.isfinite(np.asarray(emulator.intercept))
     least = np.square(_FLOOR * np.asarray(emulator.flux_scale))
@@ -199,7 +199,7 @@ def _learn(held_out: HeldOut, rank: int, floor: float) -> LowRankNoise:
 
 
 def _compare(
-    emulator: KernelEmulator,
+    emulator: Emulator,
     domain: Domain,
     held_out: HeldOut,
     seed: int,
@@ -282,7 +282,7 @@ def _limit(chi2: np.ndarray) -> float:
     return float(np.exp(middle + _CHI2_SIGMAS * (upper - middle)))
 
 
-def _diagonal_limit(emulator: KernelEmulator, held_out: HeldOut) -> float:
+def _diagonal_limit(emulator: Emulator, held_out: HeldOut) -> float:
     """The same at the known labels, for pixels taken one by one."""
     noise = diagonal(emulator, held_out)
     with np.errstate(invalid="ignore"):
@@ -339,7 +339,7 @@ def _refit(
 
 
 def _refit_one(
-    emulator: KernelEmulator,
+    emulator: Emulator,
     noise: Noise,
     low: Array,
     high: Array,

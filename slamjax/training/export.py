@@ -18,16 +18,17 @@ from slamjax.scaling import LabelScaling
 #: over on the device, so that a γ for every pixel does not become a program of thousands of products.
 MAX_OWN_BLOCKS = 8
 
-KernelKey = tuple[str, int, float, float]  # kernel, degree, gamma, coef0
+#: Kernel, degree, γ, c₀, and the places of the labels that it takes (empty: all).
+KernelKey = tuple[str, int, float, float, tuple[int, ...]]
 
 
-def kernel_key(kernel: str, degree: int, gamma: float, coef0: float) -> KernelKey:
+def kernel_key(kernel: str, degree: int, gamma: float, coef0: float, labels: tuple[int, ...] = ()) -> KernelKey:
     """What makes two pixels share a kernel matrix; parameters that a kernel ignores do not count."""
     if kernel == "linear":
-        return ("linear", 1, 1.0, 0.0)
+        return ("linear", 1, 1.0, 0.0, labels)
     if kernel == "rbf":
-        return ("rbf", 1, float(gamma), 0.0)
-    return (kernel, int(degree) if kernel == "poly" else 1, float(gamma), float(coef0))
+        return ("rbf", 1, float(gamma), 0.0, labels)
+    return (kernel, int(degree) if kernel == "poly" else 1, float(gamma), float(coef0), labels)
 
 
 def assemble(
@@ -68,10 +69,10 @@ def assemble(
     buckets: dict[tuple[Any, ...], list[KernelKey]] = defaultdict(list)
     for key, pixels in sorted(groups.items()):
         own = len(groups) <= MAX_OWN_BLOCKS
-        buckets[(key[0], key[1], key if own else int(np.ceil(np.log2(len(pixels)))))].append(key)
+        buckets[(key[0], key[1], key[4], key if own else int(np.ceil(np.log2(len(pixels)))))].append(key)
 
     blocks, order, offset = [], np.zeros(n_pix, dtype=np.int32), 0
-    for (kernel, degree, _), members in buckets.items():
+    for (kernel, degree, labels, _), members in buckets.items():
         width = max(len(groups[key]) for key in members)
         padded = np.zeros((len(members), used.size, width))
         for g, key in enumerate(members):
@@ -85,6 +86,7 @@ def assemble(
                 dual=padded,
                 kernel=kernel,
                 degree=degree,
+                labels=labels,
             )
         )
         offset += len(members) * width
@@ -145,7 +147,8 @@ def from_sklearn(
     dual = np.zeros((len(support), len(machines)))
     np.add.at(dual, (np.asarray(index, dtype=int).ravel(), rows.astype(int)), values)
     keys = [
-        ("linear", 1, 1.0, 0.0) if m is None else kernel_key(m.kernel, m.degree, m._gamma, m.coef0) for m in machines
+        kernel_key("linear", 1, 1.0, 0.0) if m is None else kernel_key(m.kernel, m.degree, m._gamma, m.coef0)
+        for m in machines
     ]
     intercept = np.array([np.nan if m is None else float(np.ravel(m.intercept_)[0]) for m in machines])
     if scaling is None:

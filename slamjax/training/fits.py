@@ -1,4 +1,4 @@
-"""All pixels' SVRs: each with settings of its own, or all with the ones that serve labels best."""
+"""All pixels' SVRs, by the solver of the settings."""
 
 from __future__ import annotations
 
@@ -10,20 +10,23 @@ import numpy as np
 from joblib import Parallel, delayed
 from sklearn.exceptions import ConvergenceWarning
 
-from slamjax.domain import Domain
 from slamjax.emulator import KernelEmulator
 from slamjax.scaling import LabelScaling
 from slamjax.training.batched import Stars, fit_pixels_together
-from slamjax.training.calibration import HeldOut, joint_score
+from slamjax.training.calibration import HeldOut
 from slamjax.training.export import assemble, kernel_key
+from slamjax.training.labelmasks import NO_LABEL
 from slamjax.training.search import Candidate
-from slamjax.training.svr import PixelFit, Report, SvrSettings, fit_pixel
+from slamjax.training.svr import PixelFit, Report, SvrSettings, fit_pixel, no_fit
 from slamjax.typing import Progress
 
 
 @dataclass(frozen=True)
 class Scaled:
-    """The training stars as the SVRs take them: labels x (N, L), flux y and weights (N, P), and the way back."""
+    """The training stars as learners take them.
+
+    Labels x (N, L), flux y and weights (N, P), the way back, and ``allowed`` (P, L): which labels a pixel may use.
+    """
 
     x: np.ndarray
     y: np.ndarray
@@ -32,6 +35,13 @@ class Scaled:
     flux_mean: np.ndarray
     flux_scale: np.ndarray
     ivar: np.ndarray
+    allowed: np.ndarray
+
+    def label_groups(self) -> list[tuple[tuple[int, ...], np.ndarray]]:
+        """Labels that may be used, by their places, and the pixels that may use just these."""
+        kinds, kind = np.unique(self.allowed, axis=0, return_inverse=True)
+        members = [np.flatnonzero(kind.ravel() == number) for number in range(len(kinds))]
+        return [(tuple(np.flatnonzero(row).tolist()), some) for row, some in zip(kinds, members, strict=True)]
 
     def emulator(self, fits: Sequence[PixelFit], found: Sequence[Candidate], settings: SvrSettings) -> KernelEmulator:
         dual = np.stack([fit.dual for fit in fits], axis=1)
@@ -65,46 +75,13 @@ class Scaled:
         settings: SvrSettings,
         whole: bool = False,
     ) -> KernelEmulator:
+        every = self.allowed.all()
+        labels = [() if every else tuple(np.flatnonzero(row).tolist()) for row in self.allowed]
         keys = [
-            kernel_key(settings.kernel, settings.degree, found[max(fit.best, 0)].gamma, settings.coef0) for fit in fits
+            kernel_key(settings.kernel, settings.degree, found[max(fit.best, 0)].gamma, settings.coef0, some)
+            for fit, some in zip(fits, labels, strict=True)
         ]
         return assemble(self.x, dual, intercept, keys, self.scaling, self.flux_mean, self.flux_scale, whole=whole)
-
-
-def fit_jointly(
-    scaled: Scaled,
-    domain: Domain,
-    fold: np.ndarray,
-    found: tuple[Candidate, ...],
-    settings: SvrSettings,
-    n_jobs: int,
-    seed: int,
-    progress: Progress | None,
-) -> tuple[list[PixelFit], np.ndarray, Report]:
-    """The fits by the one combination that serves all pixels best together, and every combination's score."""
-    scores, chosen, every = np.full(len(found), -np.inf), [], []
-    report = Report(settings.solver)
-    for number, candidate in enumerate(found):
-
-        def told(done: int, total: int, number: int = number) -> None:
-            if progress is not None:
-                progress(number * total + done, len(found) * total)
-
-        fits, more = fit_pixels(scaled, fold, (candidate,), settings, n_jobs, told)
-        report += more
-        every.append(np.array([fit.scores[0] for fit in fits]))
-        if any(fit.best >= 0 for fit in fits):
-            emulator = scaled.emulator(fits, (candidate,), settings)
-            held_out = scaled.held_out(fits, fold, (candidate,), settings)
-            scores[number] = joint_score(emulator, domain, held_out, seed=seed)
-        if number == 0 or scores[number] > scores[:number].max():
-            chosen = fits
-    best = int(np.argmax(scores))
-    table = np.stack(every, axis=1)
-    fits = [
-        replace(fit, best=best if fit.best >= 0 else -1, scores=row) for fit, row in zip(chosen, table, strict=True)
-    ]
-    return fits, scores, report
 
 
 def fit_pixels(
@@ -116,10 +93,36 @@ def fit_pixels(
     progress: Progress | None,
 ) -> tuple[list[PixelFit], Report]:
     """Every pixel cross-validated and fitted by the solver of the settings, and what that solver has to tell."""
-    x, y, weight = scaled.x, scaled.y, scaled.weight
+    n_stars, n_pix = scaled.y.shape
+    fits: dict[int, PixelFit] = {}
+    report = Report(settings.solver)
+    for labels, pixels in scaled.label_groups():
+        if not labels:
+            for pixel in pixels:
+                n_train = int(np.count_nonzero(scaled.weight[:, pixel]))
+                nothing = no_fit(n_train, n_stars, int(fold.max()) + 1, len(found))
+                fits[int(pixel)] = replace(nothing, status=NO_LABEL)
+            continue
+
+        def told(done: int, _: int, before: int = len(fits)) -> None:
+            if progress is not None:
+                progress(before + done, n_pix)
+
+        stars = Stars(scaled.x[:, labels], scaled.y[:, pixels], scaled.weight[:, pixels], fold)
+        some, more = _fit_alike(stars, found, settings, n_jobs, told)
+        fits |= {int(pixel): fit for pixel, fit in zip(pixels, some, strict=True)}
+        report += more
+    return [fits[pixel] for pixel in range(n_pix)], report
+
+
+def _fit_alike(
+    stars: Stars, found: tuple[Candidate, ...], settings: SvrSettings, n_jobs: int, progress: Progress
+) -> tuple[list[PixelFit], Report]:
+    """The fits of pixels that take the same labels."""
+    x, y, weight, fold = stars.x, stars.y, stars.weight, stars.fold
     n_pix = y.shape[1]
     if settings.solver == "batched":
-        return fit_pixels_together(Stars(x, y, weight, fold), found, settings, n_jobs, progress)
+        return fit_pixels_together(stars, found, settings, n_jobs, progress)
     columns = np.asfortranarray(y), np.asfortranarray(weight)
 
     def one(pixel: int) -> tuple[int, PixelFit]:
@@ -132,7 +135,6 @@ def fit_pixels(
         warnings.simplefilter("ignore", ConvergenceWarning)  # the pixel's status tells
         for pixel, fit in workers(delayed(one)(pixel) for pixel in range(n_pix)):
             fits[pixel] = fit
-            if progress is not None:
-                progress(len(fits), n_pix)
+            progress(len(fits), n_pix)
     solved = sum(fit.best >= 0 for fit in fits.values()) * (len(found) * (int(fold.max()) + 1) + 1)
     return [fits[pixel] for pixel in range(n_pix)], Report("sklearn", columns=solved, by_sklearn=solved)

@@ -7,9 +7,9 @@ import datetime
 import hashlib
 import platform
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from astropy.table import Table
@@ -18,20 +18,32 @@ from slamjax.domain import Domain
 from slamjax.errors import SlamError, SlamWarning
 from slamjax.kernels import check_kernel
 from slamjax.model import Model, ModelInfo, TrainingRecord
+from slamjax.polynomial import exponents_of
 from slamjax.prepare.recipe import Recipe
-from slamjax.scaling import METHODS, LabelScaling, Method, location_and_width
+from slamjax.scaling import LabelScaling, Method
 from slamjax.spectra import Spectra
 from slamjax.training.calibration import NOISES, NoiseKind, choose_noise, diagonal
 from slamjax.training.columns import chosen_solver
-from slamjax.training.fits import Scaled, fit_jointly, fit_pixels
-from slamjax.training.search import Candidate, Search, candidates, make_folds
-from slamjax.training.svr import PixelFit, SolverName, SvrSettings
+from slamjax.training.fits import Scaled
+from slamjax.training.labelmasks import allowed_labels, windows_of
+from slamjax.training.learning import (
+    EMULATORS,
+    EmulatorName,
+    Learner,
+    Learnt,
+    PolynomialLearner,
+    SvrLearner,
+    learn_jointly,
+)
+from slamjax.training.search import Search, candidates, make_folds, ridges
+from slamjax.training.stars import Weights, drawn, label_names, scaled_flux, star_weights, usable
+from slamjax.training.svr import SolverName, SvrSettings
 from slamjax.typing import Progress
 
-Weights = Literal["ivar", "uniform"]
-
-#: No star weighs more in a pixel than this many times the median one.
-_HEAVIEST = 100.0
+#: The degree of a polynomial, of an emulator's and of a kernel's, where none is given.
+_DEGREE = {"polynomial": 2, "svr": 3}
+#: What the options of an SVR are where they are not given.
+_SVR_DEFAULTS = {"kernel": "rbf", "C": 1.0, "epsilon": 0.1, "gamma": "scale", "coef0": 0.0}
 
 
 def train(
@@ -39,12 +51,15 @@ def train(
     labels: Sequence[str],
     *,
     recipe: Recipe | None = None,
+    emulator: EmulatorName = "svr",
     kernel: str = "rbf",
     C: Any = 1.0,
     epsilon: Any = 0.1,
     gamma: Any = "scale",
-    degree: int = 3,
+    degree: int | None = None,
     coef0: float = 0.0,
+    ridge: Any = None,
+    label_masks: Mapping[str, Any] | None = None,
     search: Search = "grid",
     n_iter: int = 20,
     cv: int = 5,
@@ -62,7 +77,7 @@ def train(
     n_jobs: int = -1,
     progress: Progress | None = None,
 ) -> Model:
-    """Train one SVR a pixel and export them as a `Model`.
+    """Train one SVR a pixel (SLAM), or one polynomial a pixel (The Cannon), and export them as a `Model`.
 
     Parameters
     ----------
@@ -72,11 +87,24 @@ def train(
         Columns to learn from, in the order the model will take them.
     recipe : Recipe
         How spectra are prepared, now and for every new star; default: as they are.
+    emulator : "svr" or "polynomial"
+        SLAM, or The Cannon's polynomial in the labels by least squares. All else, noise and calibration of errors
+        included, is the same.
     kernel : "rbf", "linear", "poly" or "sigmoid"
-        As in scikit-learn, with ``degree`` and ``coef0``.
+        As in scikit-learn, with ``degree`` (default 3) and ``coef0``.
     C, epsilon, gamma : number, list, or scipy distribution (random search)
         SVR hyper-parameters in scaled flux and labels; several are chosen among pixel by pixel by cross-validation.
         γ may be "scale" or "auto".
+    degree : int, optional
+        Of the polynomial emulator (default 2, a quadratic), or of the poly kernel.
+    ridge : number, list, or scipy distribution (random search)
+        Of the polynomial: the penalty of all coefficients but the constant one, in scaled flux and labels
+        (scikit-learn's alpha; 0: plain least squares); several are chosen among pixel by pixel by cross-validation.
+        Default: 0, 0.1, 1, 10, 100.
+    label_masks : mapping of label to windows or mask, optional
+        Where a label may be used: windows ``[(low, high), ...]`` of wavelengths in the prepared spectra's unit, or a
+        (P,) bool array that is True there. At other pixels the flux does not depend on that label at all, so that
+        they do not inform it. A label that is not named may be used everywhere.
     search, n_iter : "grid", "random" or "joint", and how many random draws
         Grid and random search choose pixel by pixel by mean squared error; joint tries the grid and chooses one
         combination for all pixels: the one that gives the known labels of held-out stars the largest probability.
@@ -96,7 +124,8 @@ def train(
     n_train : int, optional
         Draw that many of the usable stars by ``seed``.
     min_stars : int, optional
-        A pixel with fewer good stars is masked; default: the largest of 10, 2 cv and 5 per label.
+        A pixel with fewer good stars is masked; default: the largest of 10, 2 cv and 5 per label,
+        for a polynomial 2 per coefficient.
     tol, max_iter : libsvm's stopping tolerance and iteration limit (-1: none)
     solver : "auto", "batched" or "sklearn"
         batched solves all pixels, folds, C and ε of one γ on one kernel matrix, to the same optimality conditions;
@@ -116,64 +145,78 @@ def train(
     SlamError
         For missing columns, too few stars, a constant label, or settings no SVR can have.
     """
+    _check_emulator(emulator, ridge, kernel=kernel, C=C, epsilon=epsilon, gamma=gamma, coef0=coef0)
+    degree = _DEGREE[emulator] if degree is None else degree
     _check_numbers(degree, coef0, n_jobs, seed, min_stars, tol, max_iter)
     check_kernel(kernel)
     if noise not in NOISES:
         raise SlamError(f"unknown noise {noise!r}; choose one of {', '.join(NOISES)}")
-    names = _label_names(labels)
+    names = label_names(labels)
     spectra.require(names)
-    chosen = _drawn(_usable(spectra, names), n_train, seed)
+    chosen = drawn(usable(spectra, names), n_train, seed)
     values = chosen.values(names)
     as_log = (log_labels,) if isinstance(log_labels, str) else log_labels
     scaling = LabelScaling.of(values, names, label_scaling, as_log)
     x = np.asarray(scaling(values))
     grid: Search = "grid" if search == "joint" else search
-    found = candidates(x, C, epsilon, gamma, search=grid, n_iter=n_iter, seed=seed)
     fold = make_folds(chosen.star_groups(), cv, seed)
     recipe = (recipe if recipe is not None else Recipe()).learn(chosen)
     prepared = recipe(chosen)
 
-    flux_mean, flux_scale, y = _scaled_flux(prepared, flux_scaling)
-    weight = _weights(prepared, weights)
-    needed = max(10, 2 * cv, 5 * len(names)) if min_stars is None else min_stars
-    settings = SvrSettings(kernel, degree, float(coef0), tol, max_iter, needed)
-    columns = y.shape[1] * (len(found) * cv + 1)
-    settings = dataclasses.replace(settings, solver=chosen_solver(solver, settings, columns, len(chosen)))
-    scaled = Scaled(x, y, weight, scaling, flux_mean, flux_scale, np.where(prepared.good, prepared.ivar, 0))
+    flux_mean, flux_scale, y = scaled_flux(prepared, flux_scaling)
+    weight = star_weights(prepared, weights)
+    wave_unit = str(prepared.wave_unit)
+    allowed = allowed_labels(label_masks, names, prepared.wave, wave_unit)
+    ivar = np.where(prepared.good, prepared.ivar, 0)
+    scaled = Scaled(x, y, weight, scaling, flux_mean, flux_scale, ivar, allowed)
+    learner: Learner
+    if emulator == "polynomial":
+        per_star = 2 * (1 + len(exponents_of(len(names), degree)))
+        needed = max(10, 2 * cv, per_star) if min_stars is None else min_stars
+        learner = PolynomialLearner(ridges(ridge, search=grid, n_iter=n_iter, seed=seed), degree, needed)
+    else:
+        found = candidates(x, C, epsilon, gamma, search=grid, n_iter=n_iter, seed=seed)
+        needed = max(10, 2 * cv, 5 * len(names)) if min_stars is None else min_stars
+        settings = SvrSettings(kernel, degree, float(coef0), tol, max_iter, needed)
+        columns = y.shape[1] * (len(found) * cv + 1)
+        settings = dataclasses.replace(settings, solver=chosen_solver(solver, settings, columns, len(chosen)))
+        learner = SvrLearner(found, settings, n_jobs)
     domain = Domain.of(x)
     if search == "joint":
-        fits, scores, report = fit_jointly(scaled, domain, fold, found, settings, n_jobs, seed, progress)
+        learnt, scores = learn_jointly(learner, scaled, domain, fold, seed, progress)
     else:
-        (fits, report), scores = fit_pixels(scaled, fold, found, settings, n_jobs, progress), None
-    trained = np.array([fit.best >= 0 for fit in fits])
-    if not trained.any():
-        reasons = ", ".join(sorted({fit.status for fit in fits}))
-        most = max(fit.n_train for fit in fits)
+        learnt, scores = learner.learn(scaled, fold, progress), None
+    if learnt.exact is None or learnt.held_out is None:
         raise SlamError(
-            f"no pixel could be trained ({reasons}): of {len(chosen)} stars at most {most} are good in a pixel and "
-            f"{needed} are needed; give more stars, or look at the bad-pixel rules"
+            f"no pixel could be trained ({', '.join(sorted(set(learnt.status.tolist())))}): of {len(chosen)} stars at "
+            f"most {learnt.n_train.max()} are good in a pixel and {needed} are needed; give more stars, or look at the "
+            "bad-pixel rules"
         )
 
-    _tell_untrained(prepared.wave, fits, str(prepared.wave_unit))
-    exact = scaled.emulator(fits, found, settings)
-    held_out = scaled.held_out(fits, fold, found, settings)
-    model_noise, calibration = choose_noise(noise, exact, domain, held_out, seed=seed)
-    variance = np.asarray(diagonal(exact, held_out).model_variance)
-    tried = Table({name: [getattr(c, name) for c in found] for name in ("C", "epsilon", "gamma")})
+    _tell_untrained(prepared.wave, learnt, wave_unit)
+    model_noise, calibration = choose_noise(noise, learnt.exact, domain, learnt.held_out, seed=seed)
+    variance = np.asarray(diagonal(learnt.exact, learnt.held_out).model_variance)
+    tried = Table(rows=[vars(one) for one in learner.found])
+    pixels = _pixel_table(prepared.wave, learnt, tried, np.sqrt(np.where(learnt.best >= 0, variance, np.nan)))
     if scores is not None:
         tried["joint_score"] = scores
+    of_emulator = (
+        {"ridge": [one.ridge for one in learner.found]}
+        if isinstance(learner, PolynomialLearner)
+        else {"kernel": kernel, "coef0": coef0, "max_iter": max_iter, "tol": tol}
+    )
     info = ModelInfo(
         label_names=names,
         label_units=tuple(_unit(chosen, name) for name in names),
         wave=prepared.wave,
-        wave_unit=str(prepared.wave_unit),
+        wave_unit=wave_unit,
         medium=prepared.medium,
         frame=prepared.frame,
         fwhm=prepared.fwhm,
         recipe=recipe,
-        pixels=_pixel_table(prepared.wave, fits, found, np.sqrt(np.where(trained, variance, np.nan))),
+        pixels=pixels,
         candidates=tried,
-        cv_scores=np.stack([fit.scores for fit in fits]),
+        cv_scores=learnt.scores,
         record=_record(chosen),
         has_errors=prepared.has_errors,
         calibration=calibration,
@@ -187,20 +230,35 @@ def train(
             n_iter=n_iter,
             cv=cv,
             min_stars=needed,
-            max_iter=max_iter,
-            tol=tol,
-            kernel=kernel,
+            emulator=emulator,
             degree=degree,
-            coef0=coef0,
+            **of_emulator,
+            label_masks={
+                name: windows_of(column, prepared.wave)
+                for name, column in zip(names, allowed.T, strict=True)
+                if not column.all()
+            },
             noise=noise,
             weights=weights if prepared.has_errors else "uniform (no errors stated)",
             label_scaling=label_scaling,
             flux_scaling=flux_scaling,
             seed=seed,
-            solver=vars(report),
+            solver=learnt.report,
         ),
     )
-    return Model(exact, model_noise, domain, info)
+    return Model(learnt.exact, model_noise, domain, info)
+
+
+def _check_emulator(emulator: str, ridge: Any, **svr: Any) -> None:
+    """Options of the other emulator are told, not ignored."""
+    if emulator not in EMULATORS:
+        raise SlamError(f"unknown emulator {emulator!r}; choose one of {', '.join(EMULATORS)}")
+    if emulator == "svr" and ridge is not None:
+        raise SlamError("ridge is of the polynomial emulator; give emulator='polynomial', or leave ridge out")
+    if emulator == "polynomial":
+        given = [name for name, value in svr.items() if not (np.isscalar(value) and value == _SVR_DEFAULTS[name])]
+        if given:
+            raise SlamError(f"{', '.join(given)} is of the SVR, not of a polynomial; leave it out, or give ridge")
 
 
 def _check_numbers(
@@ -223,114 +281,26 @@ def _check_numbers(
         raise SlamError(f"min_stars is {min_stars}; give 2 or more")
 
 
-def _label_names(labels: Sequence[str]) -> tuple[str, ...]:
-    names = (labels,) if isinstance(labels, str) else tuple(labels)
-    if not names:
-        raise SlamError("no labels are given; name at least one column, as in labels=['teff', 'logg']")
-    repeated = {name for name in names if names.count(name) > 1}
-    if repeated:
-        raise SlamError(f"label {', '.join(map(repr, repeated))} is given twice; name each once")
-    return names
-
-
-def _usable(spectra: Spectra, names: Sequence[str]) -> Spectra:
-    """The stars whose labels are all finite and that have a good pixel."""
-    values = spectra.values(names)
-    finite = np.all(np.isfinite(values), axis=1)
-    seen = spectra.good.any(axis=1)
-    kept = finite & seen
-    if not finite.all():
-        counts = ", ".join(
-            f"{name}: {int(n)}" for name, n in zip(names, (~np.isfinite(values)).sum(0), strict=True) if n
-        )
-        warnings.warn(
-            f"{int((~finite).sum())} of {len(spectra)} stars have a label that is not given and are left out of "
-            f"training ({counts})",
-            SlamWarning,
-            stacklevel=3,
-        )
-    if not seen.all():
-        warnings.warn(
-            f"{int((~seen).sum())} of {len(spectra)} spectra have no good pixel and are left out of training "
-            f"(first: row {spectra.rows[~seen][0]})",
-            SlamWarning,
-            stacklevel=3,
-        )
-    if kept.sum() < 2:
-        raise SlamError(
-            f"{int(kept.sum())} of {len(spectra)} stars of {spectra.source} can train "
-            f"(all of {', '.join(names)} known, some good pixel); give at least a few dozen"
-        )
-    return spectra[kept]
-
-
-def _drawn(spectra: Spectra, n_train: int | None, seed: int) -> Spectra:
-    if n_train is None:
-        return spectra
-    if not isinstance(n_train, (int, np.integer)) or not 2 <= n_train <= len(spectra):
-        raise SlamError(f"n_train is {n_train} but {len(spectra)} stars can train; give 2 to {len(spectra)}")
-    rows = np.random.default_rng(seed).choice(len(spectra), n_train, replace=False)
-    return spectra[np.sort(rows)]
-
-
-def _scaled_flux(spectra: Spectra, method: Method) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Mean and scale of each pixel over its good stars, and the flux in those units (0 where bad)."""
-    if method not in METHODS:
-        raise SlamError(f"unknown scaling {method!r}; choose one of {', '.join(METHODS)}")
-    good = spectra.good
-    some = good.any(axis=0)
-    flux = np.where(good, spectra.flux.astype(float), np.nan)
-    flux[0, ~some] = 0.0
-    mean, scale = location_and_width(flux, method)
-    scale = np.where(scale > 0, scale, 1.0)
-    return mean, scale, np.where(good, (spectra.flux - mean) / scale, 0.0)
-
-
-def _weights(spectra: Spectra, kind: Weights) -> np.ndarray:
-    """(N, P) weights of mean 1 over each pixel's good stars; 0 for bad pixels."""
-    good = spectra.good
-    if kind not in ("ivar", "uniform"):
-        raise SlamError(f"unknown weights {kind!r}; choose ivar or uniform")
-    if kind == "uniform" or not spectra.has_errors:
-        return good.astype(float)
-    ivar = spectra.ivar.astype(float)
-    stated = good & np.isfinite(ivar)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # a pixel that states no error has no median
-        typical = np.nan_to_num(np.nanmedian(np.where(stated, ivar, np.nan), axis=0))
-    # one absurd error must not leave the other stars without weight
-    ivar = np.where(stated, np.minimum(ivar, _HEAVIEST * typical), ivar)
-    mean = np.sum(np.where(stated, ivar, 0), axis=0) / np.maximum(stated.sum(axis=0), 1)
-    # a pixel whose error is not stated counts like the average one
-    return np.where(stated, ivar / np.where(mean > 0, mean, 1), good.astype(float))
-
-
-def _pixel_table(
-    wave: np.ndarray, fits: Sequence[PixelFit], found: Sequence[Candidate], model_error: np.ndarray
-) -> Table:
-    def chosen(name: str) -> list[float]:
-        return [getattr(found[fit.best], name) if fit.best >= 0 else np.nan for fit in fits]
-
+def _pixel_table(wave: np.ndarray, learnt: Learnt, tried: Table, model_error: np.ndarray) -> Table:
+    trained, best = learnt.best >= 0, np.maximum(learnt.best, 0)
+    chosen = {name: np.where(trained, np.asarray(tried[name], float)[best], np.nan) for name in tried.colnames}
     return Table(
         {
             "wave": wave,
-            "C": chosen("C"),
-            "epsilon": chosen("epsilon"),
-            "gamma": chosen("gamma"),
-            "cv_mse": [fit.scores[fit.best] if fit.best >= 0 else np.nan for fit in fits],
+            **chosen,
+            "cv_mse": np.where(trained, learnt.scores[np.arange(len(best)), best], np.nan),
             "model_error": model_error,
-            "n_train": [fit.n_train for fit in fits],
-            "n_support": [int(np.count_nonzero(fit.dual)) for fit in fits],
-            "status": [fit.status for fit in fits],
+            "n_train": learnt.n_train,
+            **learnt.columns,
+            "status": learnt.status,
         }
     )
 
 
-def _tell_untrained(wave: np.ndarray, fits: Sequence[PixelFit], unit: str) -> None:
+def _tell_untrained(wave: np.ndarray, learnt: Learnt, unit: str) -> None:
     """One warning for each reason why pixels are masked."""
-    statuses = np.array([fit.status for fit in fits])
-    for status in np.unique(statuses[np.array([fit.best < 0 for fit in fits])]):
-        at = wave[statuses == status]
+    for status in np.unique(learnt.status[learnt.best < 0]):
+        at = wave[learnt.status == status]
         warnings.warn(
             f"{at.size} of {wave.size} pixels are masked, {status} ({at[0]:g} to {at[-1]:g} {unit}); they predict NaN",
             SlamWarning,

@@ -23,6 +23,17 @@ class Candidate:
     gamma: float
 
 
+@dataclass(frozen=True)
+class Ridge:
+    """The penalty of a polynomial's coefficients."""
+
+    ridge: float
+
+
+#: Penalties that are tried where none is given; 0 is The Cannon's least squares.
+RIDGES = (0.0, 0.1, 1.0, 10.0, 100.0)
+
+
 def candidates(
     x: np.ndarray,
     C: Any,
@@ -40,16 +51,7 @@ def candidates(
 
     Raises SlamError for a value that no SVR can have.
     """
-    options = {"C": _options(C), "epsilon": _options(epsilon), "gamma": _options(gamma)}
-    if search == "random":
-        drawn = list(ParameterSampler(options, n_iter=_at_most(options, n_iter), random_state=seed))
-    elif search == "grid":
-        endless = [name for name, values in options.items() if not isinstance(values, list)]
-        if endless:
-            raise SlamError(f"{endless[0]} is a distribution: a grid needs a list; use search='random'")
-        drawn = list(ParameterGrid(options))
-    else:
-        raise SlamError(f"unknown search {search!r}; choose grid, random or joint")
+    drawn = _drawn({"C": C, "epsilon": epsilon, "gamma": gamma}, search, n_iter, seed)
     unique = dict.fromkeys(
         Candidate(
             _positive("C", item["C"]),
@@ -59,6 +61,25 @@ def candidates(
         for item in drawn
     )
     return tuple(unique)
+
+
+def ridges(ridge: Any = None, *, search: Search = "grid", n_iter: int = 20, seed: int = 0) -> tuple[Ridge, ...]:
+    """The penalties to try, as `candidates`; None: `RIDGES`. Raises SlamError for a negative one."""
+    drawn = _drawn({"ridge": RIDGES if ridge is None else ridge}, search, n_iter, seed)
+    return tuple(dict.fromkeys(Ridge(_not_negative("ridge", item["ridge"])) for item in drawn))
+
+
+def _drawn(asked: dict[str, Any], search: Search, n_iter: int, seed: int) -> list[dict[str, Any]]:
+    """The grid of the lists given, or random draws."""
+    options = {name: _options(values) for name, values in asked.items()}
+    if search == "random":
+        return list(ParameterSampler(options, n_iter=_at_most(options, n_iter), random_state=seed))
+    if search == "grid":
+        endless = [name for name, values in options.items() if not isinstance(values, list)]
+        if endless:
+            raise SlamError(f"{endless[0]} is a distribution: a grid needs a list; use search='random'")
+        return list(ParameterGrid(options))
+    raise SlamError(f"unknown search {search!r}; choose grid, random or joint")
 
 
 def resolve_gamma(gamma: Gamma, x: np.ndarray) -> float:

@@ -92,13 +92,11 @@ def no_fit(n_train: int, n: int, n_folds: int, n_candidates: int) -> PixelFit:
     )  # fmt: skip
 
 
-def unusable(y: np.ndarray, weight: np.ndarray, fold: np.ndarray, settings: SvrSettings) -> str:
+def unusable(y: np.ndarray, weight: np.ndarray, fold: np.ndarray, min_stars: int) -> str:
     """Why a pixel cannot be trained; empty if it can."""
     rows = np.flatnonzero(weight > 0)
     folds = [fold[rows] == number for number in range(int(fold.max()) + 1)]
-    enough = rows.size >= settings.min_stars and all(
-        out.any() and (~out).sum() >= settings.min_stars / 2 for out in folds
-    )
+    enough = rows.size >= min_stars and all(out.any() and (~out).sum() >= min_stars / 2 for out in folds)
     if not enough:
         return "too few stars"
     return "" if np.ptp(y[rows]) > 0 else "constant flux"
@@ -126,7 +124,7 @@ def fit_pixel(
     rows = np.flatnonzero(weight > 0)
     folds = [fold[rows] == number for number in range(int(fold.max()) + 1)]
     nothing = no_fit(rows.size, n, len(folds), len(found))
-    reason = unusable(y, weight, fold, settings)
+    reason = unusable(y, weight, fold, settings.min_stars)
     if reason:
         return replace(nothing, status=reason)
     xs, ys, ws = np.ascontiguousarray(x[rows]), y[rows], np.ascontiguousarray(weight[rows])

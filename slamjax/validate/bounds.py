@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 import jax
@@ -44,9 +43,7 @@ def crlb(model: Model, labels: np.ndarray, ivar: np.ndarray) -> np.ndarray:
     n = len(points)
     unit, noise = model.exact.flux_unit(), device_noise(model)
     exact = model.exact
-    emulator = dataclasses.replace(
-        exact, flux_mean=np.asarray(exact.flux_mean) / unit, flux_scale=np.asarray(exact.flux_scale) / unit
-    ).on_device()
+    emulator = exact.in_unit(unit).on_device()
     weights = np.where(model.trained, checked_ivar(model, ivar, n), 0) * unit**2
     x = np.asarray(exact.scaling(points))
     dtype = jax.dtypes.canonicalize_dtype(float)
