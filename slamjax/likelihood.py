@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from slamjax.emulator import KernelEmulator
+from slamjax.forward import ForwardEmulator
 from slamjax.noise import Noise, Precision
 from slamjax.typing import Flux, Ivar, Labels, ScaledLabels
 
@@ -34,10 +35,13 @@ def log_likelihood(
 
 
 def information(
-    emulator: KernelEmulator, precision: Precision, x: ScaledLabels, flux: Flux
+    emulator: KernelEmulator | ForwardEmulator, precision: Precision, x: ScaledLabels, flux: Flux
 ) -> Float[Array, "*batch row row"]:
     """G = R Σ⁻¹ Rᵀ for the rows R = [r; J₁; …; J_L] at scaled labels x: all that a Gauss-Newton step needs.
 
     G[0, 0] is χ², G[0, 1:] = J Σ⁻¹ r is minus half its gradient, and G[1:, 1:] = J Σ⁻¹ Jᵀ is the Fisher information.
+    Of an emulator with nuisances x holds these as well, and the polynomial is solved for.
     """
+    if isinstance(emulator, ForwardEmulator):
+        return emulator.information(precision, x, flux)
     return precision.gram(emulator.residual_and_jacobian(x, flux))

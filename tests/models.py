@@ -3,7 +3,7 @@
 from functools import cache
 
 import numpy as np
-from helpers import xp_giants
+from helpers import miles, xp_giants
 
 from slamjax.prepare import Recipe
 from slamjax.training import train
@@ -34,3 +34,20 @@ def searched_model():
 def held_out():
     """The 40 giants that the models have not seen."""
     return xp_giants()[110:]
+
+
+@cache
+def miles_model():
+    """Trained on 120 stars of MILES, 300 pixels about Mg b, flux over a Gaussian continuum."""
+    spectra = miles()
+    return train(
+        spectra[np.flatnonzero(np.isfinite(spectra.values(("teff", "logg", "fe_h"))).all(axis=1))],
+        ("teff", "logg", "fe_h"),
+        recipe=Recipe.make(continuum="gaussian:10nm"),
+        C=10,
+        epsilon=0.05,
+        gamma=0.1,
+        cv=3,
+        n_jobs=2,
+        noise="diagonal",
+    )
