@@ -265,7 +265,7 @@ class ForwardEmulator:
 
     def _lines(self, predicted: Flux) -> Float[Array, "term pixel"]:
         """Fᵀ."""
-        return predicted * jnp.asarray(self.terms, predicted.dtype)
+        return jnp.asarray(predicted) * jnp.asarray(self.terms, predicted.dtype)
 
     def _solve(self, gram: Float[Array, "row row"]) -> tuple[Float[Array, " term"], Scalar]:
         """Best coefficients less their prior mean, and ln |T⁻¹ + FᵀΣ⁻¹F|, of rows residual and F."""

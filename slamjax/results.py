@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from astropy import units as u
@@ -29,6 +29,7 @@ class Flag(enum.IntFlag):
     HIGH_RHAT = 1024
     DIVERGENCES = 2048
     NOT_SAMPLED = 4096
+    NUISANCE_AT_BOUND = 8192
 
 
 #: What each flag says, for tables and documents.
@@ -46,6 +47,7 @@ FLAG_MEANINGS: dict[Flag, str] = {
     Flag.HIGH_RHAT: "the posterior's chains disagree (R-hat above 1.03): its draws do not stand for it yet",
     Flag.DIVERGENCES: "more than one draw in a hundred of the posterior ended a diverging trajectory: it may be biased",
     Flag.NOT_SAMPLED: "no posterior: the fit that it starts from failed; draws are NaN",
+    Flag.NUISANCE_AT_BOUND: "velocity or a width ended at the bound it was given; labels and errors may not hold",
 }
 
 
@@ -67,18 +69,25 @@ def label_table(
     snr: np.ndarray,
     n_iter: np.ndarray,
     flags: np.ndarray,
+    nuisances: Mapping[str, np.ndarray] | None = None,
 ) -> QTable:
     """One row a star: where it came from, labels with errors and units, the quality of the fit, flags.
 
     Columns: ``row`` (0-based, in the input), the input's string and integer columns, then for each label <label>,
     <label>_err, <label>_err95 (half-width of the 95 % interval: more than 1.96 errors where held-out stars had heavier
     tails than a Gaussian) and, where the input has that label, <label>_ref; ``chi2``, ``n_pix``, ``snr``, ``n_iter``,
-    ``flags`` and ``cov``, the labels' covariance (L, L) in products of the labels' units.
+    ``flags`` and ``cov``, the labels' covariance (L, L) in products of the labels' units. ``nuisances`` are columns
+    behind those of the labels: velocities in km/s, the polynomial's coefficients.
     """
     table = QTable()
     table["row"] = spectra.rows
     for name, column in spectra.columns().items():
-        if name not in names and column.dtype.kind in "iuSU" and name not in table.colnames:
+        if (
+            name not in names
+            and name not in (nuisances or {})
+            and column.dtype.kind in "iuSU"
+            and name not in table.colnames
+        ):
             table[name] = column
     known = spectra.columns()
     errors = np.sqrt(np.einsum("nll->nl", covariance))
@@ -88,6 +97,8 @@ def label_table(
         table[f"{name}_err95"] = _with_unit(half95[:, k], unit)
         if name in known and known[name].dtype.kind in "iuf":
             table[f"{name}_ref"] = _reference(spectra, name, unit)
+    for name, values in (nuisances or {}).items():
+        table[name] = values if name == "polynomial" else values * (u.km / u.s)
     table["chi2"] = chi2
     table["n_pix"] = n_pix.astype(np.int32)
     table["snr"] = snr

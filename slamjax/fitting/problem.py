@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from slamjax.emulator import KernelEmulator
+from slamjax.forward import ForwardEmulator
 from slamjax.likelihood import information
 from slamjax.noise import Noise, Precision
 from slamjax.typing import LogPrior, Scalar
@@ -42,7 +43,7 @@ class Status(IntEnum):
 class Problem:
     """Emulator, noise, the box of scaled labels that is searched, and what makes it more than least squares."""
 
-    emulator: KernelEmulator
+    emulator: KernelEmulator | ForwardEmulator
     noise: Noise
     low: X
     high: X
