@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 from common import parse_options
-from crlb import robust_width
 from reporting import current_load, markdown_table, write_results
+from scatter import column, robust_width
 from simulated import inner_stars
 
 import slamjax
@@ -35,10 +35,6 @@ def miles_model(options: argparse.Namespace) -> Model:
     stars = slamjax.read_table(options.miles).select(SELECTION)
     recipe = slamjax.Recipe.make(wave_range=(400, 720), continuum="gaussian:10nm")
     return slamjax.train(stars, LABELS, recipe=recipe, noise="lowrank", C=10.0, epsilon=0.05, gamma=0.1)
-
-
-def column(table: Any, name: str) -> np.ndarray:
-    return np.asarray(getattr(table[name], "value", table[name]), float)
 
 
 def judge(z: np.ndarray) -> dict[str, Any]:

@@ -9,7 +9,19 @@ import typer
 
 import slamjax
 from slamjax.cli.console import console, flag_summary, progress_bar, read_selected
-from slamjax.cli.options import Method, ModelFile, PriorKind, Sampler, Select, SpectraFile, Starts
+from slamjax.cli.options import (
+    Method,
+    ModelFile,
+    PriorKind,
+    Sampler,
+    Select,
+    SpectraFile,
+    Starts,
+    Velocity,
+    velocity,
+    Velocity,
+    velocity,
+)
 from slamjax.errors import SlamError
 
 
@@ -20,6 +32,12 @@ def fit(
     select: Select = None,
     method: Annotated[Method, typer.Option(help="Levenberg-Marquardt, or a gradient method.")] = Method.lm,
     n_starts: Starts = 3,
+    rv: Velocity = None,
+    broadening: Velocity = None,
+    rotation: Velocity = None,
+    polynomial: Annotated[
+        int | None, typer.Option(metavar="DEGREE", help="Multiply the model by a polynomial in wavelength, solved for.")
+    ] = None,
     exact: Annotated[bool, typer.Option("--exact", help="Do not compress a large emulator first.")] = False,
     memory: Annotated[float, typer.Option(help="GiB that a batch may take.")] = 1.0,
 ) -> None:
@@ -33,6 +51,12 @@ def fit(
     for given in (existing_file(model), existing_file(spectra)):
         if output.exists() and output.samefile(given):
             raise SlamError(f"--output {output} is also an input; choose another name")
+    nuisances = slamjax.Nuisances(
+        rv=velocity("--rv", rv),
+        broadening=velocity("--broadening", broadening),
+        rotation=velocity("--rotation", rotation),
+        polynomial=polynomial,
+    )
     slam = slamjax.load(model)
     with progress_bar("fitting stars") as told:
         table = slamjax.fit_table(
@@ -41,6 +65,7 @@ def fit(
             select=select or "",
             method=method.value,
             n_starts=n_starts,
+            nuisances=nuisances,
             exact=exact,
             memory=memory,
             progress=told,

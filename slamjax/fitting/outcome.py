@@ -164,8 +164,8 @@ def _velocities(
 ) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """Columns of the free velocities (N,) in km/s with errors, and which stars have one at a bound.
 
-    Of a width w the square is fitted, with an error e: the width's is √(w² + e) − w, near 0 the width that the data
-    allow. No width at all is an answer like any other, not a bound.
+    Of a width w the square is fitted, with an error e: the width's is e / 2w, but not more than √e, the width that the
+    data allow where none is found. No width at all is an answer like any other, not a bound.
     """
     columns: dict[str, np.ndarray] = {}
     stuck = np.zeros(len(parameters), bool)
@@ -177,7 +177,8 @@ def _velocities(
         if name in WIDTHS:
             value = np.maximum(value, 0)
             columns[name] = np.asarray(forward.velocity(name, value))
-            columns[f"{name}_err"] = np.asarray(forward.velocity(name, value + sigma)) - columns[name]
+            narrow = np.sqrt(np.maximum(value, sigma / 4))
+            columns[f"{name}_err"] = np.asarray(forward.velocity(name, np.square(sigma / (2 * narrow))))
             stuck |= (low[k] > 0) & (value <= low[k] + edge)
         else:
             columns[name] = np.asarray(forward.velocity(name, value))
