@@ -15,26 +15,35 @@ from simulated import inner_stars
 
 import slamjax
 from slamjax.model import Model
-from slamjax.validate import draw_nuisances, prepared_model, simulate
+from slamjax.validate import draw_nuisances, prepared_model, sbc, simulate
 
 LABELS = ("teff", "logg", "fe_h")
 SELECTION = "isfinite(teff) & isfinite(logg) & isfinite(fe_h) & teff > 4000 & teff < 7500"
 #: Injected velocities reach ±500 km/s; the fit searches a little further.
 SEARCHED = slamjax.Nuisances(rv=slamjax.Free(-550, 550), broadening=slamjax.Free(0, 200), polynomial=3)
+#: Of spectra to which nothing was done, to see label errors grow.
+ADDED = {
+    "velocity": slamjax.Nuisances(rv=slamjax.Free(-550, 550)),
+    "polynomial of degree 3": slamjax.Nuisances(polynomial=3),
+    "both": slamjax.Nuisances(rv=slamjax.Free(-550, 550), polynomial=3),
+}
+#: Of the posteriors that are ranked, on fewer pixels (nm).
+RANKED = slamjax.Nuisances(rv=slamjax.Free(-100, 100), broadening=slamjax.Free(0, 100), polynomial=2, polynomial_sd=0.2)
+RANKED_RANGE = (500, 530)
 INJECTED = slamjax.Nuisances(
     rv=slamjax.Free(-500, 500), broadening=slamjax.Free(20, 150), polynomial=3, polynomial_sd=0.15
 )
 
 
-def miles_model(options: argparse.Namespace) -> Model:
-    """The model of ``--model``, or one trained on the stars of ``--miles``."""
-    if options.model:
-        return slamjax.load(options.model)
+def miles_model(
+    options: argparse.Namespace, wave_range: tuple[float, float] = (400, 720), noise: Any = "lowrank"
+) -> Model:
+    """A model trained on the stars of ``--miles``."""
     if options.miles is None:
-        raise SystemExit("give the MILES library by --miles miles.fits, or a model by --model")
+        raise SystemExit("give the MILES library: --miles miles.fits")
     stars = slamjax.read_table(options.miles).select(SELECTION)
-    recipe = slamjax.Recipe.make(wave_range=(400, 720), continuum="gaussian:10nm")
-    return slamjax.train(stars, LABELS, recipe=recipe, noise="lowrank", C=10.0, epsilon=0.05, gamma=0.1)
+    recipe = slamjax.Recipe.make(wave_range=wave_range, continuum="gaussian:10nm")
+    return slamjax.train(stars, LABELS, recipe=recipe, noise=noise, C=10.0, epsilon=0.05, gamma=0.1)
 
 
 def judge(z: np.ndarray) -> dict[str, Any]:
@@ -65,23 +74,14 @@ def recover(model: Model, options: argparse.Namespace) -> dict[str, Any]:
     start = time.perf_counter()
     slamjax.fit(plain, moved, nuisances=SEARCHED)
     again = time.perf_counter() - start
-    alone = slamjax.fit(plain, simulate(model, truth, weights, seed=options.seed + 1))
-    good, good_alone = (np.isfinite(column(one, LABELS[0])) for one in (table, alone))
-    found: dict[str, Any] = {"quantities": {}, "growth": {}}
+    good = np.isfinite(column(table, LABELS[0]))
+    found: dict[str, Any] = {"quantities": {}}
     for name in SEARCHED.free:
         found["quantities"][name] = judge((column(table, name) - values[name]) / column(table, f"{name}_err"))
         found["quantities"][name]["error"] = float(np.median(column(table, f"{name}_err")[good]))
     for k, name in enumerate(model.label_names):
         offset, sigma = column(table, name) - truth[:, k], column(table, f"{name}_err")
-        other, sigma_alone = column(alone, name) - truth[:, k], column(alone, f"{name}_err")
         found["quantities"][name] = judge(offset / sigma) | {"error": float(np.median(sigma[good]))}
-        both = good & good_alone
-        found["growth"][name] = {
-            "predicted": float(np.median(sigma[both] / sigma_alone[both])),
-            # scatter in units of the error without nuisances, so that stars of all kinds count alike
-            "measured": robust_width((offset / sigma_alone)[both]) / robust_width((other / sigma_alone)[both]),
-            "pull without": robust_width((other / sigma_alone)[both]),
-        }
     tilt = np.asarray(table["polynomial"]) - values["polynomial"]
     found["polynomial"] = [robust_width(tilt[good, k]) for k in range(tilt.shape[1])]
     flags = np.asarray(table["flags"])
@@ -97,6 +97,50 @@ def recover(model: Model, options: argparse.Namespace) -> dict[str, Any]:
     return found
 
 
+def grow(model: Model, options: argparse.Namespace) -> dict[str, Any]:
+    """Label errors with nuisances over those without, stated and measured, on the very same spectra and pixels."""
+    plain = prepared_model(model)
+    usable = np.asarray(slamjax.ForwardEmulator.of(model, ADDED["both"]).usable)
+    truth, weights, _ = inner_stars(
+        model, np.where(usable, np.inf, 0.0)[None], options.n_stars, np.random.default_rng(options.seed + 1)
+    )
+    spectra = simulate(model, truth, weights, seed=options.seed + 1)
+    alone = slamjax.fit(plain, spectra)
+    found: dict[str, Any] = {}
+    for title, nuisances in ADDED.items():
+        table = slamjax.fit(plain, spectra, nuisances=nuisances)
+        found[title] = {}
+        for k, name in enumerate(model.label_names):
+            sigma, more = (column(one, f"{name}_err") for one in (alone, table))
+            # in units of the error without nuisances, so that stars of all kinds count alike
+            z, wider = ((column(one, name) - truth[:, k]) / sigma for one in (alone, table))
+            both = np.isfinite(z) & np.isfinite(wider)
+            draws = np.random.default_rng(0).choice(np.flatnonzero(both), (200, both.sum()))
+            found[title][name] = {
+                "stated": float(np.median(more[both] / sigma[both])),
+                "measured": robust_width(wider[both]) / robust_width(z[both]),
+                "error": float(np.std([robust_width(wider[rows]) / robust_width(z[rows]) for rows in draws])),
+                "sd": float(np.std(wider[both]) / np.std(z[both])),
+                "sd_error": float(np.std([np.std(wider[rows]) / np.std(z[rows]) for rows in draws])),
+            }
+    return found
+
+
+def rank(model: Model, options: argparse.Namespace) -> dict[str, Any]:
+    """SBC of labels and velocities with the continuum integrated out."""
+    ivar = np.full((1, model.wave.size), np.inf)
+    result = sbc(model, ivar, n_stars=options.n_sbc, nuisances=RANKED, seed=options.seed, draws=250)
+    ranks, regions = result.ranks, result.regions
+    return {
+        "names": list(ranks.names),
+        "p_bonferroni": ranks.p_bonferroni,
+        "chi2": ranks.chi2,
+        "passes": ranks.passes(),
+        "regions_pass": regions.passes(),
+        "text": str(result),
+    }
+
+
 def tables_of(found: dict[str, Any]) -> list[str]:
     quantities = [
         (
@@ -105,18 +149,12 @@ def tables_of(found: dict[str, Any]) -> list[str]:
         )
         for name, one in found["quantities"].items()
     ]  # fmt: skip
-    growth = [
-        (name, f"{one['predicted']:.3f}", f"{one['measured']:.3f}", f"{one['pull without']:.3f}")
-        for name, one in found["growth"].items()
-    ]
     told = ", ".join(f"{name} {count}" for name, count in found["flagged"].items()) or "none"
     return [
         f"{found['stars']:,} stars on {found['pixels']:,} pixels: pulls (fitted − injected) / error\n\n"
         + markdown_table(
             ["", "median error", "robust width", "median pull", "in 68 %", "in 95 %", "beyond 5"], quantities
         ),
-        "Label errors with nuisances over those without, as stated and as measured (robust scatter):\n\n"
-        + markdown_table(["label", "stated", "measured", "pull width without nuisances"], growth),
         "Robust scatter of the polynomial's coefficients: "
         + ", ".join(f"{value:.4f}" for value in found["polynomial"])
         + f". Velocities wrong by 50 km/s or more: {found['rv wrong by 50 km/s']}. Flags: {told}. Median chi2 a pixel "
@@ -124,21 +162,41 @@ def tables_of(found: dict[str, Any]) -> list[str]:
     ]
 
 
+def growth_table(noise: str, found: dict[str, Any]) -> str:
+    rows = [
+        (
+            title, name, f"{one['stated']:.3f}", f"{one['measured']:.3f} ± {one['error']:.3f}",
+            f"{one['sd']:.3f} ± {one['sd_error']:.3f}",
+        )
+        for title, labels in found.items()
+        for name, one in labels.items()
+    ]  # fmt: skip
+    return (
+        f"Label errors with nuisances over those without, {noise} noise, as stated and as measured (± bootstrap):\n\n"
+        + markdown_table(["free", "label", "stated", "robust scatter", "standard deviation"], rows)
+    )
+
+
 def main() -> None:
-    options = parse_options(__doc__, n_stars=500, model=None, miles=None)
+    options = parse_options(__doc__, n_stars=500, n_sbc=400, miles=None, model=None)
     load = current_load()
-    model = miles_model(options)
+    model = slamjax.load(options.model) if options.model else miles_model(options)
     found = recover(model, options)
+    tables = tables_of(found)
+    for noise, one in (("low-rank", model), ("diagonal", model.with_diagonal_noise())):
+        found[f"growth, {noise}"] = grow(one, options)
+        tables.append(growth_table(noise, found[f"growth, {noise}"]))
+    ranked = miles_model(options, RANKED_RANGE, "diagonal")
+    found["sbc"] = rank(ranked, options)
+    tables.append(f"SBC with {RANKED}, {ranked.wave.size} pixels:\n\n{found['sbc']['text']}")
     settings = {
-        "data": Path(options.model or options.miles).name,
+        "data": Path(options.miles).name,
         "noise": type(model.noise).__name__,
         "injected": str(INJECTED),
         "searched": str(SEARCHED),
         "seed": options.seed,
     }
-    tables = tables_of(found)
     write_results(options.out, "nuisances", settings, found, tables, load)
-    print("\n\n".join(tables))
 
 
 if __name__ == "__main__":

@@ -19,8 +19,6 @@ from slamjax.cli.options import (
     Starts,
     Velocity,
     velocity,
-    Velocity,
-    velocity,
 )
 from slamjax.errors import SlamError
 
