@@ -50,7 +50,13 @@ Parameters = Float[AnyArray, "*batch parameter"]
 class ForwardEmulator:
     """An emulator with nuisances: an immutable pytree, ``forward(labels, rv=..., ...)`` is the predicted flux.
 
-    Works under jit, vmap, grad and jacfwd. Make it by `ForwardEmulator.of` a model.
+    Works under jit, vmap, grad and jacfwd. Make it by `ForwardEmulator.of` a model. In a NumPyro model of your own::
+
+        forward = slamjax.ForwardEmulator.of(model, slamjax.Nuisances(rv="free"))
+        labels = numpyro.sample("labels", slamjax.sampling.training_range(model))
+        flux = forward(labels, rv=numpyro.sample("rv", dist.Normal(0, 100)))
+        ivar = jnp.where(forward.usable, ivar, 0)
+        numpyro.sample("flux", slamjax.sampling.SpectrumDistribution(flux, noise, ivar), obs=observed)
 
     Attributes
     ----------

@@ -47,7 +47,7 @@ FLAG_MEANINGS: dict[Flag, str] = {
     Flag.HIGH_RHAT: "the posterior's chains disagree (R-hat above 1.03): its draws do not stand for it yet",
     Flag.DIVERGENCES: "more than one draw in a hundred of the posterior ended a diverging trajectory: it may be biased",
     Flag.NOT_SAMPLED: "no posterior: the fit that it starts from failed; draws are NaN",
-    Flag.NUISANCE_AT_BOUND: "velocity or a width ended at the bound it was given; labels and errors may not hold",
+    Flag.NUISANCE_AT_BOUND: "a velocity or a width ended at its bound; labels and errors may not hold",
 }
 
 

@@ -167,3 +167,24 @@ def test_untrained_pixels_give_no_nan_and_do_not_count():
     flux = jnp.ones(model.wave.size)
     assert np.all(np.isfinite(jax.jit(information)(plain, precision, x[:-1], flux)))
     assert np.all(np.isfinite(jax.jit(jax.grad(lambda x: sum(plain.marginal(precision, x, flux))))(x[:-1])))
+
+
+def test_it_serves_in_a_model_of_your_own():
+    """As its docstring says: slopes of a NumPyro density by labels and velocity are finite and right."""
+    from slamjax.sampling import SpectrumDistribution
+
+    model = miles_model()
+    with in_precision("float64"):
+        forward = ForwardEmulator.of(model, Nuisances(rv=Free(-100, 100)))
+        noise = jax.tree_util.tree_map(jnp.asarray, model.noise)
+        ivar = jnp.where(forward.usable, jnp.inf, 0.0)
+        labels = np.asarray(model.exact.scaling.inverse(model.domain.stars[2]))
+        observed = jnp.asarray(model(labels))
+
+        def log_p(rv):
+            return SpectrumDistribution(forward(labels, rv=rv), noise, ivar).log_prob(observed)
+
+        slope = jax.jit(jax.grad(log_p))(25.0)
+        compiled = jax.jit(log_p)
+        np.testing.assert_allclose(slope, (compiled(25.001) - compiled(24.999)) / 0.002, rtol=1e-5)
+        assert slope < 0  # back to rest
