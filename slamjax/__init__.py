@@ -22,11 +22,15 @@ if TYPE_CHECKING:
     from slamjax.errors import SlamError as SlamError
     from slamjax.errors import SlamWarning as SlamWarning
     from slamjax.fitting import fit as fit
+    from slamjax.forward import ForwardEmulator as ForwardEmulator
     from slamjax.likelihood import log_likelihood as log_likelihood
     from slamjax.model import Model as Model
     from slamjax.modelfile import load as load
     from slamjax.noise import DiagonalNoise as DiagonalNoise
     from slamjax.noise import LowRankNoise as LowRankNoise
+    from slamjax.nuisances import Free as Free
+    from slamjax.nuisances import Known as Known
+    from slamjax.nuisances import Nuisances as Nuisances
     from slamjax.polynomial import PolynomialEmulator as PolynomialEmulator
     from slamjax.prepare import Recipe as Recipe
     from slamjax.readers import join_labels as join_labels
@@ -53,10 +57,14 @@ if TYPE_CHECKING:
 _HOMES = {
     "DiagonalNoise": "noise",
     "Flag": "results",
+    "ForwardEmulator": "forward",
+    "Free": "nuisances",
     "KernelEmulator": "emulator",
+    "Known": "nuisances",
     "LabelScaling": "scaling",
     "LowRankNoise": "noise",
     "Model": "model",
+    "Nuisances": "nuisances",
     "PolynomialEmulator": "polynomial",
     "Posterior": "sampling",
     "Recipe": "prepare",

@@ -8,6 +8,7 @@ from __future__ import annotations
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from slamjax.forward import ForwardEmulator
 from slamjax.noise import Noise, Precision
 from slamjax.standardised import Emulator
 from slamjax.typing import Flux, Ivar, Labels, ScaledLabels
@@ -32,10 +33,13 @@ def log_likelihood(emulator: Emulator, noise: Noise, labels: Labels, flux: Flux,
 
 
 def information(
-    emulator: Emulator, precision: Precision, x: ScaledLabels, flux: Flux
+    emulator: Emulator | ForwardEmulator, precision: Precision, x: ScaledLabels, flux: Flux
 ) -> Float[Array, "*batch row row"]:
     """G = R Σ⁻¹ Rᵀ for the rows R = [r; J₁; …; J_L] at scaled labels x: all that a Gauss-Newton step needs.
 
     G[0, 0] is χ², G[0, 1:] = J Σ⁻¹ r is minus half its gradient, and G[1:, 1:] = J Σ⁻¹ Jᵀ is the Fisher information.
+    Of an emulator with nuisances x holds these as well, and the polynomial is solved for.
     """
+    if isinstance(emulator, ForwardEmulator):
+        return emulator.information(precision, x, flux)
     return precision.gram(emulator.residual_and_jacobian(x, flux))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from astropy import units as u
@@ -29,7 +29,8 @@ class Flag(enum.IntFlag):
     HIGH_RHAT = 1024
     DIVERGENCES = 2048
     NOT_SAMPLED = 4096
-    UNSURE_VELOCITY = 8192
+    NUISANCE_AT_BOUND = 8192
+    UNSURE_VELOCITY = 16384
 
 
 #: What each flag says, for tables and documents.
@@ -47,6 +48,7 @@ FLAG_MEANINGS: dict[Flag, str] = {
     Flag.HIGH_RHAT: "the posterior's chains disagree (R-hat above 1.03): its draws do not stand for it yet",
     Flag.DIVERGENCES: "more than one draw in a hundred of the posterior ended a diverging trajectory: it may be biased",
     Flag.NOT_SAMPLED: "no posterior: the fit that it starts from failed; draws are NaN",
+    Flag.NUISANCE_AT_BOUND: "a velocity or a width ended at its bound; labels and errors may not hold",
     Flag.UNSURE_VELOCITY: "no radial velocity fits clearly better than all others: the labels may be of another shift",
 }
 
@@ -70,6 +72,7 @@ def label_table(
     n_iter: np.ndarray,
     flags: np.ndarray,
     velocity: np.ndarray | None = None,
+    nuisances: Mapping[str, np.ndarray] | None = None,
 ) -> QTable:
     """One row a star: where it came from, labels with errors and units, the quality of the fit, flags.
 
@@ -77,15 +80,22 @@ def label_table(
     measured (``velocity``, (N, 2)) or as the input has them, then for each label <label>,
     <label>_err, <label>_err95 (half-width of the 95 % interval: more than 1.96 errors where held-out stars had heavier
     tails than a Gaussian) and, where the input has that label, <label>_ref; ``chi2``, ``n_pix``, ``snr``, ``n_iter``,
-    ``flags`` and ``cov``, the labels' covariance (L, L) in products of the labels' units.
+    ``flags`` and ``cov``, the labels' covariance (L, L) in products of the labels' units. ``nuisances`` are columns
+    behind those of the labels: velocities in km/s, the polynomial's coefficients.
     """
     table = QTable()
     table["row"] = spectra.rows
     for name, column in spectra.columns().items():
-        if name not in names and column.dtype.kind in "iuSU" and name not in table.colnames:
+        if (
+            name not in names
+            and name not in (nuisances or {})
+            and column.dtype.kind in "iuSU"
+            and name not in table.colnames
+        ):
             table[name] = column
     known = spectra.columns()
-    if velocity is None and "rv" in known and known["rv"].dtype.kind == "f" and "rv" not in names:
+    given = {*names, *(nuisances or {})}
+    if velocity is None and "rv" in known and known["rv"].dtype.kind == "f" and "rv" not in given:
         unknown = np.full(len(spectra), np.nan)
         velocity = np.stack([known["rv"], known.get("rv_err", unknown)], axis=1)
     if velocity is not None:
@@ -98,6 +108,8 @@ def label_table(
         table[f"{name}_err95"] = _with_unit(half95[:, k], unit)
         if name in known and known[name].dtype.kind in "iuf":
             table[f"{name}_ref"] = _reference(spectra, name, unit)
+    for name, values in (nuisances or {}).items():
+        table[name] = values if name == "polynomial" else values * (u.km / u.s)
     table["chi2"] = chi2
     table["n_pix"] = n_pix.astype(np.int32)
     table["snr"] = snr

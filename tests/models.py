@@ -60,3 +60,20 @@ def quadratic_model():
 
 #: Where alpha_m may be used in `quadratic_model`.
 ALPHA_WINDOWS = [(510, 530), (590, 600)]
+
+
+@cache
+def all_miles_model():
+    """Trained on 120 stars of MILES, 300 pixels about Mg b, flux over a Gaussian continuum."""
+    spectra = miles()
+    return train(
+        spectra[np.flatnonzero(np.isfinite(spectra.values(("teff", "logg", "fe_h"))).all(axis=1))],
+        ("teff", "logg", "fe_h"),
+        recipe=Recipe.make(continuum="gaussian:10nm"),
+        C=10,
+        epsilon=0.05,
+        gamma=0.1,
+        cv=3,
+        n_jobs=2,
+        noise="diagonal",
+    )

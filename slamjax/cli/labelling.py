@@ -20,6 +20,8 @@ from slamjax.cli.options import (
     Select,
     SpectraFiles,
     Starts,
+    Velocity,
+    velocity,
 )
 from slamjax.errors import SlamError
 
@@ -31,6 +33,12 @@ def fit(
     select: Select = None,
     method: Annotated[Method, typer.Option(help="Levenberg-Marquardt, or a gradient method.")] = Method.lm,
     n_starts: Starts = 3,
+    rv: Velocity = None,
+    broadening: Velocity = None,
+    rotation: Velocity = None,
+    polynomial: Annotated[
+        int | None, typer.Option(metavar="DEGREE", help="Multiply the model by a polynomial in wavelength, solved for.")
+    ] = None,
     exact: Annotated[bool, typer.Option("--exact", help="Do not compress a large emulator first.")] = False,
     memory: Annotated[float, typer.Option(help="GiB that a batch may take.")] = 1.0,
     survey: Annotated[str | None, typer.Option(help="What survey files are, where they do not say so.")] = None,
@@ -51,11 +59,18 @@ def fit(
 
     check_writable(output)
     _check_inputs(output, "--output", [model, *spectra])
+    nuisances = slamjax.Nuisances(
+        rv=velocity("--rv", rv),
+        broadening=velocity("--broadening", broadening),
+        rotation=velocity("--rotation", rotation),
+        polynomial=polynomial,
+    )
     slam = slamjax.load(model)
     options: dict[str, Any] = {
         "select": select or "",
         "method": method.value,
         "n_starts": n_starts,
+        "nuisances": nuisances,
         "exact": exact,
         "memory": memory,
     }

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
+
+from slamjax.errors import SlamError
+from slamjax.nuisances import Free, Known
 
 
 class Medium(StrEnum):
@@ -58,6 +61,32 @@ Resolution = Annotated[
     float | None, typer.Option("--resolution", help="Blur to this line spread (FWHM), in the unit of wavelength.")
 ]
 Starts = Annotated[int, typer.Option(help="Starting points a star, far apart.")]
+
+Velocity = Annotated[
+    str | None,
+    typer.Option(
+        metavar="KM/S", help='"free", LOW:HIGH to search between, MEAN+-SD as known, or a number to hold it at; km/s.'
+    ),
+]
+
+
+def velocity(option: str, text: str | None) -> Free | Known | Literal["free"] | float | None:
+    """What ``text`` says of a velocity."""
+    if text is None:
+        return None
+    try:
+        if text == "free":
+            return "free"
+        if "+-" in text:
+            return Known(*(float(part) for part in text.split("+-")))
+        if ":" in text:
+            return Free(*(float(part) for part in text.split(":")))
+        return float(text)
+    except (TypeError, ValueError):
+        raise SlamError(
+            f'{option} is {text!r}; give "free", a range such as -300:300, a known value such as 20+-5, or a number, '
+            "in km/s"
+        ) from None
 
 
 class EmulatorKind(StrEnum):

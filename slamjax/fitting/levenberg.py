@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from slamjax.elimination import eliminate
 from slamjax.fitting.problem import Problem, Star, Status, Summary, X
 from slamjax.noise import Precision
 from slamjax.typing import Scalar
@@ -172,16 +173,5 @@ def _rounding(chi2: Scalar) -> Scalar:
 
 
 def _solve(matrix: Float[Array, "label label"], right: X) -> X:
-    """Gauss-Jordan elimination of a positive definite system, unrolled over the labels.
-
-    LAPACK calls for each star cost more than the arithmetic, and two of them side by side in a batch can wait for each
-    other for ever (see `slamjax.compiled`).
-    """
-    n = matrix.shape[0]
-    rows = jnp.concatenate([matrix, right[:, None]], axis=1)
-    for k in range(n):
-        pivot = jnp.maximum(rows[k, k], 1e-6 * matrix[k, k])
-        row = rows[k] / pivot
-        here = jnp.arange(n) == k
-        rows = jnp.where(here[:, None], row, rows - jnp.where(here, 0, rows[:, k])[:, None] * row)
-    return rows[:, n]
+    """One right-hand side of `slamjax.elimination.eliminate`."""
+    return eliminate(matrix, right[:, None])[0][:, 0]

@@ -36,14 +36,14 @@ FitAt = Callable[[Spectra, np.ndarray], tuple[Outcome, np.ndarray, np.ndarray, n
 
 
 def fit_moving(
-    model: Model, problem: Problem, spectra: Spectra, fit_at: FitAt
+    model: Model, problem: Problem, spectra: Spectra, fit_at: FitAt, refined: bool
 ) -> tuple[Outcome, np.ndarray, np.ndarray]:
-    """Outcome, S/N, and velocities with errors (N, 2) in km/s."""
+    """Outcome, S/N, and velocities with errors (N, 2) in km/s; as first found, or ``refined`` beside the labels."""
     found = measure_rv(model, spectra)
     velocity = np.asarray(found["rv"].value)
     error = np.asarray(found["rv_err"].value)
     outcome, snr, flux, ivar = fit_at(spectra, velocity)
-    for turn in range(_ROUNDS):
+    for turn in range(_ROUNDS if refined else 0):
         left, error = refine(model, problem, outcome, flux, ivar)
         moved = np.isfinite(left)
         velocity = velocity + np.where(moved, left, 0)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
 from slamjax.fitting.problem import Summary
+from slamjax.forward import ForwardEmulator
 from slamjax.model import Model
+from slamjax.nuisances import WIDTHS
 from slamjax.results import Flag
 
 #: Another minimum counts if its objective is within this of the best one's, in units of the star's own noise: data do
@@ -37,19 +40,44 @@ class Outcome:
     n_pix: np.ndarray
     n_iter: np.ndarray
     flags: np.ndarray
+    nuisances: dict[str, np.ndarray] = field(default_factory=dict)
 
 
 def put_rows(outcome: Outcome, part: Outcome | None, rows: np.ndarray | None, **changed: np.ndarray) -> Outcome:
     """The outcome with some rows from another, or some fields changed."""
+    fields: dict[str, Any] = dict(changed)
     if part is not None and rows is not None:
-        for field in dataclasses.fields(outcome):
-            values = np.array(getattr(outcome, field.name))
-            values[rows] = getattr(part, field.name)
-            changed[field.name] = values
-    return dataclasses.replace(outcome, **changed)
+        for name, values in vars(outcome).items():
+            other = getattr(part, name)
+            if isinstance(values, dict):
+                fields[name] = {key: _put(value, other[key], rows) for key, value in values.items()}
+            else:
+                fields[name] = _put(values, other, rows)
+    return dataclasses.replace(outcome, **fields)
 
 
-def conclude(model: Model, summary: Summary, n_starts: int, n_pix: np.ndarray, no_errors: np.ndarray) -> Outcome:
+def _put(values: np.ndarray, part: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    out = np.array(values)
+    out[rows] = part
+    return out
+
+
+def best_starts(summary: Summary, n_starts: int) -> np.ndarray:
+    """(N,) which of each star's starts ended best; ``summary`` as of `conclude`."""
+    objective, ended = (np.asarray(a).reshape(n_starts, -1).T for a in (summary.objective, summary.converged))
+    objective = np.where(np.isfinite(objective), objective.astype(float), np.inf)
+    # a start that crept until it ran out of iterations must not beat by rounding one that arrived
+    return np.argmin(objective + np.where(ended, 0, _CREPT), axis=1)
+
+
+def conclude(
+    model: Model,
+    summary: Summary,
+    n_starts: int,
+    n_pix: np.ndarray,
+    no_errors: np.ndarray,
+    forward: ForwardEmulator | None = None,
+) -> Outcome:
     """The outcome for N stars.
 
     Parameters
@@ -57,8 +85,9 @@ def conclude(model: Model, summary: Summary, n_starts: int, n_pix: np.ndarray, n
     summary : of n_starts · N problems, the first starts of all stars first
     n_pix : (N,) good pixels
     no_errors : (N,) spectra that state no errors
+    forward : with nuisances, whose parameters stand behind the labels in the summary
     """
-    n, n_labels = len(n_pix), summary.x.shape[-1]
+    n, n_labels = len(n_pix), len(model.label_names)
 
     def by_star(values: object) -> np.ndarray:
         array = np.asarray(values)
@@ -68,38 +97,45 @@ def conclude(model: Model, summary: Summary, n_starts: int, n_pix: np.ndarray, n
     ended = by_star(summary.converged)
     objective = by_star(summary.objective).astype(float)
     objective = np.where(np.isfinite(objective), objective, np.inf)
-    # a start that crept until it ran out of iterations must not beat by rounding one that arrived
-    best = np.argmin(objective + np.where(ended, 0, _CREPT), axis=1)
+    best = best_starts(summary, n_starts)
     row = np.arange(n)
-    at, lowest = x[row, best], objective[row, best]
+    place, lowest = x[row, best], objective[row, best]
+    at = place[:, :n_labels]
     curvatures = by_star(summary.curvature).astype(float)
     curvature = curvatures[row, best]
     chi2 = by_star(summary.chi2).astype(float)[row, best]
     converged = ended[row, best].copy()
     calibration = model.info.calibration
     chi2 = chi2 * calibration.chi2_scale
-    dof = np.maximum(n_pix - n_labels, 1)
+    others = 0 if forward is None else forward.nuisances.n_coefficients
+    dof = np.maximum(n_pix - place.shape[1] - others, 1)
     with np.errstate(invalid="ignore"):
         own = calibration.star_scale(chi2, dof, model.domain.spacing(at))
     low, high = np.asarray(model.domain.low), np.asarray(model.domain.high)
+    span = high - low
+    if forward is not None:
+        own_low, own_high = forward.bounds()
+        span = np.concatenate([span, own_high - own_low])
     flags = np.zeros(n, dtype=np.int32)
 
     empty = n_pix == 0
     broken = ~empty & ~(np.isfinite(chi2) & np.all(np.isfinite(curvature), axis=(1, 2)))
     converged &= ~broken
-    sound_curvature = np.where((empty | broken)[:, None, None], np.eye(n_labels), curvature)
+    sound_curvature = np.where((empty | broken)[:, None, None], np.eye(len(span)), curvature)
     unit = np.where(own > 0, own, 1)
-    covariance, unconstrained = covariances(sound_curvature / unit[:, None, None], high - low)
+    everything, unconstrained = covariances(sound_curvature / unit[:, None, None], span)
+    covariance, unconstrained = everything[:, :n_labels, :n_labels], unconstrained[:, :n_labels]
     label_scale = calibration.label_scale_of(n_labels)
     covariance = covariance * label_scale[:, None] * label_scale
 
-    separate = _separation(x, at, curvatures, sound_curvature, high - low) > _ELSEWHERE**2 * unit[:, None]
+    separate = _separation(x, place, curvatures, sound_curvature, span) > _ELSEWHERE**2 * unit[:, None]
     with np.errstate(invalid="ignore"):
         rival = ended & (objective - lowest[:, None] < _SIMILAR * unit[:, None]) & separate
 
     sigma = np.sqrt(np.einsum("nll->nl", covariance))
     edge = np.maximum(_EDGE * (high - low), np.minimum(0.1 * sigma, 100 * _EDGE * (high - low)))
-    used_share = n_pix / max(1, int(model.trained.sum()))
+    most = model.trained if forward is None else np.asarray(forward.usable)
+    used_share = n_pix / max(1, int(most.sum()))
     domain = model.domain.on_device()
     outside = np.concatenate(
         [np.asarray(domain.outside(at[i : i + _BLOCK].astype(np.float32))) for i in range(0, n, _BLOCK)]
@@ -116,6 +152,10 @@ def conclude(model: Model, summary: Summary, n_starts: int, n_pix: np.ndarray, n
         (no_errors & model.info.has_errors, Flag.NO_ERRORS),
     ):
         flags |= np.where(condition, np.int32(flag), np.int32(0))
+    columns: dict[str, np.ndarray] = {}
+    if forward is not None:
+        columns, stuck = _velocities(forward, place[:, n_labels:], everything[:, n_labels:, n_labels:])
+        flags |= np.where(stuck, np.int32(Flag.NUISANCE_AT_BOUND), np.int32(0))
     # nothing else is worth saying of a star without data
     flags = np.where(empty, np.int32(Flag.NO_DATA), flags)
 
@@ -126,6 +166,8 @@ def conclude(model: Model, summary: Summary, n_starts: int, n_pix: np.ndarray, n
     failed = empty | ~converged
     labels[failed] = np.nan
     covariance[failed] = _unknown(n_labels)
+    for name, values in columns.items():
+        values[failed] = np.inf if name.endswith("_err") else np.nan
     return Outcome(
         labels,
         covariance,
@@ -134,7 +176,36 @@ def conclude(model: Model, summary: Summary, n_starts: int, n_pix: np.ndarray, n
         n_pix,
         by_star(summary.n_iter).sum(axis=1),
         flags,
+        columns,
     )
+
+
+def _velocities(
+    forward: ForwardEmulator, parameters: np.ndarray, covariance: np.ndarray
+) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Columns of the free velocities (N,) in km/s with errors, and which stars have one at a bound.
+
+    Of a width w the square is fitted, with an error e: the width's is e / 2w, but not more than √e, the width that the
+    data allow where none is found. No width at all is an answer like any other, not a bound.
+    """
+    columns: dict[str, np.ndarray] = {}
+    stuck = np.zeros(len(parameters), bool)
+    low, high = forward.bounds()
+    for k, name in enumerate(forward.free):
+        value, sigma = parameters[:, k], np.sqrt(covariance[:, k, k])
+        edge = _EDGE * (high[k] - low[k])
+        stuck |= value >= high[k] - edge
+        if name in WIDTHS:
+            value = np.maximum(value, 0)
+            columns[name] = np.asarray(forward.velocity(name, value))
+            narrow = np.sqrt(np.maximum(value, sigma / 4))
+            columns[f"{name}_err"] = np.asarray(forward.velocity(name, np.square(sigma / (2 * narrow))))
+            stuck |= (low[k] > 0) & (value <= low[k] + edge)
+        else:
+            columns[name] = np.asarray(forward.velocity(name, value))
+            columns[f"{name}_err"] = np.asarray(forward.velocity(name, sigma))
+            stuck |= value <= low[k] + edge
+    return columns, stuck
 
 
 def _separation(

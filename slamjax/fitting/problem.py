@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from slamjax.forward import ForwardEmulator
 from slamjax.likelihood import information
 from slamjax.noise import Noise, Precision
 from slamjax.standardised import Emulator
@@ -42,7 +43,7 @@ class Status(IntEnum):
 class Problem:
     """Emulator, noise, the box of scaled labels that is searched, and what makes it more than least squares."""
 
-    emulator: Emulator
+    emulator: Emulator | ForwardEmulator
     noise: Noise
     low: X
     high: X

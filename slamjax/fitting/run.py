@@ -11,16 +11,20 @@ import jax.numpy as jnp
 import numpy as np
 from astropy.table import QTable, vstack
 
+from slamjax.compiled import compiled
 from slamjax.compression import quick
 from slamjax.errors import SlamError, SlamWarning
+from slamjax.fitting.approach import Approach, approach_starts, make_approach
 from slamjax.fitting.gradient import GradientMinimiser
 from slamjax.fitting.levenberg import LevenbergMarquardt
 from slamjax.fitting.motion import fit_moving
-from slamjax.fitting.outcome import Outcome, conclude
+from slamjax.fitting.outcome import Outcome, best_starts, conclude
 from slamjax.fitting.problem import LOSSES, Loss, Minimiser, Problem
 from slamjax.fitting.rounds import minimise
 from slamjax.fitting.starts import Templates, choose_starts, make_templates
+from slamjax.forward import ForwardEmulator
 from slamjax.model import Model
+from slamjax.nuisances import Nuisances
 from slamjax.results import check_units, label_table
 from slamjax.spectra import Spectra
 from slamjax.typing import LogPrior, Progress
@@ -41,6 +45,7 @@ def fit(
     max_iter: int | None = None,
     loss: Loss = "chi2",
     log_prior: LogPrior | None = None,
+    nuisances: Nuisances | None = None,
     exact: bool = False,
     memory: float = 1.0,
     progress: Progress | None = None,
@@ -65,6 +70,10 @@ def fit(
     log_prior : callable, optional
         ln prior of one star's labels (L,) in physical units, written in jax.numpy (adam and lbfgs). The same
         function object compiles once.
+    nuisances : Nuisances, optional
+        What shapes the spectra beside their labels: velocity, broadening, rotation, a polynomial (lm). Label errors
+        then hold what is not known of them. Columns ``rv``, ``rv_err``, ``broadening``, … (km/s) and ``polynomial``
+        (Legendre coefficients) tell what was found.
     exact : bool
         Use the emulator as it was trained. Else a large one is compressed first where that moves no label by more
         than 1 % of its error (`slamjax.compression`).
@@ -84,7 +93,10 @@ def fit(
     SlamError
         If the spectra do not cover the model, or the options do not go together.
     """
+    nuisances = nuisances if nuisances is not None and nuisances.anything else None
     minimiser = _minimiser(method, max_iter, loss, log_prior)
+    if nuisances is not None and method != "lm":
+        raise SlamError(f"nuisances are fitted by method='lm', not by {method!r}")
     if n_starts < 1:
         raise SlamError(f"n_starts is {n_starts}; give at least 1")
     if not memory > 0:
@@ -96,9 +108,13 @@ def fit(
     model.prepare(spectra[:1], np.zeros(1) if moving else None)
     check_units(model.label_names, model.info.label_units, spectra)
     model = model if exact else quick(model)
-    unit, problem = _problem(model, loss, log_prior)
-    templates = make_templates(problem, np.asarray(model.domain.stars))
-    slots, block, chunk = _batch(model, memory, method)
+    unit, problem = _problem(model, loss, log_prior, nuisances)
+    templates: Templates | Approach
+    if nuisances is None:
+        templates = make_templates(problem, np.asarray(model.domain.stars))
+    else:
+        templates = make_approach(problem, np.asarray(model.domain.stars), model.wave)
+    slots, block, chunk = _batch(model, memory, method, nuisances)
     parts: list[QTable] = []
     for start in range(0, len(spectra), chunk):
         some = spectra[start : start + chunk]
@@ -114,10 +130,10 @@ def fit(
             return _fit_chunk(model, problem, templates, minimiser, stars, velocity, unit, n_starts, place, told)
 
         velocity = None
-        if moving:
-            outcome, snr, velocity = fit_moving(model, problem, some, fit_at)
-        else:
-            outcome, snr, _, _ = fit_at(some, None)
+        if moving and (nuisances is None or nuisances.rv is None):
+            outcome, snr, velocity = fit_moving(model, problem, some, fit_at, refined=nuisances is None)
+        else:  # at rest, or the fit itself has a velocity
+            outcome, snr, _, _ = fit_at(some, np.zeros(len(some)) if moving else None)
         fields = _fields(outcome) | {"snr": snr, "velocity": velocity}
         parts.append(label_table(model.label_names, model.info.label_units, some, **fields))
     with warnings.catch_warnings():
@@ -150,21 +166,31 @@ def _minimiser(method: str, max_iter: int | None, loss: str, log_prior: LogPrior
     return GradientMinimiser("adam", limit, stride=20)
 
 
-def _problem(model: Model, loss: Loss, log_prior: LogPrior | None) -> tuple[float, Problem]:
+def _problem(
+    model: Model, loss: Loss, log_prior: LogPrior | None, nuisances: Nuisances | None
+) -> tuple[float, Problem]:
     """The problem on the device, in a unit of flux near the spectra's spread."""
     unit = model.exact.flux_unit()
-    emulator, noise = model.exact.in_unit(unit), model.noise.in_unit(unit)
-    problem = Problem(emulator, noise, model.domain.low, model.domain.high, loss, log_prior)  # type: ignore[arg-type]
+    emulator: Any = model.exact.in_unit(unit)
+    noise, low, high = model.noise.in_unit(unit), np.asarray(model.domain.low), np.asarray(model.domain.high)
+    if nuisances is not None:
+        emulator = ForwardEmulator.around(emulator, model.wave, nuisances)
+        own_low, own_high = emulator.bounds()
+        low, high = np.concatenate([low, own_low]), np.concatenate([high, own_high])
+    problem = Problem(emulator, noise, low, high, loss, log_prior)  # type: ignore[arg-type]
     return unit, jax.tree_util.tree_map(jnp.asarray, problem)
 
 
-def _batch(model: Model, memory: float, method: str) -> tuple[int, int, int]:
+def _batch(model: Model, memory: float, method: str, nuisances: Nuisances | None) -> tuple[int, int, int]:
     """Places in a batch, stars whose starts are chosen at once, stars prepared at once, within the memory budget."""
     size = jax.dtypes.canonicalize_dtype(float).itemsize
     n_labels, n_pix = model.exact.n_labels, model.wave.size
     n_support, n_stars = model.exact.n_terms, len(model.domain.stars)
     groups = model.exact.n_groups
     rows = n_labels + 1
+    if nuisances is not None:  # rows of the velocities and of the polynomial, and all of them in Fourier space
+        rows += len(nuisances.free) + nuisances.n_coefficients
+        n_pix *= 4 if nuisances.present else 1
     one = size * ((3 * rows) * n_support + (4 * rows + 4 * groups) * n_pix)
     if method != "lm":
         one *= 3  # reverse mode keeps what it passed
@@ -186,7 +212,7 @@ def _power_of_two(n: int) -> int:
 def _fit_chunk(
     model: Model,
     problem: Problem,
-    templates: Templates,
+    templates: Templates | Approach,
     minimiser: Minimiser,
     spectra: Spectra,
     velocity: np.ndarray | None,
@@ -200,7 +226,8 @@ def _fit_chunk(
     dtype = jax.dtypes.canonicalize_dtype(float)
     # beyond a million times the stars' spread a pixel is absurd either way, and its square stays finite
     flux = np.clip(prepared.flux / unit, -1e6, 1e6).astype(dtype)
-    good = prepared.good & model.trained
+    forward = problem.emulator if isinstance(problem.emulator, ForwardEmulator) else None
+    good = prepared.good & (model.trained if forward is None else np.asarray(forward.usable))
     with np.errstate(over="ignore"):
         ivar = np.where(good, prepared.ivar.astype(np.float64) * unit**2, 0)
     # a stated error stays stated: beyond float32 it is as small as float32 can say
@@ -224,17 +251,42 @@ def _fit_chunk(
     )
     n_pix = good.sum(axis=1)
     no_errors = ~np.any(good & np.isfinite(prepared.ivar), axis=1)
-    return conclude(model, summary, n_starts, n_pix, no_errors), prepared.snr(), flux, ivar
+    outcome = conclude(model, summary, n_starts, n_pix, no_errors, forward)
+    if forward is not None and forward.terms is not None:
+        ends = np.asarray(summary.x).reshape(n_starts, n, -1)[best_starts(summary, n_starts), np.arange(n)]
+        outcome.nuisances["polynomial"] = _polynomials(problem, ends, flux, ivar, slots)
+        outcome.nuisances["polynomial"][~np.isfinite(outcome.labels).all(axis=1)] = np.nan
+    return outcome, prepared.snr(), flux, ivar
+
+
+def _polynomials(problem: Problem, x: np.ndarray, flux: np.ndarray, ivar: np.ndarray, block: int) -> np.ndarray:
+    """(N, n + 1) coefficients at each star's parameters (N, L + V), in blocks of one size."""
+    parts = []
+    for start in range(0, len(x), block):
+        rows = np.arange(start, min(start + block, len(x)))
+        padded = np.concatenate([rows, np.full(block - rows.size, rows[0])])
+        parts.append(np.asarray(_coefficients(problem, x[padded], flux[padded], ivar[padded]), float)[: rows.size])
+    return np.concatenate(parts)
+
+
+@compiled
+def _coefficients(problem: Problem, x: Any, flux: Any, ivar: Any) -> jax.Array:
+    forward: Any = problem.emulator
+    precision = jax.vmap(problem.noise.precision)(ivar)
+    return jax.vmap(forward.coefficients)(precision, x, flux)
 
 
 def _starts(
-    problem: Problem, templates: Templates, flux: np.ndarray, ivar: np.ndarray, n_starts: int, block: int
+    problem: Problem, templates: Templates | Approach, flux: np.ndarray, ivar: np.ndarray, n_starts: int, block: int
 ) -> np.ndarray:
-    """`choose_starts` in blocks of one size, so that it compiles once."""
+    """`choose_starts`, or with nuisances `approach_starts`, in blocks of one size, so that it compiles once."""
     n = len(flux)
     size = min(block, 1 << (n - 1).bit_length())
     rows = np.concatenate([np.arange(n), np.zeros(size - n, dtype=int)])
-    return np.asarray(choose_starts(problem, templates, jnp.asarray(flux[rows]), jnp.asarray(ivar[rows]), n_starts))[:n]
+    some = jnp.asarray(flux[rows]), jnp.asarray(ivar[rows])
+    if isinstance(templates, Templates):
+        return np.asarray(choose_starts(problem, templates, *some, n_starts))[:n]
+    return np.asarray(approach_starts(problem, templates, *some, n_starts))[:n]
 
 
 def _warn_without_errors(model: Model, spectra: Spectra) -> None:

@@ -57,10 +57,15 @@ class Templates:
 
 def make_templates(problem: Problem, stars: np.ndarray) -> Templates:
     """Templates at the training stars' scaled labels, an even sample of them if there are many."""
+    return _predict(problem, jnp.asarray(some_stars(stars)))
+
+
+def some_stars(stars: np.ndarray) -> np.ndarray:
+    """An even sample of rows, if there are many."""
     take = np.unique(np.linspace(0, len(stars) - 1, min(len(stars), MAX_TEMPLATES)).round().astype(int))
     # training stars may stand in order of something; an even sample of a shuffled list is a fair one
     rows = np.random.default_rng(0).permutation(len(stars))[take]
-    return _predict(problem, jnp.asarray(stars[np.sort(rows)]))
+    return np.asarray(stars)[np.sort(rows)]
 
 
 @compiled

@@ -16,7 +16,7 @@ from slamjax.compiled import compiled
 from slamjax.sampling.diagnostics import diagnose
 from slamjax.sampling.hamiltonian import hmc_chain, nuts_chain
 from slamjax.sampling.importance import LIMIT_KHAT, OVERSAMPLE, propose, resample, smooth_weights
-from slamjax.sampling.target import Shared, Target, labels_at, make_target
+from slamjax.sampling.target import Shared, Target, draw_at, make_target
 
 SAMPLERS = ("auto", "importance", "nuts", "hmc")
 #: Importance draws worth fewer than this are drawn again by NUTS if the sampler is "auto".
@@ -152,7 +152,7 @@ def _run_chains(shared: Shared, targets: Target, keys: Array, options: Options) 
     def star(target: Target, key: Array) -> tuple[Array, Array, Array]:
         def one(key: Array) -> tuple[Array, Array, Array]:
             u, density, diverging = chain(shared, target, key, options.warmup, options.draws)
-            return jax.vmap(partial(labels_at, shared, target))(u), density, diverging
+            return jax.vmap(partial(draw_at, shared, target))(u), density, diverging
 
         return jax.vmap(one)(jax.random.split(key, options.chains))
 
@@ -166,6 +166,6 @@ def _run_importance(shared: Shared, targets: Target, keys: Array, options: Optio
     def star(target: Target, key: Array) -> tuple[Array, Array, Array]:
         n = OVERSAMPLE * options.chains * options.draws
         u, density, weight = propose(shared, target, key, n, options.at_once)
-        return jax.vmap(partial(labels_at, shared, target))(u), density, weight
+        return jax.vmap(partial(draw_at, shared, target))(u), density, weight
 
     return jax.vmap(star)(targets, keys)

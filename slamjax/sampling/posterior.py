@@ -16,7 +16,9 @@ from astropy.table import QTable
 
 from slamjax.errors import SlamError
 from slamjax.files import atomic_path, existing_file
+from slamjax.forward import ForwardEmulator
 from slamjax.model import Model
+from slamjax.nuisances import VELOCITIES, Free, Nuisances
 from slamjax.sampling.diagnostics import Diagnostics
 
 if TYPE_CHECKING:
@@ -33,11 +35,11 @@ _ARVIZ_ATTRS = frozenset(
 
 @dataclass(frozen=True, eq=False)
 class Posterior:
-    """Draws of the labels of N stars.
+    """Draws of the labels of N stars, and of the velocities that were sampled beside them.
 
     Attributes
     ----------
-    label_names, label_units : of the model; fixed labels included
+    label_names, label_units : of the model; fixed labels included; then rv, broadening, rotation, if sampled
     labels : (chain, draw, star, label) draws in physical units; NaN for a star that could not be sampled
     log_density : (chain, draw, star) ln of the posterior density of the scaled labels, without the evidence
     diverging : (chain, draw, star) whether a draw ended a diverging trajectory
@@ -178,12 +180,14 @@ class Posterior:
     ) -> np.ndarray:
         """Spectra (n, star, pixel) predicted at n draws of each star, drawn without regard to chains.
 
+        Velocities that were sampled are applied; a polynomial that was integrated out is 1, and velocities that were
+        fixed are not known here.
         ``with_noise`` adds noise drawn from the model's, with the photon errors ``ivar`` (star, pixel) of prepared
         spectra; without these the model's own error only.
         """
         flat = self.labels.reshape(-1, *self.labels.shape[2:])
         rows = np.random.default_rng(seed).choice(len(flat), n, replace=n > len(flat))
-        flux = np.asarray(model(flat[rows].astype(np.float64)))
+        flux = self._predict(model, flat[rows].astype(np.float64))
         if not with_noise:
             return flux
         if ivar is None:
@@ -194,6 +198,22 @@ class Posterior:
         keys = jax.random.split(jax.random.key(seed), n)
         drawn = jax.lax.map(lambda key: noise.draw(key, jnp.asarray(ivar, flux.dtype)), keys)
         return flux + np.asarray(drawn)
+
+    def _predict(self, model: Model, drawn: np.ndarray) -> np.ndarray:
+        """Flux (n, star, pixel) of draws (n, star, variable)."""
+        n_labels = len(model.label_names)
+        if drawn.shape[-1] == n_labels:
+            return np.asarray(model(drawn))
+        given = {name: drawn[..., n_labels + k] for k, name in enumerate(self.label_names[n_labels:])}
+        ends = {name: float(np.nanmax(np.abs(values))) + 1 for name, values in given.items()}
+        bounds = {name: Free(-end if name == "rv" else 0.0, end) for name, end in ends.items()}
+        rv, broadening, rotation = (bounds.get(name) for name in VELOCITIES)
+        forward = ForwardEmulator.of(model, Nuisances(rv=rv, broadening=broadening, rotation=rotation))
+        parts = [
+            np.asarray(forward(drawn[k][..., :n_labels], **{name: values[k] for name, values in given.items()}))
+            for k in range(len(drawn))
+        ]
+        return np.stack(parts)
 
 
 def load_posterior(path: str | os.PathLike[str]) -> Posterior:

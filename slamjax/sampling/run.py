@@ -15,16 +15,20 @@ from astropy.table import QTable
 from numpyro.distributions.batch_util import promote_batch_shape
 
 import slamjax
+from slamjax.compression import quick
 from slamjax.errors import SlamError
 from slamjax.fitting import fit
+from slamjax.forward import ForwardEmulator
 from slamjax.model import Model
+from slamjax.nuisances import Nuisances
 from slamjax.results import Flag
 from slamjax.sampling.batches import SAMPLERS, Options, Result, sample_batch
 from slamjax.sampling.diagnostics import Diagnostics
+from slamjax.sampling.nuisances import ForwardLikelihood, starts, velocities
 from slamjax.sampling.parts import Parts
 from slamjax.sampling.posterior import Posterior
 from slamjax.sampling.priors import Product, in_unit, known, label_index, training_density, training_range
-from slamjax.sampling.projection import choose_projection
+from slamjax.sampling.projection import Choice, choose_projection
 from slamjax.sampling.target import FluxLikelihood, ProjectedLikelihood, Shared
 from slamjax.spectra import Spectra
 from slamjax.typing import Progress
@@ -44,6 +48,7 @@ def sample(
     *,
     prior: Prior | Sequence[Prior] = None,
     fixed: Mapping[str, Any] | None = None,
+    nuisances: Nuisances | None = None,
     sampler: Sampler = "auto",
     draws: int = 500,
     warmup: int = 200,
@@ -72,6 +77,9 @@ def sample(
         star), multiplied onto the default; or a list of these, multiplied with each other.
     fixed : dict, optional
         Labels that are known: ``{"logg": values}``, a number or N of them; the others are sampled.
+    nuisances : Nuisances, optional
+        What shapes the spectra beside their labels. Free velocities are sampled, each a variable behind the labels,
+        km/s; the polynomial is integrated out analytically.
     sampler : "auto", "importance", "nuts" or "hmc"
         importance: weighted draws about the mode, resampled; a star whose weights cannot be trusted (Pareto shape
         above 0.7) gets NUTS. auto: the same, with NUTS also where the draws are worth fewer than 400. nuts:
@@ -101,29 +109,44 @@ def sample(
         raise SlamError(f"memory is {memory} GiB; give more than 0")
     shared_priors, star_priors = _priors(model, prior, n)
     values = _fixed(model, fixed, n)
-    store = None if parts is None else Parts.open(parts, model, spectra, prior, fixed, options, seed, memory)
+    nuisances = nuisances if nuisances is not None and nuisances.anything else None
+    held = fixed if nuisances is None else (fixed, str(nuisances), nuisances.polynomial_sd)
+    store = None if parts is None else Parts.open(parts, model, spectra, prior, held, options, seed, memory)
     with warnings.catch_warnings():
-        table = fit(model, spectra, memory=memory)
+        table = fit(model, spectra, memory=memory, nuisances=nuisances)
     if model.is_moving(spectra):
-        spectra = model.place(spectra, np.asarray(table["rv"].value))  # at rest from here on
+        # at rest from here on, or where the velocity that is sampled starts
+        own = nuisances is not None and nuisances.rv is not None
+        spectra = model.place(spectra, np.zeros(n) if own else np.asarray(table["rv"].value))
     x, usable = _starts(model, table, values)
     unit = model.exact.flux_unit()
-    exact, noise = model.exact.in_unit(unit), model.noise.in_unit(unit)
     scale = _own_scale(model, table)
-    strongest = _strongest(model, spectra, unit, usable)
-    choice = choose_projection(exact, noise, model.domain, strongest)
     free = tuple(k for k in range(len(model.label_names)) if np.all(np.isnan(values[:, k])))
-    emulator, on_device = (jax.tree_util.tree_map(jnp.asarray, part) for part in (exact, noise))
-    likelihood: Any = (
-        FluxLikelihood(emulator, on_device)
-        if choice.projection is None
-        else ProjectedLikelihood(emulator, on_device, choice.projection)
-    )
+    forward: ForwardEmulator | None = None
+    likelihood: Any
+    if nuisances is None:
+        exact, noise = model.exact.in_unit(unit), model.noise.in_unit(unit)
+        choice = choose_projection(exact, noise, model.domain, _strongest(model, spectra, unit, usable))
+        emulator, on_device = (jax.tree_util.tree_map(jnp.asarray, part) for part in (exact, noise))
+        likelihood = (
+            FluxLikelihood(emulator, on_device)
+            if choice.projection is None
+            else ProjectedLikelihood(emulator, on_device, choice.projection)
+        )
+    else:
+        choice = Choice(None, 0.0, f"flux space, with nuisances: {nuisances}")
+        forward = ForwardEmulator.around(quick(model).exact.in_unit(unit), model.wave, nuisances)
+        x = np.concatenate([x, starts(forward, table)], axis=1)
+        free += tuple(range(len(model.label_names), x.shape[1]))
+        emulator, on_device = (
+            jax.tree_util.tree_map(jnp.asarray, part) for part in (forward, model.noise.in_unit(unit))
+        )
+        likelihood = ForwardLikelihood(emulator, on_device)
     # device arrays throughout: a NumPy array's place in a compilation does not tell the precision JAX runs in
     shared, star_priors = jax.tree_util.tree_map(
         jnp.asarray, (Shared(likelihood, emulator.scaling, shared_priors, free), star_priors)
     )
-    size = _batch_size(model, choice.projection, options, memory, int(usable.sum()))
+    size = _batch_size(model, choice.projection, options, memory, int(usable.sum()), forward)
     keys = jax.vmap(lambda k: jax.random.fold_in(jax.random.key(seed), k))(jnp.arange(n))
 
     results: list[tuple[np.ndarray, Result]] = []
@@ -133,6 +156,8 @@ def sample(
         result = None if store is None else store.read(start)
         if result is None:
             flux, ivar = _arrays(model, spectra[some], unit)
+            if forward is not None:
+                ivar = np.where(np.asarray(forward.usable), ivar, ivar.dtype.type(0))
             own = jax.tree_util.tree_map(lambda leaf, some=some: leaf[some], star_priors)
             result = sample_batch(shared, flux, ivar, scale[some], x[some], own, keys[some], options, size)
             if store is not None:
@@ -150,12 +175,13 @@ def sample(
         "seed": seed,
         "prior": _describe(prior),
         "fixed": ",".join(fixed or ()),
+        "nuisances": "none" if nuisances is None else str(nuisances),
         "source": spectra.source,
         "model": repr(model),
         "model_provenance": {key: str(value) for key, value in model.info.provenance.items()},
         "slamjax": slamjax.__version__,
     }
-    posterior = _assemble(model, table, results, options, attrs)
+    posterior = _assemble(model, table, results, options, attrs, forward)
     if store is not None:
         store.remove()
     return posterior
@@ -294,11 +320,15 @@ def _strongest(model: Model, spectra: Spectra, unit: float, usable: np.ndarray) 
     return largest
 
 
-def _batch_size(model: Model, projection: Any, options: Options, memory: float, n: int) -> int:
+def _batch_size(
+    model: Model, projection: Any, options: Options, memory: float, n: int, forward: ForwardEmulator | None = None
+) -> int:
     """Stars in a batch, a power of two, within the memory budget."""
     size = jax.dtypes.canonicalize_dtype(float).itemsize
     n_support = model.exact.n_terms if projection is None else projection.n_support
     rank = model.wave.size if projection is None else projection.rank
+    if forward is not None:  # Fourier transforms on the way, and rows of the polynomial
+        rank *= 1 + forward.nuisances.n_coefficients + (4 if forward.grid is not None else 0)
     kernels = max(options.chains, options.at_once) * (3 * n_support * (model.exact.n_labels + 3) + 8 * rank)
     own = 4 * model.wave.size * (8 if projection is None else rank) + (0 if projection is None else rank**2)
     fits = memory * 2**30 / (size * (kernels + own))
@@ -315,10 +345,18 @@ def _describe(prior: Any) -> str:
 
 
 def _assemble(
-    model: Model, table: QTable, results: list[tuple[np.ndarray, Result]], options: Options, attrs: dict[str, Any]
+    model: Model,
+    table: QTable,
+    results: list[tuple[np.ndarray, Result]],
+    options: Options,
+    attrs: dict[str, Any],
+    forward: ForwardEmulator | None,
 ) -> Posterior:
     """The batches' results in the order of the spectra, with flags."""
-    n, names = len(table), model.label_names
+    n, names, units = len(table), model.label_names, model.info.label_units
+    n_labels = len(names)
+    if forward is not None:
+        names, units = (*names, *forward.free), (*units, *["km / s"] * len(forward.free))
     shape = (options.chains, options.draws, n)
     dtype = jax.dtypes.canonicalize_dtype(float)
     labels = np.full((*shape, len(names)), np.nan, dtype)
@@ -326,7 +364,9 @@ def _assemble(
     rhat, bulk, tail = (np.full((n, len(names)), np.nan) for _ in range(3))
     khat, sampler = np.full(n, np.nan), np.full(n, "", dtype="U10")
     for rows, part in results:
-        labels[:, :, rows] = model.exact.scaling.inverse(np.asarray(part.x, np.float64))
+        labels[:, :, rows, :n_labels] = model.exact.scaling.inverse(np.asarray(part.x[..., :n_labels], np.float64))
+        if forward is not None and forward.free:
+            labels[:, :, rows, n_labels:] = velocities(forward, part.x)
         density[:, :, rows], diverging[:, :, rows] = part.log_density, part.diverging
         rhat[rows], bulk[rows], tail[rows] = part.rhat, part.ess_bulk, part.ess_tail
         khat[rows], sampler[rows] = part.khat, part.sampler
@@ -347,6 +387,6 @@ def _assemble(
         if name not in left_out and np.ndim(table[name]) == 1
     }
     return Posterior(
-        names, model.info.label_units, labels, density, diverging, Diagnostics(rhat, bulk, tail), khat, sampler,
+        names, units, labels, density, diverging, Diagnostics(rhat, bulk, tail), khat, sampler,
         flags, stars, attrs,
     )  # fmt: skip

@@ -45,9 +45,34 @@ class Likelihood(Protocol):
         """What is kept of a spectrum, for labels about ``x``."""
         ...
 
+    def terms(self, star: Any, x: X, own: Any) -> tuple[Scalar, Any]:
+        """rᵀS⁻¹r, and ln |S| as far as it depends on x; S is Σ times the star's own factor, and more."""
+        ...
+
+    def log_prior(self, x: X) -> Any:
+        """Of what stands behind the labels in x."""
+        ...
+
+    def folded(self, x: Any) -> Any:
+        """Draws as they are kept: one of several x that mean the same."""
+        ...
+
+
+class LabelsAlone:
+    """What likelihoods have in common that know labels only, and whose Σ does not depend on them."""
+
     def chi2(self, star: Any, x: X) -> Scalar:
         """rᵀΣ⁻¹r."""
-        ...
+        raise NotImplementedError
+
+    def terms(self, star: Any, x: X, own: Any) -> tuple[Scalar, Any]:
+        return self.chi2(star, x) / own, 0.0
+
+    def log_prior(self, x: X) -> Any:
+        return 0.0
+
+    def folded(self, x: Any) -> Any:
+        return x
 
 
 @partial(jax.tree_util.register_dataclass, data_fields=["flux", "precision"], meta_fields=[])
@@ -59,7 +84,7 @@ class FluxStar:
 
 @partial(jax.tree_util.register_dataclass, data_fields=["emulator", "noise"], meta_fields=[])
 @dataclass(frozen=True)
-class FluxLikelihood:
+class FluxLikelihood(LabelsAlone):
     """χ² pixel by pixel."""
 
     emulator: Emulator
@@ -93,7 +118,7 @@ class ProjectedStar:
 
 @partial(jax.tree_util.register_dataclass, data_fields=["emulator", "noise", "projection"], meta_fields=[])
 @dataclass(frozen=True)
-class ProjectedLikelihood:
+class ProjectedLikelihood(LabelsAlone):
     """χ² as a quadratic form in the components z(x), about a star's fit: differences of large numbers stay small."""
 
     emulator: Emulator
@@ -121,7 +146,7 @@ class ProjectedLikelihood:
 )
 @dataclass(frozen=True)
 class Shared:
-    """What all stars have in common; ``free`` are the places of the labels that are sampled."""
+    """What all stars have in common; ``free`` are the places of what is sampled: labels, and nuisances behind them."""
 
     likelihood: Any
     scaling: LabelScaling
@@ -160,16 +185,23 @@ def labels_at(shared: Shared, target: Target, u: U) -> X:
     return target.center.at[free].add(jnp.matmul(target.lower, u, precision=_PRECISION))
 
 
+def draw_at(shared: Shared, target: Target, u: U) -> X:
+    """x at whitened labels u, as a draw is kept."""
+    return shared.likelihood.folded(labels_at(shared, target, u))
+
+
 def log_density_at(shared: Shared, target: Target, x: X) -> Scalar:
     """ln of the posterior density of x, up to the evidence."""
-    chi2 = shared.likelihood.chi2(target.data, x)
     logdet, n_pix, own = target.constant
-    labels = shared.scaling.inverse(x)
+    chi2, more = shared.likelihood.terms(target.data, x, own)
+    scaled = x[: shared.scaling.n_labels]
+    labels = shared.scaling.inverse(scaled)
     prior = sum((log_prob_inside(p, labels) for p in (*shared.priors, *target.priors)), start=jnp.zeros(()))
     return (
-        log_likelihood_from_chi2(shared.likelihood.noise, chi2 / own, logdet + n_pix * jnp.log(own), n_pix)
+        log_likelihood_from_chi2(shared.likelihood.noise, chi2, logdet + n_pix * jnp.log(own) + more, n_pix)
         + prior
-        + log_volume(shared.scaling, x)
+        + log_volume(shared.scaling, scaled)
+        + shared.likelihood.log_prior(x)
     )
 
 

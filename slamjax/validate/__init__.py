@@ -21,6 +21,7 @@ from slamjax.validate.report import write_report as write_report
 from slamjax.validate.scatter import scatter_table as scatter_table
 from slamjax.validate.simulated import SimulatedCalibration as SimulatedCalibration
 from slamjax.validate.simulated import sbc as sbc
+from slamjax.validate.simulation import draw_nuisances as draw_nuisances
 from slamjax.validate.simulation import prepared_model as prepared_model
 from slamjax.validate.simulation import simulate as simulate
 from slamjax.validate.stars import Validation as Validation

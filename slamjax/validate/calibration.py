@@ -27,6 +27,7 @@ from scipy import stats
 
 from slamjax.errors import SlamError
 from slamjax.goodness import GAUSSIAN_REACH
+from slamjax.nuisances import VELOCITIES
 from slamjax.validate.bins import bins_of, numbers, robust_width
 
 if TYPE_CHECKING:
@@ -153,12 +154,15 @@ def compare_draws(
 
 def compare_posterior(posterior: Posterior, *, reference_errors: np.ndarray | None = None) -> Comparison:
     """What `slamjax.sample` gives for stars of known labels, beside these; see `compare_draws`."""
-    names, stars = posterior.label_names, posterior.stars
+    stars = posterior.stars
+    # velocities that were sampled beside the labels have no reference
+    kept = [k for k, name in enumerate(posterior.label_names) if name not in VELOCITIES or f"{name}_ref" in stars]
+    names = tuple(posterior.label_names[k] for k in kept)
     absent = [f"{name}_ref" for name in names if f"{name}_ref" not in stars]
     if absent:
         raise SlamError(f"the posterior has no {', '.join(absent)} to compare with; sample stars of known labels")
     truth = np.stack([np.asarray(stars[f"{name}_ref"], float) for name in names], axis=-1)
-    draws = np.moveaxis(posterior.labels, 2, 0).reshape(len(posterior), -1, len(names))
+    draws = np.moveaxis(posterior.labels[..., kept], 2, 0).reshape(len(posterior), -1, len(names))
     chi2_dof = _per_freedom(stars["chi2"], stars["n_pix"], len(names)) if "chi2" in stars else None
     return compare_draws(
         truth, draws, names, reference_errors=reference_errors, flags=posterior.flags, chi2_dof=chi2_dof

@@ -12,12 +12,13 @@ from astropy.table import Table
 
 from slamjax.errors import SlamError
 from slamjax.model import Model
+from slamjax.nuisances import Nuisances
 from slamjax.typing import Progress
 from slamjax.validate.calibration import Comparison, compare_draws
 from slamjax.validate.ranks import RankTest, rank_test, scale_draws, thin_draws
 from slamjax.validate.regions import RegionTest, tarp
 from slamjax.validate.report import markdown
-from slamjax.validate.simulation import prepared_model, simulate
+from slamjax.validate.simulation import draw_nuisances, prepared_model, simulate
 
 #: Widths wrong by this factor must be noticed, or a test that is passed says little.
 _WRONG = 1.2
@@ -107,6 +108,7 @@ def sbc(
     *,
     n_stars: int = 500,
     prior: Any = None,
+    nuisances: Nuisances | None = None,
     seed: int = 0,
     progress: Progress | None = None,
     **options: Any,
@@ -128,6 +130,9 @@ def sbc(
     prior : "uniform", "density" or a NumPyro distribution of event shape (L,), optional
         Of labels in physical units, as of `slamjax.sample`: uniform where the training stars are, or as dense as they
         are. It must be able to draw.
+    nuisances : Nuisances, optional
+        Drawn from their priors, put into the spectra, and sampled or integrated out. Free velocities are ranked beside
+        the labels.
     seed : int
         Of labels, errors, noise and sampler. Fix it before you look.
     progress : callable, optional
@@ -155,9 +160,17 @@ def sbc(
         raise SlamError(f"prior is {prior!r}; give 'uniform', 'density' or a NumPyro distribution")
     own = tuple(density.batch_shape) == (n_stars,)
     truth = np.asarray(density.sample(jax.random.key(seed), () if own else (n_stars,)), float)
-    spectra = simulate(model, truth, given[rows], seed=seed + 1)
+    names = model.label_names
+    if nuisances is None:
+        spectra = simulate(model, truth, given[rows], seed=seed + 1)
+    else:
+        values = draw_nuisances(nuisances, n_stars, seed + 3)
+        spectra = simulate(model, truth, given[rows], seed=seed + 1, nuisances=nuisances, values=values)
+        names = (*names, *nuisances.free)
+        truth = np.concatenate([truth, *(values[name][:, None] for name in nuisances.free)], axis=1)
+        options["nuisances"] = nuisances
     posterior = sample(prepared_model(model), spectra, prior=density, seed=seed + 2, progress=progress, **options)
-    draws = np.stack([np.asarray(posterior[name], float) for name in model.label_names], axis=-1)
+    draws = np.stack([np.asarray(posterior[name], float) for name in names], axis=-1)
     chains = np.moveaxis(draws, 2, 0)  # (chain, draw, star, label) to star first
     sampled = np.all(np.isfinite(chains), axis=(1, 2, 3))
     if np.mean(sampled) < _SAMPLED:
@@ -166,6 +179,4 @@ def sbc(
             "the flags of slamjax.sample"
         )
     flags = np.asarray(getattr(posterior, "flags", np.zeros(n_stars, int)))[sampled]
-    return SimulatedCalibration.of(
-        truth[sampled], thin_draws(chains[sampled]), model.label_names, seed=seed, flags=flags
-    )
+    return SimulatedCalibration.of(truth[sampled], thin_draws(chains[sampled]), names, seed=seed, flags=flags)

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from astropy.table import Table
+from scipy.stats import truncnorm
 
 from slamjax.compiled import compiled
 from slamjax.errors import SlamError
+from slamjax.forward import ForwardEmulator
 from slamjax.goodness import Calibration
 from slamjax.model import Model
+from slamjax.nuisances import Known, Nuisances
 from slamjax.prepare import Recipe
 from slamjax.spectra import Spectra
 
-#: Stars simulated at once.
-_BATCH = 1024
+#: Stars simulated at once, and moved at once.
+_BATCH, _AT_ONCE = 1024, 64
 
 
 def prepared_model(model: Model) -> Model:
@@ -36,7 +40,14 @@ def prepared_model(model: Model) -> Model:
 
 
 def simulate(
-    model: Model, labels: np.ndarray, ivar: np.ndarray, *, seed: int = 0, table: Table | None = None
+    model: Model,
+    labels: np.ndarray,
+    ivar: np.ndarray,
+    *,
+    seed: int = 0,
+    table: Table | None = None,
+    nuisances: Nuisances | None = None,
+    values: Mapping[str, np.ndarray] | None = None,
 ) -> Spectra:
     """Spectra f = emulator(labels) + n, n ~ N(0, Σ(ivar)): what the model believes that it will meet.
 
@@ -53,11 +64,16 @@ def simulate(
     seed : int
     table : Table, optional
         More columns of the simulated stars, such as the real ones that lent their ivar.
+    nuisances : Nuisances, optional
+        What is done to the emulator's spectra before noise is added.
+    values : dict of arrays, optional
+        Of every free velocity (N,), km/s, and ``polynomial`` (N, n + 1), as `draw_nuisances` gives.
 
     Returns
     -------
     Spectra
-        Their table holds the true labels, so a label table has them as <label>_ref.
+        Their table holds the true labels, so a label table has them as <label>_ref, and the nuisances' ``values`` as
+        true_<name>.
     """
     labels = checked_labels(model, labels)
     n = len(labels)
@@ -65,16 +81,21 @@ def simulate(
     unit, noise = model.exact.flux_unit(), device_noise(model)
     dtype = jax.dtypes.canonicalize_dtype(float)
     flux = np.zeros(ivar.shape)
+    given = {name: np.asarray(value, float) for name, value in (values or {}).items()}
+    forward = None if nuisances is None else ForwardEmulator.of(model, nuisances)
     for number, start in enumerate(range(0, n, _BATCH)):
         rows = np.arange(start, min(n, start + _BATCH))
         filled = np.concatenate([rows, np.zeros(min(n, _BATCH) - rows.size, int)])  # one shape, one compilation
         key = jax.random.fold_in(jax.random.key(seed), number)
         weights = jnp.asarray(ivar[filled] * unit**2, dtype)
         drawn = np.asarray(_draw(noise, key, weights), float)[: rows.size]
-        flux[rows] = np.asarray(model(labels[rows]), float) + unit * drawn
+        own = {name: value[rows] for name, value in given.items()}
+        flux[rows] = unit * drawn + (model(labels[rows]) if forward is None else _moved(forward, labels[rows], own))
     columns = Table(table, copy=True) if table is not None else Table({"id": np.arange(n)})
     for k, name in enumerate(model.label_names):
         columns[name] = labels[:, k]
+    for name, value in given.items():
+        columns[f"true_{name}"] = value
     info = model.info
     return Spectra(
         model.wave,
@@ -87,6 +108,38 @@ def simulate(
         fwhm=info.fwhm,
         source="simulated spectra",
     )
+
+
+def draw_nuisances(nuisances: Nuisances, n: int, seed: int = 0) -> dict[str, np.ndarray]:
+    """n draws from the priors: free velocities (n,), km/s, and the ``polynomial``'s coefficients (n, degree + 1)."""
+    rng = np.random.default_rng(seed)
+    drawn: dict[str, np.ndarray] = {}
+    for name in nuisances.free:
+        prior, (low, high) = getattr(nuisances, name), nuisances.bounds(name)
+        if isinstance(prior, Known):
+            low, high = ((end - prior.mean) / prior.sd for end in (low, high))
+            drawn[name] = truncnorm.rvs(low, high, prior.mean, prior.sd, size=n, random_state=rng)
+        else:
+            drawn[name] = rng.uniform(low, high, n)
+    if nuisances.polynomial is not None:
+        drawn["polynomial"] = nuisances.polynomial_sd * rng.normal(size=(n, nuisances.n_coefficients))
+        drawn["polynomial"][:, 0] += 1
+    return drawn
+
+
+def _moved(forward: ForwardEmulator, labels: np.ndarray, values: dict[str, np.ndarray]) -> np.ndarray:
+    """(N, P) flux; some stars at a time, for all their Fourier transforms are in memory at once."""
+    parts = []
+    for start in range(0, len(labels), _AT_ONCE):
+        rows = np.minimum(np.arange(start, start + _AT_ONCE), len(labels) - 1)
+        own = {name: value[rows] for name, value in values.items()}
+        parts.append(np.asarray(_predict(forward, labels[rows], own), float))
+    return np.concatenate(parts)[: len(labels)]
+
+
+@compiled
+def _predict(forward: ForwardEmulator, labels: Any, values: dict[str, Any]) -> jax.Array:
+    return jnp.nan_to_num(forward(labels, **values))
 
 
 @compiled

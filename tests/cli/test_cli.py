@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 import slamjax
 from slamjax.cli.app import app, main
+from slamjax.cli.options import velocity
 
 GIANTS = str(DATA / "xp_giants.fits")
 SMALL = ["--wave-range", "500", "540", "--cv", "2", "--C", "10", "--epsilon", "0.05", "--gamma", "0.1"]
@@ -327,3 +328,24 @@ def test_an_input_that_is_missing_is_told_even_where_the_output_exists(tmp_path,
         main()
     assert "absent.h5: no such file" in capsys.readouterr().err
     assert (tmp_path / "labels.fits").read_text() == "old"
+
+
+def test_nuisances_are_given_in_words_and_numbers(trained, refused, tmp_path):
+    select = "logg < 1.1 & teff > 3600"
+    run(
+        "fit", trained[0], GIANTS, "-o", tmp_path / "moved.fits", "--select", select, "--n-starts", 1,
+        "--polynomial", 1,
+    )  # fmt: skip
+    table = slamjax.read_labels(tmp_path / "moved.fits")
+    assert table["polynomial"].shape[1] == 2
+    for given in ("fast", "1:2:3", "20+-"):
+        said = refused("fit", trained[0], GIANTS, "-o", tmp_path / "x.fits", "--rv", given)
+        assert said.startswith(f'--rv is {given!r}; give "free", a range such as -300:300')
+
+
+def test_velocities_are_read_from_words():
+    assert velocity("--rv", None) is None
+    assert velocity("--rv", "free") == "free"
+    assert velocity("--rv", "-30:40.5") == slamjax.Free(-30, 40.5)
+    assert velocity("--rv", "20+-5") == slamjax.Known(20, 5)
+    assert velocity("--rv", "-12") == -12.0

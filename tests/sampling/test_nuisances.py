@@ -1,0 +1,203 @@
+"""Posteriors with nuisances: the marginalised continuum is calibrated, velocities are variables beside the labels."""
+
+import dataclasses
+from functools import cache, partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from helpers import in_precision
+from models import all_miles_model
+
+import slamjax
+from slamjax.forward import ForwardEmulator
+from slamjax.noise import DiagonalNoise
+from slamjax.nuisances import Free, Known, Nuisances
+from slamjax.sampling import load_posterior
+from slamjax.sampling.nuisances import ForwardLikelihood, parameters, velocities
+from slamjax.sampling.priors import training_range
+from slamjax.sampling.target import Shared, Target, log_density_at
+from slamjax.validate import draw_nuisances, prepared_model, rank_test, sbc, simulate
+
+NUISANCES = Nuisances(rv=Free(-100, 100), broadening=Free(0, 100), polynomial=2, polynomial_sd=0.2)
+
+
+@partial(jax.tree_util.register_dataclass, data_fields=["wave"], meta_fields=[])
+@dataclasses.dataclass(frozen=True, eq=False)
+class Lamp:
+    """An emulator of one label that makes spectra brighter and lines deeper: f = eˣ (1 − x²/4 · lines)."""
+
+    wave: jax.Array
+
+    def at(self, x):
+        return jnp.exp(x) * (1 - 0.25 * x * x * jnp.cos(self.wave) ** 4)
+
+
+def lamp(nuisances):
+    """The lamp with a polynomial, as a forward emulator."""
+    wave = np.linspace(0, 12, 30)
+    terms = np.polynomial.legendre.legvander(np.linspace(-1, 1, 30), nuisances.polynomial).T
+    return ForwardEmulator(Lamp(jnp.asarray(wave)), None, jnp.asarray(terms), jnp.ones(30, bool), nuisances)
+
+
+def grid_ranks(variant):
+    """Ranks of 600 labels drawn from U(−1, 1) among exact draws from their posteriors on a grid."""
+    nuisances = Nuisances(polynomial=2, polynomial_sd=0.3)
+    n, sigma = 600, 0.05
+    rng = np.random.default_rng(8)
+    truth = rng.uniform(-1, 1, n)
+    grid = jnp.linspace(-1, 1, 801)
+    noise = DiagonalNoise(np.full(30, sigma**2))
+    with in_precision("float64"):
+        forward = _Lamp.of(lamp(nuisances))
+        precision = noise.precision(jnp.full(30, jnp.inf))
+        c = draw_nuisances(nuisances, n, 1)["polynomial"]
+        flux = jax.vmap(forward.at)(jnp.asarray(truth)[:, None]) * (c @ np.asarray(forward.terms))
+        flux = flux + sigma * rng.normal(size=flux.shape)
+
+        def log_p(flux, x):
+            chi2, more = forward.marginal(precision, x[None], flux)
+            if variant == "no log-determinant":
+                more = 0.0
+            if variant == "polynomial fixed":
+                chi2, more = jnp.sum(jnp.square(precision.whiten(flux - forward.at(x[None])))), 0.0
+            return -0.5 * (chi2 + more)
+
+        table = np.asarray(jax.jit(jax.vmap(jax.vmap(log_p, (None, 0)), (0, None)))(flux, grid))
+    p = np.exp(table - table.max(axis=1, keepdims=True))
+    total = np.cumsum(p, axis=1) / p.sum(axis=1, keepdims=True)
+    step = float(grid[1] - grid[0])
+    drawn = np.stack([np.searchsorted(one, rng.random(99)) for one in total])
+    draws = np.asarray(grid)[drawn] + step * (rng.random(drawn.shape) - 0.5)
+    return rank_test(truth[:, None], draws[..., None], ["x"])
+
+
+class _Lamp(ForwardEmulator):
+    """A forward emulator of a lamp, which has no scaling."""
+
+    n_labels = 1
+
+    @classmethod
+    def of(cls, forward):
+        return cls(*(getattr(forward, field.name) for field in dataclasses.fields(ForwardEmulator)))
+
+
+def test_the_marginalised_continuum_is_calibrated():
+    ranks = grid_ranks("as it is")
+    assert ranks.passes(), ranks.p
+
+
+@pytest.mark.parametrize("variant", ["no log-determinant", "polynomial fixed"])
+def test_ranks_tell_if_the_continuum_is_not_integrated_out(variant):
+    assert grid_ranks(variant).p_bonferroni[0] < 1e-6
+
+
+@cache
+def moved_stars(n=8):
+    model = prepared_model(all_miles_model())
+    labels = np.asarray(model.exact.scaling.inverse(0.5 * np.asarray(model.domain.stars)[:n]))
+    values = draw_nuisances(dataclasses.replace(NUISANCES, rv=Free(-80, 80), broadening=Free(20, 60)), n, 3)
+    ivar = np.full((n, model.wave.size), np.inf)
+    return model, simulate(model, labels, ivar, nuisances=NUISANCES, values=values), values
+
+
+@cache
+def posterior(sampler):
+    model, spectra, _ = moved_stars()
+    return slamjax.sample(model, spectra, nuisances=NUISANCES, sampler=sampler, draws=300, chains=2)
+
+
+def test_velocities_are_variables_of_the_posterior(tmp_path):
+    model, spectra, values = moved_stars()
+    found = posterior("importance")
+    assert found.label_names == (*model.label_names, "rv", "broadening")
+    assert found.label_units[-1] == "km / s"
+    table = slamjax.fit(model, spectra, nuisances=NUISANCES)
+    summary = found.table()
+    for name in ("rv", "teff"):
+        apart = np.abs(summary[name] - table[name]) / table[f"{name}_err"]
+        assert np.median(apart) < 0.5, name
+        assert 0.7 < np.median(summary[f"{name}_err"] / table[f"{name}_err"]) < 1.4, name
+    assert np.all(np.abs(summary["rv"].value - values["rv"]) < 5 * summary["rv_err"].value)
+    assert np.all(found["broadening"] >= 0)
+    assert "rv -100 to 100 km/s" in found.attrs["nuisances"]
+    flux = found.predictive(model, 5)
+    assert flux.shape == (5, 8, model.wave.size)
+    pytest.importorskip("arviz")
+    found.save(tmp_path / "posterior.nc")
+    again = load_posterior(tmp_path / "posterior.nc")
+    np.testing.assert_array_equal(again["rv"], found["rv"])
+
+
+def test_nuts_agrees_with_importance_draws():
+    one, other = posterior("importance").table(), posterior("nuts").table()
+    for name in ("teff", "rv", "broadening"):
+        apart = np.abs(one[name] - other[name]) / other[f"{name}_err"]
+        assert np.median(apart) < 0.2, name
+
+
+def test_the_density_is_likelihood_times_priors():
+    """Numbers by hand: dense Gaussian with the polynomial's covariance, uniform and Gaussian priors, Jacobians."""
+    model = prepared_model(all_miles_model())
+    nuisances = Nuisances(rv=Known(20, 10), broadening=Free(0, 80), polynomial=1, polynomial_sd=0.3)
+    with in_precision("float64"):
+        forward = ForwardEmulator.of(model, nuisances)
+        noise = jax.tree_util.tree_map(jnp.asarray, model.noise)
+        likelihood = ForwardLikelihood(forward, noise)
+        shared = Shared(likelihood, forward.scaling, (training_range(model),), (0, 1, 2, 3, 4))
+        ivar = jnp.where(forward.usable, jnp.inf, 0.0)
+        flux = jnp.asarray(model(np.asarray(model.exact.scaling.inverse(model.domain.stars[5]))))
+        data = likelihood.star(flux, ivar, jnp.zeros(5))
+        n_pix = float(jnp.sum(forward.usable))
+        constant = jnp.asarray([float(noise.precision(ivar).logdet()), n_pix, 1.3])
+        target = Target(data, (), constant, jnp.zeros(5), jnp.eye(5))
+
+        def by_hand(x):
+            t = x[3:]
+            sigmoid = 1 / (1 + np.exp(-t[1]))
+            v, width = 20 + 10 * t[0], 80 * (2 * sigmoid - 1)
+            labels = np.asarray(model.exact.scaling.inverse(x[:3]))
+            good = np.asarray(forward.usable)
+            f = np.asarray(forward(labels, rv=v, broadening=abs(width)))[good]
+            lines = f * np.asarray(forward.terms)[:, good]
+            covariance = 1.3 * np.diag(model.noise.model_variance[good]) + 0.09 * lines.T @ lines
+            r = np.asarray(flux)[good] - f
+            log_p = -0.5 * (r @ np.linalg.solve(covariance, r) + np.linalg.slogdet(2 * np.pi * covariance)[1])
+            prior = float(training_range(model).log_prob(labels)) - 0.5 * t[0] ** 2
+            return log_p + prior + np.log(sigmoid * (1 - sigmoid))
+
+        points = np.array([[0.1, 0.2, -0.1, 0.3, 0.8], [-0.2, 0.1, 0.3, -1.0, -0.5]])
+        density = jax.jit(lambda x: log_density_at(shared, target, x))
+        found = [float(density(jnp.asarray(x))) for x in points]
+        np.testing.assert_allclose(np.diff(found), np.diff([by_hand(x) for x in points]), rtol=1e-6)
+        # a width and its negative are the same
+        mirrored = points[0] * np.array([1, 1, 1, 1, -1])
+        np.testing.assert_allclose(density(jnp.asarray(mirrored)), found[0], rtol=1e-10)
+        np.testing.assert_allclose(likelihood.folded(jnp.asarray(mirrored)), points[0])
+        physical = velocities(forward, points)
+        np.testing.assert_allclose(physical[0], [23, 80 * (2 / (1 + np.exp(-0.8)) - 1)], rtol=1e-6)
+        np.testing.assert_allclose(
+            parameters(forward, jnp.asarray(points))[:, 3:],
+            np.asarray(forward.parameters(np.zeros((2, 3)) + 1, rv=physical[:, 0], broadening=physical[:, 1]))[:, 3:],
+        )
+
+
+def test_sbc_draws_nuisances_from_their_priors_and_ranks_them(monkeypatch):
+    """A sampler that knows the truth: the ranks' names and numbers, not their calibration."""
+    seen = {}
+
+    def stand_in(model, spectra, *, prior, seed, nuisances, progress=None):
+        seen["nuisances"] = nuisances
+        rng = np.random.default_rng(0)
+        names = [*model.label_names, *(f"true_{name}" for name in nuisances.free)]
+        return {
+            name.removeprefix("true_"): np.asarray(spectra.table[name]) + rng.normal(size=(2, 50, len(spectra)))
+            for name in names
+        }
+
+    monkeypatch.setattr(slamjax.sampling, "sample", stand_in)
+    model = all_miles_model()
+    result = sbc(model, np.full((1, model.wave.size), np.inf), n_stars=20, nuisances=NUISANCES)
+    assert result.ranks.names == ("teff", "logg", "fe_h", "rv", "broadening")
+    assert seen["nuisances"] == NUISANCES
