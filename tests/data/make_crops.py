@@ -47,6 +47,9 @@ def main(folder):
     ):
         with fits.open(folder / "survey_files" / name) as hdus:
             crop(hdus).writeto(HERE / "surveys" / Path(name).name, output_verify="silentfix", overwrite=True)
+    lines = (folder / "survey_files" / "lamost" / "lasp.csv").read_text().splitlines()
+    kept = [line for line in lines if line.startswith(("#", "file", "3703110", "3709013"))]
+    (HERE / "surveys" / "lasp.csv").write_text("\n".join(kept) + "\n")
     coadd = files("specutils") / "io/default_loaders/tests/desi_test_data/coadd-sv3-dark-26065.fits"
     with fits.open(coadd) as hdus:
         crop_arms(hdus).writeto(HERE / "surveys" / "coadd-sv3-dark-26065.fits", overwrite=True)
