@@ -117,7 +117,7 @@ def plot_pixels(
     along = along or ("teff" if "teff" in names else names[0])
     if along not in names:
         raise SlamError(f"{along!r} is not among the labels {', '.join(names)}")
-    chosen = _pixels(model, pixels)
+    chosen = line_pixels(model, pixels)
     values = contest.stars.values(names)
     slices = _slices(names, values, along, fixed or {})
     prepared = model.prepare(contest.stars)
@@ -158,7 +158,7 @@ def _title(contest: Contest, name: str) -> str:
     return emulator_name(contest.models[name])
 
 
-def _pixels(model: Model, wanted: Sequence[float] | None) -> list[tuple[int, str]]:
+def line_pixels(model: Model, wanted: Sequence[float] | None) -> list[tuple[int, str]]:
     """Places of the pixels to show, and what they are called."""
     wave, unit = model.wave, model.info.wave_unit
     half = np.gradient(wave) / 2 if wave.size > 1 else np.ones(1)
