@@ -19,4 +19,4 @@ def test_a_notebook_runs(path, tmp_path):
 
 
 def test_the_notebooks_are_there():
-    assert [path.stem for path in NOTEBOOKS] == ["posteriors", "quickstart"]
+    assert [path.stem for path in NOTEBOOKS] == ["cannon_vs_slam", "posteriors", "quickstart"]

@@ -140,8 +140,9 @@ def plot_pixels(
                 axes[row, 0].set_ylabel(f"{flux_name(model)}\n{said}", fontsize=8)
         margin = 0.04 * (high - low)
         axes[-1, column].set_xlim(low - margin, high + margin)
-        text = ", ".join(f"{title_of(name)} = {middle:.2f} ± {half:.2f}" for name, (middle, half) in one.fixed.items())
-        axes[0, column].set_title(f"{text}\n{int(one.members.sum())} stars", fontsize=8)
+        held = [f"{title_of(name)} = {middle:.2f} ± {half:.2f}" for name, (middle, half) in one.fixed.items()]
+        lines = [", ".join(held[start : start + 2]) for start in range(0, len(held), 2)]
+        axes[0, column].set_title("\n".join([*lines, f"{int(one.members.sum())} stars"]), fontsize=8)
         axes[-1, column].set_xlabel(title_of(along, model.info.label_units[k]))
     handles, texts = axes[0, 0].get_legend_handles_labels()
     figure.legend(handles, texts, frameon=False, fontsize=8, ncols=4, loc="outside upper center")
