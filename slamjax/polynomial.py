@@ -9,8 +9,10 @@ with φ_m all monomials of the scaled labels from degree 1 up to the given one: 
 from __future__ import annotations
 
 import itertools
+import operator
 from dataclasses import dataclass
-from functools import partial
+from functools import partial, reduce
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -36,28 +38,32 @@ def exponents_of(n_labels: int, degree: int) -> Exponents:
 
 def monomials(x: ScaledLabels, exponents: Exponents) -> Float[AnyArray, "*batch term"]:
     """φ (..., M) at scaled labels x (..., L): NumPy's for NumPy labels, else JAX's."""
-    xp = np if isinstance(x, np.ndarray) else jnp
-    made = _products(x, exponents)
-    return xp.stack([made[one] for one in exponents], axis=-1)
+    return _product(_factors(x, exponents))
 
 
-def _products(x: ScaledLabels, exponents: Exponents) -> dict[tuple[int, ...], AnyArray]:
-    """Every monomial, and those that divide it, as its divisor of one degree less times a label."""
-    made: dict[tuple[int, ...], AnyArray] = {(0,) * x.shape[-1]: x[..., 0] * 0 + 1}
-
-    def value(exponent: tuple[int, ...]) -> AnyArray:
-        if exponent not in made:
-            label = max(k for k, power in enumerate(exponent) if power)
-            made[exponent] = value(_lower(exponent, label)) * x[..., label]
-        return made[exponent]
-
-    for one in exponents:
-        value(one)
-    return made
+def _choices(exponents: Exponents) -> Float[np.ndarray, "factor one_or_label term"]:
+    """Each monomial as a product of as many factors as the largest degree, each 1 or a label: which (0 or 1)."""
+    degree = max(sum(one) for one in exponents)
+    chosen = np.zeros((degree, 1 + len(exponents[0]), len(exponents)))
+    for term, one in enumerate(exponents):
+        labels = [1 + label for label, power in enumerate(one) for _ in range(power)]
+        for factor, label in enumerate(labels + [0] * (degree - len(labels))):
+            chosen[factor, label, term] = 1
+    return chosen
 
 
-def _lower(exponent: tuple[int, ...], label: int) -> tuple[int, ...]:
-    return tuple(power - (k == label) for k, power in enumerate(exponent))
+def _factors(x: ScaledLabels, exponents: Exponents) -> list[Any]:
+    """The factors (..., M); by matrix products, for gathers are slow where they are differentiated."""
+    one_and_x: Any
+    if isinstance(x, np.ndarray):
+        one_and_x = np.concatenate([np.ones_like(x[..., :1]), x], axis=-1)
+        return [one_and_x @ chosen for chosen in _choices(exponents)]
+    one_and_x = jnp.concatenate([jnp.ones_like(x[..., :1]), x], axis=-1)
+    return [jnp.matmul(one_and_x, chosen.astype(x.dtype), precision=PRECISION) for chosen in _choices(exponents)]
+
+
+def _product(factors: list[Any]) -> Any:
+    return reduce(operator.mul, factors)
 
 
 @partial(
@@ -104,7 +110,7 @@ class PolynomialEmulator(Standardised):
 
     def components(self, x: ScaledLabels) -> Float[Array, "*batch term"]:
         """The monomials (..., M) at scaled labels x (..., L): what ``basis`` makes flux of, exactly."""
-        return jnp.asarray(monomials(x, self.exponents))
+        return jnp.asarray(monomials(jnp.asarray(x), self.exponents))
 
     def sums(self, x: ScaledLabels) -> Float[Array, "*batch pixel"]:
         """Σ_m a_m φ_m(x)."""
@@ -112,11 +118,11 @@ class PolynomialEmulator(Standardised):
 
     def rows(self, x: ScaledLabels) -> Float[Array, "*batch row pixel"]:
         """The sums and, below them, their derivatives by x: rows of the same matrix product."""
-        made = _products(x, self.exponents)
-        zero = jnp.zeros_like(x[..., 0])
-        rows = [[made[one] for one in self.exponents]] + [
-            [one[label] * made[_lower(one, label)] if one[label] else zero for one in self.exponents]
-            for label in range(self.n_labels)
-        ]
-        terms = jnp.stack([jnp.stack(row, axis=-1) for row in rows], axis=-2)
+        factors = _factors(x, self.exponents)
+        slopes = jnp.zeros((), x.dtype)
+        for number, chosen in enumerate(_choices(self.exponents)):
+            others = factors[:number] + factors[number + 1 :]
+            rest = _product(others) if others else jnp.ones_like(factors[0])
+            slopes = slopes + rest[..., None, :] * chosen[1:].astype(x.dtype)
+        terms = jnp.concatenate([_product(factors)[..., None, :], slopes], axis=-2)
         return jnp.matmul(terms, self.basis, precision=PRECISION)

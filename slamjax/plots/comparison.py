@@ -117,7 +117,7 @@ def plot_pixels(
     along = along or ("teff" if "teff" in names else names[0])
     if along not in names:
         raise SlamError(f"{along!r} is not among the labels {', '.join(names)}")
-    chosen = _pixels(model, pixels)
+    chosen = line_pixels(model, pixels)
     values = contest.stars.values(names)
     slices = _slices(names, values, along, fixed or {})
     prepared = model.prepare(contest.stars)
@@ -140,8 +140,9 @@ def plot_pixels(
                 axes[row, 0].set_ylabel(f"{flux_name(model)}\n{said}", fontsize=8)
         margin = 0.04 * (high - low)
         axes[-1, column].set_xlim(low - margin, high + margin)
-        text = ", ".join(f"{title_of(name)} = {middle:.2f} ± {half:.2f}" for name, (middle, half) in one.fixed.items())
-        axes[0, column].set_title(f"{text}\n{int(one.members.sum())} stars", fontsize=8)
+        held = [f"{title_of(name)} = {middle:.2f} ± {half:.2f}" for name, (middle, half) in one.fixed.items()]
+        lines = [", ".join(held[start : start + 2]) for start in range(0, len(held), 2)]
+        axes[0, column].set_title("\n".join([*lines, f"{int(one.members.sum())} stars"]), fontsize=8)
         axes[-1, column].set_xlabel(title_of(along, model.info.label_units[k]))
     handles, texts = axes[0, 0].get_legend_handles_labels()
     figure.legend(handles, texts, frameon=False, fontsize=8, ncols=4, loc="outside upper center")
@@ -158,7 +159,7 @@ def _title(contest: Contest, name: str) -> str:
     return emulator_name(contest.models[name])
 
 
-def _pixels(model: Model, wanted: Sequence[float] | None) -> list[tuple[int, str]]:
+def line_pixels(model: Model, wanted: Sequence[float] | None) -> list[tuple[int, str]]:
     """Places of the pixels to show, and what they are called."""
     wave, unit = model.wave, model.info.wave_unit
     half = np.gradient(wave) / 2 if wave.size > 1 else np.ones(1)

@@ -52,4 +52,4 @@ class Monomials:
         return len(self.exponents)
 
     def __call__(self, x: ScaledLabels) -> Float[Array, "*batch component"]:
-        return jnp.asarray(monomials(x, self.exponents))
+        return jnp.asarray(monomials(jnp.asarray(x), self.exponents))

@@ -19,7 +19,7 @@ from slamjax.cli.options import velocity
 GIANTS = str(DATA / "xp_giants.fits")
 SMALL = ["--wave-range", "500", "540", "--cv", "2", "--C", "10", "--epsilon", "0.05", "--gamma", "0.1"]
 SELECT = "logg < 3.6 & teff > 3600"
-COMMANDS = ("read", "train", "fit", "sample", "validate", "calibrate", "info", "plot", "demo")
+COMMANDS = ("read", "train", "fit", "sample", "validate", "calibrate", "compare", "info", "plot", "demo")
 
 
 def run(*arguments):
@@ -55,6 +55,15 @@ def trained(tmp_path_factory):
     path = tmp_path_factory.mktemp("model") / "giants.h5"
     said = run("train", GIANTS, "-o", path, "--labels", "teff,logg,fe_h", "--n-train", 90, "--select", SELECT, *SMALL)
     return path, said
+
+
+def test_a_polynomial_trains_and_fits_like_slam(tmp_path):
+    options = ["--emulator", "polynomial", "--ridge", "1,10", "--label-mask", "logg:500-520,530-540", *SMALL[:5]]
+    said = run("train", GIANTS, "-o", tmp_path / "q.h5", "--labels", "teff,logg", "--n-train", 90, *options)
+    assert said.startswith("polynomial of the labels of degree 2 (quadratic), 21 of 21 pixels trained, 90 stars")
+    assert "logg is used at 500 to 520, 530 to 540 nm only" in said
+    run("fit", tmp_path / "q.h5", GIANTS, "-o", tmp_path / "labels.fits", "--n-starts", 1)
+    assert len(slamjax.read_labels(tmp_path / "labels.fits")) == 150
 
 
 def test_survey_files_become_a_table_with_the_labels_of_a_catalogue(tmp_path):

@@ -74,7 +74,9 @@ def test_solvers_agree_on_masked_pixels():
     scale = np.asarray(masked_model().exact.flux_scale)
     with in_precision("float64"):
         one, other = (np.asarray(masked_model(solver)(labels)) for solver in ("sklearn", "batched"))
-    assert np.max(np.abs(one - other) / scale) < 5e-3
+    # both stop at 1e-3: predictions differ by some times that, where stars are few
+    assert np.max(np.abs(one - other) / scale) < 1e-2
+    assert np.median(np.abs(one - other) / scale) < 1e-3
 
 
 def test_a_polynomial_leaves_out_the_monomials_of_a_masked_label():
