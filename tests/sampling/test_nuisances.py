@@ -18,7 +18,7 @@ from slamjax.sampling import load_posterior
 from slamjax.sampling.nuisances import ForwardLikelihood, parameters, velocities
 from slamjax.sampling.priors import training_range
 from slamjax.sampling.target import Shared, Target, log_density_at
-from slamjax.validate import draw_nuisances, prepared_model, rank_test, sbc, simulate
+from slamjax.validate import compare_posterior, draw_nuisances, prepared_model, rank_test, sbc, simulate
 
 NUISANCES = Nuisances(rv=Free(-100, 100), broadening=Free(0, 100), polynomial=2, polynomial_sd=0.2)
 
@@ -124,6 +124,7 @@ def test_velocities_are_variables_of_the_posterior(tmp_path):
     assert "rv -100 to 100 km/s" in found.attrs["nuisances"]
     flux = found.predictive(model, 5)
     assert flux.shape == (5, 8, model.wave.size)
+    assert compare_posterior(found).names == model.label_names  # velocities have no reference
     pytest.importorskip("arviz")
     found.save(tmp_path / "posterior.nc")
     again = load_posterior(tmp_path / "posterior.nc")
