@@ -198,8 +198,10 @@ def _velocities(
         if name in WIDTHS:
             value = np.maximum(value, 0)
             columns[name] = np.asarray(forward.velocity(name, value))
-            narrow = np.sqrt(np.maximum(value, sigma / 4))
-            columns[f"{name}_err"] = np.asarray(forward.velocity(name, np.square(sigma / (2 * narrow))))
+            known = np.isfinite(sigma)
+            some = np.where(known, sigma, 1)
+            error = np.square(some) / (4 * np.maximum(value, some / 4))
+            columns[f"{name}_err"] = np.where(known, forward.velocity(name, error), np.inf)
             stuck |= (low[k] > 0) & (value <= low[k] + edge)
         else:
             columns[name] = np.asarray(forward.velocity(name, value))

@@ -12,7 +12,7 @@ from scipy.optimize import least_squares
 
 import slamjax
 from slamjax.errors import SlamError
-from slamjax.fitting.outcome import covariances
+from slamjax.fitting.outcome import _velocities, covariances
 from slamjax.forward import ForwardEmulator
 from slamjax.nuisances import Free, Known, Nuisances
 from slamjax.results import Flag
@@ -202,3 +202,13 @@ def test_an_unknown_nuisance_leaves_the_labels_their_errors():
     covariance, unknown = covariances(np.diag([4.0, 0.0])[None], np.array([10.0, 10.0]))
     assert covariance[0, 0, 0] == pytest.approx(0.25)
     assert unknown.tolist() == [[False, True]]
+
+
+def test_the_error_of_a_width_is_linear_far_from_0_and_the_widths_own_limit_near_it():
+    forward = ForwardEmulator.of(miles_model(), Nuisances(broadening=Free(0, 150)))
+    unit = forward.grid.unit
+    square, error = np.array([[4.0], [0.0], [1.0]]), np.array([0.04, 0.09, np.inf])
+    columns, stuck = _velocities(forward, square, np.square(error)[:, None, None])
+    np.testing.assert_allclose(columns["broadening"], [2 * unit, 0, unit])
+    np.testing.assert_allclose(columns["broadening_err"], [0.01 * unit, 0.3 * unit, np.inf])
+    assert not stuck.any()
