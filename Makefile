@@ -7,7 +7,7 @@ BIN := .venv/bin
 help:
 	@echo "make demo    install, then train on real stars, label others, draw (demo_output/)"
 	@echo "make test    install, then lint, check types, run the tests"
-	@echo "make bench   install, then run the benchmarks (DATA=table.fits, MILES=miles.fits for other stars than the embedded ones)"
+	@echo "make bench   install, then run the benchmarks (DATA=table.fits, MILES=miles.fits, LAMOST=folder for other stars than the embedded ones)"
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -38,10 +38,13 @@ test: lint
 	$(BIN)/pytest -n auto --maxprocesses 4 -q
 
 bench: .venv/installed-bench
-	for script in emulator_speed kernel_sum fit_speed large_spectra fit_scaling memory training_scaling versus_cannon accuracy calibration outliers posterior_speed sampler_agreement crlb calibration_simulated; do \
+	for script in emulator_speed kernel_sum fit_speed large_spectra fit_scaling memory training_scaling versus_cannon accuracy calibration outliers posterior_speed sampler_agreement crlb calibration_simulated reading_speed; do \
 		$(BIN)/python benchmarks/$$script.py $(if $(DATA),--data $(DATA)) || exit 1; \
 	done
 	$(if $(and $(DATA),$(MILES)),$(BIN)/python benchmarks/training_speed.py --data $(DATA) --miles $(MILES))
+	$(if $(and $(DATA),$(MILES)),$(BIN)/python benchmarks/slam_vs_quadratic.py --data $(DATA) --miles $(MILES))
+	$(if $(MILES),$(BIN)/python benchmarks/nuisances.py --miles $(MILES))
+	$(if $(and $(MILES),$(LAMOST)),$(BIN)/python benchmarks/lamost.py --miles $(MILES) --files $(LAMOST))
 	$(BIN)/python benchmarks/make_docs.py
 
 clean:
