@@ -145,8 +145,8 @@ in common, which is more than LAMOST's: they are too large here.""",
     "slam_vs_quadratic": """\
 ## SLAM and a quadratic
 
-The same stars, preparation, weights and noise models for both (`slamjax.compare`); only the emulator differs. Flux errors
-are of stars held out, at their known labels, and contain photon noise and the labels' errors.""",
+The same stars, preparation, weights and noise models for both (`slamjax.compare`); only the emulator differs. Flux
+errors are of stars held out, at their known labels, and contain photon noise and the labels' errors.""",
     "nuisances": """\
 ## Nuisances
 
