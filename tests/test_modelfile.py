@@ -1,5 +1,7 @@
 """Model files: exact round trips, and a clear word on files that are not sound."""
 
+import json
+
 import h5py
 import numpy as np
 import pytest
@@ -8,7 +10,7 @@ from models import LABELS, giants_model, held_out, searched_model
 
 from slamjax.errors import SlamError
 from slamjax.fitting import fit
-from slamjax.modelfile import load
+from slamjax.modelfile import _digest, load
 from slamjax.seal import BLOCK, seal
 
 
@@ -98,6 +100,21 @@ def test_a_flipped_byte_is_told_wherever_it_is(saved):
         saved.write_bytes(damaged)
         with pytest.raises(SlamError, match=r"model\.h5 is damaged"):
             load(saved)
+
+
+def test_a_model_of_schema_3_says_nothing_of_kinds_and_masks_and_is_read(saved):
+    with h5py.File(saved, "r+") as file:
+        header = json.loads(bytes(file["header"][()]).decode())
+        del header["emulator"]
+        for block in header["blocks"]:
+            del block["labels"]
+        text = np.bytes_(json.dumps(header).encode())
+        del file["header"]
+        file.create_dataset("header", data=text).attrs["sha256"] = _digest(np.asarray(text)[()])
+        file.attrs["schema"] = 3
+    seal(saved)
+    labels = held_out().values(LABELS)
+    np.testing.assert_array_equal(load(saved)(labels), giants_model()(labels))
 
 
 def test_a_newer_schema_asks_for_an_upgrade(saved):

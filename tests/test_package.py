@@ -167,4 +167,4 @@ def test_fitting_and_training_do_not_know_of_each_other():
 
 def test_nothing_that_makes_labels_knows_of_their_validation():
     above = {name.split(".")[0] for name in who_imports("slamjax.validate")}
-    assert above <= {"validate", "plots", "demo", "cli"}
+    assert above <= {"validate", "comparison", "plots", "demo", "cli"}
