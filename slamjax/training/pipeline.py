@@ -36,7 +36,7 @@ from slamjax.training.learning import (
     learn_jointly,
 )
 from slamjax.training.search import Search, candidates, make_folds, ridges
-from slamjax.training.stars import Weights, drawn, label_names, scaled_flux, star_weights, usable
+from slamjax.training.stars import Weights, drawn, label_names, scaled_flux, star_weights, tell_moving, usable
 from slamjax.training.svr import SolverName, SvrSettings
 from slamjax.typing import Progress
 
@@ -162,6 +162,7 @@ def train(
     fold = make_folds(chosen.star_groups(), cv, seed)
     recipe = (recipe if recipe is not None else Recipe()).learn(chosen)
     prepared = recipe(chosen)
+    tell_moving(prepared)
 
     flux_mean, flux_scale, y = scaled_flux(prepared, flux_scaling)
     weight = star_weights(prepared, weights)

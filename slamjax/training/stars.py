@@ -11,11 +11,14 @@ import numpy as np
 from slamjax.errors import SlamError, SlamWarning
 from slamjax.scaling import METHODS, Method, location_and_width
 from slamjax.spectra import Spectra
+from slamjax.wavelengths import LIGHT
 
 Weights = Literal["ivar", "uniform"]
 
 #: No star weighs more in a pixel than this many times the median one.
 _HEAVIEST = 100.0
+#: Stars move by some ten km/s: pixels wider than this, km/s, hardly show it.
+_RESOLVED = 200.0
 
 
 def label_names(labels: Sequence[str]) -> tuple[str, ...]:
@@ -98,3 +101,17 @@ def star_weights(spectra: Spectra, kind: Weights) -> np.ndarray:
     mean = np.sum(np.where(stated, ivar, 0), axis=0) / np.maximum(stated.sum(axis=0), 1)
     # a pixel whose error is not stated counts like the average one
     return np.where(stated, ivar / np.where(mean > 0, mean, 1), good.astype(float))
+
+
+def tell_moving(spectra: Spectra) -> None:
+    """One warning where prepared spectra are as observed and their pixels resolve stars' velocities."""
+    if spectra.frame != "observed" or spectra.n_pix < 2:
+        return
+    pixel = LIGHT * float(np.median(np.diff(np.log(spectra.wave))))
+    if pixel < _RESOLVED:
+        warnings.warn(
+            f"{spectra.source} is as observed, on pixels of {pixel:.0f} km/s: stars' velocities blur what is learnt; "
+            "put rest_frame or resample with a column of velocities into the recipe",
+            SlamWarning,
+            stacklevel=3,
+        )

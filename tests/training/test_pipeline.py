@@ -1,5 +1,6 @@
 """From spectra with labels to a model, and what is said when that cannot be."""
 
+import dataclasses
 import warnings
 
 import numpy as np
@@ -11,6 +12,7 @@ from sklearn.svm import SVR
 
 from slamjax.errors import SlamError, SlamWarning
 from slamjax.modelfile import load
+from slamjax.prepare import Recipe, RestFrame
 from slamjax.spectra import Spectra
 from slamjax.training import train
 
@@ -226,3 +228,18 @@ def test_the_selection_and_a_digest_of_flux_and_labels_are_on_record():
         train(other, LABELS, cv=2, n_jobs=1).info.provenance["settings"]["training_sha256"]
         != settings["training_sha256"]
     )
+
+
+def test_spectra_as_observed_that_resolve_velocities_are_told():
+    """MILES pixels are 53 km/s wide; Gaia XP's, of which nothing is said, a thousand."""
+    stars = miles()[:60].select("isfinite(teff) & isfinite(logg) & isfinite(fe_h)")
+    moving = dataclasses.replace(stars, frame="observed")
+    settings = {"cv": 2, "C": 1, "noise": "diagonal", "n_jobs": 1}
+    with pytest.warns(SlamWarning, match="as observed, on pixels of 5. km/s: .* put rest_frame or resample"):
+        train(moving.on_pixels(slice(0, 20)), ["teff"], **settings)
+    moving.table["rv"] = np.zeros(len(moving))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model = train(moving.on_pixels(slice(0, 20)), ["teff"], recipe=Recipe((RestFrame(),)), **settings)
+        train(xp_giants()[:60].on_pixels(slice(80, 100)), ["teff"], **settings)
+    assert model.info.frame == "rest"
