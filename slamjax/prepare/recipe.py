@@ -8,6 +8,7 @@ import tomllib
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from astropy import units as u
 
 from slamjax.errors import SlamError
@@ -106,7 +107,8 @@ class Recipe:
         """The recipe as TOML text, a ``[[steps]]`` table a step, which `from_toml` reads."""
         tables = []
         for item in self.to_list():
-            lines = [f"{name} = {_toml(value)}" for name, value in item.items() if value is not None and value != ()]
+            stated = {name: value for name, value in item.items() if value is not None and not _is_empty(value)}
+            lines = [f"{name} = {_toml(value)}" for name, value in stated.items()]
             tables.append("\n".join(["[[steps]]", *lines]) + "\n")
         return "\n".join(tables)
 
@@ -197,7 +199,11 @@ def _toml(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, (int, float)):
-        return repr(value)
+        return repr(value.item() if isinstance(value, np.generic) else value)
     if isinstance(value, (list, tuple)):
         return "[" + ", ".join(_toml(item) for item in value) + "]"
     return '"' + str(value).replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def _is_empty(value: Any) -> bool:
+    return isinstance(value, (list, tuple)) and not value

@@ -148,7 +148,7 @@ WHOLE = Recipe(
     (
         WaveRange(5010.0, 5250.0, "Angstrom"),
         RestFrame("rv"),
-        Resample(501.0, 525.0, 1e-4, log=True, medium="vacuum"),
+        Resample(np.float64(501.0), 525.0, 1e-4 * np.log(10), log=True, medium="vacuum"),
         MatchResolution(3.0, "Angstrom"),
         ChebyshevContinuum(3, arms=((501.0, 510.0), (511.0, 525.0)), pixels=(502.5, 515.0)),
         BadPixels(max_flux=1.5, grow=1),

@@ -205,7 +205,7 @@ def test_an_unknown_nuisance_leaves_the_labels_their_errors():
 
 
 def test_the_error_of_a_width_is_linear_far_from_0_and_the_widths_own_limit_near_it():
-    forward = ForwardEmulator.of(miles_model(), Nuisances(broadening=Free(0, 150)))
+    forward = ForwardEmulator.of(all_miles_model(), Nuisances(broadening=Free(0, 150)))
     unit = forward.grid.unit
     square, error = np.array([[4.0], [0.0], [1.0]]), np.array([0.04, 0.09, np.inf])
     columns, stuck = _velocities(forward, square, np.square(error)[:, None, None])
