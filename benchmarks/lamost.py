@@ -24,16 +24,16 @@ from slamjax.spectra import Spectra
 from slamjax.training.search import make_folds
 
 LABELS = ("teff", "logg", "fe_h")
-SELECTION = "teff > 3500 & teff < 8000"
+SELECTION = "teff > 3500 & teff < 9000"
 RECIPE = Recipe(
     (
         Resample(4000.0, 7200.0, 1e-4 * np.log(10), "Angstrom", log=True, medium="vacuum"),
-        MatchResolution(3.3, "Angstrom"),
+        MatchResolution(3.2, "Angstrom"),
         GaussianContinuum(50.0, "Angstrom"),
         MaskWavelengths(((5640.0, 5930.0), (6860.0, 6960.0)), "Angstrom"),
     )
 )
-SETTINGS: dict[str, Any] = {"C": 1.0, "epsilon": 0.1, "gamma": 0.1, "noise": "lowrank", "log_labels": ["teff"]}
+SETTINGS: dict[str, Any] = {"C": 2.0, "epsilon": 0.1, "gamma": 0.1, "noise": "lowrank", "log_labels": ["teff"]}
 #: What is wanted of LAMOST stars: largest median difference and robust scatter, and of the velocity's scatter in km/s.
 WANTED = {"teff": (60.0, 110.0), "logg": (0.12, 0.27), "fe_h": (0.12, 0.17)}
 WANTED_RV = 10.0

@@ -140,7 +140,7 @@ fail shows nothing, so the same posteriors are also tested with their errors inf
 
 A model of one library, put on another survey's files as they are: observed frame, vacuum, other pixels, errors. The
 velocity is measured; the header's is not used. LASP is LAMOST's own pipeline. Preparation and settings were chosen
-with these 13 stars in view, among some fifteen, so this table is not blind. Errors come from what MILES residuals have
+with these 13 stars in view, among some twenty, so this table is not blind. Errors come from what MILES residuals have
 in common, which is more than LAMOST's: they are too large here.""",
     "slam_vs_quadratic": """\
 ## SLAM and a quadratic
