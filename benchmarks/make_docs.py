@@ -154,7 +154,9 @@ errors are of stars held out, at their known labels, and contain photon noise an
 Simulated stars of a MILES model, with noise drawn from its noise model and velocities, widths and polynomials drawn
 from their ranges, fitted with all of them free.""",
     "reading_speed": """\
-## Reading survey files""",
+## Reading survey files
+
+Files of which the system has copies in memory: what is timed is reading, not the disk.""",
     "accuracy": """\
 ## Accuracy on stars never seen, published likelihood
 
