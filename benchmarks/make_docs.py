@@ -141,7 +141,7 @@ fail shows nothing, so the same posteriors are also tested with their errors inf
 A model of one library, put on another survey's files as they are: observed frame, vacuum, other pixels, errors. The
 velocity is measured; the header's is not used. LASP is LAMOST's own pipeline. Preparation and settings were chosen
 with these 13 stars in view, among some twenty, so this table is not blind. The
-errors are too large here, about threefold: the factor that widens Σ until pulls of MILES stars are one wide also
+errors are far larger than the differences: the factor that widens Σ until pulls of MILES stars are one wide also
 widens LAMOST's photon noise, of which MILES, without stated errors, knows nothing.""",
     "slam_vs_quadratic": """\
 ## SLAM and a quadratic

@@ -8,7 +8,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 from scipy.spatial import cKDTree
 
 from slamjax.typing import AnyArray, ScaledLabels
@@ -72,3 +72,14 @@ class Domain:
 
     def on_device(self) -> Domain:
         return jax.tree_util.tree_map(jnp.asarray, self)
+
+
+def far_apart(points: Float[np.ndarray, "n label"], count: int) -> Int[np.ndarray, " row"]:
+    """Rows of at most ``count`` points, each the farthest from those before it, the first in the middle."""
+    points = np.asarray(points, float)
+    rows = [int(np.argmin(np.square(points - np.median(points, axis=0)).sum(axis=1)))]
+    nearest = np.full(len(points), np.inf)
+    while len(rows) < min(count, len(points)):
+        nearest = np.minimum(nearest, np.square(points - points[rows[-1]]).sum(axis=1))
+        rows.append(int(np.argmax(nearest)))
+    return np.array(rows)

@@ -58,8 +58,7 @@ def _some(wave: np.ndarray, flux: np.ndarray, ivar: np.ndarray, edges: np.ndarra
     good = ivar > 0
     old = pixel_edges(wave)
     width = np.diff(old)
-    with np.errstate(divide="ignore"):
-        variance = np.where(good, 1 / np.where(good, ivar, 1).astype(float), 0)
+    variance = variances(ivar)
     inside = np.clip(edges, old[0], old[-1])
     spline = CubicSpline(old, _integral(_filled(wave, flux, good) * width), axis=1)
     covered = _between(old, _integral(good * width), inside)
@@ -72,10 +71,19 @@ def _some(wave: np.ndarray, flux: np.ndarray, ivar: np.ndarray, edges: np.ndarra
     sound = covered >= LEAST_COVERED * np.diff(edges)
     length = np.where(sound, np.diff(inside), 1)
     some = np.where(sound, covered, 1)
-    new_variance = np.where(sound, spread, 0) / some**2
-    with np.errstate(divide="ignore"):
-        new_ivar = np.where(new_variance > 0, 1 / np.where(new_variance > 0, new_variance, 1), np.inf)
-    return np.where(sound, total / length, 0), np.where(sound, new_ivar, 0)
+    return np.where(sound, total / length, 0), inverse_variances(np.where(sound, spread, 0) / some**2, sound)
+
+
+def variances(ivar: np.ndarray) -> np.ndarray:
+    """1 / ivar, 0 for bad pixels and for those that state no error."""
+    good = ivar > 0
+    return np.where(good, 1 / np.where(good, ivar, 1).astype(float), 0)
+
+
+def inverse_variances(variance: np.ndarray, good: np.ndarray) -> np.ndarray:
+    """ivar of `variances`: 0 for bad pixels, infinite where no error is stated."""
+    stated = variance > 0
+    return np.where(good, np.where(stated, 1 / np.where(stated, variance, 1), np.inf), 0)
 
 
 def _integral(parts: np.ndarray) -> np.ndarray:

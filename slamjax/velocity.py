@@ -17,6 +17,7 @@ from astropy import units as u
 from astropy.table import QTable
 from jaxtyping import Float
 
+from slamjax.domain import far_apart
 from slamjax.errors import SlamError
 from slamjax.model import Model
 from slamjax.resample import resample
@@ -70,25 +71,16 @@ def measure_rv(
     if not limit > 0 or n_templates < 1:
         raise SlamError(f"limit is {limit} km/s and n_templates {n_templates}; give numbers above 0")
     templates = _templates(model, n_templates)
-    found = np.concatenate(
-        [
-            np.empty((0, 4)),
-            *(
-                _told(_compare(model, spectra[i : i + _BLOCK], templates, limit), i, len(spectra), progress)
-                for i in range(0, len(spectra), _BLOCK)
-            ),
-        ]
-    )
+    found = np.empty((len(spectra), 4))
+    for start in range(0, len(spectra), _BLOCK):
+        some = spectra[start : start + _BLOCK]
+        found[start : start + len(some)] = _compare(model, some, templates, limit)
+        if progress is not None:
+            progress(start + len(some), len(spectra))
     speed = u.km / u.s
     return QTable(
         {"rv": found[:, 0] * speed, "rv_err": found[:, 1] * speed, "correlation": found[:, 2], "contrast": found[:, 3]}
     )
-
-
-def _told(found: np.ndarray, start: int, n: int, progress: Progress | None) -> np.ndarray:
-    if progress is not None:
-        progress(start + len(found), n)
-    return found
 
 
 def log_grid(wave: Float[np.ndarray, " pixel"]) -> tuple[np.ndarray, float]:
@@ -101,12 +93,7 @@ def log_grid(wave: Float[np.ndarray, " pixel"]) -> tuple[np.ndarray, float]:
 def _templates(model: Model, n: int) -> np.ndarray:
     """(T, P) predicted spectra at training stars far apart from each other."""
     stars = np.asarray(model.domain.stars, float)
-    taken = [int(np.argmin(np.square(stars - np.median(stars, axis=0)).sum(axis=1)))]
-    nearest = np.full(len(stars), np.inf)
-    while len(taken) < min(n, len(stars)):
-        nearest = np.minimum(nearest, np.square(stars - stars[taken[-1]]).sum(axis=1))
-        taken.append(int(np.argmax(nearest)))
-    flux = np.asarray(model.emulator.at(jnp.asarray(stars[taken])), float)
+    flux = np.asarray(model.emulator.at(jnp.asarray(stars[far_apart(stars, n)])), float)
     edges, _ = log_grid(model.wave)
     known = np.broadcast_to(model.trained.astype(float), flux.shape)
     placed, ivar = resample(model.wave, flux / model.exact.flux_unit(), known, edges)

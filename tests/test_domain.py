@@ -5,7 +5,7 @@ import pytest
 from helpers import xp_giants
 from scipy.spatial.distance import cdist
 
-from slamjax.domain import NEIGHBOUR, REACH_FACTOR, Domain
+from slamjax.domain import NEIGHBOUR, REACH_FACTOR, Domain, far_apart
 from slamjax.scaling import LabelScaling
 
 NAMES = ["teff", "logg", "fe_h"]
@@ -81,3 +81,12 @@ def test_any_batch_shape_and_jit(batch):
     domain = Domain.of(giants()).on_device()
     x = jnp.zeros((*batch, 3))
     assert jax.jit(lambda d, x: d.outside(x))(domain, x).shape == batch
+
+
+def test_points_far_apart_begin_in_the_middle_and_end_at_the_corners():
+    corners = np.array([[0.0, 0], [0, 1], [1, 0], [1, 1]])
+    points = np.concatenate([np.random.default_rng(0).uniform(0.3, 0.7, (50, 2)), corners])
+    rows = far_apart(points, 5)
+    assert np.abs(points[rows[0]] - 0.5).max() < 0.1
+    assert set(rows[1:]) == {50, 51, 52, 53}
+    assert len(far_apart(points, 100)) == len(points) == len(set(far_apart(points, 100)))

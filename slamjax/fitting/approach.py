@@ -18,6 +18,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from slamjax.compiled import compiled
+from slamjax.domain import far_apart
 from slamjax.elimination import eliminate
 from slamjax.fitting.problem import Problem, Star
 from slamjax.fitting.starts import Templates, choose_starts, some_stars
@@ -66,7 +67,7 @@ def make_approach(problem: Problem, stars: np.ndarray, wave: np.ndarray) -> Appr
     at_rest = np.array([0.0 if name == "rv" else value for name, value in zip(forward.free, fixed, strict=True)])
     rows = jnp.asarray(np.concatenate([x, np.broadcast_to(at_rest, (len(x), len(at_rest)))], axis=1))
     templates, level = _levelled(problem, rows)
-    probes = _apart(x, min(_PROBES, len(x)))
+    probes = far_apart(x, _PROBES)
     return Approach(templates, level, jnp.asarray(np.log(wave)), jnp.asarray(probes), jnp.asarray(fixed))
 
 
@@ -97,16 +98,6 @@ def _smooth(terms: Any, flux: Any, weight: Any) -> Star:
     fitted = mean + jnp.matmul(eliminate(gram, right[:, None])[0][:, 0], some, precision=_PRECISION)
     floor = 0.05 * jnp.abs(mean) + 1e-30
     return jnp.where(fitted > floor, fitted, floor)
-
-
-def _apart(points: np.ndarray, count: int) -> np.ndarray:
-    """Rows of points each the farthest from those before it, the first in the middle."""
-    rows = [int(np.argmin(np.sum(np.square(points - np.median(points, axis=0)), axis=1)))]
-    distance = np.sum(np.square(points - points[rows[0]]), axis=1)
-    while len(rows) < count:
-        rows.append(int(np.argmax(distance)))
-        distance = np.minimum(distance, np.sum(np.square(points - points[rows[-1]]), axis=1))
-    return np.array(rows)
 
 
 @partial(compiled, static_argnames="n_starts")

@@ -7,6 +7,7 @@ brought to rest again, from what was read, and fitted again.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 
 import jax
@@ -55,7 +56,7 @@ def fit_moving(
     unsure = spectra.good.any(axis=1) & ~(np.asarray(found["contrast"]) > _CONTRAST)
     flags = outcome.flags | np.where(unsure, np.int32(Flag.UNSURE_VELOCITY), np.int32(0))
     error = np.where(np.isfinite(velocity), error, np.inf)
-    return put_rows(outcome, None, None, flags=flags), snr, np.stack([velocity, error], axis=1)
+    return dataclasses.replace(outcome, flags=flags), snr, np.stack([velocity, error], axis=1)
 
 
 def refine(

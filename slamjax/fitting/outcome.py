@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -43,17 +42,16 @@ class Outcome:
     nuisances: dict[str, np.ndarray] = field(default_factory=dict)
 
 
-def put_rows(outcome: Outcome, part: Outcome | None, rows: np.ndarray | None, **changed: np.ndarray) -> Outcome:
-    """The outcome with some rows from another, or some fields changed."""
-    fields: dict[str, Any] = dict(changed)
-    if part is not None and rows is not None:
-        for name, values in vars(outcome).items():
-            other = getattr(part, name)
-            if isinstance(values, dict):
-                fields[name] = {key: _put(value, other[key], rows) for key, value in values.items()}
-            else:
-                fields[name] = _put(values, other, rows)
-    return dataclasses.replace(outcome, **fields)
+def put_rows(outcome: Outcome, part: Outcome, rows: np.ndarray) -> Outcome:
+    """The outcome with some rows from another."""
+    fields: dict[str, Any] = {}
+    for name, values in vars(outcome).items():
+        other = getattr(part, name)
+        if isinstance(values, dict):
+            fields[name] = {key: _put(value, other[key], rows) for key, value in values.items()}
+        else:
+            fields[name] = _put(values, other, rows)
+    return Outcome(**fields)
 
 
 def _put(values: np.ndarray, part: np.ndarray, rows: np.ndarray) -> np.ndarray:

@@ -13,7 +13,7 @@ from scipy.sparse import csr_array
 
 from slamjax.errors import SlamError, SlamWarning
 from slamjax.prepare.steps import check_unit
-from slamjax.resample import LEAST_COVERED, pixel_edges
+from slamjax.resample import LEAST_COVERED, inverse_variances, pixel_edges, variances
 from slamjax.spectra import Spectra
 
 #: Full width at half maximum over standard deviation of a Gaussian.
@@ -70,15 +70,11 @@ def _blurred(spectra: Spectra, sigma: float) -> Spectra:
     """Convolved with a Gaussian of ``sigma`` in the unit of ``wave``; bad pixels have no part in it."""
     blur = _matrix(spectra.wave, sigma)
     good = spectra.good
-    with np.errstate(divide="ignore"):
-        variance = np.where(good, 1 / np.where(good, spectra.ivar, 1).astype(float), 0)
     covered = (blur @ good.T.astype(float)).T
     sound = covered >= LEAST_COVERED
     some = np.where(sound, covered, 1)
     flux = (blur @ np.where(good, spectra.flux, 0).T.astype(float)).T / some
-    spread = (blur @ variance.T).T / some**2
-    with np.errstate(divide="ignore"):
-        ivar = np.where(sound, np.where(spread > 0, 1 / np.where(spread > 0, spread, 1), np.inf), 0)
+    ivar = inverse_variances((blur @ variances(spectra.ivar).T).T / some**2, sound)
     dtype = spectra.flux.dtype
     return spectra.with_arrays(flux.astype(dtype), ivar.astype(spectra.ivar.dtype))
 

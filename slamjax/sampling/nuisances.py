@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from astropy.table import QTable
 from jaxtyping import Array
+from scipy.special import expit
 
 from slamjax.forward import ForwardEmulator
 from slamjax.noise import Noise
@@ -79,7 +80,7 @@ def velocities(forward: ForwardEmulator, x: np.ndarray) -> np.ndarray:
     """Velocities (..., V), km/s, of draws x (..., L + V), on the host; widths are positive."""
     found = []
     for k, name in enumerate(forward.free):
-        value = _velocity(forward, name, np.asarray(x[..., forward.n_labels + k], float), _sigmoid)
+        value = _velocity(forward, name, np.asarray(x[..., forward.n_labels + k], float), expit)
         found.append(np.abs(value) if name in WIDTHS else value)
     return np.stack(found, axis=-1)
 
@@ -90,10 +91,6 @@ def _velocity(forward: ForwardEmulator, name: str, t: Any, sigmoid: Any) -> Any:
         return prior.mean + prior.sd * t
     low = -prior.high if name in WIDTHS and prior.low == 0 else prior.low
     return low + (prior.high - low) * sigmoid(t)
-
-
-def _sigmoid(t: np.ndarray) -> np.ndarray:
-    return 0.5 * (1 + np.tanh(0.5 * t))
 
 
 def starts(forward: ForwardEmulator, table: QTable) -> np.ndarray:
