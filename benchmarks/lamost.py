@@ -66,6 +66,7 @@ def against_lasp(found: Table, lasp: Table) -> dict[str, dict[str, float]]:
         measured[name] = {
             "bias": float(np.median(difference)),
             "robust": robust_width(difference),
+            "pull_width": robust_width(difference / combined),
             "within": int(np.sum(np.abs(difference) < 3 * combined)),
             "typical_error": float(np.median(column(found, f"{name}_err"))),
         }
@@ -107,7 +108,7 @@ def main() -> None:
         ],
     )
     in_all = markdown_table(
-        ["", "median difference", "wanted", "robust scatter", "wanted", "within 3 σ of both", "own error"],
+        ["", "median difference", "wanted", "robust scatter", "wanted", "within 3 σ", "own error", "pull width"],
         [
             (
                 name,
@@ -117,6 +118,7 @@ def main() -> None:
                 f"{WANTED[name][1] if name in WANTED else WANTED_RV:g}",
                 f"{row['within']} of {len(found)}",
                 f"{row['typical_error']:.3g}",
+                f"{row['pull_width']:.2f}",
             )
             for name, row in compared.items()
         ],

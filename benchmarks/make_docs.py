@@ -140,9 +140,9 @@ fail shows nothing, so the same posteriors are also tested with their errors inf
 
 A model of one library, put on another survey's files as they are: observed frame, vacuum, other pixels, errors. The
 velocity is measured; the header's is not used. LASP is LAMOST's own pipeline. Preparation and settings were chosen
-with these 13 stars in view, among some twenty, so this table is not blind. The
-errors are far larger than the differences: the factor that widens Σ until pulls of MILES stars are one wide also
-widens LAMOST's photon noise, of which MILES, without stated errors, knows nothing.""",
+with these 13 stars in view, among some twenty, so this table is not blind. The errors say where labels of the MILES
+catalogue would lie, whose own errors are in the pulls that widen Σ and are not known apart: differences to LASP are
+smaller than they say.""",
     "slam_vs_quadratic": """\
 ## SLAM and a quadratic
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -21,6 +21,8 @@ class Calibration:
     chi2_scale : reported chi2 over rᵀΣ⁻¹r
         Pixels that say little of labels go along with each other more closely than Σ says; reported is a chi2 of
         which half of the held-out stars have less than their number of pixels.
+    model_factor : what Σ was multiplied with, where training states no errors
+        A star that states its own is read through `UnseenPhotons`. 1: photon noise was learnt with the rest.
     tail : degrees of freedom of a star's own noise scale; infinite: all stars have the same
     sparse, spacing : how label errors grow where training stars are few, (d / spacing)^sparse
         d is the distance to the tenth nearest training star, see `slamjax.domain.Domain.spacing`.
@@ -37,6 +39,7 @@ class Calibration:
     spacing: float = 1.0
     label_scale: list[float] = field(default_factory=list)
     label_reach: list[float] = field(default_factory=list)
+    model_factor: float = 1.0
     tried: list[dict[str, Any]] = field(default_factory=list)
 
     def label_scale_of(self, n_labels: int) -> np.ndarray:
@@ -47,9 +50,60 @@ class Calibration:
         """``label_reach`` as an array (L,)."""
         return np.asarray(self.label_reach) if self.label_reach else np.full(n_labels, GAUSSIAN_REACH)
 
-    def star_scale(self, chi2: np.ndarray, dof: np.ndarray, distance: np.ndarray) -> np.ndarray:
-        """Factor of a star's covariance: its own noise (`noise_scale`) times how sparse the training stars are."""
-        return noise_scale(chi2, dof, self.tail) * sparseness(distance, self.spacing, self.sparse)
+    def star_scale(
+        self, chi2: np.ndarray, dof: np.ndarray, distance: np.ndarray, least: np.ndarray | float = 0.0
+    ) -> np.ndarray:
+        """Factor of a star's covariance: its own noise (`noise_scale`, ``least`` or more) times how sparse the training
+        stars are."""
+        own = np.maximum(noise_scale(chi2, dof, self.tail), least)
+        return own * sparseness(distance, self.spacing, self.sparse)
+
+
+@dataclass(frozen=True)
+class UnseenPhotons:
+    """N stars that state errors, under a noise model whose training stars stated none.
+
+    Held-out stars asked for a Σ that is f = ``model_factor`` times their residuals' covariance: the known labels have
+    errors of their own, and the emulator's go together in ways that Σ does not hold. Neither grows with a star's photon
+    noise. With s the share of the label variance that is there without any photon noise, the variance is that of the
+    covariance as learnt plus f − 1 times this share: 1 + (f − 1) s instead of f.
+
+    Attributes
+    ----------
+    label_share : (N,) s
+    model, photon : (N,) Σ_λ s²_λ / D_λ and Σ_λ σ²_λ / D_λ, with D the diagonal part of Σ
+        What a χ² of rᵀΣ⁻¹r is expected to be is made of these two.
+    """
+
+    label_share: np.ndarray
+    model: np.ndarray
+    photon: np.ndarray
+
+    #: χ² a pixel that photon noise alone may reach before a star is called unlike all others: survey pipelines state
+    #: errors that are wrong by less than a factor 1.7. Training stars without errors can teach no limit for them.
+    PHOTON_LIMIT: ClassVar[float] = 3.0
+
+    def scale(self, calibration: Calibration) -> np.ndarray:
+        """Factor of Σ, between 1/f (photon noise only) and 1 (none)."""
+        factor = calibration.model_factor
+        return (1 + (factor - 1) * self.label_share) / factor
+
+    def chi2_scale(self, calibration: Calibration, n_pix: np.ndarray) -> np.ndarray:
+        """Reported chi2 over rᵀΣ⁻¹r: ``calibration.chi2_scale`` holds for the model's part only."""
+        expected = self.model / calibration.chi2_scale + self.photon
+        return n_pix / np.where(expected > 0, expected, 1)
+
+    def chi2_limit(self, calibration: Calibration) -> np.ndarray:
+        """``calibration.chi2_limit`` for the model's part, ``PHOTON_LIMIT`` for the photons'."""
+        of_model = self.model / calibration.chi2_scale
+        expected = of_model + self.photon
+        mixed = calibration.chi2_limit * of_model + self.PHOTON_LIMIT * self.photon
+        return mixed / np.where(expected > 0, expected, 1)
+
+    def photon_share(self, calibration: Calibration) -> np.ndarray:
+        """Part of the expected χ² that is photon noise."""
+        expected = self.model / calibration.chi2_scale + self.photon
+        return self.photon / np.where(expected > 0, expected, 1)
 
 
 def noise_scale(chi2: np.ndarray, dof: np.ndarray, tail: float) -> np.ndarray:

@@ -71,6 +71,7 @@ def label_table(
     snr: np.ndarray,
     n_iter: np.ndarray,
     flags: np.ndarray,
+    noise_scale: np.ndarray,
     velocity: np.ndarray | None = None,
     nuisances: Mapping[str, np.ndarray] | None = None,
 ) -> QTable:
@@ -80,7 +81,8 @@ def label_table(
     measured (``velocity``, (N, 2)) or as the input has them, then for each label <label>,
     <label>_err, <label>_err95 (half-width of the 95 % interval: more than 1.96 errors where held-out stars had heavier
     tails than a Gaussian) and, where the input has that label, <label>_ref; ``chi2``, ``n_pix``, ``snr``, ``n_iter``,
-    ``flags`` and ``cov``, the labels' covariance (L, L) in products of the labels' units. ``nuisances`` are columns
+    ``flags``, ``noise_scale`` (the factor that this star's own Σ has over the noise model's) and ``cov``, the labels'
+    covariance (L, L) in products of the labels' units. ``nuisances`` are columns
     behind those of the labels: velocities in km/s, the polynomial's coefficients.
     """
     table = QTable()
@@ -115,6 +117,7 @@ def label_table(
     table["snr"] = snr
     table["n_iter"] = n_iter.astype(np.int32)
     table["flags"] = flags.astype(np.int32)
+    table["noise_scale"] = noise_scale
     table["cov"] = covariance
     table.meta["labels"] = ",".join(names)
     return table

@@ -122,7 +122,10 @@ def _compare(model: Model, spectra: Spectra, templates: np.ndarray, limit: float
     square, spread = (np.stack([row[k] for row in sums], axis=-1) for k in (0, 1))  # (N, T, lag), (N, lag)
     best = np.argmax(square.max(axis=2), axis=1)
     peak = square[np.arange(len(f)), best]  # (N, lag)
-    return np.stack([_peak(*given, step) for given in zip(peak, spread, (weight > 0).sum(axis=1), strict=True)])
+    # a noise that is wider for other reasons than photons must not be taken for the least that a spectrum can have
+    least = min(1.0, 1 / model.info.calibration.model_factor)
+    counts = (weight > 0).sum(axis=1)
+    return np.stack([_peak(*given, step, least) for given in zip(peak, spread, counts, strict=True)])
 
 
 def _sums(f: np.ndarray, w: np.ndarray, t: np.ndarray, seen: np.ndarray, lag: int) -> tuple[np.ndarray, np.ndarray]:
@@ -144,8 +147,11 @@ def _sums(f: np.ndarray, w: np.ndarray, t: np.ndarray, seen: np.ndarray, lag: in
     return np.where(sound, cross * np.abs(cross) / np.where(sound, scale, 1), 0), spread
 
 
-def _peak(square: np.ndarray, spread: np.ndarray, n_pix: int, step: float) -> list[float]:
-    """Velocity, error, correlation and contrast from R² (lag,) of a spectrum with its best template."""
+def _peak(square: np.ndarray, spread: np.ndarray, n_pix: int, step: float, floor: float) -> list[float]:
+    """Velocity, error, correlation and contrast from R² (lag,) of a spectrum with its best template.
+
+    ``floor`` is the least χ² a pixel that errors are taken to have.
+    """
     nothing = [np.nan, np.inf, np.nan, 0.0]
     at, middle = int(np.argmax(square)), len(square) // 2
     if n_pix < 10 or not square[at] > 0 or at in (0, len(square) - 1):
@@ -156,7 +162,7 @@ def _peak(square: np.ndarray, spread: np.ndarray, n_pix: int, step: float) -> li
         return nothing
     offset = (low - high) / (2 * bend)
     least = max(1 - top, 1e-12) * spread[at]
-    reduced = max(least / n_pix, 1.0)
+    reduced = max(least / n_pix, floor)
     # χ² = spread (1 − R²); its second derivative by the lag is −spread · bend
     error = np.sqrt(2 * reduced / (-spread[at] * bend))
     apart = np.abs(np.arange(len(square)) - at) >= _APART

@@ -47,6 +47,7 @@ def fitted(stars=None):
         snr=np.array([10, 20, np.nan, 40], np.float32),
         n_iter=np.array([3, 4, 60, 5]),
         flags=np.array([0, Flag.AT_BOUND | Flag.HIGH_CHI2, Flag.NO_DATA, Flag.UNCONSTRAINED]),
+        noise_scale=np.array([1.0, 1.2, np.nan, 0.9]),
     )
 
 
@@ -67,7 +68,7 @@ def test_columns_come_in_the_order_that_is_promised():
     assert table.colnames == [
         *("row", "name", "gaia_id"),
         *("teff", "teff_err", "teff_err95", "teff_ref", "logg", "logg_err", "logg_err95"),
-        *("chi2", "n_pix", "snr", "n_iter", "flags", "cov"),
+        *("chi2", "n_pix", "snr", "n_iter", "flags", "noise_scale", "cov"),
     ]
     assert list(table["row"]) == [3, 5, 8, 9]  # of the file, not of the selection
     assert list(table["name"]) == ["a", "bb", "", "d"]

@@ -103,6 +103,25 @@ def test_real_lamost_files_are_fitted_as_they_come():
     np.testing.assert_allclose(np.asarray(found["teff"].value), [4034, 5791], atol=500)
 
 
+def test_label_errors_hold_what_is_not_known_of_the_velocity():
+    """As in a fit with the velocity as one of its parameters."""
+    some = observed(stars(), 60.0, noise=0.05)
+    # a fit with a free velocity does without the pixels near the ends
+    middle = np.abs(np.arange(some.n_pix) - some.n_pix / 2) < 0.4 * some.n_pix
+    some = some.with_arrays(some.flux, np.where(middle, some.ivar, 0))
+    free = slamjax.fit(miles_model(), some, nuisances=slamjax.Nuisances(rv="free"))
+    found = slamjax.fit(miles_model(), some)
+    held = slamjax.fit(miles_model(), miles_model().place(some, np.asarray(found["rv"].value)))
+    sound = (free["flags"] == 0) & (found["flags"] == 0) & (held["flags"] == 0)
+    assert sound.sum() > 5
+    for name in ("teff", "logg", "fe_h"):
+        ratio, growth = (np.median((found[f"{name}_err"] / t[f"{name}_err"])[sound]) for t in (free, held))
+        assert 0.97 < ratio < 1.03
+        assert growth > 1.001
+    ratio = np.median((found["rv_err"] / free["rv_err"])[sound])
+    assert 0.9 < ratio < 1.3  # chi2, too, has a say in the former
+
+
 def test_an_unsure_velocity_is_flagged():
     some = observed(stars(), 0.0)
     flux = 1 + 0.1 * np.random.default_rng(3).normal(size=some.flux.shape)

@@ -44,8 +44,9 @@ def fit_moving(
     velocity = np.asarray(found["rv"].value)
     error = np.asarray(found["rv_err"].value)
     outcome, snr, flux, ivar = fit_at(spectra, velocity)
+    growth = np.ones((len(spectra), len(model.label_names)))
     for turn in range(_ROUNDS if refined else 0):
-        left, error = refine(model, problem, outcome, flux, ivar)
+        left, error, growth = refine(model, problem, outcome, flux, ivar)
         moved = np.isfinite(left)
         velocity = velocity + np.where(moved, left, 0)
         rows = np.flatnonzero(moved & (np.abs(left) > _SMALL * error))
@@ -56,13 +57,22 @@ def fit_moving(
     unsure = spectra.good.any(axis=1) & ~(np.asarray(found["contrast"]) > _CONTRAST)
     flags = outcome.flags | np.where(unsure, np.int32(Flag.UNSURE_VELOCITY), np.int32(0))
     error = np.where(np.isfinite(velocity), error, np.inf)
-    return dataclasses.replace(outcome, flags=flags), snr, np.stack([velocity, error], axis=1)
+    outcome = dataclasses.replace(
+        outcome,
+        flags=flags,
+        covariance=outcome.covariance * growth[:, :, None] * growth[:, None, :],
+        half95=outcome.half95 * growth,
+    )
+    return outcome, snr, np.stack([velocity, error], axis=1)
 
 
 def refine(
     model: Model, problem: Problem, outcome: Outcome, flux: np.ndarray, ivar: np.ndarray
-) -> tuple[Float[np.ndarray, " star"], Float[np.ndarray, " star"]]:
-    """Velocity that is left at the fitted labels and its error, km/s; NaN and infinite where the fit failed."""
+) -> tuple[Float[np.ndarray, " star"], Float[np.ndarray, " star"], Float[np.ndarray, "star label"]]:
+    """Velocity that is left at the fitted labels and its error, km/s; NaN and infinite where the fit failed.
+
+    Third, how many times a label's error is larger because the velocity is not known exactly.
+    """
     usable = np.isfinite(outcome.labels).all(axis=1)
     x = np.nan_to_num(np.asarray(model.exact.scaling(np.where(usable[:, None], outcome.labels, 1.0))))
     low, high = np.asarray(model.domain.low), np.asarray(model.domain.high)
@@ -83,11 +93,15 @@ def refine(
     covariance = np.linalg.inv(curvature)
     left = np.einsum("nj,nj->n", covariance[:, -1], np.where(sound[:, None], gram[:, 1:, 0], 0))
     dof = np.maximum(outcome.n_pix - n, 1)
-    with np.errstate(invalid="ignore"):
-        error = np.sqrt(np.maximum(covariance[:, -1, -1], 0) * np.fmax(outcome.chi2 / dof, 1))
+    scale = np.nan_to_num(outcome.noise_scale, nan=1.0)
+    if not np.isfinite(model.info.calibration.tail):  # chi2 has no say in the noise's scale yet
+        scale = scale * np.fmax(outcome.chi2 / dof, 1)
+    error = np.sqrt(np.maximum(covariance[:, -1, -1], 0) * scale)
     pixel = LIGHT * np.median(np.diff(np.log(model.wave)))
     left = np.clip(left, -2 * pixel, 2 * pixel)
-    return np.where(sound, left, np.nan), np.where(sound, error, np.inf)
+    held = np.einsum("nll->nl", np.linalg.inv(curvature[:, :-1, :-1]))
+    growth = np.sqrt(np.maximum(np.einsum("nll->nl", covariance)[:, :-1] / held, 1))
+    return np.where(sound, left, np.nan), np.where(sound, error, np.inf), np.where(sound[:, None], growth, 1.0)
 
 
 def _by_velocity(wave: np.ndarray, flux: np.ndarray) -> np.ndarray:

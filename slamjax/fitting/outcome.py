@@ -9,6 +9,7 @@ import numpy as np
 
 from slamjax.fitting.problem import Summary
 from slamjax.forward import ForwardEmulator
+from slamjax.goodness import UnseenPhotons
 from slamjax.model import Model
 from slamjax.nuisances import WIDTHS
 from slamjax.results import Flag
@@ -39,6 +40,7 @@ class Outcome:
     n_pix: np.ndarray
     n_iter: np.ndarray
     flags: np.ndarray
+    noise_scale: np.ndarray
     nuisances: dict[str, np.ndarray] = field(default_factory=dict)
 
 
@@ -75,6 +77,7 @@ def conclude(
     n_pix: np.ndarray,
     no_errors: np.ndarray,
     forward: ForwardEmulator | None = None,
+    photons: UnseenPhotons | None = None,
 ) -> Outcome:
     """The outcome for N stars.
 
@@ -84,6 +87,7 @@ def conclude(
     n_pix : (N,) good pixels
     no_errors : (N,) spectra that state no errors
     forward : with nuisances, whose parameters stand behind the labels in the summary
+    photons : where stars state errors and training stars did not
     """
     n, n_labels = len(n_pix), len(model.label_names)
 
@@ -104,11 +108,18 @@ def conclude(
     chi2 = by_star(summary.chi2).astype(float)[row, best]
     converged = ended[row, best].copy()
     calibration = model.info.calibration
-    chi2 = chi2 * calibration.chi2_scale
+    chi2_scale: Any = calibration.chi2_scale
+    chi2_limit: Any = calibration.chi2_limit
+    if photons is not None:
+        chi2_scale, chi2_limit = photons.chi2_scale(calibration, n_pix), photons.chi2_limit(calibration)
+    chi2 = chi2 * chi2_scale
     others = 0 if forward is None else forward.nuisances.n_coefficients
     dof = np.maximum(n_pix - place.shape[1] - others, 1)
     with np.errstate(invalid="ignore"):
-        own = calibration.star_scale(chi2, dof, model.domain.spacing(at))
+        least = 0.0 if photons is None else photons.photon_share(calibration)
+        own = calibration.star_scale(chi2, dof, model.domain.spacing(at), least)
+    if photons is not None:
+        own = own * photons.scale(calibration)
     low, high = np.asarray(model.domain.low), np.asarray(model.domain.high)
     span = high - low
     if forward is not None:
@@ -144,7 +155,7 @@ def conclude(
         (np.any((at <= low + edge) | (at >= high - edge), axis=1), Flag.AT_BOUND),
         (outside, Flag.OUTSIDE_TRAINING),
         (used_share < _FEW, Flag.FEW_PIXELS),
-        (chi2 > calibration.chi2_limit * dof, Flag.HIGH_CHI2),
+        (chi2 > chi2_limit * dof, Flag.HIGH_CHI2),
         (rival.any(axis=1), Flag.MULTIPLE_MINIMA),
         (unconstrained.any(axis=1), Flag.UNCONSTRAINED),
         (no_errors & model.info.has_errors, Flag.NO_ERRORS),
@@ -174,6 +185,7 @@ def conclude(
         n_pix,
         by_star(summary.n_iter).sum(axis=1),
         flags,
+        np.where(failed, np.nan, own),
         columns,
     )
 

@@ -19,6 +19,7 @@ from slamjax.fitting.gradient import GradientMinimiser
 from slamjax.fitting.levenberg import LevenbergMarquardt
 from slamjax.fitting.motion import fit_moving
 from slamjax.fitting.outcome import Outcome, best_starts, conclude
+from slamjax.fitting.photons import unseen_photons
 from slamjax.fitting.problem import LOSSES, Loss, Minimiser, Problem
 from slamjax.fitting.rounds import minimise
 from slamjax.fitting.starts import Templates, choose_starts, make_templates
@@ -251,9 +252,12 @@ def _fit_chunk(
     )
     n_pix = good.sum(axis=1)
     no_errors = ~np.any(good & np.isfinite(prepared.ivar), axis=1)
-    outcome = conclude(model, summary, n_starts, n_pix, no_errors, forward)
+    ends = np.asarray(summary.x).reshape(n_starts, n, -1)[best_starts(summary, n_starts), np.arange(n)]
+    photons = None
+    if model.info.calibration.model_factor != 1 and not no_errors.all():
+        photons = unseen_photons(problem, len(model.label_names), ends, flux, ivar)
+    outcome = conclude(model, summary, n_starts, n_pix, no_errors, forward, photons)
     if forward is not None and forward.terms is not None:
-        ends = np.asarray(summary.x).reshape(n_starts, n, -1)[best_starts(summary, n_starts), np.arange(n)]
         outcome.nuisances["polynomial"] = _polynomials(problem, ends, flux, ivar, slots)
         outcome.nuisances["polynomial"][~np.isfinite(outcome.labels).all(axis=1)] = np.nan
     return outcome, prepared.snr(), flux, ivar

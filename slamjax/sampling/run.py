@@ -120,7 +120,8 @@ def sample(
         spectra = model.place(spectra, np.zeros(n) if own else np.asarray(table["rv"].value))
     x, usable = _starts(model, table, values)
     unit = model.exact.flux_unit()
-    scale = _own_scale(model, table)
+    scale = np.asarray(table["noise_scale"], float)
+    scale = np.where(scale > 0, scale, 1.0)  # NaN where the fit failed
     free = tuple(k for k in range(len(model.label_names)) if np.all(np.isnan(values[:, k])))
     forward: ForwardEmulator | None = None
     likelihood: Any
@@ -291,15 +292,6 @@ def _starts(model: Model, table: QTable, fixed: np.ndarray) -> tuple[np.ndarray,
     return np.where(held, x, inside), usable
 
 
-def _own_scale(model: Model, table: QTable) -> np.ndarray:
-    """(N,) factor of Σ that each star's own chi2 asks for, see `slamjax.goodness.star_scale`."""
-    dof = np.maximum(np.asarray(table["n_pix"], float) - len(model.label_names), 1)
-    labels = np.stack([np.asarray(getattr(table[name], "value", table[name]), float) for name in model.label_names], 1)
-    distance = model.domain.spacing(np.asarray(model.exact.scaling(labels)))
-    scale = model.info.calibration.star_scale(np.asarray(table["chi2"], float), dof, distance)
-    return np.where(scale > 0, scale, 1.0)  # NaN where the fit failed
-
-
 def _arrays(model: Model, spectra: Spectra, unit: float) -> tuple[np.ndarray, np.ndarray]:
     """Prepared flux and ivar (N, P) in the unit and the device's precision."""
     prepared = model.prepare(spectra)
@@ -380,7 +372,7 @@ def _assemble(
             (~sampled & (flags & Flag.NO_DATA == 0), Flag.NOT_SAMPLED),
         ):
             flags |= np.where(condition, np.int32(flag), np.int32(0))
-    left_out = {name for label in names for name in (label, f"{label}_err")} | {"flags", "cov", "n_iter"}
+    left_out = {name for label in names for name in (label, f"{label}_err")} | {"flags", "cov", "n_iter", "noise_scale"}
     stars = {
         name: np.asarray(getattr(table[name], "value", table[name]))
         for name in table.colnames

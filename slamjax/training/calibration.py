@@ -85,6 +85,10 @@ class HeldOut:
             return np.where(self.known, 1.0 / self.ivar.astype(float), np.nan)
 
     @property
+    def states_errors(self) -> bool:
+        return bool(np.any(self.known & np.isfinite(self.ivar)))
+
+    @property
     def known(self) -> np.ndarray:
         return np.isfinite(self.residual) & (self.ivar > 0)
 
@@ -181,6 +185,7 @@ def calibrate(
         plain,
         chi2_limit=limit,
         chi2_scale=plain.chi2_scale * factor,
+        model_factor=1.0 if held_out.states_errors else factor,
         label_scale=scale.tolist(),
         label_reach=_label_reach(pulls / scale).tolist(),
     )
