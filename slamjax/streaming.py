@@ -89,6 +89,7 @@ def fit_files(
     files: Sequence[str | os.PathLike[str]],
     *,
     survey: str | None = None,
+    fwhm: float | None = None,
     select: str = "",
     memory: float = 1.0,
     n_jobs: int = -1,
@@ -107,6 +108,8 @@ def fit_files(
     files : sequence of paths
     survey : str, optional
         As of `slamjax.read`.
+    fwhm : float, optional
+        Line spread of files that do not tell theirs, in their unit of wavelength.
     select : str
         Which rows, by what headers say, such as ``"snr_g > 20"``.
     memory : float
@@ -138,7 +141,7 @@ def fit_files(
                 raise
             first_error = first_error or error
             spectra = _nothing(model, some, str(error))
-        spectra = dataclasses.replace(spectra, rows=done + np.arange(len(spectra)))
+        spectra = dataclasses.replace(spectra.stated(fwhm=fwhm), rows=done + np.arange(len(spectra)))
         done += len(spectra)
         if select:
             spectra = spectra[np.flatnonzero(evaluate_selection(select, spectra.columns(), len(spectra)))]

@@ -6,6 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from helpers import central_difference, xp_giants
+from models import LABELS, giants_model, held_out, recipe, searched_model
 
 import slamjax
 from slamjax import SlamError, compression
@@ -13,8 +15,6 @@ from slamjax.compression import compress, quick
 from slamjax.noise import DiagonalNoise, LowRankNoise
 from slamjax.precision import enable_x64
 from slamjax.sampling import projection
-from tests.helpers import central_difference, xp_giants
-from tests.models import LABELS, giants_model, held_out, recipe, searched_model
 
 
 @pytest.fixture(autouse=True)

@@ -1,14 +1,16 @@
+import dataclasses
 import gzip
 import tracemalloc
 
 import numpy as np
 import pytest
+from helpers import DATA, xp_giants
+from models import giants_model, miles_model
 
 import slamjax
 from slamjax import SlamError, streaming
+from slamjax.prepare import MatchResolution, Recipe
 from slamjax.readers import count_rows
-from tests.helpers import DATA, xp_giants
-from tests.models import giants_model, miles_model
 
 TABLE = DATA / "xp_giants.fits"
 
@@ -133,3 +135,15 @@ def test_broken_files_are_flagged_rows_wherever_they_are(tmp_path, monkeypatch):
     assert np.isfinite(found["teff"][1])
     with pytest.raises(SlamError, match=r"broken\.fits"):
         slamjax.fit_files(miles_model(), [str(broken)])
+
+
+def test_the_line_spread_that_files_do_not_tell_is_told_by_the_caller(recwarn):
+    model = dataclasses.replace(
+        miles_model(),
+        info=dataclasses.replace(miles_model().info, recipe=Recipe((MatchResolution(5.0, "Angstrom"),))),
+    )
+    told = slamjax.fit_files(model, FILES, fwhm=3.2)
+    assert not [w for w in recwarn if "line spread" in str(w.message)]
+    with pytest.warns(slamjax.SlamWarning, match="does not tell its line spread"):
+        untold = slamjax.fit_files(model, FILES)
+    assert np.all(told["chi2"] != untold["chi2"])  # the former were blurred

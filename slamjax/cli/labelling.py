@@ -77,10 +77,10 @@ def fit(
     with progress_bar("fitting stars") as told:
         if is_table(spectra):
             table = slamjax.fit_table(slam, spectra[0], medium=medium, frame=frame, fwhm=fwhm, progress=told, **options)
-        elif medium or frame or fwhm:
-            raise SlamError("--medium, --frame and --fwhm are of slamjax tables; survey files say what they are")
+        elif medium or frame:
+            raise SlamError("--medium and --frame are of slamjax tables; survey files say what they are")
         else:
-            table = slamjax.fit_files(slam, spectra, survey=survey, n_jobs=jobs, progress=told, **options)
+            table = slamjax.fit_files(slam, spectra, survey=survey, fwhm=fwhm, n_jobs=jobs, progress=told, **options)
     slamjax.write_labels(table, output)
     console.print(flag_summary(table["flags"]), markup=False)
     console.print(f"written: {output}", markup=False)

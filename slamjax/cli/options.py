@@ -32,7 +32,7 @@ MediumOf = Annotated[
 ]
 FrameOf = Annotated[Frame | None, typer.Option("--frame", help="Frame of the wavelengths, if the file does not say.")]
 FwhmOf = Annotated[
-    float | None, typer.Option("--fwhm", help="Line spread in the unit of wavelength, if the file does not say.")
+    float | None, typer.Option("--fwhm", help="Line spread (FWHM, unit of wavelength), if the file does not say.")
 ]
 ModelFile = Annotated[Path, typer.Argument(metavar="MODEL.h5", help="Model file written by `slamjax train`.")]
 Select = Annotated[

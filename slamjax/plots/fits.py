@@ -32,6 +32,7 @@ def plot_spectra(model: Model, spectra: Spectra, labels: Table, *, count: int = 
     prepared = model.prepare(spectra[rows], velocity)
     fitted = np.stack([numbers(labels[name])[rows] for name in model.label_names], axis=-1)
     flux = np.asarray(model(fitted), float)
+    own = np.sqrt(np.asarray(labels["noise_scale"], float)[rows])
     figure = new_figure(9, 2.6 * len(rows) + 0.6)
     axes = figure.subplots(2 * len(rows), 1, sharex=True, squeeze=False, height_ratios=[3, 1.2] * len(rows))[:, 0]
     unit = model.info.wave_unit
@@ -40,7 +41,7 @@ def plot_spectra(model: Model, spectra: Spectra, labels: Table, *, count: int = 
         good = prepared.good[k] & model.trained
         observed = np.where(good, prepared.flux[k], np.nan)
         with np.errstate(divide="ignore"):
-            sigma = 1 / np.sqrt(np.asarray(model.noise.weights(prepared.ivar[k].astype(float))))
+            sigma = own[k] / np.sqrt(np.asarray(model.noise.weights(prepared.ivar[k].astype(float))))
         top.plot(model.wave, observed, color=_OBSERVED, lw=1.2, label="observed")
         top.plot(model.wave, flux[k], color=_PREDICTED, lw=1.0, label=f"{emulator_name(model)} at the fitted labels")
         text = ", ".join(

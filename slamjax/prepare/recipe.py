@@ -69,6 +69,11 @@ class Recipe:
         """The steps after those: what is done to spectra that are on the grid, in the frame."""
         return Recipe(tuple(step for step in self.steps if not isinstance(step, _PLACING)))
 
+    def masked(self, wave: np.ndarray, wave_unit: str) -> np.ndarray:
+        """(P,) bool: pixels that no spectrum may use, whatever it is."""
+        inside = [step.inside(wave, wave_unit) for step in self.steps if isinstance(step, MaskWavelengths)]
+        return np.any([np.zeros(len(wave), bool), *inside], axis=0)
+
     def learn(self, spectra: Spectra) -> Recipe:
         """The recipe with what its steps find in training spectra, such as continuum pixels."""
         steps: list[Step] = []

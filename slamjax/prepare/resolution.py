@@ -45,7 +45,7 @@ class MatchResolution:
         if spectra.fwhm is None:
             warnings.warn(
                 f"{spectra.source} does not tell its line spread; it is taken as it is, not blurred to {self.fwhm:g} "
-                f"{self.unit} (state it: FWHM in the table's header, --fwhm)",
+                f"{self.unit} (tell it by --fwhm, or Spectra.stated)",
                 SlamWarning,
                 stacklevel=2,
             )

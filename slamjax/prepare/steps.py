@@ -119,9 +119,13 @@ class MaskWavelengths:
             raise SlamError(f"the ranges {pairs} to mask must be pairs of rising wavelengths")
         object.__setattr__(self, "ranges", pairs)
 
+    def inside(self, wave: np.ndarray, wave_unit: str) -> np.ndarray:
+        """(P,) bool: the pixels that are masked."""
+        wave = wave * u.Unit(wave_unit).to(self.unit)
+        return np.any([(wave >= low) & (wave <= high) for low, high in self.ranges], axis=0)
+
     def __call__(self, spectra: Spectra) -> Spectra:
-        wave = spectra.wave * u.Unit(spectra.wave_unit).to(self.unit)
-        inside = np.any([(wave >= low) & (wave <= high) for low, high in self.ranges], axis=0)
+        inside = self.inside(spectra.wave, spectra.wave_unit)
         return spectra.with_arrays(spectra.flux, np.where(inside, spectra.ivar.dtype.type(0), spectra.ivar))
 
     def __str__(self) -> str:

@@ -40,6 +40,8 @@ from slamjax.training.stars import Weights, drawn, label_names, scaled_flux, sta
 from slamjax.training.svr import SolverName, SvrSettings
 from slamjax.typing import Progress
 
+#: Status of a pixel that the recipe leaves out.
+MASKED = "masked by the recipe"
 #: The degree of a polynomial, of an emulator's and of a kernel's, where none is given.
 _DEGREE = {"polynomial": 2, "svr": 3}
 #: What the options of an SVR are where they are not given.
@@ -194,6 +196,8 @@ def train(
             "bad-pixel rules"
         )
 
+    wanted = (learnt.best < 0) & recipe.masked(prepared.wave, wave_unit)
+    learnt = dataclasses.replace(learnt, status=np.where(wanted, MASKED, learnt.status))
     _tell_untrained(prepared.wave, learnt, wave_unit)
     model_noise, calibration = choose_noise(noise, learnt.exact, domain, learnt.held_out, seed=seed)
     variance = np.asarray(diagonal(learnt.exact, learnt.held_out).model_variance)
@@ -299,8 +303,8 @@ def _pixel_table(wave: np.ndarray, learnt: Learnt, tried: Table, model_error: np
 
 
 def _tell_untrained(wave: np.ndarray, learnt: Learnt, unit: str) -> None:
-    """One warning for each reason why pixels are masked."""
-    for status in np.unique(learnt.status[learnt.best < 0]):
+    """One warning for each reason why pixels are masked, unless somebody wanted it so."""
+    for status in np.unique(learnt.status[(learnt.best < 0) & (learnt.status != MASKED)]):
         at = wave[learnt.status == status]
         warnings.warn(
             f"{at.size} of {wave.size} pixels are masked, {status} ({at[0]:g} to {at[-1]:g} {unit}); they predict NaN",

@@ -102,7 +102,7 @@ def test_what_a_table_does_not_say_is_told_by_options(trained, refused, tmp_path
     out = tmp_path / "labels.fits"
     run("fit", trained[0], tmp_path / "unknown.fits", "-o", out, "--medium", "vacuum")
     assert "says that its medium is vacuum, not air" in refused("fit", trained[0], GIANTS, "-o", out, "--medium", "air")
-    said = refused("fit", trained[0], DATA / "surveys" / "3709013.fits", "-o", out, "--fwhm", "3")
+    said = refused("fit", trained[0], DATA / "surveys" / "3709013.fits", "-o", out, "--frame", "rest")
     assert "survey files say what they are" in said
 
 

@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+from helpers import miles
 
 import slamjax
 from slamjax.training import columns
@@ -11,7 +12,6 @@ from slamjax.training.admm import Admm
 from slamjax.training.batched import Stars, fit_pixels_together
 from slamjax.training.search import candidates, make_folds
 from slamjax.training.svr import SvrSettings, fit_pixel
-from tests.helpers import miles
 
 LABELS = ("teff", "logg", "fe_h")
 SETTINGS = SvrSettings("rbf", 3, 0.0, 1e-3, -1, min_stars=10, solver="batched")

@@ -12,7 +12,7 @@ from sklearn.svm import SVR
 
 from slamjax.errors import SlamError, SlamWarning
 from slamjax.modelfile import load
-from slamjax.prepare import Recipe, RestFrame
+from slamjax.prepare import MaskWavelengths, Recipe, RestFrame, WaveRange
 from slamjax.spectra import Spectra
 from slamjax.training import train
 
@@ -85,6 +85,16 @@ def test_a_pixel_that_cannot_be_trained_predicts_nan_and_is_reported():
     assert np.all(np.isnan(predicted[:, [0, 2]]))
     assert np.all(np.isfinite(predicted[:, [1, 3]]))
     assert np.isposinf(model.noise.model_variance[0])
+
+
+def test_pixels_that_the_recipe_leaves_out_are_no_surprise(recwarn):
+    spectra = xp_giants()[:60]
+    recipe = Recipe((WaveRange(500, 540, "nm"), MaskWavelengths([(515, 523)], "nm")))
+    model = train(spectra, ("teff", "logg"), recipe=recipe, cv=2, noise="diagonal")
+    inside = (model.wave >= 515) & (model.wave <= 523)
+    assert list(np.unique(model.info.pixels["status"][inside])) == ["masked by the recipe"]
+    assert np.all(model.info.pixels["status"][~inside] == "trained")
+    assert not [w for w in recwarn if "masked" in str(w.message)]
 
 
 def test_drawn_stars_are_reproducible_and_on_record():
