@@ -189,6 +189,8 @@ def train(
         learnt, scores = learn_jointly(learner, scaled, domain, fold, seed, progress)
     else:
         learnt, scores = learner.learn(scaled, fold, progress), None
+    wanted = (learnt.best < 0) & recipe.masked(prepared.wave, wave_unit)
+    learnt = dataclasses.replace(learnt, status=np.where(wanted, MASKED, learnt.status))
     if learnt.exact is None or learnt.held_out is None:
         raise SlamError(
             f"no pixel could be trained ({', '.join(sorted(set(learnt.status.tolist())))}): of {len(chosen)} stars at "
@@ -196,8 +198,6 @@ def train(
             "bad-pixel rules"
         )
 
-    wanted = (learnt.best < 0) & recipe.masked(prepared.wave, wave_unit)
-    learnt = dataclasses.replace(learnt, status=np.where(wanted, MASKED, learnt.status))
     _tell_untrained(prepared.wave, learnt, wave_unit)
     model_noise, calibration = choose_noise(noise, learnt.exact, domain, learnt.held_out, seed=seed)
     variance = np.asarray(diagonal(learnt.exact, learnt.held_out).model_variance)
