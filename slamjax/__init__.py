@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from slamjax.readers import join_labels as join_labels
     from slamjax.readers import read as read
     from slamjax.readers import read_table as read_table
+    from slamjax.readers import register_specutils as register_specutils
     from slamjax.readers import write_table as write_table
     from slamjax.results import Flag as Flag
     from slamjax.results import flag_names as flag_names
@@ -80,6 +81,7 @@ _HOMES = {
     "flag_names": "results",
     "from_sklearn": "training",
     "join_labels": "readers",
+    "register_specutils": "readers",
     "load": "modelfile",
     "load_posterior": "sampling",
     "log_likelihood": "likelihood",

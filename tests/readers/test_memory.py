@@ -7,7 +7,7 @@ import pytest
 from astropy import units as u
 from astropy.nddata import InverseVariance, StdDevUncertainty, UnknownUncertainty, VarianceUncertainty
 from specutils import Spectrum, SpectrumCollection, SpectrumList
-from survey_files import APSTAR, BOSS, LAMOST, opened
+from survey_files import APSTAR, BOSS, LAMOST, mrs, opened
 
 import slamjax
 from slamjax.errors import SlamError, SlamWarning
@@ -148,6 +148,24 @@ def test_what_specutils_loads_is_what_slamjax_loads():
     np.testing.assert_allclose(from_memory.flux[0, good], own.flux[0, good], rtol=1e-6)
     np.testing.assert_allclose(from_memory.ivar[0, good], own.ivar[0, good], rtol=1e-6)
     assert read(star).table["id"][0] == opened(APSTAR)[0][0]["OBJID"]
+
+
+def test_specutils_learns_lamosts_files(tmp_path):
+    slamjax.register_specutils()
+    slamjax.register_specutils()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        known = [(LAMOST[0], Spectrum.read(LAMOST[0])), (path := mrs(tmp_path / "med.fits"), Spectrum.read(path))]
+        assert len(SpectrumList.read(LAMOST[1])) == 1
+    for path, loaded in known:
+        own, through = read(path), read(loaded)
+        assert (through.medium, through.frame) == ("vacuum", "observed")
+        assert (loaded.meta["obsid"], through.table["id"][0]) == (own.table["obsid"][0], own.table["id"][0])
+        # what slamjax reads of two arms is on one grid, with the gap between them
+        pixels = np.abs(own.wave[:, None] - through.wave).argmin(axis=0)
+        np.testing.assert_allclose(own.wave[pixels], through.wave, rtol=1e-6)
+        np.testing.assert_array_equal(own.flux[0, pixels], through.flux[0])
+        np.testing.assert_array_equal(own.ivar[0, pixels], through.ivar[0])
 
 
 def test_broken_objects_among_others_are_flagged_rows():
