@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -94,6 +95,9 @@ def compare(
         edges = given if isinstance(given, list) else [given]
     stars = read_selected(spectra, select)
     others = None if test is None else read_selected(test, select)
+    prepared = recipe_of(stars, wave_range, continuum, flux_range, min_pixel_snr, resolution, recipe)
+    names, masks = words(labels), label_masks(label_mask)
+    _check_drawing(stars, prepared, names, pixel, along, fixed)
     if output.exists() and not output.is_dir():
         raise SlamError(f"--output {output} is a file; name a folder")
     try:
@@ -104,7 +108,7 @@ def compare(
     with progress_bar("training both") as told:
         contest = slamjax.compare(
             stars,
-            words(labels),
+            names,
             test=others,
             folds=folds,
             degree=degree,
@@ -114,12 +118,12 @@ def compare(
             seed=seed,
             n_starts=n_starts,
             progress=told,
-            recipe=recipe_of(stars, wave_range, continuum, flux_range, min_pixel_snr, resolution, recipe),
+            recipe=prepared,
             C=numbers(C, "--C"),
             epsilon=numbers(epsilon, "--epsilon"),
             gamma=numbers(gamma, "--gamma"),
             ridge=None if ridge is None else numbers(ridge, "--ridge"),
-            label_masks=label_masks(label_mask),
+            label_masks=masks,
             search=search.value,
             cv=cv,
             weights=weights.value,
@@ -143,6 +147,14 @@ def compare(
         slamjax.plots.write_figure(figure, output / name)
         written.append(output / name)
     console.print(f"written to {output}: {', '.join(sorted(path.name for path in written))}", markup=False)
+
+
+def _check_drawing(stars: Any, recipe: Any, names: list[str], pixel: Any, along: Any, fixed: dict[str, Any]) -> None:
+    """What pixels.png cannot show is told before minutes of training."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # training tells them
+        one = recipe.placing(stars[:1])
+    slamjax.plots.check_pixels(one.wave, one.wave_unit, names, pixels=pixel, along=along, fixed=fixed)
 
 
 def _fixed(text: str) -> tuple[str, tuple[float, ...]]:

@@ -15,6 +15,7 @@ from slamjax.cli.options import (
     MediumOf,
     Method,
     ModelFile,
+    Polynomial,
     PriorKind,
     Sampler,
     Select,
@@ -36,9 +37,7 @@ def fit(
     rv: Velocity = None,
     broadening: Velocity = None,
     rotation: Velocity = None,
-    polynomial: Annotated[
-        int | None, typer.Option(metavar="DEGREE", help="Multiply the model by a polynomial in wavelength, solved for.")
-    ] = None,
+    polynomial: Polynomial = None,
     exact: Annotated[bool, typer.Option("--exact", help="Do not compress a large emulator first.")] = False,
     memory: Annotated[float, typer.Option(help="GiB that a batch may take.")] = 1.0,
     survey: Annotated[str | None, typer.Option(help="What survey files are, where they do not say so.")] = None,
@@ -59,12 +58,7 @@ def fit(
 
     check_writable(output)
     _check_inputs(output, "--output", [model, *spectra])
-    nuisances = slamjax.Nuisances(
-        rv=velocity("--rv", rv),
-        broadening=velocity("--broadening", broadening),
-        rotation=velocity("--rotation", rotation),
-        polynomial=polynomial,
-    )
+    nuisances = _nuisances(rv, broadening, rotation, polynomial)
     slam = slamjax.load(model)
     options: dict[str, Any] = {
         "select": select or "",
@@ -100,6 +94,10 @@ def sample(
     prior: Annotated[
         PriorKind, typer.Option(help="Uniform in the training range, or the training stars' own density.")
     ] = PriorKind.uniform,
+    rv: Velocity = None,
+    broadening: Velocity = None,
+    rotation: Velocity = None,
+    polynomial: Polynomial = None,
     seed: Annotated[int, typer.Option(help="Of all draws.")] = 0,
     table: Annotated[
         Path | None, typer.Option(metavar="LABELS.fits", help="Also write means, errors, quantiles as a table.")
@@ -123,6 +121,7 @@ def sample(
             _check_inputs(path, name, [model, *spectra])
     if table is not None and table.resolve() == output.resolve():
         raise SlamError(f"--table {table} is also the output; choose another name")
+    nuisances = _nuisances(rv, broadening, rotation, polynomial)
     slam = slamjax.load(model)
     stars = read_selected(spectra, select, medium, frame, fwhm)
     with progress_bar("sampling stars") as told:
@@ -130,6 +129,7 @@ def sample(
             slam,
             stars,
             prior=prior.value,
+            nuisances=nuisances,
             sampler=sampler.value,
             draws=draws,
             warmup=warmup,
@@ -146,6 +146,17 @@ def sample(
     if table is not None:
         slamjax.write_labels(posterior.table(), table)
         console.print(f"written: {table}", markup=False)
+
+
+def _nuisances(
+    rv: str | None, broadening: str | None, rotation: str | None, polynomial: int | None
+) -> slamjax.Nuisances:
+    return slamjax.Nuisances(
+        rv=velocity("--rv", rv),
+        broadening=velocity("--broadening", broadening),
+        rotation=velocity("--rotation", rotation),
+        polynomial=polynomial,
+    )
 
 
 def _check_inputs(output: Path, name: str, given: list[Path]) -> None:

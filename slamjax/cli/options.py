@@ -70,6 +70,11 @@ Velocity = Annotated[
 ]
 
 
+Polynomial = Annotated[
+    int | None, typer.Option(metavar="DEGREE", help="Multiply the model by a polynomial in wavelength, solved for.")
+]
+
+
 def velocity(option: str, text: str | None) -> Free | Known | Literal["free"] | float | None:
     """What ``text`` says of a velocity."""
     if text is None:

@@ -8,6 +8,7 @@ from slamjax.plots.calibration import plot_simulated as plot_simulated
 from slamjax.plots.canvas import check_figure_path as check_figure_path
 from slamjax.plots.canvas import title_of as title_of
 from slamjax.plots.canvas import write_figure as write_figure
+from slamjax.plots.comparison import check_pixels as check_pixels
 from slamjax.plots.comparison import plot_flux_errors as plot_flux_errors
 from slamjax.plots.comparison import plot_label_scatter as plot_label_scatter
 from slamjax.plots.comparison import plot_pixels as plot_pixels

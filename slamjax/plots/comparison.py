@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from astropy import units as u
@@ -114,9 +114,7 @@ def plot_pixels(
     """
     model = contest.models["SLAM"]
     names = model.label_names
-    along = along or ("teff" if "teff" in names else names[0])
-    if along not in names:
-        raise SlamError(f"{along!r} is not among the labels {', '.join(names)}")
+    along = check_pixels(model.wave, model.info.wave_unit, names, pixels=pixels, along=along, fixed=fixed)
     chosen = line_pixels(model, pixels)
     values = contest.stars.values(names)
     slices = _slices(names, values, along, fixed or {})
@@ -149,6 +147,40 @@ def plot_pixels(
     return figure
 
 
+def check_pixels(
+    wave: np.ndarray,
+    unit: str,
+    names: Sequence[str],
+    *,
+    pixels: Sequence[float] | None = None,
+    along: str | None = None,
+    fixed: Mapping[str, Any] | None = None,
+) -> str:
+    """The label of the abscissa of `plot_pixels`; raises SlamError for what it cannot draw, before anything is trained.
+
+    ``wave`` (P,) are the wavelengths of prepared spectra.
+    """
+    along = along or ("teff" if "teff" in names else names[0])
+    if along not in names:
+        raise SlamError(f"{along!r} is not among the labels {', '.join(names)}")
+    unknown = [name for name in fixed or {} if name not in names or name == along]
+    if unknown:
+        raise SlamError(f"{', '.join(unknown)} cannot be held fixed; the labels are {', '.join(names)}, along {along}")
+    absent = [f"{at:g}" for at in pixels or [] if _place(wave, float(at)) is None]
+    if absent:
+        raise SlamError(
+            f"the spectra have no pixel at {', '.join(absent)} {unit}; they go from {wave[0]:g} to {wave[-1]:g}"
+        )
+    return along
+
+
+def _place(wave: np.ndarray, at: float) -> int | None:
+    """The pixel that holds a wavelength."""
+    half = np.gradient(wave) / 2 if wave.size > 1 else np.ones(1)
+    nearest = int(np.argmin(np.abs(wave - at)))
+    return nearest if abs(wave[nearest] - at) <= 1.01 * half[nearest] else None
+
+
 def _panel(axis: Axes, flux: np.ndarray, good: np.ndarray, x: np.ndarray, members: np.ndarray) -> None:
     shown = good & members
     axis.plot(x[shown], flux[shown], ".", ms=5, color=_STARS, alpha=0.75, mew=0, label="training stars", zorder=1)
@@ -162,20 +194,16 @@ def _title(contest: Contest, name: str) -> str:
 def line_pixels(model: Model, wanted: Sequence[float] | None) -> list[tuple[int, str]]:
     """Places of the pixels to show, and what they are called."""
     wave, unit = model.wave, model.info.wave_unit
-    half = np.gradient(wave) / 2 if wave.size > 1 else np.ones(1)
 
     def place(at: float) -> int | None:
-        nearest = int(np.argmin(np.abs(wave - at)))
-        return nearest if abs(wave[nearest] - at) <= 1.01 * half[nearest] and model.trained[nearest] else None
+        pixel = _place(wave, at)
+        return pixel if pixel is not None and model.trained[pixel] else None
 
     if wanted is not None:
         places = [(place(float(at)), float(at)) for at in wanted]
         absent = [f"{at:g}" for pixel, at in places if pixel is None]
         if absent:
-            raise SlamError(
-                f"the model has no trained pixel at {', '.join(absent)} {unit}; it goes from {wave[0]:g} to "
-                f"{wave[-1]:g}"
-            )
+            raise SlamError(f"the model has no trained pixel at {', '.join(absent)} {unit}; choose others")
         return [(pixel, f"at {wave[pixel]:g} {unit}") for pixel, _ in places if pixel is not None]
     found = []
     for name, vacuum in LINES.items():
@@ -194,9 +222,6 @@ def _slices(
     names: Sequence[str], values: np.ndarray, along: str, asked: Mapping[str, float | tuple[float, ...]]
 ) -> list[Slice]:
     """Slices of the stars with all labels but ``along`` fixed: one, or a few in [Fe/H]."""
-    unknown = [name for name in asked if name not in names or name == along]
-    if unknown:
-        raise SlamError(f"{', '.join(unknown)} cannot be held fixed; the labels are {', '.join(names)}, along {along}")
     others = [name for name in names if name != along]
     x = values[:, names.index(along)]
     half, middle = {}, {}

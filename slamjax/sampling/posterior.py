@@ -246,7 +246,7 @@ def load_posterior(path: str | os.PathLike[str]) -> Posterior:
             for name in known.data_vars
             if str(name).startswith(prefix)
         },
-        attrs={key: value for key, value in posterior.attrs.items() if key not in _ARVIZ_ATTRS},
+        attrs={key: _native(value) for key, value in posterior.attrs.items() if key not in _ARVIZ_ATTRS},
     )
 
 
@@ -260,6 +260,13 @@ def _arviz() -> Any:
 
 def _text(values: np.ndarray) -> np.ndarray:
     return values.astype(str) if values.dtype.kind == "O" else values
+
+
+def _native(value: Any) -> Any:
+    """What was an attribute before NetCDF made it NumPy's, or `_plain` made it text."""
+    if isinstance(value, np.generic):
+        return value.item()
+    return json.loads(value) if isinstance(value, str) and value.startswith("{") else value
 
 
 def _plain(value: Any) -> Any:

@@ -46,6 +46,22 @@ def test_sample_writes_a_posterior_and_a_table_and_draws_them(files):
         assert (folder / f"{what}.png").stat().st_size > 10_000
 
 
+def test_velocities_are_sampled_beside_the_labels(files, tmp_path):
+    from helpers import DATA
+    from models import miles_model
+
+    miles_model().save(tmp_path / "miles.h5")
+    star = DATA / "surveys" / "3709013.fits"
+    out = tmp_path / "p.nc"
+    run("sample", tmp_path / "miles.h5", star, "-o", out, "--rv", "free", "--polynomial", "1", *SHORT)
+    posterior = slamjax.load_posterior(out)
+    drawn = np.asarray(posterior.arviz.posterior["rv"])
+    assert abs(np.median(drawn) - 46.2) < 20  # LASP's
+    assert 1 < np.std(drawn) < 30
+    refused = CliRunner().invoke(app, ["sample", str(tmp_path / "miles.h5"), str(star), "-o", str(out), "--rv", "fast"])
+    assert "--rv is 'fast'" in str(refused.exception)
+
+
 def test_a_stopped_command_goes_on_and_a_changed_one_is_refused(files, monkeypatch):
     folder, spectra = files
     out = folder / "q.nc"
