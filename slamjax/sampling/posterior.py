@@ -182,8 +182,8 @@ class Posterior:
 
         Velocities that were sampled are applied; a polynomial that was integrated out is 1, and velocities that were
         fixed are not known here.
-        ``with_noise`` adds noise drawn from the model's, with the photon errors ``ivar`` (star, pixel) of prepared
-        spectra; without these the model's own error only.
+        ``with_noise`` adds noise drawn from the model's, times the star's own scale (``stars["noise_scale"]``), with
+        the photon errors ``ivar`` (star, pixel) of prepared spectra; without these the model's own error only.
         """
         flat = self.labels.reshape(-1, *self.labels.shape[2:])
         rows = np.random.default_rng(seed).choice(len(flat), n, replace=n > len(flat))
@@ -197,7 +197,8 @@ class Posterior:
         noise = jax.tree_util.tree_map(jnp.asarray, model.noise)
         keys = jax.random.split(jax.random.key(seed), n)
         drawn = jax.lax.map(lambda key: noise.draw(key, jnp.asarray(ivar, flux.dtype)), keys)
-        return flux + np.asarray(drawn)
+        scale = np.asarray(self.stars.get("noise_scale", 1.0), flux.dtype)
+        return flux + np.asarray(drawn) * np.sqrt(np.atleast_1d(scale))[:, None]
 
     def _predict(self, model: Model, drawn: np.ndarray) -> np.ndarray:
         """Flux (n, star, pixel) of draws (n, star, variable)."""

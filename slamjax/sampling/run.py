@@ -372,7 +372,7 @@ def _assemble(
             (~sampled & (flags & Flag.NO_DATA == 0), Flag.NOT_SAMPLED),
         ):
             flags |= np.where(condition, np.int32(flag), np.int32(0))
-    left_out = {name for label in names for name in (label, f"{label}_err")} | {"flags", "cov", "n_iter", "noise_scale"}
+    left_out = {name for label in names for name in (label, f"{label}_err")} | {"flags", "cov", "n_iter"}
     stars = {
         name: np.asarray(getattr(table[name], "value", table[name]))
         for name in table.colnames

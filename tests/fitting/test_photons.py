@@ -104,6 +104,13 @@ def test_a_posterior_is_as_wide_as_the_fit():
     table = slamjax.fit(blind_model(), some)
     posterior = slamjax.sample(blind_model(), some, sampler="importance", draws=1000, warmup=50, chains=2)
     drawn = posterior.table()
+    own = np.asarray(table["noise_scale"])
+    np.testing.assert_array_equal(posterior.stars["noise_scale"], own)
+    noisy = posterior.predictive(blind_model(), 400, with_noise=True, ivar=some.ivar) - posterior.predictive(
+        blind_model(), 400
+    )
+    expected = own[:, None] / np.asarray(blind_model().noise.weights(some.ivar))
+    assert 0.9 < np.median(noisy.var(axis=0) / expected) < 1.1
     scale = blind_model().info.calibration.label_scale_of(2)
     for name, stretched in zip(LABELS, scale, strict=True):
         ratio = np.asarray(drawn[f"{name}_err"]) / (np.asarray(table[f"{name}_err"]) / stretched)
