@@ -28,6 +28,7 @@ from slamjax.elimination import eliminate
 from slamjax.errors import SlamError
 from slamjax.noise import Precision
 from slamjax.nuisances import WIDTHS, Known, Nuisances
+from slamjax.orthogonal import orthonormal
 from slamjax.scaling import LabelScaling
 from slamjax.typing import AnyArray, Flux, Jacobian, Labels, Scalar
 
@@ -38,6 +39,9 @@ if TYPE_CHECKING:
 _ENOUGH = 0.3
 #: A prior of a width knows widths of this part of a pixel and less as this one: the slope of √s is infinite at 0.
 _NARROW = 0.02
+#: A part of the polynomial whose prior allows it no larger a standard deviation on a star's pixels is left out.
+_HELD = {4: 1e-6, 8: 1e-12}
+_matmul = partial(jnp.matmul, precision=jax.lax.Precision.HIGHEST)
 Parameters = Float[AnyArray, "*batch parameter"]
 
 
@@ -182,7 +186,7 @@ class ForwardEmulator:
 
     def polynomial(self, coefficients: Float[Array, "*batch term"]) -> Flux:
         """(..., P) of Legendre coefficients (..., n + 1)."""
-        return jnp.matmul(coefficients, jnp.asarray(self.terms), precision=jax.lax.Precision.HIGHEST)
+        return _matmul(coefficients, jnp.asarray(self.terms))
 
     # --- as an emulator is called
 
@@ -237,23 +241,25 @@ class ForwardEmulator:
             rows = jnp.concatenate([(flux - predicted)[None], slopes])
             return precision.gram(rows) + _gram(more)
         predicted = jnp.where(self.usable, predicted, 0)
-        lines = self._lines(predicted)
-        change, _ = self._solve(precision.gram(jnp.concatenate([(flux - predicted)[None], lines])))
-        best = self.polynomial(change.at[0].add(1))
+        terms, legendre_of = self._terms(precision)
+        lines = predicted * terms
+        change, _ = self._solve(precision.gram(jnp.concatenate([(flux - predicted)[None], lines])), legendre_of)
+        best = 1 + _matmul(change, terms)
         residual = flux - predicted * best
         slopes = slopes * best
         n = slopes.shape[0]
         gram = precision.gram(jnp.concatenate([slopes, lines]))
-        taken, _ = eliminate(gram[n:, n:] + self._weakest(gram), gram[n:, :n])
-        slopes = slopes - jnp.matmul(taken.T, lines, precision=jax.lax.Precision.HIGHEST)
-        about = jnp.concatenate([-change[None], -taken.T]) / self.nuisances.polynomial_sd
+        taken, _ = eliminate(gram[n:, n:] + self._weakest(legendre_of), gram[n:, :n])
+        slopes = slopes - _matmul(taken.T, lines)
+        about = -_matmul(jnp.concatenate([change[None], taken.T]), legendre_of) / self.nuisances.polynomial_sd
         return precision.gram(jnp.concatenate([residual[None], slopes])) + _gram(about) + _gram(more)
 
     def coefficients(self, precision: Precision, x: Parameters, flux: Flux) -> Float[Array, " term"]:
         """The polynomial's best coefficients (n + 1,) at given parameters (L + V,)."""
         predicted = jnp.where(self.usable, self.at(x), 0)
-        gram = precision.gram(jnp.concatenate([(flux - predicted)[None], self._lines(predicted)]))
-        return self._solve(gram)[0].at[0].add(1)
+        terms, legendre_of = self._terms(precision)
+        gram = precision.gram(jnp.concatenate([(flux - predicted)[None], predicted * terms]))
+        return _matmul(self._solve(gram, legendre_of)[0], legendre_of).at[0].add(1)
 
     def marginal(self, precision: Precision, x: Parameters, flux: Flux, own: Any = 1.0) -> tuple[Scalar, Scalar]:
         """rᵀS⁻¹r and ln |S| − ln |own Σ| for S = own Σ + F T Fᵀ, at parameters (L + V,)."""
@@ -261,26 +267,37 @@ class ForwardEmulator:
         if self.terms is None:
             residual = flux - predicted
             return jnp.sum(jnp.square(precision.whiten(residual))) / own, jnp.zeros((), residual.dtype)
-        lines = self._lines(predicted)
-        gram = precision.gram(jnp.concatenate([(flux - predicted)[None], lines])) / own
-        change, logdet = self._solve(gram)
-        residual = flux - predicted * self.polynomial(change.at[0].add(1))
+        terms, legendre_of = self._terms(precision)
+        gram = precision.gram(jnp.concatenate([(flux - predicted)[None], predicted * terms])) / own
+        change, logdet = self._solve(gram, legendre_of)
+        residual = flux - predicted * (1 + _matmul(change, terms))
         sd = self.nuisances.polynomial_sd
-        chi2 = jnp.sum(jnp.square(precision.whiten(residual))) / own + jnp.sum(jnp.square(change / sd))
-        return chi2, logdet + 2 * lines.shape[0] * float(np.log(sd))
+        square = jnp.sum(jnp.square(_matmul(change, legendre_of) / sd))
+        chi2 = jnp.sum(jnp.square(precision.whiten(residual))) / own + square
+        return chi2, logdet + 2 * terms.shape[0] * float(np.log(sd))
 
-    def _lines(self, predicted: Flux) -> Float[Array, "term pixel"]:
-        """Fᵀ."""
-        return jnp.asarray(predicted) * jnp.asarray(self.terms, predicted.dtype)
+    def _terms(self, precision: Precision) -> tuple[Float[Array, "term pixel"], Float[Array, "term term"]]:
+        """The star's own basis Q of polynomials, and their Legendre coefficients B: c = Bᵀ of those in Q."""
+        weight = precision.weight
+        degree = self.nuisances.n_coefficients - 1
+        place = jnp.asarray(self.terms[1] if degree else jnp.zeros(weight.shape), weight.dtype)  # type: ignore[index]
+        q, legendre_of = orthonormal(place, weight, degree)
+        # a polynomial that the prior holds so near to 0 on these pixels would only cost the others their digits
+        held = jnp.linalg.norm(legendre_of, axis=1) * _HELD[weight.dtype.itemsize] > self.nuisances.polynomial_sd
+        free = ~held[:, None]
+        eye = jnp.eye(degree + 1, dtype=weight.dtype)
+        return jax.lax.stop_gradient((jnp.where(free, q, 0), jnp.where(free, legendre_of, eye)))
 
-    def _solve(self, gram: Float[Array, "row row"]) -> tuple[Float[Array, " term"], Scalar]:
-        """Best coefficients less their prior mean, and ln |T⁻¹ + FᵀΣ⁻¹F|, of rows residual and F."""
-        solution, logdet = eliminate(gram[1:, 1:] + self._weakest(gram), gram[1:, :1])
-        return solution[:, 0], logdet
+    def _solve(
+        self, gram: Float[Array, "row row"], legendre_of: Float[Array, "term term"]
+    ) -> tuple[Float[Array, " term"], Scalar]:
+        """Best coefficients in Q less their prior mean, and ln |T⁻¹ + FᵀΣ⁻¹F|, of rows residual and f Q."""
+        solution, logdet = eliminate(gram[1:, 1:] + self._weakest(legendre_of), gram[1:, :1])
+        return solution[:, 0], logdet - 2 * jnp.sum(jnp.log(jnp.abs(jnp.diagonal(legendre_of))))
 
-    def _weakest(self, like: Array) -> Float[Array, "term term"]:
-        """T⁻¹."""
-        return jnp.eye(self.nuisances.n_coefficients, dtype=like.dtype) / self.nuisances.polynomial_sd**2
+    def _weakest(self, legendre_of: Float[Array, "term term"]) -> Float[Array, "term term"]:
+        """T⁻¹ of coefficients in Q."""
+        return _matmul(legendre_of, legendre_of.T) / self.nuisances.polynomial_sd**2
 
     def _prior_rows(self, x: Parameters) -> Float[Array, "row prior"]:
         """(1 + L + V, K): residual of each Gaussian prior, in standard deviations, and its slopes below."""
@@ -300,4 +317,4 @@ class ForwardEmulator:
 
 
 def _gram(rows: Float[Array, "row column"]) -> Float[Array, "row row"]:
-    return jnp.matmul(rows, rows.T, precision=jax.lax.Precision.HIGHEST)
+    return _matmul(rows, rows.T)

@@ -24,8 +24,25 @@ Whitened = Float[Array, "*batch pixel"]
 _einsum = partial(jnp.einsum, precision=jax.lax.Precision.HIGHEST)
 
 
+def ivar_in_unit(ivar: np.ndarray, unit: float) -> np.ndarray:
+    """ivar of flux measured in ``unit``, in the device's precision.
+
+    A stated error stays stated: beyond what float32 holds it is as small as float32 can say.
+    """
+    dtype = jax.dtypes.canonicalize_dtype(float)
+    with np.errstate(over="ignore"):
+        scaled = np.asarray(ivar, np.float64) * unit**2
+    limit = float(jnp.finfo(dtype).max) / 4
+    return np.where(np.isfinite(scaled), np.minimum(scaled, limit), scaled).astype(dtype)
+
+
 class Precision(Protocol):
     """Σ⁻¹ of one star, or of a batch of stars."""
+
+    @property
+    def weight(self) -> Float[AnyArray, "*batch pixel"]:
+        """1 over the part of Σ that is independent from pixel to pixel; 0 at bad pixels."""
+        ...
 
     def gram(self, rows: Rows) -> Float[Array, "*batch row row"]:
         """R Σ⁻¹ Rᵀ."""

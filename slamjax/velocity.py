@@ -20,6 +20,7 @@ from jaxtyping import Float
 from slamjax.domain import far_apart
 from slamjax.errors import SlamError
 from slamjax.model import Model
+from slamjax.noise import ivar_in_unit
 from slamjax.resample import resample
 from slamjax.spectra import Spectra
 from slamjax.typing import Progress
@@ -106,7 +107,8 @@ def _compare(model: Model, spectra: Spectra, templates: np.ndarray, limit: float
     prepared = model.prepare(spectra, speeds)
     unit = model.exact.flux_unit()
     good = prepared.good & model.trained
-    weight = np.asarray(model.noise.weights(jnp.asarray(np.where(good, prepared.ivar, 0)))) * unit**2
+    ivar = ivar_in_unit(np.where(good, prepared.ivar, 0), unit)
+    weight = np.asarray(model.noise.in_unit(unit).weights(jnp.asarray(ivar)), float)
     edges, step = log_grid(model.wave)
     flux, weight = resample(model.wave, prepared.flux.astype(float) / unit, np.where(good, weight, 0), edges)
     n_pix = flux.shape[1]

@@ -116,7 +116,7 @@ def test_a_pixel_is_drawn_with_the_stars_of_the_slice_and_both_models():
         grid = np.stack([curve.get_xdata(), np.full(200, 2.4)], axis=-1)
         np.testing.assert_allclose(curve.get_ydata(), np.asarray(found.models[name](grid))[:, 2], rtol=1e-5)
     assert "524 nm" in top.get_ylabel()
-    for wrong, message in (({"pixels": [900]}, "no pixel at 900 nm"), ({"along": "age"}, "'age' is not among")):
+    for wrong, message in (({"pixels": [900]}, "no trained pixel at 900 nm"), ({"along": "age"}, "'age' is not among")):
         with pytest.raises(SlamError, match=message):
             plot_pixels(found, **wrong)
 
@@ -159,6 +159,8 @@ def test_the_command_writes_what_it_says(tmp_path):
     [
         (["--label-mask", "logg=500"], "--label-mask is 'logg=500'"),
         (["--at", "logg"], "--at is 'logg'"),
+        (["--at", "logg:99"], "hardly any training star"),
+        (["--labels", ""], "no labels are given"),
         (["--at", "age:3"], "age cannot be held fixed"),
         (["--along", "age"], "'age' is not among the labels"),
         (["--pixel", "900"], "no pixel at 900 nm"),

@@ -44,6 +44,14 @@ def test_errors_grow_with_noise():
     assert np.median(loud / quiet) > 3
 
 
+def test_velocities_are_found_in_any_unit_of_flux():
+    """In units of 1e-18 the ivar of a good spectrum is beyond float32."""
+    some, unit = observed(stars()[:3], 60.0), 1e-20
+    tiny = some.with_arrays(some.flux.astype(float) * unit, some.ivar.astype(float) / unit**2)
+    plain, found = (measure_rv(miles_model(), one) for one in (some, tiny))
+    np.testing.assert_allclose(found["rv"].value, plain["rv"].value, atol=0.5)
+
+
 def test_noise_without_a_star_has_no_contrast():
     rng = np.random.default_rng(0)
     some = observed(stars(), 0.0)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import warnings
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -97,7 +97,7 @@ def compare(
     others = None if test is None else read_selected(test, select)
     prepared = recipe_of(stars, wave_range, continuum, flux_range, min_pixel_snr, resolution, recipe)
     names, masks = words(labels), label_masks(label_mask)
-    _check_drawing(stars, prepared, names, pixel, along, fixed)
+    slamjax.plots.check_pixels(stars, names, prepared, pixels=pixel, along=along, fixed=fixed)
     if output.exists() and not output.is_dir():
         raise SlamError(f"--output {output} is a file; name a folder")
     try:
@@ -139,22 +139,14 @@ def compare(
     for name, model in contest.models.items():
         model.save(output / f"{name.lower()}.h5")
         written.append(output / f"{name.lower()}.h5")
-    for name, figure in (
-        ("flux_error.png", slamjax.plots.plot_flux_errors(contest)),
-        ("label_scatter.png", slamjax.plots.plot_label_scatter(contest)),
-        ("pixels.png", slamjax.plots.plot_pixels(contest, pixels=pixel, along=along, fixed=fixed)),
+    for name, draw in (
+        ("flux_error.png", slamjax.plots.plot_flux_errors),
+        ("label_scatter.png", slamjax.plots.plot_label_scatter),
+        ("pixels.png", partial(slamjax.plots.plot_pixels, pixels=pixel, along=along, fixed=fixed)),
     ):
-        slamjax.plots.write_figure(figure, output / name)
+        slamjax.plots.write_figure(draw(contest), output / name)
         written.append(output / name)
     console.print(f"written to {output}: {', '.join(sorted(path.name for path in written))}", markup=False)
-
-
-def _check_drawing(stars: Any, recipe: Any, names: list[str], pixel: Any, along: Any, fixed: dict[str, Any]) -> None:
-    """What pixels.png cannot show is told before minutes of training."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # training tells them
-        one = recipe.placing(stars[:1])
-    slamjax.plots.check_pixels(one.wave, one.wave_unit, names, pixels=pixel, along=along, fixed=fixed)
 
 
 def _fixed(text: str) -> tuple[str, tuple[float, ...]]:

@@ -25,6 +25,7 @@ from slamjax.fitting.rounds import minimise
 from slamjax.fitting.starts import Templates, choose_starts, make_templates
 from slamjax.forward import ForwardEmulator
 from slamjax.model import Model
+from slamjax.noise import ivar_in_unit
 from slamjax.nuisances import Nuisances
 from slamjax.results import check_units, label_table
 from slamjax.spectra import Spectra
@@ -229,11 +230,7 @@ def _fit_chunk(
     flux = np.clip(prepared.flux / unit, -1e6, 1e6).astype(dtype)
     forward = problem.emulator if isinstance(problem.emulator, ForwardEmulator) else None
     good = prepared.good & (model.trained if forward is None else np.asarray(forward.usable))
-    with np.errstate(over="ignore"):
-        ivar = np.where(good, prepared.ivar.astype(np.float64) * unit**2, 0)
-    # a stated error stays stated: beyond float32 it is as small as float32 can say
-    limit = float(jnp.finfo(dtype).max) / 4
-    ivar = np.where(np.isfinite(ivar), np.minimum(ivar, limit), ivar).astype(dtype)
+    ivar = ivar_in_unit(np.where(good, prepared.ivar, 0), unit)
     n, (slots, block) = len(spectra), batch
     starts = np.concatenate(
         [

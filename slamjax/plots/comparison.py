@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from astropy import units as u
@@ -14,6 +15,9 @@ from slamjax.description import emulator_name, flux_name
 from slamjax.errors import SlamError
 from slamjax.model import Model
 from slamjax.plots.canvas import new_figure, title_of
+from slamjax.prepare import Recipe
+from slamjax.spectra import Spectra
+from slamjax.training.stars import label_names
 from slamjax.wavelengths import to_air
 
 if TYPE_CHECKING:
@@ -29,6 +33,7 @@ _HALF_WIDTH = {"fe_h": 0.15, "logg": 0.3}
 _HALF_WIDTH_SIGMAS = 0.3
 #: Stars that a slice should have; bins of the abscissa, and the stars that fill one.
 _ENOUGH, _BINS, _FULL = 12, 15, 3
+_NO_STARS = "hardly any training star has such labels; hold them fixed elsewhere, or within more"
 
 
 @dataclass(frozen=True)
@@ -114,7 +119,7 @@ def plot_pixels(
     """
     model = contest.models["SLAM"]
     names = model.label_names
-    along = check_pixels(model.wave, model.info.wave_unit, names, pixels=pixels, along=along, fixed=fixed)
+    along = _along(names, along)
     chosen = line_pixels(model, pixels)
     values = contest.stars.values(names)
     slices = _slices(names, values, along, fixed or {})
@@ -148,29 +153,37 @@ def plot_pixels(
 
 
 def check_pixels(
-    wave: np.ndarray,
-    unit: str,
+    spectra: Spectra,
     names: Sequence[str],
+    recipe: Recipe,
     *,
     pixels: Sequence[float] | None = None,
     along: str | None = None,
-    fixed: Mapping[str, Any] | None = None,
-) -> str:
-    """The label of the abscissa of `plot_pixels`; raises SlamError for what it cannot draw, before anything is trained.
+    fixed: Mapping[str, float | tuple[float, ...]] | None = None,
+) -> None:
+    """Raise SlamError for what `plot_pixels` could not draw of these stars, before anything is trained on them."""
+    names = label_names(names)
+    values = spectra.values(names)
+    values = values[np.isfinite(values).all(axis=1)]
+    _slices(names, values, _along(names, along), fixed or {})
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # training tells them
+        placed = recipe.placing(spectra[:1])
+    wave, unit = placed.wave, placed.wave_unit
+    masked = recipe.masked(wave, unit)
+    places = [(float(at), _place(wave, float(at))) for at in pixels or []]
+    absent = [f"{at:g}" for at, pixel in places if pixel is None or masked[pixel]]
+    if absent:
+        raise SlamError(
+            f"prepared spectra have no pixel at {', '.join(absent)} {unit}; they go from {wave[0]:g} to {wave[-1]:g}"
+        )
 
-    ``wave`` (P,) are the wavelengths of prepared spectra.
-    """
+
+def _along(names: Sequence[str], along: str | None) -> str:
+    """The label of the abscissa."""
     along = along or ("teff" if "teff" in names else names[0])
     if along not in names:
         raise SlamError(f"{along!r} is not among the labels {', '.join(names)}")
-    unknown = [name for name in fixed or {} if name not in names or name == along]
-    if unknown:
-        raise SlamError(f"{', '.join(unknown)} cannot be held fixed; the labels are {', '.join(names)}, along {along}")
-    absent = [f"{at:g}" for at in pixels or [] if _place(wave, float(at)) is None]
-    if absent:
-        raise SlamError(
-            f"the spectra have no pixel at {', '.join(absent)} {unit}; they go from {wave[0]:g} to {wave[-1]:g}"
-        )
     return along
 
 
@@ -222,6 +235,9 @@ def _slices(
     names: Sequence[str], values: np.ndarray, along: str, asked: Mapping[str, float | tuple[float, ...]]
 ) -> list[Slice]:
     """Slices of the stars with all labels but ``along`` fixed: one, or a few in [Fe/H]."""
+    unknown = [name for name in asked if name not in names or name == along]
+    if unknown:
+        raise SlamError(f"{', '.join(unknown)} cannot be held fixed; the labels are {', '.join(names)}, along {along}")
     others = [name for name in names if name != along]
     x = values[:, names.index(along)]
     half, middle = {}, {}
@@ -247,6 +263,8 @@ def _slices(
     else:
         found = []
         column = values[within(middle), names.index("fe_h")]
+        if not column.size:
+            raise SlamError(_NO_STARS)
         for at in np.quantile(column, [0.1, 0.5, 0.9]):
             point = {**middle, "fe_h": float(np.round(at, 2))}
             taken = [one.fixed["fe_h"][0] for one in found]
@@ -255,7 +273,7 @@ def _slices(
         enough = [one for one in found if one.members.sum() >= _ENOUGH]
         found = enough or [max(found, key=lambda one: int(one.members.sum()))]
     if max(one.members.sum() for one in found) < 2:
-        raise SlamError("hardly any training star has such labels; hold them fixed elsewhere, or within more")
+        raise SlamError(_NO_STARS)
     return found
 
 

@@ -59,6 +59,7 @@ def spectrum_model(model: Model, flux: Flux | None, ivar: Ivar, prior: dist.Dist
     """A NumPyro model of prepared spectra (P,) or (N, P): labels ~ prior, flux ~ N(emulator(labels), Σ).
 
     Run it with ``NUTS(spectrum_model)``, or copy its three lines into a model of your own. ``flux=None`` draws spectra.
+    Prepared flux should be of order 1: float32 does not hold squares of fluxes near 1e-20.
     """
     prior = training_range(model) if prior is None else prior
     noise = jax.tree_util.tree_map(jnp.asarray, model.noise)

@@ -45,7 +45,7 @@ class Parts:
         """The folder of this very run; one of another run is refused, never mixed in."""
         path = Path(folder)
         asked = {
-            "model": _digest(model.exact, model.noise, model.domain),
+            "model": _digest(model.exact, model.noise, model.domain, str(model.recipe), repr(model.info.calibration)),
             "spectra": _digest(spectra.digests(), spectra.ivar, spectra.rows, spectra.wave),
             "prior": _digest(prior),
             "fixed": _digest(fixed),

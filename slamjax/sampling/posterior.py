@@ -18,6 +18,7 @@ from slamjax.errors import SlamError
 from slamjax.files import atomic_path, existing_file
 from slamjax.forward import ForwardEmulator
 from slamjax.model import Model
+from slamjax.noise import ivar_in_unit
 from slamjax.nuisances import VELOCITIES, Free, Nuisances
 from slamjax.sampling.diagnostics import Diagnostics
 
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 #: Quantiles of the table, and how its columns are called.
 QUANTILES = {"q2_5": 0.025, "q16": 0.16, "q50": 0.5, "q84": 0.84, "q97_5": 0.975}
 
+#: What stands before an attribute that is no text and no number.
+_DUMPED = "json:"
 #: What ArviZ writes of itself beside our own provenance.
 _ARVIZ_ATTRS = frozenset(
     {"created_at", "arviz_version", "creation_library", "creation_library_version", "creation_library_language"}
@@ -150,6 +153,8 @@ class Posterior:
             correlation = covariance / (sd[:, :, None] * sd[:, None, :])
         quantiles = np.quantile(self.labels.astype(np.float64), list(QUANTILES.values()), axis=(0, 1))
         table = QTable({name: values for name, values in self.stars.items() if not name.endswith("_ref")})
+        for name in {"rv", "rv_err"} & set(table.colnames):
+            table[name] = table[name] * (u.km / u.s)
         for k, (name, unit) in enumerate(zip(self.label_names, self.label_units, strict=True)):
             parsed = u.Unit(unit, parse_strict="silent") if unit else None
             known = None if parsed is None or isinstance(parsed, u.UnrecognizedUnit) else parsed
@@ -194,11 +199,12 @@ class Posterior:
             ivar = np.full((len(self), flux.shape[-1]), np.inf)
         if ivar.shape != flux.shape[1:]:
             raise SlamError(f"ivar has shape {ivar.shape}; give one a prepared spectrum, {flux.shape[1:]}")
-        noise = jax.tree_util.tree_map(jnp.asarray, model.noise)
+        unit = model.exact.flux_unit()
+        noise = model.noise.in_unit(unit).on_device()
         keys = jax.random.split(jax.random.key(seed), n)
-        drawn = jax.lax.map(lambda key: noise.draw(key, jnp.asarray(ivar, flux.dtype)), keys)
-        scale = np.asarray(self.stars.get("noise_scale", 1.0), flux.dtype)
-        return flux + np.asarray(drawn) * np.sqrt(np.atleast_1d(scale))[:, None]
+        drawn = jax.lax.map(lambda key: noise.draw(key, jnp.asarray(ivar_in_unit(ivar, unit))), keys)
+        scale = unit * np.sqrt(np.atleast_1d(self.stars.get("noise_scale", 1.0)).astype(flux.dtype))
+        return flux + np.asarray(drawn) * scale[:, None]
 
     def _predict(self, model: Model, drawn: np.ndarray) -> np.ndarray:
         """Flux (n, star, pixel) of draws (n, star, variable)."""
@@ -206,6 +212,8 @@ class Posterior:
         if drawn.shape[-1] == n_labels:
             return np.asarray(model(drawn))
         given = {name: drawn[..., n_labels + k] for k, name in enumerate(self.label_names[n_labels:])}
+        if not all(np.isfinite(values).any() for values in given.values()):
+            return np.full((*drawn.shape[:-1], model.wave.size), np.nan, drawn.dtype)
         ends = {name: float(np.nanmax(np.abs(values))) + 1 for name, values in given.items()}
         bounds = {name: Free(-end if name == "rv" else 0.0, end) for name, end in ends.items()}
         rv, broadening, rotation = (bounds.get(name) for name in VELOCITIES)
@@ -267,8 +275,8 @@ def _native(value: Any) -> Any:
     """What was an attribute before NetCDF made it NumPy's, or `_plain` made it text."""
     if isinstance(value, np.generic):
         return value.item()
-    return json.loads(value) if isinstance(value, str) and value.startswith("{") else value
+    return json.loads(value.removeprefix(_DUMPED)) if isinstance(value, str) and value.startswith(_DUMPED) else value
 
 
 def _plain(value: Any) -> Any:
-    return value if isinstance(value, str | int | float) else json.dumps(value)
+    return value if isinstance(value, str | int | float) else _DUMPED + json.dumps(value)

@@ -20,6 +20,7 @@ from slamjax.errors import SlamError
 from slamjax.fitting import fit
 from slamjax.forward import ForwardEmulator
 from slamjax.model import Model
+from slamjax.noise import ivar_in_unit
 from slamjax.nuisances import Nuisances
 from slamjax.results import Flag
 from slamjax.sampling.batches import SAMPLERS, Options, Result, sample_batch
@@ -297,10 +298,7 @@ def _arrays(model: Model, spectra: Spectra, unit: float) -> tuple[np.ndarray, np
     prepared = model.prepare(spectra)
     dtype = jax.dtypes.canonicalize_dtype(float)
     flux = np.clip(prepared.flux / unit, -1e6, 1e6).astype(dtype)
-    with np.errstate(over="ignore"):
-        ivar = np.where(prepared.good & model.trained, prepared.ivar.astype(np.float64) * unit**2, 0)
-    limit = float(jnp.finfo(dtype).max) / 4
-    return flux, np.where(np.isfinite(ivar), np.minimum(ivar, limit), ivar).astype(dtype)
+    return flux, ivar_in_unit(np.where(prepared.good & model.trained, prepared.ivar, 0), unit)
 
 
 def _strongest(model: Model, spectra: Spectra, unit: float, usable: np.ndarray) -> np.ndarray:
@@ -372,7 +370,11 @@ def _assemble(
             (~sampled & (flags & Flag.NO_DATA == 0), Flag.NOT_SAMPLED),
         ):
             flags |= np.where(condition, np.int32(flag), np.int32(0))
-    left_out = {name for label in names for name in (label, f"{label}_err")} | {"flags", "cov", "n_iter"}
+    left_out = {name for label in names for name in (label, f"{label}_err", f"{label}_err95")} | {
+        "flags",
+        "cov",
+        "n_iter",
+    }
     stars = {
         name: np.asarray(getattr(table[name], "value", table[name]))
         for name in table.colnames

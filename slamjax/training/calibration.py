@@ -29,7 +29,7 @@ from slamjax.domain import Domain
 from slamjax.errors import SlamError
 from slamjax.goodness import GAUSSIAN_REACH, Calibration
 from slamjax.likelihood import information
-from slamjax.noise import DiagonalNoise, LowRankNoise, Noise
+from slamjax.noise import DiagonalNoise, LowRankNoise, Noise, ivar_in_unit
 from slamjax.standardised import Emulator
 
 NoiseKind = Literal["auto", "diagonal", "lowrank"]
@@ -311,9 +311,7 @@ def label_errors(noise: Noise, domain: Domain, held_out: HeldOut) -> LabelErrors
     trained = np.stack([np.isfinite(np.asarray(emulator.intercept)) for emulator in held_out.emulators])
     known = held_out.known & trained[held_out.fold]
     residual = np.where(known, held_out.residual / unit, 0).astype(dtype)
-    limit = float(jnp.finfo(dtype).max) / 4
-    stated = np.where(known, held_out.ivar.astype(float) * unit**2, 0)
-    ivar = np.where(np.isfinite(stated), np.minimum(stated, limit), stated).astype(dtype)
+    ivar = ivar_in_unit(np.where(known, held_out.ivar, 0), unit)
     x = held_out.x.astype(dtype)
     kick = (_KICK * np.random.default_rng(0).normal(size=x.shape)).astype(dtype)
 

@@ -1,5 +1,6 @@
 """`sample` against a dense grid of the posterior, and what it promises of stars, batches, files and stopped runs."""
 
+import dataclasses
 from functools import cache
 
 import jax
@@ -201,6 +202,38 @@ def test_predicted_spectra_spread_as_the_posterior_and_the_noise_do():
     noisy = posterior.predictive(model, 50, with_noise=True, ivar=model.prepare(spectra).ivar)
     assert clean.shape == noisy.shape == (50, 4, model.wave.size)
     assert np.median(noisy.std(axis=0)) > np.median(clean.std(axis=0))
+
+
+def test_predicted_noise_is_right_in_tiny_units_of_flux():
+    """Errors of 1e-20 have an ivar beyond float32."""
+    model, spectra = giants_model(), held_out()[:2]
+    posterior, unit = sample(model, spectra, **SHORT), 1e-18
+    tiny = dataclasses.replace(
+        model,
+        exact=dataclasses.replace(
+            model.exact, flux_mean=model.exact.flux_mean * unit, flux_scale=model.exact.flux_scale * unit
+        ),
+        noise=model.noise.in_unit(1 / unit),
+    )
+    ivar = model.prepare(spectra).ivar.astype(float)
+    plain = posterior.predictive(model, 60, with_noise=True, ivar=ivar)
+    small = posterior.predictive(tiny, 60, with_noise=True, ivar=ivar / unit**2)
+    good = np.isfinite(plain)
+    np.testing.assert_allclose(small[good] / unit, plain[good], rtol=1e-3, atol=1e-3)
+
+
+def test_the_table_of_a_posterior_has_no_errors_of_the_fit():
+    table = sample(giants_model(), held_out()[:2], **SHORT).table()
+    assert "teff_err95" not in table.colnames
+    assert "noise_scale" in table.colnames
+
+
+def test_any_text_comes_back_from_a_file(tmp_path):
+    posterior = sample(giants_model(), held_out()[:1], **SHORT)
+    strange = dataclasses.replace(posterior, attrs=posterior.attrs | {"source": "{night}/stars.fits", "list": [1, 2]})
+    strange.save(tmp_path / "p.nc")
+    back = load_posterior(tmp_path / "p.nc")
+    assert (back.attrs["source"], back.attrs["list"]) == ("{night}/stars.fits", [1, 2])
 
 
 @pytest.mark.parametrize(
