@@ -79,12 +79,12 @@ class Contest:
         return Table(rows)
 
     def __str__(self) -> str:
-        first, second = (np.asarray(self.flux[f"{name}_rms"]) for name in CONTESTANTS)
+        first, second = (np.asarray(self.flux[f"{name}_scatter"]) for name in CONTESTANTS)
         known = np.isfinite(first) & np.isfinite(second)
         better = 100 * np.mean(first[known] < second[known]) if known.any() else np.nan
         parts = [
             f"Held out: {self.held_out}. Flux errors are at the known labels, medians over pixels; scatter is robust "
-            f"(1.4826 MAD). SLAM has the smaller rms error in {better:.0f} % of {known.sum()} pixels.",
+            f"(1.4826 MAD). SLAM has the smaller flux scatter in {better:.0f} % of {known.sum()} pixels.",
             markdown(_rounded(self.summary())),
         ]
         for name, table in self.scatter.items():
@@ -189,13 +189,23 @@ def compare(
         parts = {name: [_judged(models[name], judges, n_starts)] for name in CONTESTANTS}
         judged, held_out = judges, f"{len(judges)} other stars"
     else:
-        parts = {name: [] for name in CONTESTANTS}
+        parts, weaker = {name: [] for name in CONTESTANTS}, set[str]()
         for others, held in rounds:
             for name in CONTESTANTS:
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore", SlamWarning)  # told of the models of all stars
-                    parts[name].append(_judged(train(others, names, **ours[name]), held, n_starts))
+                    trained = train(others, names, **ours[name])
+                    parts[name].append(_judged(trained, held, n_starts))
+                if type(trained.noise) is not type(models[name].noise):
+                    weaker.add(name)
                 tell()
+        if weaker:
+            warnings.warn(
+                f"the folds of {' and '.join(sorted(weaker))} have too few stars for the noise model that all stars "
+                "make: pulls and label scatter are of independent pixels; take more stars or more folds",
+                SlamWarning,
+                stacklevel=2,
+            )
         judged = stars[np.concatenate([np.flatnonzero(fold == number) for number in range(len(rounds))])]
         held_out = f"{len(stars)} stars in {len(rounds)} folds"
     tables = {name: _stacked([labels for labels, _ in found]) for name, found in parts.items()}

@@ -176,7 +176,7 @@ class Model:
         """
         placed, info = self.place(spectra, velocity), self.info
         treatment = info.recipe.treatment
-        if info.fwhm is not None and placed.fwhm is not None and placed.fwhm < info.fwhm:
+        if info.fwhm is not None and placed.fwhm is not None:
             treatment = Recipe((MatchResolution(info.fwhm, info.wave_unit), *treatment.steps))
         return treatment(placed)
 

@@ -12,6 +12,9 @@ from astropy.table import QTable, Table
 from slamjax.errors import SlamError
 from slamjax.spectra import Spectra
 
+#: Columns of numbers that say which star it is.
+_PLACES = ("ra", "dec")
+
 
 class Flag(enum.IntFlag):
     """What is wrong with a row; 0 is good. ``Flag(row["flags"])`` prints the names."""
@@ -77,13 +80,13 @@ def label_table(
 ) -> QTable:
     """One row a star: where it came from, labels with errors and units, the quality of the fit, flags.
 
-    Columns: ``row`` (0-based, in the input), the input's string and integer columns, ``rv`` and ``rv_err`` (km/s) as
-    measured (``velocity``, (N, 2)) or as the input has them, then for each label <label>,
-    <label>_err, <label>_err95 (half-width of the 95 % interval: more than 1.96 errors where held-out stars had heavier
-    tails than a Gaussian) and, where the input has that label, <label>_ref; ``chi2``, ``n_pix``, ``snr``, ``n_iter``,
-    ``flags``, ``noise_scale`` (the factor that this star's own Σ has over the noise model's) and ``cov``, the labels'
-    covariance (L, L) in products of the labels' units. ``nuisances`` are columns
-    behind those of the labels: velocities in km/s, the polynomial's coefficients.
+    Columns: ``row`` (0-based, in the input), the input's columns of words, integers and truths, its ``ra`` and ``dec``,
+    ``rv`` and ``rv_err`` (km/s) as measured (``velocity``, (N, 2)) or as the input has them, then for each label
+    <label>, <label>_err, <label>_err95 (half-width of the 95 % interval: more than 1.96 errors where held-out stars
+    had heavier tails than a Gaussian) and, where the input has that label, <label>_ref; ``chi2``, ``n_pix``, ``snr``,
+    ``n_iter``, ``flags``, ``noise_scale`` (the factor that this star's own Σ has over the noise model's) and ``cov``,
+    the labels' covariance (L, L) in products of the labels' units. ``nuisances`` are columns behind those of the
+    labels: velocities in km/s, the polynomial's coefficients.
     """
     table = QTable()
     table["row"] = spectra.rows
@@ -91,7 +94,7 @@ def label_table(
         if (
             name not in names
             and name not in (nuisances or {})
-            and column.dtype.kind in "iuSU"
+            and (column.dtype.kind in "iuSUb" or name in _PLACES)
             and name not in table.colnames
         ):
             table[name] = column

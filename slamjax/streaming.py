@@ -133,31 +133,50 @@ def fit_files(
     seen = False
     for start in range(0, n, size):
         some = files[start : start + size]
-        try:
-            spectra = read(some, survey, n_jobs=n_jobs)
-            seen = True
-        except SlamError as error:
-            if len(some) == n:
-                raise
-            first_error = first_error or error
-            spectra = _nothing(model, some, str(error))
-        spectra = dataclasses.replace(spectra.stated(fwhm=fwhm), rows=done + np.arange(len(spectra)))
-        done += len(spectra)
-        if select:
-            spectra = spectra[np.flatnonzero(evaluate_selection(select, spectra.columns(), len(spectra)))]
 
         def told(done: int, total: int, start: int = start, size: int = len(some)) -> None:
             if progress is not None:
                 progress(start + size * done // max(total, 1), n)
 
-        if len(spectra):
-            parts.append(fit(model, spectra, memory=memory, progress=told, **options))
+        read_in, error = _read(model, some, survey, n_jobs)
+        first_error = first_error or error
+        seen = seen or any(len(spectra) and spectra.good.any() for spectra in read_in)
+        for spectra in read_in:
+            spectra = dataclasses.replace(spectra.stated(fwhm=fwhm), rows=done + np.arange(len(spectra)))
+            done += len(spectra)
+            if select:
+                spectra = spectra[np.flatnonzero(evaluate_selection(select, spectra.columns(), len(spectra)))]
+            if not len(spectra):
+                continue
+            try:
+                parts.append(fit(model, spectra, memory=memory, progress=told, **options))
+            except SlamError as wrong:
+                if len(read_in) == 1:
+                    raise
+                names = [str(name) for name in spectra.table["file"]]  # of another survey, with other wavelengths
+                nothing = dataclasses.replace(_nothing(model, names, str(wrong)), rows=spectra.rows)
+                parts.append(fit(model, nothing, memory=memory, **options))
         told(1, 1)
     if first_error is not None and not seen:
         raise first_error
     if not parts:
         raise SlamError(f"the selection {select!r} keeps none of the {done} spectra; loosen it")
     return _stacked(parts)
+
+
+def _read(
+    model: Model, files: Sequence[str | os.PathLike[str]], survey: str | None, n_jobs: int
+) -> tuple[list[Spectra], SlamError | None]:
+    """Spectra of some files in their order, together where they have a grid in common; an error of those that have
+    none."""
+    try:
+        return [read(files, survey, n_jobs=n_jobs)], None
+    except SlamError as error:
+        if len(files) == 1:
+            return [_nothing(model, files, str(error))], error
+    # of several surveys, or none of them is whole: one by one
+    found = [_read(model, [one], survey, n_jobs) for one in files]
+    return [spectra for parts, _ in found for spectra in parts], next((error for _, error in found if error), None)
 
 
 def _nothing(model: Model, files: Sequence[str | os.PathLike[str]], problem: str) -> Spectra:

@@ -133,6 +133,15 @@ def test_lines_are_looked_for_in_the_medium_of_the_spectra():
         assert line_pixels(model, None) == [(nearest, f"Mg b, {some.wave[nearest]:g} Angstrom")]
 
 
+def test_folds_too_small_for_the_noise_of_all_stars_are_told(monkeypatch):
+    from slamjax.training import calibration
+
+    monkeypatch.setattr(calibration, "_STARS_A_COLUMN", 2)  # correlated noise from 60 stars on
+    options = {"C": 10, "epsilon": 0.05, "gamma": 0.1, "cv": 2, "solver": "sklearn"}
+    with pytest.warns(slamjax.SlamWarning, match="have too few stars for the noise model that all stars make"):
+        compare(stars()[:100], ("teff", "logg"), folds=2, **options)
+
+
 def test_the_command_writes_what_it_says(tmp_path):
     table = tmp_path / "stars.fits"
     slamjax.write_table(stars(), table)

@@ -57,6 +57,14 @@ def test_flags_are_single_bits_and_each_is_explained():
     assert len(set(FLAG_MEANINGS.values())) == len(Flag)
 
 
+def test_places_and_truths_of_the_input_are_kept():
+    some = spectra(ra=[1.0, 2, 3, 4], dec=[5.0, 6, 7, 8], mask_ignored=[True, False, False, True], gmag=[9.0] * 4)
+    table = fitted(some)
+    assert table["ra"].tolist() == [1, 2, 3, 4]
+    assert table["mask_ignored"].tolist() == [True, False, False, True]
+    assert "gmag" not in table.colnames
+
+
 def test_flags_have_names():
     assert flag_names(0) == ""
     assert flag_names(Flag.AT_BOUND | Flag.HIGH_CHI2) == "AT_BOUND, HIGH_CHI2"

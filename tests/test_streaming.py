@@ -123,6 +123,20 @@ def test_files_are_fitted_in_the_order_given_however_they_are_parted(monkeypatch
         np.testing.assert_allclose(np.asarray(parted[name]), np.asarray(whole[name]), rtol=0.02, atol=0.02)
 
 
+def test_files_of_several_surveys_are_fitted_in_one_go():
+    """Each by itself: they have no grid in common."""
+    infrared = str(DATA / "surveys" / "apVisit-r13-9518-57729-104.fits")
+    found = slamjax.fit_files(miles_model(), [FILES[0], infrared, FILES[1]])
+    assert [str(name) for name in found["file"]] == ["3709013.fits", "apVisit-r13-9518-57729-104.fits", "3703110.fits"]
+    assert found["row"].tolist() == [0, 1, 2]
+    assert found["flags"][1] == slamjax.Flag.NO_DATA
+    assert "do not" in found["problem"][1] or "none of" in found["problem"][1]
+    alone = slamjax.fit_files(miles_model(), FILES[1:])
+    np.testing.assert_allclose(np.asarray(found["teff"])[2], np.asarray(alone["teff"])[0], rtol=1e-5)
+    with pytest.raises(SlamError, match=r"15\d\d\d"):
+        slamjax.fit_files(miles_model(), [infrared])
+
+
 def test_broken_files_are_flagged_rows_wherever_they_are(tmp_path, monkeypatch):
     broken = tmp_path / "broken.fits"
     broken.write_bytes(b"SIMPLE  =")

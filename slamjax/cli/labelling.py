@@ -92,7 +92,7 @@ def sample(
     chains: Annotated[int, typer.Option(help="Chains a star.")] = 2,
     warmup: Annotated[int, typer.Option(help="Steps of adaptation before a chain's draws.")] = 200,
     prior: Annotated[
-        PriorKind, typer.Option(help="Uniform in the training range, or the training stars' own density.")
+        PriorKind, typer.Option(help="Uniform where training stars are, with soft edges, or their own density.")
     ] = PriorKind.uniform,
     rv: Velocity = None,
     broadening: Velocity = None,

@@ -23,9 +23,22 @@ class Frame(StrEnum):
 
 
 SpectraFile = Annotated[Path, typer.Argument(metavar="SPECTRA.fits", help="slamjax FITS table of spectra.")]
+
+
+def _matched(given: list[Path]) -> list[Path]:
+    """Files that patterns match, for a shell takes only so many names."""
+    from slamjax.readers import matched
+
+    return [Path(path) for one in given for path in matched(str(one))]
+
+
 SpectraFiles = Annotated[
     list[Path],
-    typer.Argument(metavar="SPECTRA...", help="A slamjax FITS table of spectra, or survey files as they come."),
+    typer.Argument(
+        metavar="SPECTRA...",
+        help="A slamjax FITS table of spectra, or survey files as they come; quoted patterns are expanded.",
+        callback=_matched,
+    ),
 ]
 MediumOf = Annotated[
     Medium | None, typer.Option("--medium", help="Where wavelengths are measured, if the file does not say.")

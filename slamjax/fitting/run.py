@@ -95,6 +95,8 @@ def fit(
     SlamError
         If the spectra do not cover the model, or the options do not go together.
     """
+    if not isinstance(spectra, Spectra):
+        raise SlamError(f"spectra are {type(spectra).__name__}; read them first (slamjax.read, or slamjax.fit_files)")
     nuisances = nuisances if nuisances is not None and nuisances.anything else None
     minimiser = _minimiser(method, max_iter, loss, log_prior)
     if nuisances is not None and method != "lm":

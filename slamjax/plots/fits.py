@@ -11,7 +11,6 @@ from astropy.table import Table
 from slamjax.description import emulator_name, flux_name, hyper_parameters
 from slamjax.errors import SlamError
 from slamjax.model import Model
-from slamjax.noise import ivar_in_unit
 from slamjax.plots.canvas import new_figure, title_of
 from slamjax.spectra import Spectra
 from slamjax.validate.bins import MAD_TO_SIGMA, numbers
@@ -33,9 +32,8 @@ def plot_spectra(model: Model, spectra: Spectra, labels: Table, *, count: int = 
     prepared = model.prepare(spectra[rows], velocity)
     fitted = np.stack([numbers(labels[name])[rows] for name in model.label_names], axis=-1)
     flux = np.asarray(model(fitted), float)
-    flux_unit = model.exact.flux_unit()
-    noise = model.noise.in_unit(flux_unit)
-    own = np.sqrt(np.asarray(labels["noise_scale"], float)[rows])
+    # of stars held out, not of Σ, which also holds what the known labels are off
+    model_error = np.asarray(model.info.pixels["model_error"], float)
     figure = new_figure(9, 2.6 * len(rows) + 0.6)
     axes = figure.subplots(2 * len(rows), 1, sharex=True, squeeze=False, height_ratios=[3, 1.2] * len(rows))[:, 0]
     unit = model.info.wave_unit
@@ -44,8 +42,7 @@ def plot_spectra(model: Model, spectra: Spectra, labels: Table, *, count: int = 
         good = prepared.good[k] & model.trained
         observed = np.where(good, prepared.flux[k], np.nan)
         with np.errstate(divide="ignore"):
-            weight = noise.weights(ivar_in_unit(prepared.ivar[k], flux_unit))
-            sigma = own[k] * flux_unit / np.sqrt(np.asarray(weight, float))
+            sigma = np.sqrt(np.square(model_error) + 1 / prepared.ivar[k].astype(float))
         top.plot(model.wave, observed, color=_OBSERVED, lw=1.2, label="observed")
         top.plot(model.wave, flux[k], color=_PREDICTED, lw=1.0, label=f"{emulator_name(model)} at the fitted labels")
         text = ", ".join(
@@ -54,7 +51,9 @@ def plot_spectra(model: Model, spectra: Spectra, labels: Table, *, count: int = 
         )
         top.set_title(f"{_star_name(labels, row)}{text}", fontsize=8, loc="left")
         top.set_ylabel(flux_name(model))
-        bottom.fill_between(model.wave, -sigma, sigma, color=_ERROR, lw=0, alpha=0.8, label="photon and model error")
+        bottom.fill_between(
+            model.wave, -sigma, sigma, color=_ERROR, lw=0, alpha=0.8, label="photon and model error, 1 σ"
+        )
         bottom.plot(model.wave, observed - flux[k], color=_OBSERVED, lw=0.8)
         limit = 5 * np.nanmedian(np.where(good, sigma, np.nan))
         bottom.set_ylim(-limit, limit)

@@ -102,10 +102,22 @@ class Recipe:
                 raise SlamError(
                     f"step {name!r} of the recipe has no option {unknown[0]!r}; it has: {', '.join(known) or 'none'}"
                 )
+            absent = [
+                field.name
+                for field in dataclasses.fields(STEPS[name])
+                if field.name not in options
+                and field.default is dataclasses.MISSING
+                and field.default_factory is dataclasses.MISSING
+            ]
+            if absent:
+                raise SlamError(f"step {name!r} of the recipe lacks {', '.join(absent)}")
             try:
                 steps.append(STEPS[name](**options))
-            except (TypeError, ValueError) as error:
+            except ValueError as error:
                 raise SlamError(f"step {name!r} of the recipe: {error}") from error
+            except TypeError as error:
+                given = ", ".join(f"{option} = {value!r}" for option, value in options.items())
+                raise SlamError(f"step {name!r} of the recipe has a value of the wrong kind ({given})") from error
         return cls(tuple(steps))
 
     def to_toml(self) -> str:

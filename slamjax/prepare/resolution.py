@@ -53,7 +53,7 @@ class MatchResolution:
         if spectra.fwhm > (1 + _SLACK) * wanted:
             warnings.warn(
                 f"{spectra.source} has lines of {spectra.fwhm:g} {spectra.wave_unit}, wider than the {wanted:g} to "
-                "match: they cannot be sharpened and stay as they are",
+                "match: they cannot be sharpened and stay as they are (a free broadening would take it up)",
                 SlamWarning,
                 stacklevel=2,
             )

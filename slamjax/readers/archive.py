@@ -108,16 +108,20 @@ def read(
     )
 
 
+def matched(pattern: str) -> list[str]:
+    """The files that a pattern matches, sorted, or the one that it names."""
+    if not glob.has_magic(pattern) or Path(pattern).exists():
+        return [pattern]
+    found = sorted(glob.glob(pattern, recursive=True))
+    if not found:
+        raise SlamError(f"{pattern} matches no file; check the pattern")
+    return _without_sampling(found)
+
+
 def _sources(source: Source) -> list[Any]:
     """Names of files, those of a pattern sorted, and spectra in memory."""
     if isinstance(source, (str, os.PathLike)):
-        pattern = os.fspath(source)
-        if glob.has_magic(pattern) and not Path(pattern).exists():
-            matched = sorted(glob.glob(pattern, recursive=True))
-            if not matched:
-                raise SlamError(f"{pattern} matches no file; check the pattern")
-            return _without_sampling(matched)
-        return [pattern]
+        return matched(os.fspath(source))
     if memory.is_spectrum(source):
         return memory.spectra_of(source)
     sources: list[Any] = []

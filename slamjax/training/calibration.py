@@ -12,6 +12,7 @@ makes the χ² that is reported as large as the number of pixels for half of the
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -26,7 +27,7 @@ from scipy.stats import median_abs_deviation, norm
 from slamjax.compiled import compiled
 from slamjax.covariance import low_rank, model_variance
 from slamjax.domain import Domain
-from slamjax.errors import SlamError
+from slamjax.errors import SlamError, SlamWarning
 from slamjax.goodness import GAUSSIAN_REACH, Calibration
 from slamjax.likelihood import information
 from slamjax.noise import DiagonalNoise, LowRankNoise, Noise, ivar_in_unit
@@ -143,10 +144,16 @@ def choose_noise(
     if kind == "diagonal":
         return diagonal(emulator, held_out), Calibration(chi2_limit=_diagonal_limit(emulator, held_out))
     tried = _compare(emulator, domain, held_out, seed)
-    if not tried and kind == "lowrank":
+    if not tried:
         least = 2 * RANKS[0] * _STARS_A_COLUMN * _JUDGES // (_JUDGES - 1)
-        raise SlamError(
-            f"{len(held_out.x)} stars cannot make a low-rank noise model; give at least {least}, or noise='diagonal'"
+        said = f"{len(held_out.x)} stars cannot make a low-rank noise model, which needs at least {least}"
+        if kind == "lowrank":
+            raise SlamError(f"{said}; give more, or noise='diagonal'")
+        warnings.warn(
+            f"{said}: pixels are taken as independent (noise='diagonal'), and label errors may be several times too "
+            "small",
+            SlamWarning,
+            stacklevel=3,
         )
     best = max(tried, key=lambda row: row["score"], default={"rank": 0})
     if kind == "lowrank":

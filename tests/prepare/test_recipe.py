@@ -125,7 +125,8 @@ def test_a_continuum_without_a_size_is_told(text):
             [{"step": "wave_range", "lo": 1.0}],
             "'wave_range' of the recipe has no option 'lo'; it has: low, high, unit",
         ),
-        ([{"step": "gaussian_continuum"}], "step 'gaussian_continuum' of the recipe: .*'sigma'"),
+        ([{"step": "gaussian_continuum"}], "step 'gaussian_continuum' of the recipe lacks sigma"),
+        ([{"step": "wave_range", "low": "abc", "high": 5}], "of the recipe has a value of the wrong kind .low = 'abc'"),
         ([{"step": "wave_range", "low": 2.0, "high": 1.0}], "is empty"),
     ],
 )
