@@ -55,7 +55,8 @@ def plot_spectra(model: Model, spectra: Spectra, labels: Table, *, count: int = 
             model.wave, -sigma, sigma, color=_ERROR, lw=0, alpha=0.8, label="photon and model error, 1 σ"
         )
         bottom.plot(model.wave, observed - flux[k], color=_OBSERVED, lw=0.8)
-        limit = 5 * np.nanmedian(np.where(good, sigma, np.nan))
+        known = np.where(good, sigma, np.nan)
+        limit = max(5 * np.nanmedian(known), 1.1 * np.nanpercentile(np.abs(observed - flux[k]), 98))
         bottom.set_ylim(-limit, limit)
         bottom.set_ylabel("residual")
         if k == 0:
