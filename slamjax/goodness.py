@@ -79,8 +79,8 @@ class UnseenPhotons:
     model: np.ndarray
     photon: np.ndarray
 
-    #: χ² a pixel that photon noise alone may reach before a star is called unlike all others: survey pipelines state
-    #: errors that are wrong by less than a factor 1.7. Training stars without errors can teach no limit for them.
+    #: χ² a pixel that photon noise alone may reach before a star is called unlike all others: an assumption, for
+    #: training stars without errors can teach no limit.
     PHOTON_LIMIT: ClassVar[float] = 3.0
 
     def scale(self, calibration: Calibration) -> np.ndarray:
@@ -88,22 +88,23 @@ class UnseenPhotons:
         factor = calibration.model_factor
         return (1 + (factor - 1) * self.label_share) / factor
 
-    def chi2_scale(self, calibration: Calibration, n_pix: np.ndarray) -> np.ndarray:
-        """Reported chi2 over rᵀΣ⁻¹r: ``calibration.chi2_scale`` holds for the model's part only."""
-        expected = self.model / calibration.chi2_scale + self.photon
-        return n_pix / np.where(expected > 0, expected, 1)
-
-    def chi2_limit(self, calibration: Calibration) -> np.ndarray:
-        """``calibration.chi2_limit`` for the model's part, ``PHOTON_LIMIT`` for the photons'."""
-        of_model = self.model / calibration.chi2_scale
-        expected = of_model + self.photon
-        mixed = calibration.chi2_limit * of_model + self.PHOTON_LIMIT * self.photon
-        return mixed / np.where(expected > 0, expected, 1)
+    def expected(self, calibration: Calibration) -> np.ndarray:
+        """rᵀΣ⁻¹r of half of such stars: ``calibration.chi2_scale`` holds for the model's part only."""
+        found = self.model / calibration.chi2_scale + self.photon
+        return np.where(found > 0, found, 1)
 
     def photon_share(self, calibration: Calibration) -> np.ndarray:
         """Part of the expected χ² that is photon noise."""
-        expected = self.model / calibration.chi2_scale + self.photon
-        return self.photon / np.where(expected > 0, expected, 1)
+        return self.photon / self.expected(calibration)
+
+    def chi2_scale(self, calibration: Calibration, n_pix: np.ndarray) -> np.ndarray:
+        """Reported chi2 over rᵀΣ⁻¹r."""
+        return n_pix / self.expected(calibration)
+
+    def chi2_limit(self, calibration: Calibration) -> np.ndarray:
+        """``calibration.chi2_limit`` for the model's part, ``PHOTON_LIMIT`` for the photons'."""
+        share = self.photon_share(calibration)
+        return calibration.chi2_limit * (1 - share) + self.PHOTON_LIMIT * share
 
 
 def noise_scale(chi2: np.ndarray, dof: np.ndarray, tail: float) -> np.ndarray:

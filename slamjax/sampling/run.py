@@ -370,11 +370,8 @@ def _assemble(
             (~sampled & (flags & Flag.NO_DATA == 0), Flag.NOT_SAMPLED),
         ):
             flags |= np.where(condition, np.int32(flag), np.int32(0))
-    left_out = {name for label in names for name in (label, f"{label}_err", f"{label}_err95")} | {
-        "flags",
-        "cov",
-        "n_iter",
-    }
+    own = {f"{label}{end}" for label in names for end in ("", "_err", "_err95")}
+    left_out = own | {"flags", "cov", "n_iter"}
     stars = {
         name: np.asarray(getattr(table[name], "value", table[name]))
         for name in table.colnames
