@@ -11,7 +11,7 @@ from reporting import current_load, markdown_table, signed, write_results
 from scatter import Scatter, column, robust_width, scatter
 
 import slamjax
-from slamjax.spectra import Spectra
+from slamjax.spectra.spectra import Spectra
 
 #: The robust scatter that may not be exceeded, median over the seeds.
 LIMITS = {"teff": 130.0, "logg": 0.45, "fe_h": 0.24, "alpha_m": 0.082}

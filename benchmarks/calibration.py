@@ -22,8 +22,8 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVR
 
 import slamjax
-from slamjax.model import Model
-from slamjax.spectra import Spectra
+from slamjax.model.model import Model
+from slamjax.spectra.spectra import Spectra
 
 #: What is wanted of the median over the seeds: robust scatter, and the range of the rest.
 SCATTER = {"teff": 62.0, "logg": 0.220, "fe_h": 0.108, "alpha_m": 0.037}

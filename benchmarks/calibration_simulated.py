@@ -10,7 +10,7 @@ from reporting import current_load, markdown_table, write_results
 from simulated import load_model
 
 from slamjax.plots import plot_simulated, write_figure
-from slamjax.validate import SimulatedCalibration, sbc
+from slamjax.validation import SimulatedCalibration, sbc
 
 #: p of every label, after Bonferroni over the labels, is to be above this; with wrong widths some is to be below.
 LEVEL = 0.01

@@ -13,8 +13,8 @@ import numpy as np
 from sklearn.svm import SVR
 
 import slamjax
-from slamjax.model import Model
-from slamjax.spectra import Spectra
+from slamjax.model.model import Model
+from slamjax.spectra.spectra import Spectra
 
 LABELS = ("teff", "logg", "fe_h", "alpha_m")
 SELECTION = "logg < 3.6 & teff > 3600 & teff < 5600 & fe_h > -1.5 & apogee_snr > 80 & isfinite(alpha_m)"
@@ -98,8 +98,8 @@ def calibrated_model(train: Spectra, cache: Path, seed: int = 0, labels: tuple[s
     cache.mkdir(parents=True, exist_ok=True)
     model_file = cache / f"{_fingerprint(train, labels)}-lowrank{seed}.h5"
     if not model_file.exists():
-        slamjax.train(train, labels, recipe=RECIPE, noise="lowrank", seed=seed, **SVR_SETTINGS).save(model_file)
-    return slamjax.load(model_file)
+        slamjax.train(train, labels, recipe=RECIPE, noise="lowrank", seed=seed, **SVR_SETTINGS).write(model_file)
+    return slamjax.Model.read(model_file)
 
 
 def least_ess(posterior: slamjax.Posterior) -> np.ndarray:
@@ -113,8 +113,8 @@ def train_machines(train: Spectra, cache: Path) -> Trained:
     key = _fingerprint(train)
     model_file, svr_file = cache / f"{key}.h5", cache / f"{key}.joblib"
     if not model_file.exists():
-        slamjax.train(train, LABELS, recipe=RECIPE, weights="ivar", noise="diagonal", **SVR_SETTINGS).save(model_file)
-    model = slamjax.load(model_file)
+        slamjax.train(train, LABELS, recipe=RECIPE, weights="ivar", noise="diagonal", **SVR_SETTINGS).write(model_file)
+    model = slamjax.Model.read(model_file)
     if not model.trained.all():
         raise SystemExit(f"{np.sum(~model.trained)} pixels could not be trained; give more stars by --n-train")
     if not svr_file.exists():
@@ -146,7 +146,7 @@ def _fingerprint(train: Spectra, labels: tuple[str, ...] = LABELS) -> str:
     digest = hashlib.sha256(train.digests().tobytes() + train.values(labels).tobytes())
     digest.update(repr((labels, RECIPE, SVR_SETTINGS, version("scikit-learn"))).encode())
     package = Path(slamjax.__file__).parent
-    for room in ("training/*", "prepare/*", "scaling", "kernels", "covariance", "likelihood", "noise", "domain"):
+    for room in ("training/**/*", "preprocessing/*", "emulators/*", "noise/*", "forward/*"):
         for path in sorted(package.glob(f"{room}.py")):
             digest.update(path.read_bytes())
     return digest.hexdigest()[:16]

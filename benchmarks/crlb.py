@@ -14,10 +14,10 @@ from scatter import column, robust_width
 from simulated import inner_stars, load_model
 
 import slamjax
-from slamjax.likelihood import chi2
-from slamjax.model import Model
-from slamjax.spectra import Spectra
-from slamjax.validate import prepared_model, simulate
+from slamjax.forward.likelihood import chi2
+from slamjax.model.model import Model
+from slamjax.spectra.spectra import Spectra
+from slamjax.validation import prepared_model, simulate
 
 #: Noise as learnt, and smaller: the bound is what an estimate tends to as noise falls, where the emulator is linear.
 PARTS = (1.0, 0.5, 0.25)

@@ -21,8 +21,8 @@ from scipy.optimize import least_squares
 from simulate import simulated
 
 import slamjax
-from slamjax.model import Model
-from slamjax.spectra import Spectra
+from slamjax.model.model import Model
+from slamjax.spectra.spectra import Spectra
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from scatter import column
 from scipy.optimize import least_squares
 
 import slamjax
-from slamjax.spectra import Spectra
+from slamjax.spectra.spectra import Spectra
 
 
 @dataclass(frozen=True)

@@ -18,9 +18,9 @@ from reporting import current_load, markdown_table, signed, write_results
 from scatter import column, robust_width, scatter
 
 import slamjax
-from slamjax.model import Model
-from slamjax.prepare import GaussianContinuum, MaskWavelengths, MatchResolution, Recipe, Resample
-from slamjax.spectra import Spectra
+from slamjax.model.model import Model
+from slamjax.preprocessing import GaussianContinuum, MaskWavelengths, MatchResolution, Recipe, Resample
+from slamjax.spectra.spectra import Spectra
 from slamjax.training.search import make_folds
 
 LABELS = ("teff", "logg", "fe_h")

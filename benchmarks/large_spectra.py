@@ -21,8 +21,7 @@ from scatter import column
 from simulate import simulated
 
 import slamjax
-from slamjax.compression import compress
-from slamjax.spectra import Spectra
+from slamjax.spectra.spectra import Spectra
 
 HIDDEN = 300
 PRECISION = jax.lax.Precision.HIGHEST
@@ -76,7 +75,7 @@ def main() -> None:
     model = slamjax.train(stars, LABELS, C=1.0, epsilon=0.1, gamma=0.1, cv=2, noise="diagonal")
     training = time.perf_counter() - start
     start = time.perf_counter()
-    small = compress(model)
+    small = model.compress()
     compressing = time.perf_counter() - start
     told = small.info.provenance["settings"]["compression"]
     n, n_support, n_labels = options.n_stars, len(model.exact.support), len(LABELS)

@@ -19,14 +19,14 @@ from large_spectra import giants
 from reporting import current_load, markdown_table, write_results
 
 import slamjax
-from slamjax.spectra import Spectra
+from slamjax.spectra.spectra import Spectra
 
 #: GiB that the peak must stay under.
 LIMIT = 4.0
 _WATCH = """
 import json, resource, sys
 import slamjax
-slamjax.fit_table(slamjax.load(sys.argv[1]), sys.argv[2], n_starts=1)
+slamjax.fit_table(slamjax.Model.read(sys.argv[1]), sys.argv[2], n_starts=1)
 print(json.dumps(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20))
 """
 
@@ -60,7 +60,7 @@ def main() -> None:
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         model = Path(folder) / "model.h5"
-        slamjax.train(stars[:1000], LABELS, C=1.0, epsilon=0.1, gamma=0.1, cv=2, noise="diagonal").save(model)
+        slamjax.train(stars[:1000], LABELS, C=1.0, epsilon=0.1, gamma=0.1, cv=2, noise="diagonal").write(model)
         for n in (options.n_stars // 4, options.n_stars):
             table = Path(folder) / f"{n}.fits"
             repeated(stars, n, table)

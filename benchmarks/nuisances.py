@@ -14,8 +14,8 @@ from scatter import column, robust_width
 from simulated import inner_stars
 
 import slamjax
-from slamjax.model import Model
-from slamjax.validate import draw_nuisances, prepared_model, sbc, simulate
+from slamjax.model.model import Model
+from slamjax.validation import draw_nuisances, prepared_model, sbc, simulate
 
 LABELS = ("teff", "logg", "fe_h")
 SELECTION = "isfinite(teff) & isfinite(logg) & isfinite(fe_h) & teff > 4000 & teff < 7500"
@@ -63,7 +63,7 @@ def recover(model: Model, options: argparse.Namespace) -> dict[str, Any]:
     """Fit stars with nuisances injected, and the same stars without, on the same pixels."""
     plain = prepared_model(model)
     n = options.n_stars
-    usable = np.asarray(slamjax.ForwardEmulator.of(model, SEARCHED).usable)
+    usable = np.asarray(model.with_nuisances(SEARCHED).usable)
     ivar = np.where(usable, np.inf, 0.0)[None]
     truth, weights, _ = inner_stars(model, ivar, n, np.random.default_rng(options.seed))
     values = draw_nuisances(INJECTED, n, options.seed)
@@ -100,7 +100,7 @@ def recover(model: Model, options: argparse.Namespace) -> dict[str, Any]:
 def grow(model: Model, options: argparse.Namespace) -> dict[str, Any]:
     """Label errors with nuisances over those without, stated and measured, on the very same spectra and pixels."""
     plain = prepared_model(model)
-    usable = np.asarray(slamjax.ForwardEmulator.of(model, ADDED["both"]).usable)
+    usable = np.asarray(model.with_nuisances(ADDED["both"]).usable)
     truth, weights, _ = inner_stars(
         model, np.where(usable, np.inf, 0.0)[None], options.n_stars, np.random.default_rng(options.seed + 1)
     )
@@ -180,7 +180,7 @@ def growth_table(title: str, found: dict[str, Any]) -> str:
 def main() -> None:
     options = parse_options(__doc__, n_stars=500, n_sbc=400, miles=None, model=None)
     load = current_load()
-    model = slamjax.load(options.model) if options.model else miles_model(options)
+    model = slamjax.Model.read(options.model) if options.model else miles_model(options)
     found = recover(model, options)
     tables = tables_of(found)
     few = miles_model(options, RANKED_RANGE, "diagonal")

@@ -11,8 +11,8 @@ from reporting import current_load, markdown_table, write_results
 from scatter import column
 
 import slamjax
-from slamjax.model import Model
-from slamjax.spectra import Spectra
+from slamjax.model.model import Model
+from slamjax.spectra.spectra import Spectra
 
 #: An outlier is this many stated errors off.
 FAR = 3.0

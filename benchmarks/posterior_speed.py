@@ -15,11 +15,11 @@ from numpyro.infer import MCMC, NUTS
 from reporting import current_load, markdown_table, time_call, wanted_row, write_results
 
 import slamjax
-from slamjax.likelihood import log_likelihood
-from slamjax.model import Model
+from slamjax.forward.likelihood import log_likelihood
+from slamjax.model.model import Model
 from slamjax.sampling import spectrum_model, training_range
 from slamjax.sampling.diagnostics import diagnose
-from slamjax.spectra import Spectra
+from slamjax.spectra.spectra import Spectra
 
 SAMPLERS = ("auto", "importance", "nuts", "hmc")
 #: Effective draws wanted of each label of a star.

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import curve_fit
 
-from slamjax.covariance import model_variance
-from slamjax.polynomial import exponents_of, monomials
+from slamjax.emulators.polynomial import exponents_of, monomials
+from slamjax.noise.estimate import model_variance
 from slamjax.training.ridge import solve
 
 

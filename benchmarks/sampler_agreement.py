@@ -9,8 +9,8 @@ from common import calibrated_model, least_ess, load_stars, parse_options, sourc
 from reporting import current_load, markdown_table, write_results
 
 import slamjax
-from slamjax.model import Model
-from slamjax.spectra import Spectra
+from slamjax.model.model import Model
+from slamjax.spectra.spectra import Spectra
 
 SAMPLERS = ("auto", "importance", "nuts", "hmc")
 #: What is wanted: differences of means in sd, of sd as a part, and the least effective draws of the reference.

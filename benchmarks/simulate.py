@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from astropy.table import Table
 
-from slamjax.spectra import Spectra
+from slamjax.spectra.spectra import Spectra
 
 SNR, N_LINES = 100.0, 1200
 

@@ -9,14 +9,14 @@ import common
 import numpy as np
 
 import slamjax
-from slamjax.model import Model
-from slamjax.validate import crlb
+from slamjax.model.model import Model
+from slamjax.validation import crlb
 
 
 def load_model(options: argparse.Namespace) -> tuple[Model, np.ndarray]:
     """The model of ``--model``, or one trained for this benchmark; and prepared ivars (M, P) of real test stars."""
     train, test = common.load_stars(options)
-    model = slamjax.load(options.model) if options.model else common.calibrated_model(train, options.cache)
+    model = slamjax.Model.read(options.model) if options.model else common.calibrated_model(train, options.cache)
     return model, model.prepare(test).ivar.astype(float)
 
 

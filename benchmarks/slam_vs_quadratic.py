@@ -19,7 +19,7 @@ from common import LABELS, RECIPE, SVR_SETTINGS, load_stars, parse_options, sour
 from reporting import cell, current_load, markdown_table, write_results
 
 import slamjax
-from slamjax.comparison import CONTESTANTS, Contest
+from slamjax.validation.comparison import CONTESTANTS, Contest
 
 MILES_LABELS = ("teff", "logg", "fe_h")
 MILES_SELECTION = "isfinite(teff) & isfinite(logg) & isfinite(fe_h) & teff > 3600 & teff < 8000"

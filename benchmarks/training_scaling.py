@@ -17,10 +17,10 @@ from sklearn.svm import SVR
 from training_speed import even, scaled, timed
 
 import slamjax
-from slamjax.training.admm import Admm
-from slamjax.training.columns import solve_columns
-from slamjax.training.duals import Duals
-from slamjax.training.smo import Smo
+from slamjax.training.svr.admm import Admm
+from slamjax.training.svr.dual import Duals
+from slamjax.training.svr.shared_kernel import solve_columns
+from slamjax.training.svr.smo import Smo
 
 STARS, PIXELS, CS = (500, 1000, 2000, 4000, 8000), (32, 64, 128, 256), (0.1, 1.0, 10.0, 100.0)
 GAMMAS = (0.01, 0.1, 1.0, 10.0)

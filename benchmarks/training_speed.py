@@ -23,12 +23,12 @@ from sklearn.model_selection import GridSearchCV, PredefinedSplit
 from sklearn.svm import SVR
 
 import slamjax
-from slamjax.spectra import Spectra
-from slamjax.training.batched import Stars, fit_pixels_together
-from slamjax.training.columns import Matrices, SharedKernel
-from slamjax.training.duals import Duals
+from slamjax.spectra.spectra import Spectra
 from slamjax.training.search import Candidate, candidates, make_folds
-from slamjax.training.svr import SvrSettings
+from slamjax.training.svr.batched import Stars, fit_pixels_together
+from slamjax.training.svr.dual import Duals
+from slamjax.training.svr.pixel import SvrSettings
+from slamjax.training.svr.shared_kernel import Matrices, SharedKernel
 
 EPSILON, TOL = 0.05, 1e-3
 GRID = {"C": [0.1, 1.0, 10.0], "gamma": [0.1, 1.0, 10.0]}

@@ -23,7 +23,7 @@ from reporting import cell, current_load, markdown_table, seconds, signed, write
 from scatter import column, scatter
 
 import slamjax
-from slamjax.spectra import Spectra
+from slamjax.spectra.spectra import Spectra
 
 THECANNON = "thecannon==0.7.3"
 #: What thecannon imports; it names none of them as its dependencies.

@@ -8,94 +8,95 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from slamjax._version import __version__ as __version__
 
 if TYPE_CHECKING:
     from slamjax import datasets as datasets
-    from slamjax import demo as demo
+    from slamjax import emulators as emulators
+    from slamjax import forward as forward
+    from slamjax import noise as noise
     from slamjax import plots as plots
+    from slamjax import preprocessing as preprocessing
     from slamjax import sampling as sampling
-    from slamjax import validate as validate
-    from slamjax.comparison import compare as compare
-    from slamjax.description import describe as describe
-    from slamjax.emulator import KernelEmulator as KernelEmulator
+    from slamjax import validation as validation
+    from slamjax.emulators import KernelEmulator as KernelEmulator
+    from slamjax.emulators import LabelScaling as LabelScaling
+    from slamjax.emulators import PolynomialEmulator as PolynomialEmulator
     from slamjax.errors import SlamError as SlamError
     from slamjax.errors import SlamWarning as SlamWarning
     from slamjax.fitting import fit as fit
+    from slamjax.fitting import fit_files as fit_files
+    from slamjax.fitting import fit_table as fit_table
+    from slamjax.flags import Flag as Flag
+    from slamjax.flags import flag_names as flag_names
     from slamjax.forward import ForwardEmulator as ForwardEmulator
-    from slamjax.likelihood import log_likelihood as log_likelihood
+    from slamjax.forward import Free as Free
+    from slamjax.forward import Known as Known
+    from slamjax.forward import Nuisances as Nuisances
+    from slamjax.forward import log_likelihood as log_likelihood
+    from slamjax.io import join_labels as join_labels
+    from slamjax.io import read as read
+    from slamjax.io import read_labels as read_labels
+    from slamjax.io import read_table as read_table
+    from slamjax.io import register_specutils as register_specutils
+    from slamjax.io import write_labels as write_labels
+    from slamjax.io import write_table as write_table
     from slamjax.model import Model as Model
-    from slamjax.modelfile import load as load
+    from slamjax.model import describe as describe
+    from slamjax.model import measure_rv as measure_rv
     from slamjax.noise import DiagonalNoise as DiagonalNoise
     from slamjax.noise import LowRankNoise as LowRankNoise
-    from slamjax.nuisances import Free as Free
-    from slamjax.nuisances import Known as Known
-    from slamjax.nuisances import Nuisances as Nuisances
-    from slamjax.polynomial import PolynomialEmulator as PolynomialEmulator
-    from slamjax.prepare import Recipe as Recipe
-    from slamjax.readers import join_labels as join_labels
-    from slamjax.readers import read as read
-    from slamjax.readers import read_table as read_table
-    from slamjax.readers import register_specutils as register_specutils
-    from slamjax.readers import write_table as write_table
-    from slamjax.results import Flag as Flag
-    from slamjax.results import flag_names as flag_names
-    from slamjax.results import read_labels as read_labels
-    from slamjax.results import write_labels as write_labels
+    from slamjax.preprocessing import Recipe as Recipe
     from slamjax.sampling import Posterior as Posterior
-    from slamjax.sampling import load_posterior as load_posterior
     from slamjax.sampling import sample as sample
-    from slamjax.scaling import LabelScaling as LabelScaling
     from slamjax.spectra import Spectra as Spectra
-    from slamjax.streaming import fit_files as fit_files
-    from slamjax.streaming import fit_table as fit_table
     from slamjax.training import from_sklearn as from_sklearn
     from slamjax.training import recalibrate_noise as recalibrate_noise
     from slamjax.training import train as train
-    from slamjax.validate import crlb as crlb
-    from slamjax.velocity import measure_rv as measure_rv
+    from slamjax.validation import compare as compare
+    from slamjax.validation import crlb as crlb
+    from slamjax.validation import validate as validate
 
 _HOMES = {
+    "compare": "validation",
+    "crlb": "validation",
+    "describe": "model",
     "DiagonalNoise": "noise",
-    "Flag": "results",
+    "fit": "fitting",
+    "fit_files": "fitting",
+    "fit_table": "fitting",
+    "Flag": "flags",
+    "flag_names": "flags",
     "ForwardEmulator": "forward",
-    "Free": "nuisances",
-    "KernelEmulator": "emulator",
-    "Known": "nuisances",
-    "LabelScaling": "scaling",
+    "Free": "forward",
+    "from_sklearn": "training",
+    "join_labels": "io",
+    "KernelEmulator": "emulators",
+    "Known": "forward",
+    "LabelScaling": "emulators",
+    "log_likelihood": "forward",
     "LowRankNoise": "noise",
+    "measure_rv": "model",
     "Model": "model",
-    "Nuisances": "nuisances",
-    "PolynomialEmulator": "polynomial",
+    "Nuisances": "forward",
+    "PolynomialEmulator": "emulators",
     "Posterior": "sampling",
-    "Recipe": "prepare",
+    "read": "io",
+    "read_labels": "io",
+    "read_table": "io",
+    "recalibrate_noise": "training",
+    "Recipe": "preprocessing",
+    "register_specutils": "io",
+    "sample": "sampling",
     "SlamError": "errors",
     "SlamWarning": "errors",
     "Spectra": "spectra",
-    "compare": "comparison",
-    "crlb": "validate",
-    "describe": "description",
-    "fit": "fitting",
-    "fit_files": "streaming",
-    "fit_table": "streaming",
-    "flag_names": "results",
-    "from_sklearn": "training",
-    "join_labels": "readers",
-    "register_specutils": "readers",
-    "load": "modelfile",
-    "load_posterior": "sampling",
-    "log_likelihood": "likelihood",
-    "measure_rv": "velocity",
-    "read": "readers",
-    "read_labels": "results",
-    "read_table": "readers",
-    "recalibrate_noise": "training",
-    "sample": "sampling",
     "train": "training",
-    "write_labels": "results",
-    "write_table": "readers",
+    "validate": "validation",
+    "write_labels": "io",
+    "write_table": "io",
 }
-_MODULES = ("datasets", "demo", "plots", "sampling", "validate")
+_MODULES = ("datasets", "emulators", "forward", "noise", "plots", "preprocessing", "sampling", "validation")
 __all__ = ["__version__", *_HOMES, *_MODULES]
 
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import jax.numpy as jnp
 import numpy as np
 
-from slamjax.precision import enable_x64
-from slamjax.readers import read_table
+from slamjax._util.x64 import enable_x64
+from slamjax.io import read_table
 
 DATA = Path(__file__).parent / "data"
 

@@ -5,7 +5,7 @@ from functools import cache
 import numpy as np
 from helpers import miles, xp_giants
 
-from slamjax.prepare import Recipe
+from slamjax.preprocessing import Recipe
 from slamjax.training import train
 
 LABELS = ("teff", "logg", "fe_h", "alpha_m")

@@ -85,7 +85,7 @@ def compare(
 
     Example: `slamjax compare giants.fits --labels teff,logg,fe_h -o compared --continuum gaussian:50nm --C 10`
     """
-    from slamjax.files import check_writable
+    from slamjax._util.files import check_writable
 
     slamjax.plots.check_figure_path(Path("pixels.png"))
     fixed = dict(_fixed(text) for text in at or [])
@@ -137,7 +137,7 @@ def compare(
     console.print(str(contest), markup=False)
     written = contest.write(output)
     for name, model in contest.models.items():
-        model.save(output / f"{name.lower()}.h5")
+        model.write(output / f"{name.lower()}.h5")
         written.append(output / f"{name.lower()}.h5")
     for name, draw in (
         ("flux_error.png", slamjax.plots.plot_flux_errors),

@@ -17,8 +17,8 @@ from slamjax.errors import SlamError, SlamWarning
 from slamjax.typing import Progress as Told
 
 if TYPE_CHECKING:
-    from slamjax.prepare import Recipe
-    from slamjax.spectra import Spectra
+    from slamjax.preprocessing import Recipe
+    from slamjax.spectra.spectra import Spectra
 
 console = Console(highlight=False, soft_wrap=True)
 errors = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -114,7 +114,7 @@ def read_selected(
 
 def is_table(files: list[Path]) -> bool:
     """Whether this is one file, and no survey's: what is wrong with it is then told as of a table."""
-    from slamjax.readers import is_table
+    from slamjax.io import is_table
 
     return len(files) == 1 and is_table(files[0])
 
@@ -129,7 +129,7 @@ def recipe_of(
     recipe: Path | None,
 ) -> Recipe:
     """How training stars are prepared, from the options of a command or from a file."""
-    from slamjax.prepare import BadPixels
+    from slamjax.preprocessing import BadPixels
 
     rules = None
     if flux_range is not None or min_pixel_snr is not None:

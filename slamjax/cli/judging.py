@@ -37,7 +37,7 @@ def validate(
 
     Example: `slamjax validate giants.h5 giants.fits -o report.md --by apogee_snr --bins 20,60,100,200,300`
     """
-    from slamjax.files import check_writable
+    from slamjax._util.files import check_writable
 
     if output is not None:
         check_writable(output)
@@ -45,10 +45,10 @@ def validate(
     if bins is not None:
         given = numbers(bins, "--bins")
         edges = given if isinstance(given, list) else [given]
-    slam = slamjax.load(model)
+    slam = slamjax.Model.read(model)
     stars = read_selected(spectra, select)
     with progress_bar("fitting stars") as told:
-        result = slamjax.validate.validate(
+        result = slamjax.validate(
             slam,
             stars,
             by=by,
@@ -62,7 +62,7 @@ def validate(
     note = "" if include_training else f"; {result.n_excluded} training stars left out"
     console.print(f"fit - known, {len(result.labels)} stars{note}\n{result}", markup=False)
     if output is not None:
-        slamjax.validate.write_report(result, output)
+        result.write(output)
         console.print(f"written: {output}", markup=False)
 
 
@@ -88,10 +88,10 @@ def calibrate(
     """
     if output is not None:
         slamjax.plots.check_figure_path(output)
-    slam = slamjax.load(model)
+    slam = slamjax.Model.read(model)
     ivar = slam.prepare(read_selected(spectra, select)).ivar
     with progress_bar("sampling posteriors") as told:
-        result = slamjax.validate.sbc(
+        result = slamjax.validation.sbc(
             slam, ivar, n_stars=n_stars, prior=prior.value, draws=draws, sampler=sampler.value, seed=seed, progress=told
         )
     console.print(str(result), markup=False)

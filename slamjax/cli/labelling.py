@@ -54,12 +54,12 @@ def fit(
     Example: `slamjax fit giants.h5 new.fits -o labels.fits --select "apogee_snr > 80"`,
     or `slamjax fit miles.h5 spec-*.fits -o labels.fits`
     """
-    from slamjax.files import check_writable
+    from slamjax._util.files import check_writable
 
     check_writable(output)
     _check_inputs(output, "--output", [model, *spectra])
     nuisances = _nuisances(rv, broadening, rotation, polynomial)
-    slam = slamjax.load(model)
+    slam = slamjax.Model.read(model)
     options: dict[str, Any] = {
         "select": select or "",
         "method": method.value,
@@ -113,7 +113,7 @@ def sample(
 
     Example: `slamjax sample giants.h5 new.fits -o posterior.nc --select "apogee_snr > 80" --table labels.fits`
     """
-    from slamjax.files import check_writable
+    from slamjax._util.files import check_writable
 
     for name, path in (("--output", output), ("--table", table)):
         if path is not None:
@@ -122,7 +122,7 @@ def sample(
     if table is not None and table.resolve() == output.resolve():
         raise SlamError(f"--table {table} is also the output; choose another name")
     nuisances = _nuisances(rv, broadening, rotation, polynomial)
-    slam = slamjax.load(model)
+    slam = slamjax.Model.read(model)
     stars = read_selected(spectra, select, medium, frame, fwhm)
     with progress_bar("sampling stars") as told:
         posterior = slamjax.sample(
@@ -139,7 +139,7 @@ def sample(
             progress=told,
             parts=output.parent / f".{output.name}.parts",
         )
-    posterior.save(output)
+    posterior.write(output)
     console.print(flag_summary(posterior.flags), markup=False)
     console.print(str(posterior.attrs["likelihood"]), markup=False)
     console.print(f"written: {output}", markup=False)
@@ -161,7 +161,7 @@ def _nuisances(
 
 def _check_inputs(output: Path, name: str, given: list[Path]) -> None:
     """Inputs are there, and none of them would be overwritten."""
-    from slamjax.files import existing_file
+    from slamjax._util.files import existing_file
 
     for path in given:
         if output.exists() and output.samefile(existing_file(path)):

@@ -52,7 +52,7 @@ def read(
 
     Example: `slamjax read spec-*.fits -o spectra.fits --labels catalog.csv --on file`
     """
-    from slamjax.files import check_writable
+    from slamjax._util.files import check_writable
 
     check_writable(output)
     with progress_bar("reading files") as told:
@@ -119,7 +119,7 @@ def train(
     Example: `slamjax train giants.fits -o giants.h5 --labels teff,logg,fe_h --select "logg < 3.6" --continuum
     gaussian:50nm --C 1,10`
     """
-    from slamjax.files import check_writable
+    from slamjax._util.files import check_writable
 
     check_writable(output)
     stars = read_selected(spectra, select, medium, frame, fwhm)
@@ -155,6 +155,6 @@ def train(
             n_jobs=n_jobs,
             progress=told,
         )
-    model.save(output)
+    model.write(output)
     console.print(slamjax.describe(model), markup=False)
     console.print(f"written: {output}", markup=False)

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import typer
 
 from slamjax.errors import SlamError
-from slamjax.nuisances import Free, Known
+from slamjax.forward.nuisances import Free, Known
 
 
 class Medium(StrEnum):
@@ -27,7 +27,7 @@ SpectraFile = Annotated[Path, typer.Argument(metavar="SPECTRA.fits", help="slamj
 
 def _matched(given: list[Path]) -> list[Path]:
     """Files that patterns match, for a shell takes only so many names."""
-    from slamjax.readers import matched
+    from slamjax.io import matched
 
     return [Path(path) for one in given for path in matched(str(one))]
 

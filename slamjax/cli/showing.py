@@ -22,7 +22,7 @@ def info(
 
     Example: `slamjax info giants.h5 --pixels`
     """
-    slam = slamjax.load(model)
+    slam = slamjax.Model.read(model)
     if recipe:
         console.print(slam.recipe.to_toml(), markup=False, end="")
         return
@@ -54,12 +54,12 @@ def plot(
     """
     slamjax.plots.check_figure_path(output)
     if what in (Figure.corner, Figure.trace):
-        posterior = slamjax.load_posterior(model)
+        posterior = slamjax.Posterior.read(model)
         draw = slamjax.plots.plot_corner if what is Figure.corner else slamjax.plots.plot_trace
         slamjax.plots.write_figure(draw(posterior, row=row), output)
         console.print(f"written: {output}", markup=False)
         return
-    slam = slamjax.load(model)
+    slam = slamjax.Model.read(model)
     kind = what or (Figure.training if spectra is None else Figure.spectra)
     if kind is Figure.training:
         figure = slamjax.plots.plot_training(slam)
@@ -68,7 +68,7 @@ def plot(
             raise SlamError(f"--what {kind.value} needs spectra; name a file after the model")
         stars = read_selected(spectra, select)
         if kind in (Figure.labels, Figure.errors):
-            result = slamjax.validate.validate(slam, stars, include_training=include_training)
+            result = slamjax.validate(slam, stars, include_training=include_training)
             if kind is Figure.labels:
                 figure = slamjax.plots.plot_labels(result.labels, slam.label_names)
             else:
@@ -92,4 +92,4 @@ def demo(
 
     Example: `slamjax demo -o demo_output`
     """
-    slamjax.demo.run(output, n_train=n_train, say=lambda text: console.print(text, markup=False), bar=progress_bar)
+    slamjax.cli.demo.run(output, n_train=n_train, say=lambda text: console.print(text, markup=False), bar=progress_bar)

@@ -1,3 +1,5 @@
 """From prepared spectra to labels: starts, minimisers, batches, and the table of results."""
 
-from slamjax.fitting.run import fit as fit
+from slamjax.fitting.fitter import fit as fit
+from slamjax.fitting.streaming import fit_files as fit_files
+from slamjax.fitting.streaming import fit_table as fit_table

@@ -13,7 +13,7 @@ import optax
 from jaxtyping import Array, Float, Int
 
 from slamjax.fitting.problem import Problem, Star, Status, Summary, X
-from slamjax.noise import Precision
+from slamjax.noise.models import Precision
 
 
 @partial(jax.tree_util.register_dataclass, data_fields=["origin", "whiten", "low", "high"], meta_fields=[])

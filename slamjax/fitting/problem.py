@@ -12,10 +12,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from slamjax.forward import ForwardEmulator
-from slamjax.likelihood import information
-from slamjax.noise import Noise, Precision
-from slamjax.standardised import Emulator
+from slamjax.emulators.base import Emulator
+from slamjax.forward.emulator import ForwardEmulator
+from slamjax.forward.likelihood import information
+from slamjax.noise.models import Noise, Precision
 from slamjax.typing import LogPrior, Scalar
 
 Loss = Literal["chi2", "soft_l1"]
@@ -51,7 +51,7 @@ class Problem:
     log_prior: LogPrior | None
 
     def information(self, x: X, flux: Star, precision: Precision) -> Float[Array, "row row"]:
-        """Gram matrix of residual and Jacobian, see `slamjax.likelihood.information`."""
+        """Gram matrix of residual and Jacobian, see `slamjax.forward.likelihood.information`."""
         return information(self.emulator, precision, x, flux)
 
     def objective(self, x: X, flux: Star, precision: Precision) -> Scalar:

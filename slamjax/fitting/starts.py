@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from slamjax.compiled import compiled
+from slamjax._util.jit import compiled
 from slamjax.fitting.problem import Problem
 
 #: Templates are thinned to this many: more cost memory and find no better start.

@@ -9,8 +9,8 @@ from scipy import stats
 
 from slamjax.errors import SlamError
 from slamjax.plots.canvas import new_figure, title_of
-from slamjax.validate.calibration import Comparison
-from slamjax.validate.simulated import SimulatedCalibration
+from slamjax.validation.calibration import Comparison
+from slamjax.validation.simulation_based import SimulatedCalibration
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

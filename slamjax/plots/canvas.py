@@ -6,8 +6,8 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from slamjax._util.files import atomic_path, check_writable
 from slamjax.errors import SlamError
-from slamjax.files import atomic_path, check_writable
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

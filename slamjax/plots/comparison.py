@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 from astropy import units as u
 
-from slamjax.comparison import Contest
-from slamjax.description import emulator_name, flux_name
 from slamjax.errors import SlamError
-from slamjax.model import Model
+from slamjax.model.description import emulator_name, flux_name
+from slamjax.model.model import Model
 from slamjax.plots.canvas import new_figure, title_of
-from slamjax.prepare import Recipe
-from slamjax.spectra import Spectra
-from slamjax.training.stars import label_names
-from slamjax.wavelengths import to_air
+from slamjax.preprocessing import Recipe
+from slamjax.spectra.spectra import Spectra
+from slamjax.spectra.wavelengths import to_air
+from slamjax.training.data import label_names
+from slamjax.validation.comparison import Contest
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from astropy.table import Table
 
-from slamjax.description import emulator_name, flux_name, hyper_parameters
 from slamjax.errors import SlamError
-from slamjax.model import Model
+from slamjax.model.description import emulator_name, flux_name, hyper_parameters
+from slamjax.model.model import Model
 from slamjax.plots.canvas import new_figure, title_of
-from slamjax.spectra import Spectra
-from slamjax.validate.bins import MAD_TO_SIGMA, numbers
+from slamjax.spectra.spectra import Spectra
+from slamjax.validation.bins import MAD_TO_SIGMA, numbers
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from slamjax.description import flux_name
 from slamjax.errors import SlamError
-from slamjax.model import Model
+from slamjax.model.description import flux_name
+from slamjax.model.model import Model
+from slamjax.model.radial_velocity import measure_rv
 from slamjax.plots.canvas import new_figure, title_of
-from slamjax.spectra import Spectra
-from slamjax.velocity import measure_rv
+from slamjax.spectra.spectra import Spectra
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -139,7 +139,7 @@ def plot_predictive(model: Model, spectra: Spectra, posterior: Posterior, *, row
     some = spectra[[int(places[0])]]
     velocity = np.asarray(measure_rv(model, some)["rv"].value) if model.is_moving(some) else None
     prepared = model.prepare(some, velocity)
-    one = posterior.only(star)
+    one = posterior[star]
     clean = one.predictive(model, 200)[:, 0]
     # photon errors of a bad pixel say nothing: its band shows the model's own error
     ivar = np.where(prepared.good, prepared.ivar, np.inf)
@@ -169,7 +169,7 @@ def plot_predictive(model: Model, spectra: Spectra, posterior: Posterior, *, row
 
 
 def _title(posterior: Posterior, star: int) -> str:
-    from slamjax.results import flag_names
+    from slamjax.flags import flag_names
 
     flags = flag_names(int(posterior.flags[star]))
     chains, draws = posterior.labels.shape[:2]

@@ -12,11 +12,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from slamjax.compiled import compiled
+from slamjax._util.jit import compiled
+from slamjax.sampling.density import Shared, Target, draw_at, make_target
 from slamjax.sampling.diagnostics import diagnose
-from slamjax.sampling.hamiltonian import hmc_chain, nuts_chain
+from slamjax.sampling.hmc import hmc_chain, nuts_chain
 from slamjax.sampling.importance import LIMIT_KHAT, OVERSAMPLE, propose, resample, smooth_weights
-from slamjax.sampling.target import Shared, Target, draw_at, make_target
 
 SAMPLERS = ("auto", "importance", "nuts", "hmc")
 #: Importance draws worth fewer than this are drawn again by NUTS if the sampler is "auto".

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from slamjax.sampling.target import Shared, Target, log_density
+from slamjax.sampling.density import Shared, Target, log_density
 
 #: Degrees of freedom of the proposal: its tails must be wider than the posterior's.
 _NU = 7.0

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from slamjax.polynomial import Exponents, PolynomialEmulator, monomials
+from slamjax.emulators.polynomial import Exponents, PolynomialEmulator, monomials
 from slamjax.typing import AnyArray, ScaledLabels
 
 

@@ -18,10 +18,10 @@ from astropy.table import QTable
 from jaxtyping import Array
 from scipy.special import expit
 
-from slamjax.forward import ForwardEmulator
-from slamjax.noise import Noise
-from slamjax.nuisances import WIDTHS, Known
-from slamjax.sampling.target import FluxStar, Star, X
+from slamjax.forward.emulator import ForwardEmulator
+from slamjax.forward.nuisances import WIDTHS, Known
+from slamjax.noise.models import Noise
+from slamjax.sampling.density import FluxStar, Star, X
 from slamjax.typing import Scalar
 
 #: A start at its bound is moved this part of the range inside.

@@ -6,7 +6,7 @@ import json
 import os
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 import jax
 import jax.numpy as jnp
@@ -14,12 +14,11 @@ import numpy as np
 from astropy import units as u
 from astropy.table import QTable
 
+from slamjax._util.files import atomic_path, existing_file
 from slamjax.errors import SlamError
-from slamjax.files import atomic_path, existing_file
-from slamjax.forward import ForwardEmulator
-from slamjax.model import Model
-from slamjax.noise import ivar_in_unit
-from slamjax.nuisances import VELOCITIES, Free, Nuisances
+from slamjax.forward.nuisances import VELOCITIES, Free, Nuisances
+from slamjax.model.model import Model
+from slamjax.noise.models import ivar_in_unit
 from slamjax.sampling.diagnostics import Diagnostics
 
 if TYPE_CHECKING:
@@ -73,11 +72,35 @@ class Posterior:
         chains, draws, stars, _ = self.labels.shape
         return f"Posterior({', '.join(self.label_names)}; {stars} stars, {chains} chains of {draws} draws)"
 
-    def __getitem__(self, name: str) -> np.ndarray:
-        """Draws (chain, draw, star) of one label."""
-        if name not in self.label_names:
-            raise KeyError(f"{name!r}; the labels are {', '.join(self.label_names)}")
-        return self.labels[..., self.label_names.index(name)]
+    @overload
+    def __getitem__(self, which: str) -> np.ndarray: ...
+    @overload
+    def __getitem__(self, which: int | slice | np.ndarray | list[int]) -> Posterior: ...
+    def __getitem__(self, which: Any) -> Any:
+        """Draws (chain, draw, star) of one label by its name, or the posterior of some stars by their places.
+
+        One integer gives the posterior of one star, N = 1.
+        """
+        if isinstance(which, str):
+            if which not in self.label_names:
+                raise KeyError(f"{which!r}; the labels are {', '.join(self.label_names)}")
+            return self.labels[..., self.label_names.index(which)]
+        if isinstance(which, (int, np.integer)):
+            if not -len(self) <= which < len(self):
+                raise IndexError(f"star {which} of {len(self)}")
+            which = [int(which)]
+        quality = self.diagnostics
+        return replace(
+            self,
+            labels=self.labels[:, :, which],
+            log_density=self.log_density[:, :, which],
+            diverging=self.diverging[:, :, which],
+            diagnostics=Diagnostics(quality.rhat[which], quality.ess_bulk[which], quality.ess_tail[which]),
+            khat=self.khat[which],
+            sampler=self.sampler[which],
+            flags=self.flags[which],
+            stars={name: values[which] for name, values in self.stars.items()},
+        )
 
     @cached_property
     def arviz(self) -> InferenceData:
@@ -112,25 +135,43 @@ class Posterior:
         result.posterior.attrs.update({key: _plain(value) for key, value in self.attrs.items()})
         return result
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write NetCDF; see `load_posterior`. The file appears whole or not at all."""
+    def write(self, path: str | os.PathLike[str]) -> None:
+        """Write NetCDF; see `read`. The file appears whole or not at all."""
         with atomic_path(path) as temporary:
             self.to_arviz().to_netcdf(str(temporary), engine="h5netcdf")
 
-    def only(self, star: int) -> Posterior:
-        """The posterior of one star, N = 1, by its place."""
-        at = slice(star, star + 1) if star >= 0 else slice(star, star + 1 or None)
-        quality = self.diagnostics
-        return replace(
-            self,
-            labels=self.labels[:, :, at],
-            log_density=self.log_density[:, :, at],
-            diverging=self.diverging[:, :, at],
-            diagnostics=Diagnostics(quality.rhat[at], quality.ess_bulk[at], quality.ess_tail[at]),
-            khat=self.khat[at],
-            sampler=self.sampler[at],
-            flags=self.flags[at],
-            stars={name: values[at] for name, values in self.stars.items()},
+    @classmethod
+    def read(cls, path: str | os.PathLike[str]) -> Posterior:
+        """Read back what `write` wrote."""
+        az = _arviz()
+        source = existing_file(path)
+        try:
+            data = az.from_netcdf(str(source), engine="h5netcdf")
+            data.load()
+            data.close()
+        except (OSError, ValueError, KeyError) as error:
+            raise SlamError(f"{source} cannot be read as NetCDF ({error}); is it complete?") from error
+        if not {"posterior", "sample_stats", "constant_data"} <= set(data.groups()):
+            raise SlamError(f"{source} is not a posterior that slamjax has written: it lacks groups; give another file")
+        posterior, known = data.posterior, data.constant_data
+        names = tuple(str(name) for name in known["label"].values)
+        prefix = "star_"
+        return cls(
+            label_names=names,
+            label_units=tuple(str(posterior[name].attrs["unit"]) for name in names),
+            labels=np.stack([posterior[name].values for name in names], axis=-1),
+            log_density=data.sample_stats["lp"].values,
+            diverging=data.sample_stats["diverging"].values.astype(bool),
+            diagnostics=Diagnostics(*(known[name].values for name in ("rhat", "ess_bulk", "ess_tail"))),
+            khat=known["khat"].values,
+            sampler=known["sampler"].values.astype(str),
+            flags=known["flags"].values,
+            stars={
+                str(name).removeprefix(prefix): _text(known[name].values)
+                for name in known.data_vars
+                if str(name).startswith(prefix)
+            },
+            attrs={key: _native(value) for key, value in posterior.attrs.items() if key not in _ARVIZ_ATTRS},
         )
 
     def moments(self) -> tuple[np.ndarray, np.ndarray]:
@@ -217,46 +258,12 @@ class Posterior:
         ends = {name: float(np.nanmax(np.abs(values))) + 1 for name, values in given.items()}
         bounds = {name: Free(-end if name == "rv" else 0.0, end) for name, end in ends.items()}
         rv, broadening, rotation = (bounds.get(name) for name in VELOCITIES)
-        forward = ForwardEmulator.of(model, Nuisances(rv=rv, broadening=broadening, rotation=rotation))
+        forward = model.with_nuisances(Nuisances(rv=rv, broadening=broadening, rotation=rotation))
         parts = [
             np.asarray(forward(drawn[k][..., :n_labels], **{name: values[k] for name, values in given.items()}))
             for k in range(len(drawn))
         ]
         return np.stack(parts)
-
-
-def load_posterior(path: str | os.PathLike[str]) -> Posterior:
-    """Read back what `Posterior.save` wrote."""
-    az = _arviz()
-    source = existing_file(path)
-    try:
-        data = az.from_netcdf(str(source), engine="h5netcdf")
-        data.load()
-        data.close()
-    except (OSError, ValueError, KeyError) as error:
-        raise SlamError(f"{source} cannot be read as NetCDF ({error}); is it complete?") from error
-    if not {"posterior", "sample_stats", "constant_data"} <= set(data.groups()):
-        raise SlamError(f"{source} is not a posterior that slamjax has written: it lacks groups; give another file")
-    posterior, known = data.posterior, data.constant_data
-    names = tuple(str(name) for name in known["label"].values)
-    prefix = "star_"
-    return Posterior(
-        label_names=names,
-        label_units=tuple(str(posterior[name].attrs["unit"]) for name in names),
-        labels=np.stack([posterior[name].values for name in names], axis=-1),
-        log_density=data.sample_stats["lp"].values,
-        diverging=data.sample_stats["diverging"].values.astype(bool),
-        diagnostics=Diagnostics(*(known[name].values for name in ("rhat", "ess_bulk", "ess_tail"))),
-        khat=known["khat"].values,
-        sampler=known["sampler"].values.astype(str),
-        flags=known["flags"].values,
-        stars={
-            str(name).removeprefix(prefix): _text(known[name].values)
-            for name in known.data_vars
-            if str(name).startswith(prefix)
-        },
-        attrs={key: _native(value) for key, value in posterior.attrs.items() if key not in _ARVIZ_ATTRS},
-    )
 
 
 def _arviz() -> Any:

@@ -19,11 +19,11 @@ from numpyro.distributions import constraints
 from numpyro.distributions.transforms import Transform, biject_to
 from scipy.cluster.vq import kmeans2
 
-from slamjax.domain import NEIGHBOUR
+from slamjax.emulators.kernels import similarity
+from slamjax.emulators.scaling import LabelScaling
+from slamjax.emulators.training_labels import NEIGHBOUR
 from slamjax.errors import SlamError
-from slamjax.kernels import similarity
-from slamjax.model import Model
-from slamjax.scaling import LabelScaling
+from slamjax.model.model import Model
 from slamjax.typing import AnyArray, Labels, ScaledLabels
 
 Density = Float[Array, "*batch"]

@@ -17,16 +17,23 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from slamjax.compiled import compiled
-from slamjax.components import component_blocks, directions_in_flux, leading_directions, predict, scatter_points, whiten
-from slamjax.domain import Domain
-from slamjax.emulator import KernelBlock, KernelEmulator
-from slamjax.likelihood import information
-from slamjax.noise import Noise, Precision
-from slamjax.polynomial import PolynomialEmulator
-from slamjax.precision import enable_x64
+from slamjax._util.jit import compiled
+from slamjax._util.x64 import enable_x64
+from slamjax.emulators.base import Emulator
+from slamjax.emulators.components import (
+    component_blocks,
+    directions_in_flux,
+    leading_directions,
+    predict,
+    scatter_points,
+    whiten,
+)
+from slamjax.emulators.polynomial import PolynomialEmulator
+from slamjax.emulators.svr import KernelBlock, KernelEmulator
+from slamjax.emulators.training_labels import Domain
+from slamjax.forward.likelihood import information
+from slamjax.noise.models import Noise, Precision
 from slamjax.sampling.monomials import Components, Monomials
-from slamjax.standardised import Emulator
 from slamjax.typing import AnyArray, ScaledLabels, Support
 
 #: Root mean square of √(eᵀΣ⁻¹e) over the range that a prior leaves, at the strongest errors of the spectra.

@@ -14,19 +14,18 @@ from typing import Any
 import numpy as np
 from astropy.table import Table
 
-from slamjax.domain import Domain
+from slamjax.emulators.kernels import check_kernel
+from slamjax.emulators.polynomial import exponents_of
+from slamjax.emulators.scaling import LabelScaling, Method
+from slamjax.emulators.training_labels import Domain
 from slamjax.errors import SlamError, SlamWarning
-from slamjax.kernels import check_kernel
-from slamjax.model import Model, ModelInfo, TrainingRecord
-from slamjax.polynomial import exponents_of
-from slamjax.prepare.recipe import Recipe
-from slamjax.scaling import LabelScaling, Method
-from slamjax.spectra import Spectra
-from slamjax.training.calibration import NOISES, NoiseKind, choose_noise, diagonal
-from slamjax.training.columns import chosen_solver
-from slamjax.training.fits import Scaled
-from slamjax.training.labelmasks import allowed_labels, windows_of
-from slamjax.training.learning import (
+from slamjax.model.info import ModelInfo, TrainingRecord
+from slamjax.model.model import Model
+from slamjax.preprocessing.recipe import Recipe
+from slamjax.spectra.spectra import Spectra
+from slamjax.training.data import Weights, drawn, label_names, scaled_flux, star_weights, tell_moving, usable
+from slamjax.training.label_masks import allowed_labels, windows_of
+from slamjax.training.learners import (
     EMULATORS,
     EmulatorName,
     Learner,
@@ -35,9 +34,11 @@ from slamjax.training.learning import (
     SvrLearner,
     learn_jointly,
 )
+from slamjax.training.noise_calibration import NOISES, NoiseKind, choose_noise, diagonal
 from slamjax.training.search import Search, candidates, make_folds, ridges
-from slamjax.training.stars import Weights, drawn, label_names, scaled_flux, star_weights, tell_moving, usable
-from slamjax.training.svr import SolverName, SvrSettings
+from slamjax.training.svr.pixel import SolverName, SvrSettings
+from slamjax.training.svr.pixels import Scaled
+from slamjax.training.svr.shared_kernel import chosen_solver
 from slamjax.typing import Progress
 
 #: Status of a pixel that the recipe leaves out.

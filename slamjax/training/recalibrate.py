@@ -9,11 +9,11 @@ import numpy as np
 from astropy.table import Table
 
 from slamjax.errors import SlamError, SlamWarning
-from slamjax.model import Model
-from slamjax.results import check_units
-from slamjax.spectra import Spectra
-from slamjax.training.calibration import HeldOut, NoiseKind, choose_noise, diagonal
-from slamjax.velocity import measure_rv
+from slamjax.model.model import Model
+from slamjax.model.radial_velocity import measure_rv
+from slamjax.spectra.spectra import Spectra
+from slamjax.spectra.units import check_units
+from slamjax.training.noise_calibration import HeldOut, NoiseKind, choose_noise, diagonal
 
 
 def recalibrate_noise(model: Model, spectra: Spectra, *, noise: NoiseKind = "auto", seed: int = 0) -> Model:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int
 
-from slamjax.training.svr import unusable
+from slamjax.training.svr.pixel import unusable
 
 #: GiB that the matrices of a batch of pixels may take.
 _MEMORY = 0.25

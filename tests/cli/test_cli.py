@@ -120,7 +120,7 @@ def test_a_survey_file_that_cannot_be_read_is_one_sentence(refused, tmp_path):
 
 def test_train_prints_the_model_it_has_written(trained):
     path, said = trained
-    model = slamjax.load(path)
+    model = slamjax.Model.read(path)
     assert said.startswith("SLAM, kernel rbf, 21 of 21 pixels trained, 90 stars\n")
     assert said.endswith(f"written: {path}\n")
     assert model.label_names == ("teff", "logg", "fe_h")
@@ -128,7 +128,7 @@ def test_train_prints_the_model_it_has_written(trained):
 
 
 def test_info_describes_the_model_and_its_pixels(trained):
-    model = slamjax.load(trained[0])
+    model = slamjax.Model.read(trained[0])
     assert run("info", trained[0]) == f"{slamjax.describe(model)}\n"
     lines = run("info", trained[0], "--pixels").splitlines()
     assert sum(line.endswith("trained") for line in lines) == 21
@@ -146,7 +146,7 @@ def test_fit_writes_a_row_for_every_selected_star(trained, tmp_path):
     np.testing.assert_array_equal(table["row"], rows)  # 0-based, in the file
     np.testing.assert_array_equal(table["apogee_id"], giants.table["apogee_id"][rows])
     np.testing.assert_array_equal(table["logg_ref"], logg[rows])
-    expected = slamjax.fit(slamjax.load(trained[0]), giants[rows], n_starts=1)
+    expected = slamjax.fit(slamjax.Model.read(trained[0]), giants[rows], n_starts=1)
     np.testing.assert_array_equal(table["teff"].value, expected["teff"].value)
     assert f"{np.sum(table['flags'] == 0)} of {len(rows)} stars without flags" in said
     for flag in slamjax.Flag:
@@ -156,7 +156,7 @@ def test_fit_writes_a_row_for_every_selected_star(trained, tmp_path):
 
 def test_validate_leaves_the_training_stars_out_and_reports(trained, tmp_path):
     snr = xp_giants().values(["apogee_snr"])[:, 0]
-    seen = np.isin(np.arange(150), slamjax.load(trained[0]).info.record.rows)
+    seen = np.isin(np.arange(150), slamjax.Model.read(trained[0]).info.record.rows)
     fresh = (snr > 200) & ~seen
     options = ("--select", "apogee_snr > 200", "--by", "apogee_snr", "--bins", "200,230,400", "--n-starts", 1)
     said = run("validate", trained[0], GIANTS, "-o", tmp_path / "report.csv", *options)
@@ -186,13 +186,13 @@ def test_calibrate_simulates_with_the_errors_of_real_stars_and_draws(trained, tm
         rng = np.random.default_rng(0)
         n, names = options["n_stars"], model.label_names
         truth, draws = rng.normal(size=(n, len(names))), rng.normal(size=(n, 99, len(names)))
-        return slamjax.validate.SimulatedCalibration.of(truth, draws, names)
+        return slamjax.validation.SimulatedCalibration.of(truth, draws, names)
 
-    monkeypatch.setattr(slamjax.validate, "sbc", sbc)
+    monkeypatch.setattr(slamjax.validation, "sbc", sbc)
     options = ("--n-stars", 60, "--seed", 3, "--draws", 99, "--select", "apogee_snr > 220")
     said = run("calibrate", trained[0], GIANTS, "-o", tmp_path / "ranks.png", *options)
     some = xp_giants().select("apogee_snr > 220")
-    np.testing.assert_array_equal(given.pop("ivar"), slamjax.load(trained[0]).prepare(some).ivar)
+    np.testing.assert_array_equal(given.pop("ivar"), slamjax.Model.read(trained[0]).prepare(some).ivar)
     assert given == {"n_stars": 60, "seed": 3, "draws": 99, "sampler": "auto", "prior": "uniform"}
     assert said.startswith("ranks of 60 truths among 99 draws in 10 bins: ")
     assert "| teff |" in said.replace("  ", " ")
@@ -213,7 +213,7 @@ def test_several_values_are_searched(tmp_path):
     options = ["--wave-range", "500", "510", "--cv", "2", "--C", "1,10", "--gamma", "0.1,scale"]
     path = tmp_path / "searched.h5"
     run("train", GIANTS, "-o", path, "--labels", "teff,logg", *options, "--search", "random", "--n-iter", 3)
-    tried = slamjax.load(path).info.candidates
+    tried = slamjax.Model.read(path).info.candidates
     assert len(tried) == 3
     assert set(tried["C"]) == {1.0, 10.0}
     # scale: one over two labels of unit variance
@@ -224,7 +224,7 @@ def test_preparation_is_kept_in_the_model(tmp_path):
     path = tmp_path / "model.h5"
     options = ["--continuum", "gaussian:20nm", "--flux-range", "0", "3", "--min-pixel-snr", "5"]
     run("train", GIANTS, "-o", path, "--labels", "teff", *SMALL, *options)
-    steps = {step.pop("step"): step for step in slamjax.load(path).recipe.to_list()}
+    steps = {step.pop("step"): step for step in slamjax.Model.read(path).recipe.to_list()}
     assert list(steps) == ["wave_range", "gaussian_continuum", "bad_pixels"]
     assert {"min_flux": 0.0, "max_flux": 3.0, "min_snr": 5.0}.items() <= steps["bad_pixels"].items()
 

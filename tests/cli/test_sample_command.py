@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 import slamjax
 from slamjax.cli.app import app
 from slamjax.errors import SlamError
-from slamjax.sampling import run as run_module
+from slamjax.sampling import sampler as run_module
 
 SHORT = ["--draws", "60", "--warmup", "40", "--chains", "2", "--seed", "3"]
 
@@ -24,7 +24,7 @@ def files(tmp_path_factory):
     from helpers import DATA
 
     folder = tmp_path_factory.mktemp("sample")
-    giants_model().save(folder / "giants.h5")
+    giants_model().write(folder / "giants.h5")
     return folder, DATA / "xp_giants.fits"
 
 
@@ -35,7 +35,7 @@ def test_sample_writes_a_posterior_and_a_table_and_draws_them(files):
     said = run("sample", folder / "giants.h5", spectra, "-o", out, "--table", table, *select, *SHORT)
     assert "without flags" in said
     assert f"written: {out}" in said
-    posterior = slamjax.load_posterior(out)
+    posterior = slamjax.Posterior.read(out)
     labels = slamjax.read_labels(table)
     assert len(labels) == len(posterior) > 3
     assert posterior.label_names == LABELS
@@ -50,11 +50,11 @@ def test_velocities_are_sampled_beside_the_labels(files, tmp_path):
     from helpers import DATA
     from models import miles_model
 
-    miles_model().save(tmp_path / "miles.h5")
+    miles_model().write(tmp_path / "miles.h5")
     star = DATA / "surveys" / "3709013.fits"
     out = tmp_path / "p.nc"
     run("sample", tmp_path / "miles.h5", star, "-o", out, "--rv", "free", "--polynomial", "1", *SHORT)
-    posterior = slamjax.load_posterior(out)
+    posterior = slamjax.Posterior.read(out)
     drawn = np.asarray(posterior.arviz.posterior["rv"])
     assert abs(np.median(drawn) - 46.2) < 20  # LASP's
     assert 1 < np.std(drawn) < 30

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from astropy.io import fits
 
-from slamjax.readers import read_table, write_table
+from slamjax.io import read_table, write_table
 
 SEED = 20
 GIANTS = "logg < 3.6 & teff > 3600 & teff < 5600 & fe_h > -1.5 & apogee_snr > 80 & isfinite(alpha_m)"

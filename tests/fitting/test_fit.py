@@ -12,8 +12,8 @@ from scipy.optimize import least_squares
 
 from slamjax.errors import SlamError, SlamWarning
 from slamjax.fitting import fit
-from slamjax.results import Flag
-from slamjax.spectra import Spectra
+from slamjax.flags import Flag
+from slamjax.spectra.spectra import Spectra
 
 
 def values(table, suffix=""):

@@ -12,12 +12,11 @@ from scipy.optimize import least_squares
 
 import slamjax
 from slamjax.errors import SlamError
-from slamjax.fitting.outcome import _velocities, covariances
-from slamjax.forward import ForwardEmulator
-from slamjax.nuisances import Free, Known, Nuisances
-from slamjax.results import Flag
-from slamjax.spectra import Spectra
-from slamjax.validate import prepared_model
+from slamjax.fitting.postprocess import _velocities, covariances
+from slamjax.flags import Flag
+from slamjax.forward.nuisances import Free, Known, Nuisances
+from slamjax.spectra.spectra import Spectra
+from slamjax.validation import prepared_model
 
 NAMES = ("teff", "logg", "fe_h")
 WIDE = Nuisances(rv=Free(-550, 550), broadening=Free(0, 150), polynomial=2)
@@ -35,7 +34,7 @@ def moved_stars(n=150):
     truth = {"rv": rng.uniform(-500, 500, n), "broadening": rng.uniform(30, 100, n)}
     truth["polynomial"] = np.array([1.0, 0, 0]) + np.array([0.2, 0.2, 0.05]) * rng.normal(size=(n, 3))
     labels = np.asarray(model.exact.scaling.inverse(x))
-    forward = ForwardEmulator.of(model, WIDE)
+    forward = model.with_nuisances(WIDE)
     flux = np.asarray(jax.jit(lambda given: forward(labels, **given))(truth))
     ivar = np.full(flux.shape, np.inf)
     flux = flux + np.asarray(model.noise.on_device().draw(jax.random.key(1), ivar.astype(np.float32)))
@@ -107,7 +106,7 @@ def test_it_is_scipys_minimum_over_labels_velocities_and_coefficients():
     model, spectra, _ = moved_stars()
     table = fitted()
     with in_precision("float64"):
-        forward = ForwardEmulator.of(model, WIDE)
+        forward = model.with_nuisances(WIDE)
         low, high = forward.bounds()
         low, high = np.concatenate([model.domain.low, low]), np.concatenate([model.domain.high, high])
         weight = np.where(np.asarray(forward.usable), 1 / np.sqrt(model.noise.model_variance), 0)
@@ -205,7 +204,7 @@ def test_an_unknown_nuisance_leaves_the_labels_their_errors():
 
 
 def test_the_error_of_a_width_is_linear_far_from_0_and_the_widths_own_limit_near_it():
-    forward = ForwardEmulator.of(all_miles_model(), Nuisances(broadening=Free(0, 150)))
+    forward = all_miles_model().with_nuisances(Nuisances(broadening=Free(0, 150)))
     unit = forward.grid.unit
     square, error = np.array([[4.0], [0.0], [1.0]]), np.array([0.04, 0.09, np.inf])
     columns, stuck = _velocities(forward, square, np.square(error)[:, None, None])

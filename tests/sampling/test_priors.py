@@ -8,6 +8,7 @@ from astropy import units as u
 from models import LABELS, giants_model
 from scipy.stats import norm
 
+from slamjax.emulators.scaling import LabelScaling
 from slamjax.errors import SlamError
 from slamjax.fitting import fit
 from slamjax.sampling import (
@@ -20,7 +21,6 @@ from slamjax.sampling import (
     training_density,
     training_range,
 )
-from slamjax.scaling import LabelScaling
 
 LOW, HIGH = np.array([-1.0, -2.0]), np.array([1.5, 1.0])
 

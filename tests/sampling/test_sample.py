@@ -12,13 +12,13 @@ from helpers import in_precision, xp_giants
 from models import LABELS, giants_model, held_out
 
 from slamjax.errors import SlamError
-from slamjax.likelihood import log_likelihood
-from slamjax.prepare import Recipe
-from slamjax.results import Flag
-from slamjax.sampling import load_posterior, sample, training_range
-from slamjax.sampling import run as run_module
+from slamjax.flags import Flag
+from slamjax.forward.likelihood import log_likelihood
+from slamjax.preprocessing import Recipe
+from slamjax.sampling import Posterior, sample, training_range
+from slamjax.sampling import sampler as run_module
+from slamjax.sampling.density import FluxLikelihood, ProjectedLikelihood
 from slamjax.sampling.projection import choose_projection
-from slamjax.sampling.target import FluxLikelihood, ProjectedLikelihood
 from slamjax.training import train
 
 SHORT = {"draws": 60, "warmup": 40, "chains": 2}
@@ -150,8 +150,8 @@ def test_a_star_without_data_has_nan_draws_and_a_flag(dtype):
 def test_netcdf_brings_everything_back(tmp_path):
     posterior = sample(giants_model(), held_out()[:4], **SHORT)
     path = tmp_path / "p.nc"
-    posterior.save(path)
-    back = load_posterior(path)
+    posterior.write(path)
+    back = Posterior.read(path)
     np.testing.assert_array_equal(back.labels, posterior.labels)
     np.testing.assert_array_equal(back.flags, posterior.flags)
     np.testing.assert_array_equal(back.sampler, posterior.sampler)
@@ -159,17 +159,17 @@ def test_netcdf_brings_everything_back(tmp_path):
     assert back.label_units == posterior.label_units
     assert set(back.stars) == set(posterior.stars)
     assert back.attrs == posterior.attrs
-    back.save(path)  # what was read can be written again
-    assert load_posterior(path).attrs == posterior.attrs
+    back.write(path)  # what was read can be written again
+    assert Posterior.read(path).attrs == posterior.attrs
     assert back.table().colnames == posterior.table().colnames
     data = posterior.arviz
     assert data.posterior["teff"].dims == ("chain", "draw", "star")
     assert list(data.posterior["star"].values) == list(held_out().rows[:4])
     with pytest.raises(SlamError, match="no such file"):
-        load_posterior(tmp_path / "none.nc")
+        Posterior.read(tmp_path / "none.nc")
     path.write_bytes(b"half")
     with pytest.raises(SlamError, match="cannot be read"):
-        load_posterior(path)
+        Posterior.read(path)
 
 
 def test_a_stopped_run_goes_on_and_gives_the_same_draws(tmp_path, monkeypatch):
@@ -231,8 +231,8 @@ def test_the_table_of_a_posterior_has_no_errors_of_the_fit():
 def test_any_text_comes_back_from_a_file(tmp_path):
     posterior = sample(giants_model(), held_out()[:1], **SHORT)
     strange = dataclasses.replace(posterior, attrs=posterior.attrs | {"source": "{night}/stars.fits", "list": [1, 2]})
-    strange.save(tmp_path / "p.nc")
-    back = load_posterior(tmp_path / "p.nc")
+    strange.write(tmp_path / "p.nc")
+    back = Posterior.read(tmp_path / "p.nc")
     assert (back.attrs["source"], back.attrs["list"]) == ("{night}/stars.fits", [1, 2])
 
 

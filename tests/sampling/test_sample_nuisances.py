@@ -11,14 +11,14 @@ from helpers import in_precision
 from models import all_miles_model
 
 import slamjax
-from slamjax.forward import ForwardEmulator
-from slamjax.noise import DiagonalNoise
-from slamjax.nuisances import Free, Known, Nuisances
-from slamjax.sampling import load_posterior
+from slamjax.forward.emulator import ForwardEmulator
+from slamjax.forward.nuisances import Free, Known, Nuisances
+from slamjax.noise.models import DiagonalNoise
+from slamjax.sampling import Posterior
+from slamjax.sampling.density import Shared, Target, log_density_at
 from slamjax.sampling.nuisances import ForwardLikelihood, parameters, velocities
 from slamjax.sampling.priors import training_range
-from slamjax.sampling.target import Shared, Target, log_density_at
-from slamjax.validate import compare_posterior, draw_nuisances, prepared_model, rank_test, sbc, simulate
+from slamjax.validation import compare_posterior, draw_nuisances, prepared_model, rank_test, sbc, simulate
 
 NUISANCES = Nuisances(rv=Free(-100, 100), broadening=Free(0, 100), polynomial=2, polynomial_sd=0.2)
 
@@ -126,8 +126,8 @@ def test_velocities_are_variables_of_the_posterior(tmp_path):
     assert flux.shape == (5, 8, model.wave.size)
     assert compare_posterior(found).names == model.label_names  # velocities have no reference
     pytest.importorskip("arviz")
-    found.save(tmp_path / "posterior.nc")
-    again = load_posterior(tmp_path / "posterior.nc")
+    found.write(tmp_path / "posterior.nc")
+    again = Posterior.read(tmp_path / "posterior.nc")
     np.testing.assert_array_equal(again["rv"], found["rv"])
 
 
@@ -143,7 +143,7 @@ def test_the_density_is_likelihood_times_priors():
     model = prepared_model(all_miles_model())
     nuisances = Nuisances(rv=Known(20, 10), broadening=Free(0, 80), polynomial=1, polynomial_sd=0.3)
     with in_precision("float64"):
-        forward = ForwardEmulator.of(model, nuisances)
+        forward = model.with_nuisances(nuisances)
         noise = jax.tree_util.tree_map(jnp.asarray, model.noise)
         likelihood = ForwardLikelihood(forward, noise)
         shared = Shared(likelihood, forward.scaling, (training_range(model),), (0, 1, 2, 3, 4))

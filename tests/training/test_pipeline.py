@@ -11,9 +11,9 @@ from models import LABELS, giants_model, recipe, searched_model
 from sklearn.svm import SVR
 
 from slamjax.errors import SlamError, SlamWarning
-from slamjax.modelfile import load
-from slamjax.prepare import MaskWavelengths, Recipe, RestFrame, WaveRange
-from slamjax.spectra import Spectra
+from slamjax.model.model import Model
+from slamjax.preprocessing import MaskWavelengths, Recipe, RestFrame, WaveRange
+from slamjax.spectra.spectra import Spectra
 from slamjax.training import train
 
 QUICK = {"recipe": recipe(), "cv": 2, "n_jobs": 1}
@@ -223,8 +223,8 @@ def test_one_absurd_error_does_not_silence_the_other_stars():
 def test_numpy_numbers_as_settings_can_be_saved(tmp_path):
     spectra = few_pixels(xp_giants()[:60])
     model = train(spectra, LABELS, cv=np.int64(2), seed=np.int64(3), tol=np.float32(1e-3), n_jobs=1)
-    model.save(tmp_path / "model.h5")
-    assert load(tmp_path / "model.h5").info.provenance["settings"]["seed"] == 3
+    model.write(tmp_path / "model.h5")
+    assert Model.read(tmp_path / "model.h5").info.provenance["settings"]["seed"] == 3
 
 
 def test_the_selection_and_a_digest_of_flux_and_labels_are_on_record():

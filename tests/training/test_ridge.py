@@ -6,8 +6,8 @@ from helpers import xp_giants
 from models import LABELS, quadratic_model, recipe
 from sklearn.linear_model import Ridge
 
+from slamjax.emulators.polynomial import exponents_of, monomials
 from slamjax.errors import SlamError, SlamWarning
-from slamjax.polynomial import exponents_of, monomials
 from slamjax.training import train
 from slamjax.training.ridge import fit_polynomials, solve
 

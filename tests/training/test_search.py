@@ -9,7 +9,7 @@ from scipy.stats import loguniform
 from sklearn.svm import SVR
 
 from slamjax.errors import SlamError
-from slamjax.spectra import Spectra
+from slamjax.spectra.spectra import Spectra
 from slamjax.training.search import Candidate, candidates, make_folds, resolve_gamma
 
 

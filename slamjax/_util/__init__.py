@@ -1,0 +1,1 @@
+"""Tools without a subject of their own: compilation, precision, linear algebra, files."""

@@ -1,1 +1,0 @@
-"""The embedded sample; see `slamjax.datasets`."""

@@ -1,0 +1,3 @@
+"""Real spectra that ship with the package."""
+
+from slamjax.datasets.xp_giants import load_xp_giants as load_xp_giants

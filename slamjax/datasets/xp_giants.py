@@ -1,0 +1,31 @@
+"""Real spectra that ship with the package."""
+
+from __future__ import annotations
+
+import dataclasses
+from importlib.resources import as_file, files
+
+from slamjax.io.table import read_table
+from slamjax.spectra.spectra import Spectra
+
+SAMPLE = "xp_giants.fits.gz"
+
+#: What the embedded stars are prepared and learnt with in the demo and the documents.
+LABELS = ("teff", "logg", "fe_h", "alpha_m")
+WAVE_RANGE = (376.0, 1010.0)
+
+
+def load_xp_giants() -> tuple[Spectra, Spectra]:
+    """1,000 red giants to train on and 1,000 others to test on: Gaia DR3 XP spectra, APOGEE DR17 labels.
+
+    343 pixels, 336 to 1020 nm, with errors; labels ``teff`` (K), ``logg``, ``fe_h``, ``alpha_m`` with errors, G
+    magnitude, A_K and APOGEE's S/N. Made by ``slamjax/datasets/make_sample.py``. Credits: ESA/Gaia/DPAC; SDSS APOGEE
+    DR17.
+
+    Returns
+    -------
+    (train, test) : Spectra
+    """
+    with as_file(files("slamjax.datasets") / SAMPLE) as path:
+        sample = dataclasses.replace(read_table(path), source="the embedded XP giants")
+    return sample.select('split == "train"'), sample.select('split == "test"')

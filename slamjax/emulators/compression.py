@@ -1,0 +1,243 @@
+"""A smaller emulator that says the same: kernel sums of few components instead of every pixel.
+
+    f(ℓ) = μ + s [ z(x) B + b ],   z(x) = Σ_γ k_γ(x, X) Q_γ                                Q_γ (stars, R), B (R, pixels)
+
+The components are the leading principal ones of spectra from all over the range that a fit searches, in units of the
+noise. What is cut off, e = f − f_exact, is measured in the same units at other points of the range: its whole length
+√(eᵀΣ⁻¹e), and by how much it moves a label, (JΣ⁻¹Jᵀ)⁻¹JΣ⁻¹e in standard errors. Σ is the model error alone: what
+photon noise adds to it makes both smaller.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float
+
+from slamjax._util.jit import compiled
+from slamjax._util.x64 import enable_x64
+from slamjax.emulators.base import Emulator
+from slamjax.emulators.components import (
+    component_blocks,
+    directions_in_flux,
+    label_sets,
+    leading_directions,
+    predict,
+    scatter_points,
+    whiten,
+)
+from slamjax.emulators.svr import KernelEmulator
+from slamjax.emulators.training_labels import Domain
+from slamjax.errors import SlamError
+from slamjax.noise.models import Noise, Precision
+
+#: Points of each kind (training stars, near them, anywhere in the box), and corners of the box at most.
+_POINTS, _CORNERS = 768, 256
+#: Components that are looked for, at most; they come in multiples of this.
+_MOST, _STEP = 768, 8
+#: The root mean square error of a pixel, in units of its noise, may be this many times what a label may move: little
+#: of it lies where labels do. At the default tolerance it changes χ² by a tenth of χ²'s own scatter at most.
+_DEPTH = 1.7
+#: How much of that is spent on cutting off; and by how much the components grow where that is not enough.
+_SPENT, _GROWTH = 0.9, 1.1
+#: Points at which labels are moved.
+_JUDGED = 512
+#: An emulator is compressed on its own accord from this many coefficients, if it shrinks to this part of its work.
+_LARGE, _WORTHWHILE = 4_000_000, 0.5
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Sample:
+    """Points x (M, L) of the range, and the kernel sums there in units of flux (M, P).
+
+    ``whitened`` (M, P), one a set of pixels, are the sums of these pixels alone in units of the noise.
+    """
+
+    x: np.ndarray
+    sums: np.ndarray
+    whitened: list[np.ndarray]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Compressed:
+    """A compressed emulator and what it costs.
+
+    Attributes
+    ----------
+    emulator : in few components
+    pixel_error : (P,) the largest |error| at any checked point over the noise of that pixel; NaN where untrained
+    report : number of components, tolerance, ``largest_error`` and ``largest_shift``
+    """
+
+    emulator: KernelEmulator
+    pixel_error: np.ndarray
+    report: dict[str, Any]
+
+
+def compress(exact: Emulator, noise: Noise, training: Domain, tolerance: float = 0.01) -> Compressed:
+    """An emulator in few components.
+
+    Parameters
+    ----------
+    exact : KernelEmulator
+        As trained, in float64.
+    noise : the noise that errors are measured in
+    training : the training stars' labels
+    tolerance : float
+        By how many standard errors any label may move, at any point that is checked: training stars, points near
+        them, points anywhere in the box that a fit searches, its corners. The root mean square error of a pixel there
+        is at most 1.7 times as large, in units of the noise.
+
+    Raises
+    ------
+    SlamError
+        If the emulator is compressed already, or no compression meets the tolerance.
+    """
+    if not isinstance(exact, KernelEmulator):
+        raise SlamError("the emulator is in few components as it is; only one of kernels is compressed")
+    if exact.basis is not None:
+        raise SlamError("the model is compressed already; compress the one it was made from")
+    if not tolerance > 0:
+        raise SlamError(f"tolerance is {tolerance}; give a number above 0")
+    unit = exact.flux_unit()
+    trained = np.isfinite(np.asarray(exact.intercept))
+    # components of pixels that take other labels stand apart: a masked label must not come in through them
+    sets = label_sets(exact)
+    with enable_x64(True):
+        in_unit = exact.in_unit(unit)
+        emulator = jax.tree_util.tree_map(jnp.asarray, in_unit)
+        device = jax.tree_util.tree_map(jnp.asarray, noise.in_unit(unit))
+        unseen = jnp.full(exact.n_pix, jnp.inf)
+        precision = device.precision(unseen)
+        learn, check = (_sample(emulator, precision, training, trained, sets, seed) for seed in (0, 1))
+        longest = _DEPTH * tolerance * np.sqrt(trained.sum())
+        directions = [leading_directions(rows, min(_MOST, *rows.shape)) for rows in learn.whitened]
+        share = _SPENT * longest / np.sqrt(len(sets))
+        ranks = [_rank(rows, some, share) for rows, some in zip(check.whitened, directions, strict=True)]
+        while True:
+            kept = [some[:, :rank] for some, rank in zip(directions, ranks, strict=True)]
+            small = _project(exact, in_unit, precision, learn, kept, sets)
+            placed = jax.tree_util.tree_map(jnp.asarray, small.in_unit(unit))
+            error = np.where(trained, _sums(placed, check.x) - check.sums, 0)
+            length = float(np.sqrt(np.square(np.asarray(whiten(precision, jnp.asarray(error)))).sum(axis=1)).max())
+            shift = _largest_shift(emulator, precision, check.x, error)
+            if length <= longest and shift <= tolerance:
+                break
+            if all(rank >= some.shape[1] for rank, some in zip(ranks, directions, strict=True)):
+                raise SlamError(
+                    f"{sum(ranks)} components leave an error of {length:.2g} of the noise, which moves a label by "
+                    f"{shift:.2g} of its error; give a larger tolerance, or use the model as it is"
+                )
+            ranks = [
+                min(some.shape[1], int(np.ceil(_GROWTH * rank / _STEP)) * _STEP)
+                for rank, some in zip(ranks, directions, strict=True)
+            ]
+        weights = np.asarray(device.weights(unseen))
+    pixel_error = np.where(trained, np.abs(error).max(axis=0) * np.sqrt(weights), np.nan)
+    report = {"components": sum(ranks), "tolerance": tolerance, "largest_error": length, "largest_shift": shift}
+    return Compressed(small, pixel_error, report)
+
+
+def compress_if_large(exact: Emulator, noise: Noise, training: Domain) -> Compressed | None:
+    """`compress` where it is worthwhile: the emulator is large, and shrinks to half its work or less without loss."""
+    if not isinstance(exact, KernelEmulator) or exact.basis is not None or _work(exact) < _LARGE:
+        return None
+    try:
+        small = compress(exact, noise, training)
+    except SlamError:  # no few components do
+        return None
+    return small if _work(small.emulator) < _WORTHWHILE * _work(exact) else None
+
+
+def _work(emulator: KernelEmulator) -> int:
+    """Multiplications for one star's flux, kernels aside."""
+    return sum(block.dual.size for block in emulator.blocks) + (0 if emulator.basis is None else emulator.basis.size)
+
+
+def _sample(
+    emulator: KernelEmulator,
+    precision: Precision,
+    domain: Domain,
+    trained: np.ndarray,
+    sets: Sequence[np.ndarray],
+    seed: int,
+) -> _Sample:
+    """Training stars, points near them, points of the box, and its corners."""
+    x = np.concatenate([scatter_points(domain, seed, _POINTS), _corners(domain, seed)])
+    sums = np.where(trained, _sums(emulator, x), 0)
+    return _Sample(x, sums, [np.asarray(whiten(precision, jnp.asarray(np.where(some, sums, 0)))) for some in sets])
+
+
+def _corners(domain: Domain, seed: int) -> np.ndarray:
+    """All corners of the box (C, L), or some where there are many."""
+    low, high = np.asarray(domain.low, float), np.asarray(domain.high, float)
+    if 2 ** len(low) <= _CORNERS:
+        upper = np.array(list(itertools.product([False, True], repeat=len(low))))
+    else:
+        upper = np.random.default_rng(seed).random((_CORNERS, len(low))) < 0.5
+    return np.where(upper, high, low)
+
+
+def _sums(emulator: KernelEmulator, x: np.ndarray) -> np.ndarray:
+    """Flux (M, P) without what is the same everywhere."""
+    constant = np.asarray(emulator.flux_mean) + np.asarray(emulator.flux_scale) * np.asarray(emulator.intercept)
+    parts = [np.asarray(predict(emulator, jnp.asarray(x[i : i + 256]))) for i in range(0, len(x), 256)]
+    return np.concatenate(parts) - constant
+
+
+def _rank(rows: Float[np.ndarray, "m p"], directions: Float[np.ndarray, "p r"], tolerance: float) -> int:
+    """The fewest directions that leave no row longer than ``tolerance``, or all of them."""
+    within = rows @ directions
+    outside = np.square(rows - within @ directions.T).sum(axis=1)
+    beyond = np.cumsum(np.square(within[:, ::-1]), axis=1)[:, ::-1]
+    most = directions.shape[1]
+    return next((k for k in range(_STEP, most, _STEP) if np.sqrt((outside + beyond[:, k]).max()) <= tolerance), most)
+
+
+def _largest_shift(emulator: KernelEmulator, precision: Precision, x: np.ndarray, error: np.ndarray) -> float:
+    """By how many of its standard errors a flux error moves a label, at most, at some of the points."""
+    some = np.linspace(0, len(x) - 1, min(len(x), _JUDGED)).astype(int)
+    shifts = _shifts(emulator, precision, jnp.asarray(x[some]), jnp.asarray(error[some]))
+    return float(np.abs(np.asarray(shifts)).max())
+
+
+def _project(
+    exact: KernelEmulator,
+    in_unit: KernelEmulator,
+    precision: Precision,
+    learn: _Sample,
+    kept: Sequence[np.ndarray],
+    sets: Sequence[np.ndarray],
+) -> KernelEmulator:
+    """Components z = f Wᵀ V of each set of pixels, with W the whitening, and the flux that goes with each."""
+    trained = np.isfinite(np.asarray(exact.intercept))
+    onto = [np.where(some[:, None], directions_in_flux(precision, v), 0) for some, v in zip(sets, kept, strict=True)]
+    blocks = component_blocks(in_unit, np.concatenate(onto, axis=1), trained)
+    basis = np.concatenate(
+        [
+            np.where(some, np.linalg.lstsq(rows @ v, learn.sums, rcond=None)[0], 0)
+            for some, rows, v in zip(sets, learn.whitened, kept, strict=True)
+        ]
+    )
+    scale = np.asarray(in_unit.flux_scale, float)
+    inverse = np.where(trained & (scale > 0), 1 / np.where(scale > 0, scale, 1), 0)
+    return dataclasses.replace(exact, blocks=blocks, order=None, basis=basis * inverse)
+
+
+@compiled
+def _shifts(emulator: KernelEmulator, precision: Precision, x: jax.Array, error: jax.Array) -> Any:
+    def one(given: tuple[jax.Array, jax.Array]) -> jax.Array:
+        x, error = given
+        _, jacobian = emulator.at_with_jacobian(x)
+        gram = precision.gram(jnp.concatenate([error[None], jacobian]))
+        # labels that a spectrum does not tell are known to a training star's spread
+        covariance = jnp.linalg.inv(gram[1:, 1:] + jnp.eye(x.size))
+        return covariance @ gram[1:, 0] / jnp.sqrt(jnp.diagonal(covariance))
+
+    return jax.lax.map(one, (x, error), batch_size=16)

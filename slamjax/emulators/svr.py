@@ -1,0 +1,172 @@
+"""The emulator: all pixels' SVRs as one kernel expansion, a pure function from labels to flux.
+
+f_λ(ℓ) = μ_λ + s_λ [ Σ_i a_iλ k_γλ(x, x_i) + b_λ ],  x = (t(ℓ) − m) / w,  a_iλ = α_iλ − α*_iλ
+
+(Zhang, Liu & Deng 2020, ApJS 246, 9, eq. 4-5.) All pixels share the support vectors x_i, so pixels with the same
+γ share one kernel vector, and evaluation is one matrix product for each γ.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from slamjax.emulators import kernels
+from slamjax.emulators.base import PRECISION, Standardised
+from slamjax.emulators.scaling import LabelScaling
+from slamjax.typing import AnyArray, Dual, PixelIndex, ScaledLabels, Support
+
+_MAX_SLICES, _MIN_SLICE = 16, 100
+#: Sums for more pixels than this have half as many slices: writing and reading all of them would cost more than the
+#: product (benchmarks/large_spectra.py).
+_WIDE = 2048
+
+
+@partial(
+    jax.tree_util.register_dataclass,
+    data_fields=["gamma", "coef0", "dual"],
+    meta_fields=["kernel", "degree", "labels"],
+)
+@dataclass(frozen=True, eq=False)
+class KernelBlock:
+    """Pixels of one kernel: for each of G (γ, c₀) pairs, dual coefficients of up to Q pixels, padded with zeros.
+
+    ``labels`` are the places of the labels that the kernel takes, empty for all: the sums do not change with others.
+    """
+
+    gamma: Float[AnyArray, " gamma"]
+    coef0: Float[AnyArray, " gamma"]
+    dual: Dual
+    kernel: str
+    degree: int
+    labels: tuple[int, ...] = ()
+
+    def __call__(self, x: ScaledLabels, support: Support) -> Float[Array, "*batch slot"]:
+        """Σ_i a_i k(x, x_i) for each slot, (..., G·Q)."""
+        s = kernels.similarity(self.kernel, x, support, self.labels)
+        profile = kernels.profile(self.kernel, self.degree)
+        if self.dual.shape[0] == 1:
+            return _sum_over_support(profile(s, self.gamma[0], self.coef0[0]), self.dual[0])
+
+        def one(group: tuple[Any, Any, Any]) -> Float[Array, "*batch slot"]:
+            gamma, coef0, dual = group
+            return _sum_over_support(profile(s, gamma, coef0), dual)
+
+        return _join_groups(jax.lax.map(one, (self.gamma, self.coef0, self.dual)))
+
+    def with_jacobian(self, x: ScaledLabels, support: Support) -> Float[Array, "*batch row slot"]:
+        """The sums and, below them, their derivatives by x: rows of the same matrix product."""
+        s = kernels.similarity(self.kernel, x, support, self.labels)
+        ds = kernels.similarity_gradient(self.kernel, x, support, self.labels)
+        profile = kernels.profile(self.kernel, self.degree)
+        slope = kernels.profile_slope(self.kernel, self.degree)
+
+        def one(group: tuple[Any, Any, Any]) -> Float[Array, "*batch row slot"]:
+            gamma, coef0, dual = group
+            k = profile(s, gamma, coef0)
+            rows = jnp.concatenate([k[..., None, :], slope(s, gamma, coef0, k)[..., None, :] * ds], axis=-2)
+            return _sum_over_support(rows, dual)
+
+        if self.dual.shape[0] == 1:
+            return one((self.gamma[0], self.coef0[0], self.dual[0]))
+        return _join_groups(jax.lax.map(one, (self.gamma, self.coef0, self.dual)))
+
+
+def _sum_over_support(
+    k: Float[AnyArray, "*batch support"], dual: Float[Array, "support slot"]
+) -> Float[Array, "*batch slot"]:
+    """Σ_i k_i a_i, as the sum of products over slices of the support vectors.
+
+    Coefficients reach C while their sum is near 1, so a running sum over thousands of stars walks far from its end
+    and leaves its digits there, enough in float32 for χ² to jitter and a fit to stall. Sixteen short sums keep more
+    of them for little time (benchmarks/kernel_sum.py).
+    """
+    n = dual.shape[0]
+    most = _MAX_SLICES if dual.shape[1] <= _WIDE else _MAX_SLICES // 2
+    slices = max(1, min(most, n // _MIN_SLICE))
+    edges = [n * i // slices for i in range(slices + 1)]
+    parts = [
+        jnp.matmul(k[..., low:high], dual[low:high], precision=PRECISION) for low, high in itertools.pairwise(edges)
+    ]
+    while len(parts) > 1:  # pairwise, for the same reason
+        parts = [sum(parts[i + 1 : i + 2], start=parts[i]) for i in range(0, len(parts), 2)]
+    return parts[0]
+
+
+def _join_groups(parts: Float[Array, "gamma *batch slot"]) -> Float[Array, "*batch joined"]:
+    moved = jnp.moveaxis(parts, 0, -2)
+    return moved.reshape(*moved.shape[:-2], -1)
+
+
+@partial(
+    jax.tree_util.register_dataclass,
+    data_fields=["scaling", "support", "blocks", "intercept", "flux_mean", "flux_scale", "order", "basis"],
+    meta_fields=[],
+)
+@dataclass(frozen=True, eq=False)
+class KernelEmulator(Standardised):
+    """SLAM's emulator: an immutable pytree; ``emulator(labels)`` is the predicted flux.
+
+    Works under jit, vmap, grad, jacfwd, hessian, scan and shard_map, as an argument and as a closure. A pixel that
+    was not trained has a NaN intercept: it predicts NaN, never a made-up flux; `trained` tells which are sound.
+
+    Attributes
+    ----------
+    scaling : how labels become x
+    support : (S, L) scaled labels of all support vectors
+    blocks : kernel sums, one block a kernel (and padded size)
+    intercept : (P,) b, in scaled flux
+    flux_mean, flux_scale : (P,) μ and s, in flux units
+    order : (P,) each pixel's place among the blocks' slots, or None where they are in order already
+    basis : (R, P) or None
+        Of a compressed emulator (`slamjax.emulators.compression`): the blocks' slots are R components, each of which
+        every γ adds to, and this is the scaled flux of each.
+    """
+
+    scaling: LabelScaling
+    support: Support
+    blocks: tuple[KernelBlock, ...]
+    intercept: Float[AnyArray, " pixel"]
+    flux_mean: Float[AnyArray, " pixel"]
+    flux_scale: Float[AnyArray, " pixel"]
+    order: PixelIndex | None
+    basis: Float[AnyArray, "component pixel"] | None = None
+
+    @property
+    def n_terms(self) -> int:
+        """Support vectors."""
+        return len(self.support)
+
+    @property
+    def n_groups(self) -> int:
+        """Kernel matrices that pixels, or components, are sums over."""
+        return sum(block.dual.shape[0] for block in self.blocks)
+
+    def sums(self, x: ScaledLabels) -> Float[Array, "*batch pixel"]:
+        """Σ_i a_i k(x, x_i) of each pixel."""
+        return self._in_order([block(x, self.support) for block in self.blocks])
+
+    def rows(self, x: ScaledLabels) -> Float[Array, "*batch row pixel"]:
+        """The sums and, below them, their derivatives by x."""
+        return self._in_order([block.with_jacobian(x, self.support) for block in self.blocks])
+
+    def components(self, x: ScaledLabels) -> Float[Array, "*batch component"]:
+        """A compressed emulator's components (..., R) at scaled labels x (..., L): what ``basis`` makes flux of."""
+        return self._every_gamma([block(x, self.support) for block in self.blocks])
+
+    def _every_gamma(self, parts: list[Array]) -> Array:
+        assert self.basis is not None
+        joined = jnp.concatenate(parts, axis=-1)
+        return jnp.sum(joined.reshape(*joined.shape[:-1], -1, self.basis.shape[0]), axis=-2)
+
+    def _in_order(self, parts: list[Array]) -> Array:
+        if self.basis is not None:
+            return jnp.matmul(self._every_gamma(parts), self.basis, precision=PRECISION)
+        joined = parts[0] if len(parts) == 1 else jnp.concatenate(parts, axis=-1)
+        return joined if self.order is None else jnp.take(joined, self.order, axis=-1)

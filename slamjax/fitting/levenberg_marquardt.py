@@ -1,0 +1,177 @@
+"""Levenberg-Marquardt inside a box, one star's step at a time (vmapped and jitted by the driver)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from slamjax._util.linalg import eliminate
+from slamjax.fitting.problem import Problem, Star, Status, Summary, X
+from slamjax.noise.models import Precision
+from slamjax.typing import Scalar
+
+Matrix = Float[Array, "n n"]
+
+#: A start is given up if even twice the gain its parabola promises leaves χ² this far above a finished start.
+_HOPELESS = 25.0
+
+
+@partial(
+    jax.tree_util.register_dataclass,
+    data_fields=["x", "gram", "bend", "damping", "growth", "n_iter", "status"],
+    meta_fields=[],
+)
+@dataclass(frozen=True)
+class LMState:
+    """Current point, its Gram matrix, the curvature that this lacks, damping and its growth when a step is refused."""
+
+    x: X
+    gram: Float[Array, "row row"]
+    bend: Float[Array, "label label"]
+    damping: Float[Array, ""]
+    growth: Float[Array, ""]
+    n_iter: Int[Array, ""]
+    status: Int[Array, ""]
+
+
+@dataclass(frozen=True)
+class LevenbergMarquardt:
+    """(JᵀΣ⁻¹J + λ D) δ = JᵀΣ⁻¹r, with D the diagonal of JᵀΣ⁻¹J (Marquardt 1963, J. SIAM 11, 431).
+
+    A label at an edge of the box that the gradient pushes outwards is held. The search ends where the Gauss-Newton step
+    left to go is below a hundredth of a standard error (in float64 a ten-thousandth): a statement about labels, not χ².
+    """
+
+    max_iter: int = 60
+    stride: int = 4  # steps between two visits of the driver
+
+    def init(self, problem: Problem, x: X, flux: Star, ivar: Star) -> LMState:
+        """A state not evaluated yet: χ² is infinite, and the first step, of length 0, fills it in.
+
+        So a batch that takes in a few new stars costs no evaluation of its own.
+        """
+        x = jnp.clip(x, problem.low, problem.high)
+        one = jnp.ones((), x.dtype)
+        zero = jnp.zeros((), jnp.int32)
+        gram = jnp.zeros((x.size + 1, x.size + 1), x.dtype).at[0, 0].set(jnp.inf)
+        return LMState(x, gram, jnp.zeros((x.size, x.size), x.dtype), 3e-3 * one, 4 * one, zero, zero + Status.RUNNING)
+
+    def advance(self, problem: Problem, state: LMState, flux: Star, ivar: Star) -> LMState:
+        precision = problem.noise.precision(ivar)
+        return jax.lax.fori_loop(0, self.stride, lambda _, s: self._step(problem, s, flux, precision), state)
+
+    def _step(self, problem: Problem, state: LMState, flux: Star, precision: Precision) -> LMState:
+        x, gram = state.x, state.gram
+        chi2, downhill, curvature = gram[0, 0], gram[0, 1:], gram[1:, 1:]
+        held = ((x <= problem.low) & (downhill < 0)) | ((x >= problem.high) & (downhill > 0))
+        downhill = jnp.where(held, 0, downhill)
+        # information too weak to place a label within ten times its range must not make the system singular
+        weakest = jnp.square(0.1 / (problem.high - problem.low))
+        diagonal = jnp.maximum(jnp.diagonal(curvature), weakest)
+        free = jnp.where(held[:, None] | held[None, :], 0, curvature + state.bend)
+        fixed = free + jnp.diag(jnp.where(held, 1, 1e-6 * weakest))
+        left = downhill @ _solve(fixed, downhill)
+        arrived = jnp.isfinite(chi2) & (left < _tolerance(x.dtype) ** 2)
+        step = _solve(fixed + jnp.diag(jnp.where(held, 0, state.damping * diagonal)), downhill)
+        new_x = jnp.clip(x + step, problem.low, problem.high)
+        step = new_x - x
+        new_gram = problem.information(new_x, flux, precision)
+
+        predicted = 2 * step @ downhill - step @ free @ step
+        actual = chi2 - new_gram[0, 0]
+        noise = _rounding(chi2)
+        better = jnp.isfinite(new_gram[0, 0]) & (actual > -noise)
+        ratio = jnp.where(predicted < noise, 1, actual / jnp.where(predicted > 0, predicted, 1))
+        change = jnp.where(ratio < 0.25, 4.0, jnp.where(ratio > 0.75, 1 / 3, 1.0))
+        damping = state.damping * jnp.where(better, change, state.growth)
+        bend = _bend(state.bend, step, gram, new_gram)
+        n_iter = state.n_iter + 1
+        status = jnp.where(
+            arrived, Status.CONVERGED, jnp.where(n_iter >= self.max_iter, Status.EXHAUSTED, Status.RUNNING)
+        )
+        new = LMState(
+            x=jnp.where(better & ~arrived, new_x, x),
+            gram=jnp.where(better & ~arrived, new_gram, gram),
+            bend=jnp.where(jnp.all(jnp.isfinite(bend)), bend, state.bend),
+            damping=jnp.clip(damping, 1e-7, 1e7),
+            growth=jnp.where(better, 4, jnp.minimum(2 * state.growth, 64)).astype(x.dtype),
+            n_iter=n_iter,
+            status=status.astype(jnp.int32),
+        )
+        running = state.status == Status.RUNNING
+        return jax.tree_util.tree_map(lambda a, b: jnp.where(running, a, b), new, state)
+
+    def redundant(self, states: LMState, active: np.ndarray, n_stars: int) -> np.ndarray:
+        """Starts that have come to where another ended, or whose own parabola bottoms out far above it.
+
+        Problem number k is about star k mod ``n_stars``: the best start of every star goes first.
+        """
+        gram = np.asarray(states.gram, float)
+        finished = np.asarray(states.status) == Status.CONVERGED
+        chi2 = np.where(finished, gram[:, 0, 0], np.inf).reshape(-1, n_stars)
+        star = active % n_stars
+        best = np.argmin(chi2, axis=0)[star] * n_stars + star
+        lowest = chi2.min(axis=0)[star]
+        known = np.isfinite(lowest)
+        curvature, downhill = gram[active, 1:, 1:], gram[active, 0, 1:]
+        weak = 1e-6 * np.trace(curvature, axis1=1, axis2=2) + 1e-30  # keeps a flat direction from being singular
+        step = np.linalg.solve(curvature + weak[:, None, None] * np.eye(downhill.shape[1]), downhill[..., None])[..., 0]
+        gain = np.sum(downhill * step, axis=1)
+        offset = np.asarray(states.x, float)[active] - np.asarray(states.x, float)[best]
+        distance = np.einsum("ni,nij,nj->n", offset, curvature, offset)
+        here = gram[active, 0, 0]
+        arrived = (distance < 1) & (here - lowest < 2)
+        hopeless = here - 2 * gain > lowest + _HOPELESS
+        return known & (arrived | hopeless)
+
+    def summary(self, problem: Problem, state: LMState, flux: Star, ivar: Star) -> Summary:
+        chi2 = state.gram[0, 0]
+        objective = jnp.where(state.status == Status.REDUNDANT, jnp.inf, chi2)
+        return Summary(state.x, objective, chi2, state.gram[1:, 1:], state.status == Status.CONVERGED, state.n_iter)
+
+
+def _bend(bend: Matrix, step: X, gram: Matrix, new_gram: Matrix) -> Matrix:
+    """Curvature of χ² beyond JᵀΣ⁻¹J, learnt from how the gradient changed along a step.
+
+    Where the emulator bends and residuals are large, JᵀΣ⁻¹J is too small: Gauss-Newton steps overshoot and may
+    circle for ever. A symmetric rank-one term u uᵀ / uᵀs with u = y − (J₊ᵀΣ⁻¹J₊ + B) s, y the change of the
+    gradient, mends that (as NL2SOL does; Dennis, Gay & Welsch 1981, ACM TOMS 7, 348, with their sizing of B). Only
+    positive terms are taken: the system stays definite, and too large a curvature costs steps, never a wrong way.
+    Trial points that were refused teach as well.
+    """
+    length = step @ new_gram[1:, 1:] @ step
+    change = gram[0, 1:] - new_gram[0, 1:] - new_gram[1:, 1:] @ step
+    along = step @ bend @ step
+    bend = bend * jnp.clip(jnp.abs(step @ change) / jnp.where(along > 0, along, 1), 0, 1)
+    missing = change - bend @ step
+    gain = missing @ step
+    # shorter steps say more of rounding than of curvature; nearly orthogonal ones divide by nothing
+    telling = (length > (3 * _tolerance(step.dtype)) ** 2) & (
+        gain > 1e-2 * jnp.linalg.norm(missing) * jnp.linalg.norm(step)
+    )
+    return bend + jnp.where(telling, 1, 0) * jnp.outer(missing, missing) / jnp.where(telling, gain, 1)
+
+
+def _tolerance(dtype: Any) -> float:
+    """Standard errors left to go at which a star has arrived; float32's kernel sums resolve a few thousandths."""
+    return 1e-2 if jnp.finfo(dtype).bits == 32 else 1e-4
+
+
+def _rounding(chi2: Scalar) -> Scalar:
+    """How far χ² may rise by rounding alone.
+
+    A kernel sum cancels: its terms are up to C, their sum is about 1. In float32 a pixel's flux is good to some
+    1e-3 of its noise, and χ² to 2 √χ² times that.
+    """
+    return 5e4 * jnp.finfo(chi2.dtype).eps * jnp.sqrt(chi2)
+
+
+def _solve(matrix: Float[Array, "label label"], right: X) -> X:
+    """One right-hand side of `slamjax._util.linalg.eliminate`."""
+    return eliminate(matrix, right[:, None])[0][:, 0]

@@ -1,0 +1,313 @@
+"""Nuisances around an emulator: P_n(λ) × [emulator(θ) ⊗ G(v, σ) ⊗ R(v sin i)], and the polynomial solved for.
+
+A `ForwardEmulator` is called as an emulator is. Its parameters are the scaled labels and, behind them, the free
+velocities: rv in units of the model's pixel, widths as squares of that unit. The polynomial's coefficients c are
+linear and have a Gaussian prior N(m, T), so they never are parameters. With F = f B, the flux times each Legendre term,
+a spectrum is N(F m, Σ + F T Fᵀ) once they are integrated out, and
+
+    rᵀ(Σ + F T Fᵀ)⁻¹r = min_c (y − F c)ᵀΣ⁻¹(y − F c) + (c − m)ᵀT⁻¹(c − m)
+    ln |Σ + F T Fᵀ| = ln |Σ| + ln |T| + ln |T⁻¹ + FᵀΣ⁻¹F|
+
+(Rasmussen & Williams 2006, eq. 2.41-2.43): what a fit solves and what a sampler marginalises are the same numbers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+from numpy.polynomial import legendre
+
+from slamjax._util.linalg import eliminate
+from slamjax.emulators.scaling import LabelScaling
+from slamjax.errors import SlamError
+from slamjax.forward.doppler import VelocityGrid, reach, untouched
+from slamjax.forward.nuisances import WIDTHS, Known, Nuisances
+from slamjax.forward.orthogonal import orthonormal
+from slamjax.noise.models import Precision
+from slamjax.typing import AnyArray, Flux, Jacobian, Labels, Scalar
+
+#: Least part of the trained pixels that must be left to a fit.
+_ENOUGH = 0.3
+#: A prior of a width knows widths of this part of a pixel and less as this one: the slope of √s is infinite at 0.
+_NARROW = 0.02
+#: A part of the polynomial whose prior allows it no larger a standard deviation on a star's pixels is left out.
+_HELD = {4: 1e-6, 8: 1e-12}
+_matmul = partial(jnp.matmul, precision=jax.lax.Precision.HIGHEST)
+Parameters = Float[AnyArray, "*batch parameter"]
+
+
+@partial(
+    jax.tree_util.register_dataclass,
+    data_fields=["emulator", "grid", "terms", "usable"],
+    meta_fields=["nuisances"],
+)
+@dataclass(frozen=True, eq=False)
+class ForwardEmulator:
+    """An emulator with nuisances: an immutable pytree, ``forward(labels, rv=..., ...)`` is the predicted flux.
+
+    Works under jit, vmap, grad and jacfwd. Made by `slamjax.Model.with_nuisances`. In a NumPyro model of your own::
+
+        forward = model.with_nuisances(slamjax.Nuisances(rv="free"))
+        labels = numpyro.sample("labels", slamjax.sampling.training_range(model))
+        flux = forward(labels, rv=numpyro.sample("rv", dist.Normal(0, 100)))
+        ivar = jnp.where(forward.usable, ivar, 0)
+        numpyro.sample("flux", slamjax.sampling.SpectrumDistribution(flux, noise, ivar), obs=observed)
+
+    Attributes
+    ----------
+    emulator : anything with ``scaling``, ``trained``, ``at`` and ``at_with_jacobian``
+    grid : for shifts and broadening; None if there are none
+    terms : (n + 1, P) Legendre polynomials on the model's range, or None
+    usable : (P,) bool: pixels that may count; near the ends, and beside untrained pixels, flux is not known for all
+        velocities that are allowed
+    nuisances : what there is
+    """
+
+    emulator: Any
+    grid: VelocityGrid | None
+    terms: Float[AnyArray, "term pixel"] | None
+    usable: AnyArray
+    nuisances: Nuisances
+
+    #: In the fitter, an emulator of components has a basis.
+    basis = None
+
+    @classmethod
+    def around(cls, emulator: Any, wave: Float[np.ndarray, " pixel"], nuisances: Nuisances) -> ForwardEmulator:
+        """Around any emulator of pixels at ``wave`` (P,), on the host."""
+        wave = np.asarray(wave, float)
+        trained = np.asarray(emulator.trained)
+        grid, usable, terms = None, trained, None
+        if nuisances.present:
+            if not np.all(wave > 0):
+                raise SlamError("velocities need wavelengths above 0")
+            farthest = reach(nuisances)
+            usable = untouched(wave, trained, farthest)
+            if usable.sum() < max(2, _ENOUGH * trained.sum()):
+                raise SlamError(
+                    f"velocities as large as allowed ({nuisances}) leave {usable.sum()} of the model's "
+                    f"{trained.sum()} pixels that nothing from beyond the spectrum's ends or from untrained pixels "
+                    "comes to; give narrower bounds"
+                )
+            grid = VelocityGrid.make(wave, trained, farthest)
+        if nuisances.polynomial is not None:
+            place = 2 * (wave - wave[0]) / (wave[-1] - wave[0]) - 1
+            terms = legendre.legvander(place, nuisances.polynomial).T
+        return cls(emulator, grid, terms, usable, nuisances)
+
+    def on_device(self) -> ForwardEmulator:
+        """The same emulator with JAX arrays of the default precision."""
+        return jax.tree_util.tree_map(jnp.asarray, self)
+
+    # --- parameters
+
+    @property
+    def scaling(self) -> LabelScaling:
+        """Of the labels."""
+        return self.emulator.scaling
+
+    @property
+    def n_labels(self) -> int:
+        return self.scaling.n_labels
+
+    @property
+    def free(self) -> tuple[str, ...]:
+        """Velocities that stand behind the labels among the parameters."""
+        return self.nuisances.free
+
+    def units(self) -> np.ndarray:
+        """(V,) km/s of a step of 1 in each free velocity, of widths in their root."""
+        return np.full(len(self.free), 1.0 if self.grid is None else self.grid.unit)
+
+    def coordinate(self, name: str, velocity: Any) -> Any:
+        """A velocity, km/s, as the parameter that stands for it."""
+        assert self.grid is not None
+        scaled = velocity / self.grid.unit
+        return scaled * scaled if name in WIDTHS else scaled
+
+    def velocity(self, name: str, parameter: Any) -> Any:
+        """The velocity, km/s, that a parameter stands for."""
+        assert self.grid is not None
+        if name in WIDTHS:
+            root = jnp.sqrt if isinstance(parameter, Array) else np.sqrt
+            return self.grid.unit * root(parameter)
+        return self.grid.unit * parameter
+
+    def bounds(self) -> tuple[np.ndarray, np.ndarray]:
+        """Bounds (V,) and (V,) of the free velocities' parameters."""
+        ends = [[self.coordinate(name, bound) for bound in self.nuisances.bounds(name)] for name in self.free]
+        low, high = np.array(ends).reshape(-1, 2).T
+        return low, high
+
+    def parameters(self, labels: Labels, **velocities: Any) -> Parameters:
+        """Parameters (..., L + V) of labels (..., L) in physical units and every free velocity (...), km/s."""
+        if set(velocities) != set(self.free):
+            raise SlamError(
+                f"velocities given are {', '.join(velocities) or 'none'}; the free ones are "
+                f"{', '.join(self.free) or 'none'}"
+            )
+        x = jnp.asarray(self.scaling(labels))
+        behind = [
+            jnp.broadcast_to(self.coordinate(name, jnp.asarray(velocities[name], x.dtype)), x.shape[:-1])
+            for name in self.free
+        ]
+        return jnp.concatenate([x, *(one[..., None] for one in behind)], axis=-1)
+
+    def __call__(self, labels: Labels, *, polynomial: Any = None, **velocities: Any) -> Flux:
+        """Predicted flux (..., P).
+
+        Parameters
+        ----------
+        labels : (..., L) in physical units
+        polynomial : (..., n + 1), optional
+            Legendre coefficients; by default 1, 0, 0, ….
+        **velocities : (...), km/s
+            Every free one by its name: rv, broadening, rotation.
+        """
+        flux = self.at(self.parameters(labels, **velocities))
+        if polynomial is None:
+            return flux
+        if self.terms is None:
+            raise SlamError("a polynomial is given, but the nuisances have none")
+        return flux * self.polynomial(jnp.asarray(polynomial, flux.dtype))
+
+    def polynomial(self, coefficients: Float[Array, "*batch term"]) -> Flux:
+        """(..., P) of Legendre coefficients (..., n + 1)."""
+        return _matmul(coefficients, jnp.asarray(self.terms))
+
+    # --- as an emulator is called
+
+    def at(self, x: Parameters) -> Flux:
+        """Flux (..., P) at parameters (..., L + V), the polynomial being 1."""
+        flux = self.emulator.at(x[..., : self.n_labels])
+        if self.grid is None:
+            return flux
+        return self.grid.back(self.grid.transform(flux) * self.grid.factor(self._values(x)))
+
+    def at_with_jacobian(self, x: Parameters) -> tuple[Flux, Jacobian]:
+        """Flux (..., P) and its derivatives (..., L + V, P) with respect to the parameters."""
+        flux, slopes = self.emulator.at_with_jacobian(x[..., : self.n_labels])
+        if self.grid is None:
+            return flux, slopes
+        values = self._values(x)
+        plain = self.grid.transform(jnp.concatenate([flux[..., None, :], slopes], axis=-2))
+        moved = plain * self.grid.factor(values)[..., None, :]
+        own = [plain[..., 0, :] * slope for slope in self.grid.slopes(values, self.free)]
+        rows = self.grid.back(jnp.concatenate([moved, *(one[..., None, :] for one in own)], axis=-2))
+        return rows[..., 0, :], rows[..., 1:, :]
+
+    def residual_and_jacobian(self, x: Parameters, flux: Flux) -> Float[Array, "*batch row pixel"]:
+        """Rows [flux − f(x); ∂f/∂x₁; …] (..., L + V + 1, P), the polynomial being 1."""
+        predicted, slopes = self.at_with_jacobian(x)
+        return jnp.concatenate([(flux - predicted)[..., None, :], slopes], axis=-2)
+
+    def _values(self, x: Parameters) -> dict[str, Any]:
+        """Parameter of every velocity that is there, of shape (..., 1)."""
+        found: dict[str, Any] = {}
+        for name in self.nuisances.present:
+            if name in self.free:
+                k = self.n_labels + self.free.index(name)
+                found[name] = x[..., k : k + 1]
+            else:
+                fixed = self.coordinate(name, self.nuisances.bounds(name)[0])
+                found[name] = jnp.full((1,), fixed, x.dtype)
+        return found
+
+    # --- with the polynomial solved or integrated out, one star at a time
+
+    def information(self, precision: Precision, x: Parameters, flux: Flux) -> Float[Array, "row row"]:
+        """`slamjax.forward.likelihood.information` of the parameters (L + V,), polynomial solved, priors added.
+
+        Variable projection: residual at the best polynomial, slopes without what a change of it takes up (Golub &
+        Pereyra 1973, SIAM J. Numer. Anal. 10, 413; in Kaufman's form). So G[1:, 1:] is the information that is left of
+        the parameters once the polynomial is unknown.
+        """
+        predicted, slopes = self.at_with_jacobian(x)
+        more = self._prior_rows(x)
+        if self.terms is None:
+            rows = jnp.concatenate([(flux - predicted)[None], slopes])
+            return precision.gram(rows) + _gram(more)
+        predicted = jnp.where(self.usable, predicted, 0)
+        terms, legendre_of = self._terms(precision)
+        lines = predicted * terms
+        change, _ = self._solve(precision.gram(jnp.concatenate([(flux - predicted)[None], lines])), legendre_of)
+        best = 1 + _matmul(change, terms)
+        residual = flux - predicted * best
+        slopes = slopes * best
+        n = slopes.shape[0]
+        gram = precision.gram(jnp.concatenate([slopes, lines]))
+        taken, _ = eliminate(gram[n:, n:] + self._weakest(legendre_of), gram[n:, :n])
+        slopes = slopes - _matmul(taken.T, lines)
+        about = -_matmul(jnp.concatenate([change[None], taken.T]), legendre_of) / self.nuisances.polynomial_sd
+        return precision.gram(jnp.concatenate([residual[None], slopes])) + _gram(about) + _gram(more)
+
+    def coefficients(self, precision: Precision, x: Parameters, flux: Flux) -> Float[Array, " term"]:
+        """The polynomial's best coefficients (n + 1,) at given parameters (L + V,)."""
+        predicted = jnp.where(self.usable, self.at(x), 0)
+        terms, legendre_of = self._terms(precision)
+        gram = precision.gram(jnp.concatenate([(flux - predicted)[None], predicted * terms]))
+        return _matmul(self._solve(gram, legendre_of)[0], legendre_of).at[0].add(1)
+
+    def marginal(self, precision: Precision, x: Parameters, flux: Flux, own: Any = 1.0) -> tuple[Scalar, Scalar]:
+        """rᵀS⁻¹r and ln |S| − ln |own Σ| for S = own Σ + F T Fᵀ, at parameters (L + V,)."""
+        predicted = jnp.where(self.usable, self.at(x), 0)  # 0 · NaN of an untrained pixel is NaN, in slopes too
+        if self.terms is None:
+            residual = flux - predicted
+            return jnp.sum(jnp.square(precision.whiten(residual))) / own, jnp.zeros((), residual.dtype)
+        terms, legendre_of = self._terms(precision)
+        gram = precision.gram(jnp.concatenate([(flux - predicted)[None], predicted * terms])) / own
+        change, logdet = self._solve(gram, legendre_of)
+        residual = flux - predicted * (1 + _matmul(change, terms))
+        sd = self.nuisances.polynomial_sd
+        square = jnp.sum(jnp.square(_matmul(change, legendre_of) / sd))
+        chi2 = jnp.sum(jnp.square(precision.whiten(residual))) / own + square
+        return chi2, logdet + 2 * terms.shape[0] * float(np.log(sd))
+
+    def _terms(self, precision: Precision) -> tuple[Float[Array, "term pixel"], Float[Array, "term term"]]:
+        """The star's own basis Q of polynomials, and their Legendre coefficients B: c = Bᵀ of those in Q."""
+        weight = precision.weight
+        degree = self.nuisances.n_coefficients - 1
+        place = jnp.asarray(self.terms[1] if degree else jnp.zeros(weight.shape), weight.dtype)  # type: ignore[index]
+        q, legendre_of = orthonormal(place, weight, degree)
+        # a polynomial that the prior holds so near to 0 on these pixels would only cost the others their digits
+        held = jnp.linalg.norm(legendre_of, axis=1) * _HELD[weight.dtype.itemsize] > self.nuisances.polynomial_sd
+        free = ~held[:, None]
+        eye = jnp.eye(degree + 1, dtype=weight.dtype)
+        return jax.lax.stop_gradient((jnp.where(free, q, 0), jnp.where(free, legendre_of, eye)))
+
+    def _solve(
+        self, gram: Float[Array, "row row"], legendre_of: Float[Array, "term term"]
+    ) -> tuple[Float[Array, " term"], Scalar]:
+        """Best coefficients in Q less their prior mean, and ln |T⁻¹ + FᵀΣ⁻¹F|, of rows residual and f Q."""
+        solution, logdet = eliminate(gram[1:, 1:] + self._weakest(legendre_of), gram[1:, :1])
+        return solution[:, 0], logdet - 2 * jnp.sum(jnp.log(jnp.abs(jnp.diagonal(legendre_of))))
+
+    def _weakest(self, legendre_of: Float[Array, "term term"]) -> Float[Array, "term term"]:
+        """T⁻¹ of coefficients in Q."""
+        return _matmul(legendre_of, legendre_of.T) / self.nuisances.polynomial_sd**2
+
+    def _prior_rows(self, x: Parameters) -> Float[Array, "row prior"]:
+        """(1 + L + V, K): residual of each Gaussian prior, in standard deviations, and its slopes below."""
+        known = [(k, name) for k, name in enumerate(self.free) if isinstance(getattr(self.nuisances, name), Known)]
+        rows = jnp.zeros((1 + x.shape[-1], len(known)), x.dtype)
+        for column, (k, name) in enumerate(known):
+            assert self.grid is not None
+            prior, place, unit = getattr(self.nuisances, name), self.n_labels + k, self.grid.unit
+            if name in WIDTHS:
+                width = jnp.sqrt(jnp.maximum(x[place], _NARROW**2))
+                value, slope = unit * width, unit / (2 * width)
+            else:
+                value, slope = unit * x[place], jnp.asarray(unit, x.dtype)
+            rows = rows.at[0, column].set((prior.mean - value) / prior.sd)
+            rows = rows.at[1 + place, column].set(slope / prior.sd)
+        return rows
+
+
+def _gram(rows: Float[Array, "row column"]) -> Float[Array, "row row"]:
+    return _matmul(rows, rows.T)

@@ -1,0 +1,12 @@
+"""Files in, Spectra out."""
+
+from slamjax.io.catalog import join_labels as join_labels
+from slamjax.io.labels import read_labels as read_labels
+from slamjax.io.labels import write_labels as write_labels
+from slamjax.io.reading import is_table as is_table
+from slamjax.io.reading import matched as matched
+from slamjax.io.reading import read as read
+from slamjax.io.surveys.specutils_registry import register_specutils as register_specutils
+from slamjax.io.table import count_rows as count_rows
+from slamjax.io.table import read_table as read_table
+from slamjax.io.table import write_table as write_table

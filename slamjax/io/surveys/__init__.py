@@ -1,0 +1,1 @@
+"""Survey files: a module per survey; `registry` decides which reads a file."""

@@ -1,0 +1,108 @@
+"""APOGEE's files up to DR17: apStar, aspcapStar, apVisit.
+
+https://data.sdss.org/datamodel/files/APOGEE_REDUX/APRED_VERS/stars/TELESCOPE/FIELD/apStar.html,
+https://data.sdss.org/datamodel/files/APOGEE_ASPCAP/APRED_VERS/ASPCAP_VERS/TELESCOPE/FIELD/aspcapStar.html,
+https://data.sdss.org/datamodel/files/APOGEE_REDUX/APRED_VERS/visit/TELESCOPE/FIELD/PLATE_ID/MJD5/apVisit.html.
+Wavelengths are vacuum.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from astropy.io import fits
+
+from slamjax.io.surveys import bitmasks
+from slamjax.io.surveys.base import (
+    Loader,
+    Piece,
+    hdu_at,
+    header_facts,
+    inverse_square,
+    log_wave,
+    masked,
+    piece,
+    row_facts,
+)
+from slamjax.io.surveys.fits_columns import column_names
+from slamjax.spectra.wavelengths import shifted
+
+#: APOGEE writes 1e10 and more for the error of a pixel that holds nothing.
+_NO_ERROR = 1e9
+
+
+def _is_apstar(hdus: fits.HDUList) -> bool:
+    return _is_apogee(hdus) and "NVISITS" in hdus[0].header and np.asarray(hdus[3].data).dtype.kind in "iu"
+
+
+def _apstar(hdus: fits.HDUList) -> Piece:
+    """apStar: the combined spectrum of all visits, in the star's own frame; visits are rows below it."""
+    flux, error, mask = (np.atleast_2d(hdus[k].data)[0] for k in (1, 2, 3))
+    ivar, ignored = masked(mask, _ivar(error), bitmasks.APOGEE)
+    facts = header_facts(
+        hdus[0].header, id="OBJID", ra="RA", dec="DEC", snr="SNR", rv="VHELIO", rv_err="VERR", n_visits="NVISITS"
+    ) | {"mask_ignored": ignored}
+    return piece(log_wave(hdus[1].header, len(flux)), flux, ivar, "apogee", "rest", facts)
+
+
+def _is_aspcap(hdus: fits.HDUList) -> bool:
+    spectrum = hdu_at(hdus, 1)
+    is_image = isinstance(spectrum, fits.ImageHDU) and spectrum.header["NAXIS"] == 1
+    return is_image and hdu_at(hdus, 4) is not None and "aspcapflag" in column_names(hdus[-1])
+
+
+def _aspcap(hdus: fits.HDUList) -> Piece:
+    """aspcapStar: HDU 1 the spectrum, divided by a continuum and at rest, 2 its error, 3 ASPCAP's fit, 4 its results.
+
+    There is no mask: pixels between the detectors and those that ASPCAP did not use are 0 or have a huge error. Its
+    labels come along, calibrated, where ASPCAP gives them.
+    """
+    flux, error = (np.asarray(hdus[k].data, float) for k in (1, 2))
+    header = hdus[1].header if "CRVAL1" in hdus[1].header else hdus[0].header
+    facts = row_facts(
+        hdus[-1], id="apogee_id", ra="ra", dec="dec", snr="snr", rv=("vhelio_avg", "vhelio"), rv_err="verr",
+        teff="teff", teff_err="teff_err", logg="logg", logg_err="logg_err", m_h="m_h", m_h_err="m_h_err",
+        fe_h="fe_h", fe_h_err="fe_h_err", alpha_m="alpha_m", alpha_m_err="alpha_m_err",
+    )  # fmt: skip
+    names = {"id": "OBJID", "ra": "RA", "dec": "DEC", "snr": "SNR", "rv": "VHELIO", "rv_err": "VERR"}
+    facts = header_facts(hdus[0].header, **names) | facts
+    ivar = np.where(flux == 0, 0, _ivar(error))
+    return piece(log_wave(header, len(flux)), flux, ivar, "apogee", "rest", facts)
+
+
+def _is_apvisit(hdus: fits.HDUList) -> bool:
+    wave = hdu_at(hdus, 4)
+    return _is_apogee(hdus) and wave is not None and np.shape(wave.data)[:1] == (3,) and "BC" in hdus[0].header
+
+
+def _apvisit(hdus: fits.HDUList) -> Piece:
+    """apVisit: three chips on grids of their own, in the observer's frame; brought to the barycentre's here."""
+    header = hdus[0].header
+    parts = [np.asarray(hdus[k].data) for k in (4, 1, 2, 3)]
+    wave, flux, error, mask = (part.reshape(-1) for part in parts)
+    order = np.argsort(wave)
+    wave, flux, error, mask = (part[order] for part in (wave, flux, error, mask))
+    ivar, ignored = masked(mask, _ivar(error), bitmasks.APOGEE)
+    facts = header_facts(
+        header, id="OBJID", ra="RA", dec="DEC", snr="SNR", rv="VHELIO", rv_err="VRADERR", bc="BC", mjd="MJD5",
+        fiber="FIBERID",
+    ) | {"mask_ignored": ignored}  # fmt: skip
+    return piece(shifted(wave, header["BC"]), flux, ivar, "apogee", "observed", facts)
+
+
+def _is_apogee(hdus: fits.HDUList) -> bool:
+    mask = hdu_at(hdus, 3)
+    return "OBJID" in hdus[0].header and isinstance(mask, fits.ImageHDU) and mask.header["NAXIS"] in (1, 2)
+
+
+def _ivar(error: Any) -> np.ndarray:
+    sigma = np.asarray(error, float)
+    return inverse_square(np.where(sigma < _NO_ERROR, sigma, 0))
+
+
+LOADERS: dict[str, Loader] = {
+    "apogee-star": (_is_apstar, _apstar),
+    "apogee-aspcap": (_is_aspcap, _aspcap),
+    "apogee-visit": (_is_apvisit, _apvisit),
+}

@@ -1,0 +1,189 @@
+"""Gaia's XP spectra, calibrated and sampled, as GaiaXPy writes them: many a file, FITS, CSV or ECSV.
+
+https://gaia-dpci.github.io/GaiaXPy-website/ and its source (gaiaxpy/output/sampled_spectra_data.py): a row a source
+with ``source_id``, ``flux`` and ``flux_error`` in W nm⁻¹ m⁻². Wavelengths in nm, vacuum, as observed, are a keyword
+(FITS: SAMPLING), a line of the header (ECSV) or stand in a file of their own beside it (CSV: NAME_sampling.csv).
+
+Flux is what the file has, not divided by each star's median; a recipe with a continuum takes either. Errors are those
+of single pixels: GaiaXPy's correlations, where the file has them, are not read.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+import re
+import sys
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from astropy.io import fits
+
+from slamjax.errors import SlamError
+from slamjax.io.surveys.base import Loader, Piece, hdu_at, inverse_square, piece, row_facts
+from slamjax.io.surveys.fits_columns import column_names, read_columns
+
+#: nm: what GaiaXPy and the archive sample at where nothing else is asked for.
+DEFAULT_SAMPLING = 336.0 + 2 * np.arange(343)
+_SAMPLING = "_sampling"
+_SUFFIXES = (".csv", ".ecsv")
+
+
+def is_text(path: str | os.PathLike[str]) -> bool:
+    """Whether a file is CSV or ECSV by its name."""
+    return Path(path).suffix.lower() in _SUFFIXES
+
+
+def is_sampling(path: str) -> bool:
+    """Whether a file holds only the wavelengths of another beside it."""
+    return is_text(path) and Path(path).stem.endswith(_SAMPLING) and _spectra_of(Path(path)).exists()
+
+
+def load_text(path: Path) -> Piece:
+    """Spectra of a CSV or ECSV file."""
+    if is_sampling(str(path)):
+        raise SlamError(f"has wavelengths only; read {_spectra_of(path).name}, which has the spectra")
+    columns, comments = _read_csv(path)
+    _check(set(columns), ", ".join(columns))
+    flux, error = (_vectors(columns[name], name) for name in ("flux", "flux_error"))
+    facts: dict[str, Any] = {"source_id": _integers(columns["source_id"])}
+    facts |= {name: np.array(columns[name], float) for name in ("ra", "dec") if name in columns}
+    return _piece(_sampling_beside(path, comments), flux, error, facts)
+
+
+def _is_xp(hdus: fits.HDUList) -> bool:
+    return {"source_id", "flux", "flux_error"} <= column_names(hdu_at(hdus, 1))
+
+
+def _xp(hdus: fits.HDUList) -> Piece:
+    """Spectra of a FITS file: a table with vectors, the wavelengths as text in its header."""
+    names, header = column_names(hdus[1]), hdus[1].header
+    _check(names, ", ".join(sorted(names)))
+    columns = read_columns(hdus[1], ("flux", "flux_error"))
+    sampling = _numbers(str(header["SAMPLING"])) if "SAMPLING" in header else None
+    facts = row_facts(hdus[1], source_id="source_id", ra="ra", dec="dec")
+    return _piece(sampling, _equal_rows(columns["flux"]), _equal_rows(columns["flux_error"]), facts)
+
+
+def _piece(sampling: np.ndarray | None, flux: np.ndarray, error: np.ndarray, facts: dict[str, Any]) -> Piece:
+    if sampling is None:
+        sampling = DEFAULT_SAMPLING
+        if flux.shape[1] != len(sampling):
+            raise SlamError(
+                f"does not say at which wavelengths its {flux.shape[1]} pixels are; put GaiaXPy's sampling file, "
+                f"NAME{_SAMPLING}.csv, beside it"
+            )
+    facts["id"] = facts["source_id"].astype(str)
+    facts["problem"] = np.where(np.isfinite(flux).any(axis=1), "", "the file has no spectrum of this source")
+    return piece(10 * sampling, flux, inverse_square(error), "gaia-xp", "observed", facts, unit="nm")
+
+
+def _check(names: set[str], said: str) -> None:
+    if "xp" in names:
+        raise SlamError("has BP and RP apart, in pixels (gaiaxpy.convert); write it with gaiaxpy.calibrate")
+    missing = [name for name in ("source_id", "flux", "flux_error") if name not in names]
+    if missing:
+        raise SlamError(f"has no column {', '.join(missing)}: it is no file of GaiaXPy's spectra; it has {said}")
+
+
+def _equal_rows(column: np.ndarray) -> np.ndarray:
+    """(N, P) of a column; GaiaXPy writes vectors of any length where some source has no spectrum."""
+    if column.dtype != object:
+        return np.atleast_2d(np.asarray(column, float))
+    size = max(len(value) for value in column)
+    return np.array([value if len(value) == size else np.full(size, np.nan) for value in column], float)
+
+
+# ---- text -----------------------------------------------------------------------------------------------------------
+
+
+def _spectra_of(sampling: Path) -> Path:
+    return sampling.with_name(sampling.stem.removesuffix(_SAMPLING) + sampling.suffix)
+
+
+def _sampling_beside(path: Path, comments: Sequence[str]) -> np.ndarray | None:
+    for line in comments:
+        if line.lstrip("# ").startswith("sampling:"):
+            return _numbers(line.partition(":")[2])
+    beside = path.with_name(f"{path.stem}{_SAMPLING}.csv")
+    if not beside.exists():
+        return None
+    columns, _ = _read_csv(beside)
+    if "pos" not in columns:
+        raise SlamError(f"has a sampling file, {beside.name}, without column 'pos'")
+    return _numbers(columns["pos"][0])
+
+
+def _read_csv(path: Path) -> tuple[dict[str, list[str]], list[str]]:
+    """Columns by their lower-case names, and the lines before them that begin with #."""
+    with path.open(newline="") as file, _long_fields():
+        comments = []
+        line = file.readline()
+        while line.startswith("#"):
+            comments.append(line.rstrip())
+            line = file.readline()
+        names = [name.strip().lower() for name in next(csv.reader([line]), [])]
+        rows = [row for row in csv.reader(file) if row]
+    if not rows:
+        raise SlamError("has no row")
+    for number, row in enumerate(rows):
+        if len(row) != len(names):
+            raise SlamError(f"has {len(row)} fields in row {number} and {len(names)} columns; it is cut off or damaged")
+    return {name: list(column) for name, column in zip(names, zip(*rows, strict=True), strict=True)}, comments
+
+
+@contextmanager
+def _long_fields() -> Iterator[None]:
+    """A correlation matrix is a field of a million characters, of which Python's csv takes no notice by itself."""
+    before = csv.field_size_limit(sys.maxsize)
+    try:
+        yield
+    finally:
+        csv.field_size_limit(before)
+
+
+def _vectors(cells: Sequence[str], name: str) -> np.ndarray:
+    """(N, P) of cells such as "(1.0, nan, 2.0)" or "[1.0, null]"; a row of NaN for an empty one."""
+    counts = np.array([cell.count(",") + 1 if cell.strip() else 0 for cell in cells])
+    size = int(counts.max())
+    wrong = np.flatnonzero((counts != size) & (counts > 0))
+    if wrong.size:
+        raise SlamError(f"has {counts[wrong[0]]} values of {name} in row {wrong[0]} and {size} in others")
+    values = np.full((len(cells), size), np.nan)
+    if size:
+        found = _numbers(",".join(_bare(cell) for cell in cells if cell.strip()))
+        if found.size != size * np.sum(counts > 0):
+            raise SlamError(f"has a value of {name} that is no number")
+        values[counts > 0] = found.reshape(-1, size)
+    return values
+
+
+def _bare(text: str) -> str:
+    """Numbers apart by commas, without brackets and what NumPy writes around each (np.float64(1.0))."""
+    if "np." in text:
+        text = re.sub(r"np\.\w+\(([^()]*)\)", r"\1", text)
+    return text.strip().strip("()[]").rstrip(", ")
+
+
+def _numbers(text: str) -> np.ndarray:
+    """Of numbers as Python or JSON (null) write them; fewer of them where one is no number."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # NumPy's way to say that it stopped at one
+        try:
+            return np.fromstring(_bare(text).replace("null", "nan"), sep=",")
+        except ValueError:
+            return np.zeros(0)
+
+
+def _integers(cells: Sequence[str]) -> np.ndarray:
+    try:
+        return np.array([int(cell) for cell in cells], np.int64)
+    except ValueError as error:
+        raise SlamError("has a source_id that is no whole number") from error
+
+
+LOADERS: dict[str, Loader] = {"gaia-xp": (_is_xp, _xp)}

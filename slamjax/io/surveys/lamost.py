@@ -1,0 +1,96 @@
+"""LAMOST's files: low resolution in both layouts, medium resolution.
+
+https://www.lamost.org/dr10/v2.0/doc/lr-data-production-description and
+https://www.lamost.org/dr10/v2.0/doc/mr-data-production-description. Wavelengths are vacuum, heliocentric; files that
+are in air say so (VACUUM).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from astropy.io import fits
+
+from slamjax.errors import SlamError
+from slamjax.io.surveys import bitmasks
+from slamjax.io.surveys.base import Loader, Piece, header_facts, masked, piece
+from slamjax.io.surveys.fits_columns import column_names, read_columns
+from slamjax.spectra.wavelengths import to_vacuum
+
+#: The two arms of medium resolution: 4950 to 5350 Å and 6300 to 6800 Å.
+_ARMS = ("COADD_B", "COADD_R")
+
+
+def _is_lamost(hdus: fits.HDUList) -> bool:
+    return str(hdus[0].header.get("TELESCOP", "")).strip().upper() == "LAMOST"
+
+
+def _table(hdus: fits.HDUList) -> Piece:
+    """LRS since DR8: a COADD table of one row whose columns are vectors."""
+    columns = read_columns(hdus["COADD"], ("FLUX", "IVAR", "WAVELENGTH", "ANDMASK"))
+    row, header = {name: values[0] for name, values in columns.items()}, hdus[0].header
+    ivar, ignored = masked(row["ANDMASK"], row["IVAR"], bitmasks.LAMOST)
+    facts = _facts(header) | {"mask_ignored": ignored}
+    return piece(_vacuum(row["WAVELENGTH"], header), row["FLUX"], ivar, "lamost", "observed", facts)
+
+
+def _image(hdus: fits.HDUList) -> Piece:
+    """LRS up to DR7: an image whose rows are flux, ivar, wavelength, andmask, ormask."""
+    flux, ivar, wave, andmask = np.asarray(hdus[0].data, float)[:4]
+    header = hdus[0].header
+    ivar, ignored = masked(andmask, ivar, bitmasks.LAMOST)
+    facts = _facts(header) | {"mask_ignored": ignored}
+    return piece(_vacuum(wave, header), flux, ivar, "lamost", "observed", facts)
+
+
+def _has_arms(hdus: fits.HDUList) -> bool:
+    return any(name in hdus for name in _ARMS)
+
+
+def _medium(hdus: fits.HDUList) -> Piece:
+    """MRS: tables COADD_B and COADD_R, with a row a pixel and LOGLAM (up to DR7), or vectors in one row (WAVELENGTH).
+
+    Single exposures (B-..., R-...) are left alone. A file may lack an arm.
+    """
+    header = hdus[0].header
+    facts = _facts(header)
+    arms = []
+    for name in _ARMS:
+        names = column_names(hdus[name]) if name in hdus else set()
+        if not {"flux", "ivar"} <= names or not hdus[name].header["NAXIS2"]:
+            continue
+        data = hdus[name].data
+        wave = np.ravel(data["WAVELENGTH"] if "wavelength" in names else 10 ** data["LOGLAM"].astype(float))
+        wave = _vacuum(wave, hdus[name].header if "VACUUM" in hdus[name].header else header)
+        mask = data["ANDMASK" if "andmask" in names else "ORMASK"]
+        arms.append([np.ravel(part).astype(float) for part in (wave, data["FLUX"], data["IVAR"], mask)])
+        facts |= header_facts(hdus[name].header, **{f"snr_{name[-1].lower()}": "SNR"})
+    if not arms:
+        raise SlamError("has a coadded spectrum of neither arm (COADD_B, COADD_R)")
+    wave, flux, ivar, mask = np.concatenate(arms, axis=1)
+    order = np.argsort(wave)
+    ivar, ignored = masked(mask, ivar, bitmasks.LAMOST)
+    facts["mask_ignored"] = ignored
+    return piece(wave[order], flux[order], ivar[order], "lamost-mrs", "observed", facts)
+
+
+def _vacuum(wave: Any, header: fits.Header) -> np.ndarray:
+    """Vacuum Å; older files are in air and say so."""
+    angstrom = np.asarray(wave, float)
+    return angstrom if header.get("VACUUM", True) else to_vacuum(angstrom)
+
+
+def _facts(header: fits.Header) -> dict[str, Any]:
+    return header_facts(
+        header, id="DESIG", obsid="OBSID", ra="RA", dec="DEC", mjd="MJD", snr_g="SNRG", snr_r="SNRR", snr_i="SNRI",
+        redshift="Z", subclass="SUBCLASS",
+    )  # fmt: skip
+
+
+LOADERS: dict[str, Loader] = {
+    "lamost": (lambda hdus: _is_lamost(hdus) and "COADD" in hdus, _table),
+    "lamost-image": (lambda hdus: _is_lamost(hdus) and np.ndim(hdus[0].data) == 2, _image),
+}
+#: Known by their HDUs' names, for which the headers of all must be read.
+ARMS: dict[str, Loader] = {"lamost-mrs": (_has_arms, _medium)}

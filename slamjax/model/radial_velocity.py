@@ -1,0 +1,179 @@
+"""Radial velocities by comparison with the model's own spectra.
+
+At every velocity of a grid a spectrum f is compared with shifted predictions t, brought to f by a t + b. The weighted
+correlation
+
+    R = Σ w (f − f̄)(t − t̄) / √(Σ w (f − f̄)² Σ w (t − t̄)²)
+
+is largest at the least χ² = (1 − R²) Σ w (f − f̄)², whose curvature gives the error (Zucker 2003, MNRAS 342, 1291,
+for one template; here the best of many). All sums of a shift, for all spectra and templates, are matrix products.
+"""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+import numpy as np
+from astropy import units as u
+from astropy.table import QTable
+from jaxtyping import Float
+
+from slamjax._util.constants import LIGHT
+from slamjax.emulators.training_labels import far_apart
+from slamjax.errors import SlamError
+from slamjax.model.model import Model
+from slamjax.noise.models import ivar_in_unit
+from slamjax.spectra.resampling import resample
+from slamjax.spectra.spectra import Spectra
+from slamjax.typing import Progress
+
+#: Spectra compared at once: bounds memory.
+_BLOCK = 128
+#: A second peak counts if it is this many pixels or more away.
+_APART = 6
+
+
+def measure_rv(
+    model: Model,
+    spectra: Spectra,
+    *,
+    limit: float = 1000.0,
+    n_templates: int = 64,
+    progress: Progress | None = None,
+) -> QTable:
+    """Velocities of spectra as observed, by cross-correlation with predicted spectra.
+
+    Parameters
+    ----------
+    model : Model
+        Trained on stars at rest.
+    spectra : Spectra
+    limit : float
+        Largest |velocity| that is looked for, km/s.
+    n_templates : int
+        Predicted spectra that are compared, spread over the training stars' labels.
+    progress : callable, optional
+        Called with (spectra done, spectra in all).
+
+    Returns
+    -------
+    astropy QTable
+        A row a spectrum: ``rv`` and ``rv_err`` (km/s; positive away, in the frame in which the spectra are),
+        ``correlation`` with the best template at the peak, ``contrast``: by how many of χ², reduced to one a pixel, the
+        peak is better than the best velocity elsewhere. A spectrum without a good pixel has NaN and an infinite error,
+        as has one whose peak lies at the limit.
+
+    Raises
+    ------
+    SlamError
+        If the spectra do not reach the model's wavelengths, or the model is not of stars at rest.
+    """
+    if model.info.frame == "observed":
+        raise SlamError("the model was trained on spectra as observed; it tells no velocity")
+    if not limit > 0 or n_templates < 1:
+        raise SlamError(f"limit is {limit} km/s and n_templates {n_templates}; give numbers above 0")
+    templates = _templates(model, n_templates)
+    found = np.empty((len(spectra), 4))
+    for start in range(0, len(spectra), _BLOCK):
+        some = spectra[start : start + _BLOCK]
+        found[start : start + len(some)] = _compare(model, some, templates, limit)
+        if progress is not None:
+            progress(start + len(some), len(spectra))
+    speed = u.km / u.s
+    return QTable(
+        {"rv": found[:, 0] * speed, "rv_err": found[:, 1] * speed, "correlation": found[:, 2], "contrast": found[:, 3]}
+    )
+
+
+def log_grid(wave: Float[np.ndarray, " pixel"]) -> tuple[np.ndarray, float]:
+    """Edges of pixels of one width in ln λ over the range of ``wave``, and that width."""
+    step = float(np.median(np.diff(np.log(wave))))
+    n = int((np.log(wave[-1]) - np.log(wave[0])) / step) + 1
+    return np.exp(np.log(wave[0]) + step * (np.arange(n + 1) - 0.5)), step
+
+
+def _templates(model: Model, n: int) -> np.ndarray:
+    """(T, P) predicted spectra at training stars far apart from each other."""
+    stars = np.asarray(model.domain.stars, float)
+    flux = np.asarray(model.emulator.at(jnp.asarray(stars[far_apart(stars, n)])), float)
+    edges, _ = log_grid(model.wave)
+    known = np.broadcast_to(model.trained.astype(float), flux.shape)
+    placed, ivar = resample(model.wave, flux / model.exact.flux_unit(), known, edges)
+    return np.where(ivar > 0, placed, np.nan)
+
+
+def _compare(model: Model, spectra: Spectra, templates: np.ndarray, limit: float) -> np.ndarray:
+    """(N, 4) velocity, error, correlation, contrast."""
+    speeds = np.zeros(len(spectra)) if model.is_moving(spectra) else None
+    prepared = model.prepare(spectra, speeds)
+    unit = model.exact.flux_unit()
+    good = prepared.good & model.trained
+    ivar = ivar_in_unit(np.where(good, prepared.ivar, 0), unit)
+    weight = np.asarray(model.noise.in_unit(unit).weights(jnp.asarray(ivar)), float)
+    edges, step = log_grid(model.wave)
+    flux, weight = resample(model.wave, prepared.flux.astype(float) / unit, np.where(good, weight, 0), edges)
+    n_pix = flux.shape[1]
+    most = min(int(np.ceil(limit / (LIGHT * step))), n_pix // 4)
+    lags = np.arange(-most, most + 1)
+    seen = np.isfinite(templates)
+    level = np.nanmean(templates) if seen.any() else 0.0
+    # about a common level float sums keep their digits
+    t = np.where(seen, templates - level, 0).T
+    f = np.where(weight > 0, flux - level, 0)
+    everywhere = seen.all(axis=0).astype(float)
+    sums = [_sums(f, weight, t, everywhere, lag) for lag in lags]
+    square, spread = (np.stack([row[k] for row in sums], axis=-1) for k in (0, 1))  # (N, T, lag), (N, lag)
+    best = np.argmax(square.max(axis=2), axis=1)
+    peak = square[np.arange(len(f)), best]  # (N, lag)
+    # a noise that is wider for other reasons than photons must not be taken for the least that a spectrum can have
+    least = min(1.0, 1 / model.info.calibration.model_factor)
+    counts = (weight > 0).sum(axis=1)
+    return np.stack([_peak(*given, step, least) for given in zip(peak, spread, counts, strict=True)])
+
+
+def _sums(f: np.ndarray, w: np.ndarray, t: np.ndarray, seen: np.ndarray, lag: int) -> tuple[np.ndarray, np.ndarray]:
+    """R² (N, T), negative where the two go against each other, and Σ w (f − f̄)² (N,) at a shift of whole pixels."""
+    n = f.shape[1]
+    here, there = slice(max(lag, 0), n + min(lag, 0)), slice(max(-lag, 0), n + min(-lag, 0))
+    w = w[:, here] * seen[there]
+    f, t = f[:, here], t[there]
+    total = w.sum(axis=1, keepdims=True)
+    total = np.where(total > 0, total, 1)
+    wf = w * f
+    mean = wf.sum(axis=1, keepdims=True)
+    spread = (wf * f).sum(axis=1) - mean[:, 0] ** 2 / total[:, 0]
+    wt = w @ t
+    cross = wf @ t - mean * wt / total
+    own = w @ t**2 - wt**2 / total
+    scale = np.maximum(own * spread[:, None], 0)
+    sound = scale > 1e-12
+    return np.where(sound, cross * np.abs(cross) / np.where(sound, scale, 1), 0), spread
+
+
+def _peak(square: np.ndarray, spread: np.ndarray, n_pix: int, step: float, floor: float) -> list[float]:
+    """Velocity, error, correlation and contrast from R² (lag,) of a spectrum with its best template.
+
+    ``floor`` is the least χ² a pixel that errors are taken to have.
+    """
+    nothing = [np.nan, np.inf, np.nan, 0.0]
+    at, middle = int(np.argmax(square)), len(square) // 2
+    if n_pix < 10 or not square[at] > 0 or at in (0, len(square) - 1):
+        return nothing
+    low, top, high = square[at - 1 : at + 2]
+    bend = low - 2 * top + high
+    if not bend < 0:
+        return nothing
+    offset = (low - high) / (2 * bend)
+    least = max(1 - top, 1e-12) * spread[at]
+    reduced = max(least / n_pix, floor)
+    # χ² = spread (1 − R²); its second derivative by the lag is −spread · bend
+    error = np.sqrt(2 * reduced / (-spread[at] * bend))
+    apart = np.abs(np.arange(len(square)) - at) >= _APART
+    elsewhere = square[apart].max(initial=0.0)
+    shift = (at - middle + offset) * step
+    ratio = np.exp(2 * shift)  # λ'/λ squared is (1 + β) / (1 − β)
+    return [
+        LIGHT * (ratio - 1) / (ratio + 1),
+        LIGHT * step * error,
+        float(np.sqrt(top)),
+        float((top - elsewhere) * spread[at] / reduced),
+    ]

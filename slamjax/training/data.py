@@ -1,0 +1,117 @@
+"""The stars that train: which, and how much each says of a pixel."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+
+from slamjax._util.constants import LIGHT
+from slamjax.emulators.scaling import METHODS, Method, location_and_width
+from slamjax.errors import SlamError, SlamWarning
+from slamjax.spectra.spectra import Spectra
+
+Weights = Literal["ivar", "uniform"]
+
+#: No star weighs more in a pixel than this many times the median one.
+_HEAVIEST = 100.0
+#: Stars move by some ten km/s: pixels wider than this, km/s, hardly show it.
+_RESOLVED = 200.0
+
+
+def label_names(labels: Sequence[str]) -> tuple[str, ...]:
+    names = (labels,) if isinstance(labels, str) else tuple(labels)
+    if not names:
+        raise SlamError("no labels are given; name at least one column, as in labels=['teff', 'logg']")
+    repeated = {name for name in names if names.count(name) > 1}
+    if repeated:
+        raise SlamError(f"label {', '.join(map(repr, repeated))} is given twice; name each once")
+    return names
+
+
+def usable(spectra: Spectra, names: Sequence[str]) -> Spectra:
+    """The stars whose labels are all finite and that have a good pixel."""
+    values = spectra.values(names)
+    finite = np.all(np.isfinite(values), axis=1)
+    seen = spectra.good.any(axis=1)
+    kept = finite & seen
+    if not finite.all():
+        counts = ", ".join(
+            f"{name}: {int(n)}" for name, n in zip(names, (~np.isfinite(values)).sum(0), strict=True) if n
+        )
+        warnings.warn(
+            f"{int((~finite).sum())} of {len(spectra)} stars have a label that is not given and are left out of "
+            f"training ({counts})",
+            SlamWarning,
+            stacklevel=3,
+        )
+    if not seen.all():
+        warnings.warn(
+            f"{int((~seen).sum())} of {len(spectra)} spectra have no good pixel and are left out of training "
+            f"(first: row {spectra.rows[~seen][0]})",
+            SlamWarning,
+            stacklevel=3,
+        )
+    if kept.sum() < 2:
+        raise SlamError(
+            f"{int(kept.sum())} of {len(spectra)} stars of {spectra.source} can train "
+            f"(all of {', '.join(names)} known, some good pixel); give at least a few dozen"
+        )
+    return spectra[kept]
+
+
+def drawn(spectra: Spectra, n_train: int | None, seed: int) -> Spectra:
+    if n_train is None:
+        return spectra
+    if not isinstance(n_train, (int, np.integer)) or not 2 <= n_train <= len(spectra):
+        raise SlamError(f"n_train is {n_train} but {len(spectra)} stars can train; give 2 to {len(spectra)}")
+    rows = np.random.default_rng(seed).choice(len(spectra), n_train, replace=False)
+    return spectra[np.sort(rows)]
+
+
+def scaled_flux(spectra: Spectra, method: Method) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Mean and scale of each pixel over its good stars, and the flux in those units (0 where bad)."""
+    if method not in METHODS:
+        raise SlamError(f"unknown scaling {method!r}; choose one of {', '.join(METHODS)}")
+    good = spectra.good
+    some = good.any(axis=0)
+    flux = np.where(good, spectra.flux.astype(float), np.nan)
+    flux[0, ~some] = 0.0
+    mean, scale = location_and_width(flux, method)
+    scale = np.where(scale > 0, scale, 1.0)
+    return mean, scale, np.where(good, (spectra.flux - mean) / scale, 0.0)
+
+
+def star_weights(spectra: Spectra, kind: Weights) -> np.ndarray:
+    """(N, P) weights of mean 1 over each pixel's good stars; 0 for bad pixels."""
+    good = spectra.good
+    if kind not in ("ivar", "uniform"):
+        raise SlamError(f"unknown weights {kind!r}; choose ivar or uniform")
+    if kind == "uniform" or not spectra.has_errors:
+        return good.astype(float)
+    ivar = spectra.ivar.astype(float)
+    stated = good & np.isfinite(ivar)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # a pixel that states no error has no median
+        typical = np.nan_to_num(np.nanmedian(np.where(stated, ivar, np.nan), axis=0))
+    # one absurd error must not leave the other stars without weight
+    ivar = np.where(stated, np.minimum(ivar, _HEAVIEST * typical), ivar)
+    mean = np.sum(np.where(stated, ivar, 0), axis=0) / np.maximum(stated.sum(axis=0), 1)
+    # a pixel whose error is not stated counts like the average one
+    return np.where(stated, ivar / np.where(mean > 0, mean, 1), good.astype(float))
+
+
+def tell_moving(spectra: Spectra) -> None:
+    """One warning where prepared spectra are as observed and their pixels resolve stars' velocities."""
+    if spectra.frame != "observed" or spectra.n_pix < 2:
+        return
+    pixel = LIGHT * float(np.median(np.diff(np.log(spectra.wave))))
+    if pixel < _RESOLVED:
+        warnings.warn(
+            f"{spectra.source} is as observed, on pixels of {pixel:.0f} km/s: stars' velocities blur what is learnt; "
+            "put rest_frame or resample with a column of velocities into the recipe",
+            SlamWarning,
+            stacklevel=3,
+        )

@@ -1,0 +1,1 @@
+"""Support vector regression: by scikit-learn pixel by pixel, or all pixels on one kernel matrix."""

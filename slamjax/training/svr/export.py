@@ -1,0 +1,193 @@
+"""Export: scikit-learn's SVRs as the arrays of a `KernelEmulator`."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from sklearn.svm import SVR, NuSVR
+
+from slamjax.emulators.kernels import KERNELS
+from slamjax.emulators.scaling import LabelScaling
+from slamjax.emulators.svr import KernelBlock, KernelEmulator
+from slamjax.errors import SlamError
+
+#: Up to this many (kernel, γ, c₀) groups each become a matrix product of their own; more are padded and looped
+#: over on the device, so that a γ for every pixel does not become a program of thousands of products.
+MAX_OWN_BLOCKS = 8
+
+#: Kernel, degree, γ, c₀, and the places of the labels that it takes (empty: all).
+KernelKey = tuple[str, int, float, float, tuple[int, ...]]
+
+
+def kernel_key(kernel: str, degree: int, gamma: float, coef0: float, labels: tuple[int, ...] = ()) -> KernelKey:
+    """What makes two pixels share a kernel matrix; parameters that a kernel ignores do not count."""
+    if kernel == "linear":
+        return ("linear", 1, 1.0, 0.0, labels)
+    if kernel == "rbf":
+        return ("rbf", 1, float(gamma), 0.0, labels)
+    return (kernel, int(degree) if kernel == "poly" else 1, float(gamma), float(coef0), labels)
+
+
+def assemble(
+    support: np.ndarray,
+    dual: np.ndarray,
+    intercept: np.ndarray,
+    keys: Sequence[KernelKey],
+    scaling: LabelScaling,
+    flux_mean: np.ndarray,
+    flux_scale: np.ndarray,
+    *,
+    whole: bool = False,
+) -> KernelEmulator:
+    """A KernelEmulator in float64 on the host.
+
+    Parameters
+    ----------
+    support : (N, L) scaled labels
+    dual : (N, P) coefficients, zero where a star is no support vector
+    intercept : (P,) NaN for a pixel that has no SVR
+    keys : P kernel keys
+    whole : keep stars that are no support vector of any pixel, so that several emulators have one shape
+    """
+    n_pix = dual.shape[1]
+    untrained = ~np.isfinite(intercept)
+    dual = np.where(untrained, 0.0, dual)
+    used = np.arange(len(dual)) if whole else np.flatnonzero(np.any(dual != 0, axis=1))
+    if used.size == 0:
+        used = np.arange(1)  # all pixels flat within epsilon: keep one row so that shapes stay valid
+    groups: dict[KernelKey, list[int]] = defaultdict(list)
+    for pixel in np.flatnonzero(~untrained):
+        groups[keys[int(pixel)]].append(int(pixel))
+    if not groups:
+        raise SlamError("no pixel has an SVR; there is nothing to export")
+    # pixels without an SVR need a slot too; they predict NaN from any of them
+    groups[next(iter(groups))].extend(int(p) for p in np.flatnonzero(untrained))
+
+    buckets: dict[tuple[Any, ...], list[KernelKey]] = defaultdict(list)
+    for key, pixels in sorted(groups.items()):
+        own = len(groups) <= MAX_OWN_BLOCKS
+        buckets[(key[0], key[1], key[4], key if own else int(np.ceil(np.log2(len(pixels)))))].append(key)
+
+    blocks, order, offset = [], np.zeros(n_pix, dtype=np.int32), 0
+    for (kernel, degree, labels, _), members in buckets.items():
+        width = max(len(groups[key]) for key in members)
+        padded = np.zeros((len(members), used.size, width))
+        for g, key in enumerate(members):
+            columns = np.array(sorted(groups[key]))
+            padded[g, :, : columns.size] = dual[np.ix_(used, columns)]
+            order[columns] = offset + g * width + np.arange(columns.size)
+        blocks.append(
+            KernelBlock(
+                gamma=np.array([key[2] for key in members]),
+                coef0=np.array([key[3] for key in members]),
+                dual=padded,
+                kernel=kernel,
+                degree=degree,
+                labels=labels,
+            )
+        )
+        offset += len(members) * width
+    in_order = offset == n_pix and np.array_equal(order, np.arange(n_pix))
+    return KernelEmulator(
+        scaling=scaling,
+        support=np.asarray(support, dtype=np.float64)[used],
+        blocks=tuple(blocks),
+        intercept=np.asarray(intercept, dtype=np.float64),
+        flux_mean=np.asarray(flux_mean, dtype=np.float64),
+        flux_scale=np.asarray(flux_scale, dtype=np.float64),
+        order=None if in_order else order,
+    )
+
+
+def from_sklearn(
+    svrs: Any,
+    *,
+    scaling: LabelScaling | None = None,
+    flux_mean: Any = 0.0,
+    flux_scale: Any = 1.0,
+) -> KernelEmulator:
+    """Export fitted scikit-learn SVRs to a `KernelEmulator`.
+
+    Parameters
+    ----------
+    svrs : sequence (or array, any nesting) of fitted ``sklearn.svm.SVR`` or ``NuSVR``
+        One a pixel, in pixel order (C order if nested); a fitted search such as GridSearchCV stands for its
+        ``best_estimator_``; None stands for a pixel without an SVR. Kernels rbf, linear, poly and sigmoid may be
+        mixed, hyper-parameters too, and each SVR may have been fitted to stars of its own.
+    scaling : LabelScaling, optional
+        How physical labels become what the SVRs were fitted to; default: they were fitted to labels as they are.
+    flux_mean, flux_scale : number or (P,) array
+        The flux is flux_mean + flux_scale · SVR.
+
+    Returns
+    -------
+    KernelEmulator
+        ``emulator(labels)`` has shape (..., P).
+
+    Raises
+    ------
+    SlamError
+        For an SVR that is not fitted, has another kernel, or another number of labels; it names the pixel.
+    """
+    machines = [_machine(svr, pixel) for pixel, svr in enumerate(_flatten(svrs))]
+    fitted = [m for m in machines if m is not None]
+    if not fitted:
+        raise SlamError("from_sklearn was given no fitted SVR; give one a pixel")
+    n_labels = fitted[0].support_vectors_.shape[1] if fitted[0].support_vectors_.size else fitted[0].n_features_in_
+    for pixel, machine in enumerate(machines):
+        if machine is not None and machine.n_features_in_ != n_labels:
+            raise SlamError(f"the SVR of pixel {pixel} has {machine.n_features_in_} labels, others have {n_labels}")
+    vectors = np.concatenate([m.support_vectors_.reshape(-1, n_labels) for m in fitted])
+    rows = np.concatenate([np.full(len(m.support_), p) for p, m in enumerate(machines) if m is not None])
+    values = np.concatenate([m.dual_coef_[0] for m in fitted])
+    support, index = np.unique(vectors, axis=0, return_inverse=True) if len(vectors) else (np.zeros((1, n_labels)), [])
+    dual = np.zeros((len(support), len(machines)))
+    np.add.at(dual, (np.asarray(index, dtype=int).ravel(), rows.astype(int)), values)
+    keys = [
+        kernel_key("linear", 1, 1.0, 0.0) if m is None else kernel_key(m.kernel, m.degree, m._gamma, m.coef0)
+        for m in machines
+    ]
+    intercept = np.array([np.nan if m is None else float(np.ravel(m.intercept_)[0]) for m in machines])
+    if scaling is None:
+        scaling = LabelScaling(np.zeros(n_labels), np.ones(n_labels), (False,) * n_labels)
+    elif scaling.n_labels != n_labels:
+        raise SlamError(f"scaling has {scaling.n_labels} labels but the SVRs have {n_labels}; they must agree")
+    n_pix = len(machines)
+    for name, value in (("flux_mean", flux_mean), ("flux_scale", flux_scale)):
+        if np.shape(value) not in ((), (n_pix,)):
+            raise SlamError(
+                f"{name} has shape {np.shape(value)} but there are {n_pix} SVRs; give a number or ({n_pix},)"
+            )
+    return assemble(
+        support, dual, intercept, keys, scaling,
+        np.broadcast_to(np.asarray(flux_mean, float), (n_pix,)),
+        np.broadcast_to(np.asarray(flux_scale, float), (n_pix,)),
+    ).on_device()  # fmt: skip
+
+
+def _flatten(svrs: Any) -> list[Any]:
+    if isinstance(svrs, np.ndarray):
+        return list(svrs.ravel())
+    if isinstance(svrs, (list, tuple)):
+        return [leaf for item in svrs for leaf in _flatten(item)]
+    return [svrs]
+
+
+def _machine(svr: Any, pixel: int) -> Any:
+    if svr is None:
+        return None
+    svr = getattr(svr, "best_estimator_", svr)
+    if not isinstance(svr, (SVR, NuSVR)):
+        raise SlamError(f"pixel {pixel} holds a {type(svr).__name__}; give a fitted sklearn.svm.SVR (or None)")
+    if svr.kernel not in KERNELS:
+        raise SlamError(
+            f"the SVR of pixel {pixel} has kernel {svr.kernel!r}; only {', '.join(KERNELS)} can be exported"
+        )
+    if not hasattr(svr, "dual_coef_"):
+        raise SlamError(f"the SVR of pixel {pixel} is not fitted; call its fit first")
+    if not isinstance(svr.support_vectors_, np.ndarray):
+        raise SlamError(f"the SVR of pixel {pixel} was fitted to a sparse matrix; fit it to an array")
+    return svr

@@ -1,0 +1,313 @@
+"""``compare``: SLAM and The Cannon's polynomial, trained on the same stars and judged by the same others."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from astropy.table import QTable, Table, vstack
+
+from slamjax._util.files import atomic_path
+from slamjax.errors import SlamError, SlamWarning
+from slamjax.fitting import fit
+from slamjax.model.model import Model
+from slamjax.spectra.spectra import Spectra
+from slamjax.training import train
+from slamjax.training.data import drawn, label_names, usable
+from slamjax.training.search import make_folds
+from slamjax.typing import Progress
+from slamjax.validation.bins import MAD_TO_SIGMA, checked_edges
+from slamjax.validation.report import format_scatter, markdown
+from slamjax.validation.scatter import scatter_table
+
+#: The emulators that are compared, by the names that tables and figures give them.
+CONTESTANTS = {"SLAM": "svr", "polynomial": "polynomial"}
+#: Options of training that are of one emulator only.
+_OWN = {"SLAM": ("kernel", "C", "epsilon", "gamma", "coef0", "tol", "max_iter", "solver"), "polynomial": ("ridge",)}
+
+
+@dataclass(frozen=True, eq=False)
+class Contest:
+    """Both emulators beside each other; every mapping is by the names of `CONTESTANTS`.
+
+    Attributes
+    ----------
+    models : trained on all training stars
+    stars : the training stars, as read
+    labels : of the held-out stars, fitted by models that had not seen them
+    flux : Table of P rows, see `flux_table`
+    scatter : differences of labels by bin, see `slamjax.validation.scatter_table`
+    by : what the bins are of
+    held_out : in words, which stars were held out
+    """
+
+    models: dict[str, Model]
+    stars: Spectra
+    labels: dict[str, QTable]
+    flux: Table
+    scatter: dict[str, Table]
+    by: str
+    held_out: str
+
+    def summary(self) -> Table:
+        """A row an emulator: median over pixels of the flux errors, and each label's scatter over all stars."""
+        rows = []
+        for name, model in self.models.items():
+            table = self.scatter[name][np.isnan(self.scatter[name]["low"])]
+            errors = [_median(self.flux[f"{name}_{kind}"]) for kind in ("rms", "scatter")]
+            share = [_median(self.flux[f"{name}_{kind}"] / self.flux["spread"]) for kind in ("rms", "scatter")]
+            labels = {f"{row['label']}_scatter": float(row["scatter"]) for row in table}
+            flags = np.asarray(self.labels[name]["flags"])
+            rows.append(
+                {
+                    "emulator": name,
+                    "pixels": int(model.trained.sum()),
+                    "flux_rms": errors[0],
+                    "flux_scatter": errors[1],
+                    "flux_rms_of_spread": share[0],
+                    "flux_scatter_of_spread": share[1],
+                    **labels,
+                    "stars": int(table["n"].max()),
+                    "flagged": int(np.sum(flags != 0)),
+                }
+            )
+        return Table(rows)
+
+    def __str__(self) -> str:
+        first, second = (np.asarray(self.flux[f"{name}_scatter"]) for name in CONTESTANTS)
+        known = np.isfinite(first) & np.isfinite(second)
+        better = 100 * np.mean(first[known] < second[known]) if known.any() else np.nan
+        parts = [
+            f"Held out: {self.held_out}. Flux errors are at the known labels, medians over pixels; scatter is robust "
+            f"(1.4826 MAD). SLAM has the smaller flux scatter in {better:.0f} % of {known.sum()} pixels.",
+            markdown(_rounded(self.summary())),
+        ]
+        for name, table in self.scatter.items():
+            parts += [f"Labels by {name}, fit - known:", format_scatter(table, self.by)]
+        return "\n\n".join(parts)
+
+    def write(self, folder: str | os.PathLike[str]) -> list[Path]:
+        """Write report.md, flux_error.ecsv, label_scatter.ecsv and labels_*.fits; the paths."""
+        target = _folder(folder)
+        scatter = vstack([_named(table, name) for name, table in self.scatter.items()])
+        written = []
+        for name, table in (("flux_error.ecsv", self.flux), ("label_scatter.ecsv", scatter)):
+            with atomic_path(target / name) as temporary:
+                table.write(temporary, format="ascii.ecsv", overwrite=True)
+            written.append(target / name)
+        with atomic_path(target / "report.md") as temporary:
+            temporary.write_text(f"{self}\n")
+        from slamjax.io.labels import write_labels
+
+        for name, labels in self.labels.items():
+            write_labels(labels, target / f"labels_{name.lower()}.fits")
+            written.append(target / f"labels_{name.lower()}.fits")
+        return [*written, target / "report.md"]
+
+
+def compare(
+    spectra: Spectra,
+    labels: Sequence[str],
+    *,
+    test: Spectra | None = None,
+    folds: int = 5,
+    degree: int = 2,
+    by: str = "snr",
+    bins: Sequence[float] | None = None,
+    n_train: int | None = None,
+    seed: int = 0,
+    n_starts: int = 3,
+    progress: Progress | None = None,
+    **options: Any,
+) -> Contest:
+    """Train SLAM and a polynomial on the same stars, and judge both by stars that they have not seen.
+
+    Parameters
+    ----------
+    spectra : Spectra
+        Stars whose ``table`` holds the labels.
+    labels : sequence of str
+        Columns to learn from.
+    test : Spectra, optional
+        Other stars with known labels to judge by; those that train are left out of them. Default: the stars
+        themselves in turn, ``folds`` times.
+    folds : int
+        Shuffled folds; spectra of one star stand in the same.
+    degree : int
+        Of the polynomial; 2 is The Cannon's quadratic.
+    by, bins : what label differences are binned by, and the edges
+        ``"snr"`` or a column of the table, as in `slamjax.validate`; one bin where no errors are stated.
+    n_train : int, optional
+        Draw that many of the stars by ``seed``.
+    n_starts : int
+        As in `slamjax.fit`.
+    progress : callable, optional
+        Called with (emulators trained and judged, those in all).
+    **options
+        As in `slamjax.train`: those of one emulator (``C``, ``ridge``) go to that one, others to both.
+
+    Returns
+    -------
+    Contest
+
+    Raises
+    ------
+    SlamError
+        For missing columns, too few stars, or options that training does not take.
+    """
+    names = label_names(labels)
+    spectra.require(names)
+    edges = checked_edges(bins)
+    if by != "snr":
+        (spectra if test is None else test).values([by])  # raises now, not after the fits
+    ours = _options(options, degree, seed)
+    stars = drawn(usable(spectra, names), n_train, seed)
+    rounds: list[tuple[Spectra, Spectra]] = []
+    if test is None:
+        fold = make_folds(stars.star_groups(), folds, seed)
+        rounds = [(stars[fold != number], stars[fold == number]) for number in range(int(fold.max()) + 1)]
+    steps = len(CONTESTANTS) * (len(rounds) + 1)
+    done = 0
+
+    def tell() -> None:
+        nonlocal done
+        done += 1
+        if progress is not None:
+            progress(done, steps)
+
+    models = {}
+    for name in CONTESTANTS:
+        models[name] = train(stars, names, **ours[name])
+        tell()
+    if test is not None:
+        judges = _judges(test, names, models["SLAM"])
+        parts = {name: [_judged(models[name], judges, n_starts)] for name in CONTESTANTS}
+        judged, held_out = judges, f"{len(judges)} other stars"
+    else:
+        parts, weaker = {name: [] for name in CONTESTANTS}, set[str]()
+        for others, held in rounds:
+            for name in CONTESTANTS:
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore", SlamWarning)  # told of the models of all stars
+                    trained = train(others, names, **ours[name])
+                    parts[name].append(_judged(trained, held, n_starts))
+                if type(trained.noise) is not type(models[name].noise):
+                    weaker.add(name)
+                tell()
+        if weaker:
+            warnings.warn(
+                f"the folds of {' and '.join(sorted(weaker))} have too few stars for the noise model that all stars "
+                "make: pulls and label scatter are of independent pixels; take more stars or more folds",
+                SlamWarning,
+                stacklevel=2,
+            )
+        judged = stars[np.concatenate([np.flatnonzero(fold == number) for number in range(len(rounds))])]
+        held_out = f"{len(stars)} stars in {len(rounds)} folds"
+    tables = {name: _stacked([labels for labels, _ in found]) for name, found in parts.items()}
+    residuals = {name: np.concatenate([residual for _, residual in found]) for name, found in parts.items()}
+    column = np.asarray(tables["SLAM"]["snr"] if by == "snr" else judged.values([by])[:, 0], float)
+    return Contest(
+        models=models,
+        stars=stars,
+        labels=tables,
+        flux=flux_table(models["SLAM"], judged, residuals),
+        scatter={name: scatter_table(table, names, column, edges) for name, table in tables.items()},
+        by=by,
+        held_out=held_out,
+    )
+
+
+def flux_table(model: Model, spectra: Spectra, residuals: Mapping[str, np.ndarray]) -> Table:
+    """How far predictions at the known labels lie from held-out flux, a row a pixel, in units of prepared flux.
+
+    Columns: ``wave``, ``n`` good stars, ``spread`` (robust width of the flux of all stars), ``photon`` (median stated
+    error; NaN where none is), and for each emulator ``_rms`` (root mean square residual) and ``_scatter`` (1.4826 MAD).
+    """
+    prepared = model.prepare(spectra)
+    good = prepared.good
+    with warnings.catch_warnings(), np.errstate(divide="ignore"):
+        warnings.simplefilter("ignore", RuntimeWarning)  # a pixel without any star
+        flux = np.where(good, prepared.flux, np.nan).astype(float)
+        error = np.where(good & np.isfinite(prepared.ivar), 1 / np.sqrt(prepared.ivar.astype(float)), np.nan)
+        table = Table({"wave": model.wave, "n": good.sum(axis=0), "spread": _width(flux)})
+        table["photon"] = np.nanmedian(error, axis=0)
+        for name, residual in residuals.items():
+            table[f"{name}_rms"] = np.sqrt(np.nanmean(np.square(residual), axis=0))
+            table[f"{name}_scatter"] = _width(residual)
+    table["wave"].unit = model.info.wave_unit
+    return table
+
+
+def _options(given: Mapping[str, Any], degree: int, seed: int) -> dict[str, dict[str, Any]]:
+    """What each emulator is trained with."""
+    known = set(train.__kwdefaults__ or ()) - {"emulator", "n_train", "progress"}
+    unknown = sorted(set(given) - known)
+    if unknown:
+        raise SlamError(f"training has no option {', '.join(unknown)}; it has {', '.join(sorted(known))}")
+    found = {}
+    for name, emulator in CONTESTANTS.items():
+        others = {option for rival, own in _OWN.items() if rival != name for option in own}
+        mine = {option: value for option, value in given.items() if option not in others}
+        found[name] = {**mine, "emulator": emulator, "seed": seed}
+    found["polynomial"]["degree"] = degree
+    return found
+
+
+def _judges(test: Spectra, names: Sequence[str], model: Model) -> Spectra:
+    """The stars of a test set that have labels and did not train."""
+    some = usable(test, names)
+    kept = ~model.info.record.contains(some)
+    if not kept.any():
+        raise SlamError(f"every star of {test.source} trained the emulators; give others, or leave test out")
+    return some[kept]
+
+
+def _judged(model: Model, spectra: Spectra, n_starts: int) -> tuple[QTable, np.ndarray]:
+    """Labels of held-out stars, and the residuals (N, P) of their flux at the known labels, NaN where there is none."""
+    table = fit(model, spectra, n_starts=n_starts)
+    prepared = model.prepare(spectra)
+    predicted = np.asarray(model(spectra.values(model.label_names)), float)
+    return table, np.where(prepared.good & model.trained, prepared.flux - predicted, np.nan)
+
+
+def _stacked(tables: list[QTable]) -> QTable:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # identical meta of the parts
+        return tables[0] if len(tables) == 1 else vstack(tables, metadata_conflicts="silent")
+
+
+def _width(values: np.ndarray) -> np.ndarray:
+    return MAD_TO_SIGMA * np.nanmedian(np.abs(values - np.nanmedian(values, axis=0)), axis=0)
+
+
+def _median(values: Any) -> float:
+    known = np.asarray(values, float)
+    known = known[np.isfinite(known)]
+    return float(np.median(known)) if known.size else float("nan")
+
+
+def _rounded(table: Table) -> Table:
+    def text(value: Any) -> Any:
+        return f"{value:.4g}" if isinstance(value, float | np.floating) else value
+
+    return Table({name: [text(value) for value in table[name]] for name in table.colnames})
+
+
+def _named(table: Table, name: str) -> Table:
+    named = table.copy()
+    named.add_column([name] * len(table), name="emulator", index=0)
+    return named
+
+
+def _folder(path: str | os.PathLike[str]) -> Path:
+    target = Path(path)
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SlamError(f"cannot make the folder {target}: {error.strerror}; choose another") from error
+    return target

@@ -1,0 +1,175 @@
+"""Spectra drawn from a model's own likelihood."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from astropy.table import Table
+from scipy.stats import truncnorm
+
+from slamjax._util.jit import compiled
+from slamjax.errors import SlamError
+from slamjax.forward.emulator import ForwardEmulator
+from slamjax.forward.nuisances import Known, Nuisances
+from slamjax.model.model import Model
+from slamjax.noise.calibration import Calibration
+from slamjax.preprocessing import Recipe
+from slamjax.spectra.spectra import Spectra
+
+#: Stars simulated at once, and moved at once.
+_BATCH, _AT_ONCE = 1024, 64
+
+
+def prepared_model(model: Model) -> Model:
+    """The same model for spectra that are prepared already, as `simulate` makes them: its recipe does nothing.
+
+    An emulator predicts what the recipe makes of a spectrum (say, flux over continuum), and noise is added to that.
+    The recipe of ``model`` would divide such a spectrum by its own continuum once more; ``fit``, ``sample`` and
+    ``validate`` take this copy instead. Emulator, noise, range and record are the very same arrays.
+
+    Simulated noise has the covariance Σ that label errors are derived from, and nothing else: chi2 needs no scale and
+    no star is noisier than others, so the copy's calibration is the plain one.
+    """
+    plain = dataclasses.replace(model.info, recipe=Recipe(), calibration=Calibration(chi2_limit=float("inf")))
+    return dataclasses.replace(model, info=plain)
+
+
+def simulate(
+    model: Model,
+    labels: np.ndarray,
+    ivar: np.ndarray,
+    *,
+    seed: int = 0,
+    table: Table | None = None,
+    nuisances: Nuisances | None = None,
+    values: Mapping[str, np.ndarray] | None = None,
+) -> Spectra:
+    """Spectra f = emulator(labels) + n, n ~ N(0, Σ(ivar)): what the model believes that it will meet.
+
+    They are *prepared* spectra, to be given to ``fit``, ``sample`` or ``validate`` with `prepared_model` of ``model``.
+
+    Parameters
+    ----------
+    model : Model
+    labels : (N, L) array
+        In physical units, in the order of ``model.label_names``.
+    ivar : (N, P) or (P,) array
+        Inverse photon variance of the prepared flux; that of real stars is ``model.prepare(stars).ivar``. 0 makes a
+        bad pixel, inf one without a stated error.
+    seed : int
+    table : Table, optional
+        More columns of the simulated stars, such as the real ones that lent their ivar.
+    nuisances : Nuisances, optional
+        What is done to the emulator's spectra before noise is added.
+    values : dict of arrays, optional
+        Of every free velocity (N,), km/s, and ``polynomial`` (N, n + 1), as `draw_nuisances` gives.
+
+    Returns
+    -------
+    Spectra
+        Their table holds the true labels, so a label table has them as <label>_ref, and the nuisances' ``values`` as
+        true_<name>.
+    """
+    labels = checked_labels(model, labels)
+    n = len(labels)
+    ivar = checked_ivar(model, ivar, n)
+    unit, noise = model.exact.flux_unit(), device_noise(model)
+    dtype = jax.dtypes.canonicalize_dtype(float)
+    flux = np.zeros(ivar.shape)
+    given = {name: np.asarray(value, float) for name, value in (values or {}).items()}
+    forward = None if nuisances is None else model.with_nuisances(nuisances)
+    for number, start in enumerate(range(0, n, _BATCH)):
+        rows = np.arange(start, min(n, start + _BATCH))
+        filled = np.concatenate([rows, np.zeros(min(n, _BATCH) - rows.size, int)])  # one shape, one compilation
+        key = jax.random.fold_in(jax.random.key(seed), number)
+        weights = jnp.asarray(ivar[filled] * unit**2, dtype)
+        drawn = np.asarray(_draw(noise, key, weights), float)[: rows.size]
+        own = {name: value[rows] for name, value in given.items()}
+        flux[rows] = unit * drawn + (model(labels[rows]) if forward is None else _moved(forward, labels[rows], own))
+    columns = Table(table, copy=True) if table is not None else Table({"id": np.arange(n)})
+    for k, name in enumerate(model.label_names):
+        columns[name] = labels[:, k]
+    for name, value in given.items():
+        columns[f"true_{name}"] = value
+    info = model.info
+    return Spectra(
+        model.wave,
+        flux,
+        np.where(model.trained, ivar, 0),
+        columns,
+        wave_unit=info.wave_unit,
+        medium=info.medium,  # type: ignore[arg-type]
+        frame=info.frame,  # type: ignore[arg-type]
+        fwhm=info.fwhm,
+        source="simulated spectra",
+    )
+
+
+def draw_nuisances(nuisances: Nuisances, n: int, seed: int = 0) -> dict[str, np.ndarray]:
+    """n draws from the priors: free velocities (n,), km/s, and the ``polynomial``'s coefficients (n, degree + 1)."""
+    rng = np.random.default_rng(seed)
+    drawn: dict[str, np.ndarray] = {}
+    for name in nuisances.free:
+        prior, (low, high) = getattr(nuisances, name), nuisances.bounds(name)
+        if isinstance(prior, Known):
+            low, high = ((end - prior.mean) / prior.sd for end in (low, high))
+            drawn[name] = truncnorm.rvs(low, high, prior.mean, prior.sd, size=n, random_state=rng)
+        else:
+            drawn[name] = rng.uniform(low, high, n)
+    if nuisances.polynomial is not None:
+        drawn["polynomial"] = nuisances.polynomial_sd * rng.normal(size=(n, nuisances.n_coefficients))
+        drawn["polynomial"][:, 0] += 1
+    return drawn
+
+
+def _moved(forward: ForwardEmulator, labels: np.ndarray, values: dict[str, np.ndarray]) -> np.ndarray:
+    """(N, P) flux; some stars at a time, for all their Fourier transforms are in memory at once."""
+    parts = []
+    for start in range(0, len(labels), _AT_ONCE):
+        rows = np.minimum(np.arange(start, start + _AT_ONCE), len(labels) - 1)
+        own = {name: value[rows] for name, value in values.items()}
+        parts.append(np.asarray(_predict(forward, labels[rows], own), float))
+    return np.concatenate(parts)[: len(labels)]
+
+
+@compiled
+def _predict(forward: ForwardEmulator, labels: Any, values: dict[str, Any]) -> jax.Array:
+    return jnp.nan_to_num(forward(labels, **values))
+
+
+@compiled
+def _draw(noise: Any, key: jax.Array, ivar: jax.Array) -> jax.Array:
+    return noise.draw(key, ivar)
+
+
+def checked_labels(model: Model, labels: np.ndarray) -> np.ndarray:
+    """(N, L) float64 labels, all finite; of one star (L,) too."""
+    points = np.atleast_2d(np.asarray(labels, float))
+    if points.ndim != 2 or points.shape[1] != len(model.label_names):
+        raise SlamError(f"labels has shape {np.shape(labels)}; its last axis must be {', '.join(model.label_names)}")
+    if not np.all(np.isfinite(points)):
+        raise SlamError("labels are not all finite; choose stars with known labels")
+    return points
+
+
+def checked_ivar(model: Model, ivar: np.ndarray, n: int) -> np.ndarray:
+    """(N, P) float64 inverse variances on the model's grid; one star's (P,) serve all."""
+    ivar = np.asarray(ivar, float)
+    if ivar.shape not in ((model.wave.size,), (n, model.wave.size)):
+        raise SlamError(
+            f"ivar has shape {ivar.shape}; give one for each of {n} stars and {model.wave.size} pixels of the model, "
+            "as model.prepare(stars).ivar does"
+        )
+    if np.any(np.isnan(ivar)) or np.any(ivar < 0):
+        raise SlamError("ivar holds negative numbers or NaN; mark bad pixels by 0")
+    return np.broadcast_to(ivar, (n, model.wave.size))
+
+
+def device_noise(model: Model) -> Any:
+    """The model's noise in the emulator's unit of flux, on the device."""
+    return model.noise.in_unit(model.exact.flux_unit()).on_device()

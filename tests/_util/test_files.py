@@ -1,0 +1,107 @@
+import os
+from pathlib import Path
+
+import pytest
+
+from slamjax._util.files import atomic_path, check_writable, existing_file
+from slamjax.errors import SlamError
+
+
+def write_half(target, error):
+    with atomic_path(target) as temporary:
+        temporary.write_text("half")
+        raise error
+
+
+def test_a_file_appears_when_the_block_succeeds(tmp_path):
+    target = tmp_path / "out.txt"
+    with atomic_path(target) as temporary:
+        temporary.write_text("new")
+        assert not target.exists()
+    assert target.read_text() == "new"
+    assert os.listdir(tmp_path) == ["out.txt"]
+
+
+def test_a_failing_block_leaves_nothing_behind(tmp_path):
+    with pytest.raises(RuntimeError, match="half-way"):
+        write_half(tmp_path / "out.txt", RuntimeError("half-way"))
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_failing_block_keeps_the_old_file(tmp_path):
+    target = tmp_path / "out.txt"
+    target.write_text("old")
+    with pytest.raises(KeyboardInterrupt):
+        write_half(target, KeyboardInterrupt())
+    assert target.read_text() == "old"
+    assert os.listdir(tmp_path) == ["out.txt"]
+
+
+def test_the_temporary_file_stands_beside_its_target_with_its_suffix(tmp_path):
+    """Renaming is atomic within one file system only; writers go by the suffix."""
+    with atomic_path(tmp_path / "out.fits") as temporary:
+        assert temporary.parent == tmp_path
+        assert temporary.suffix == ".fits"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX permissions")
+def test_files_get_the_permissions_of_the_umask(tmp_path):
+    """Temporary files are private; the result must not be."""
+    before = os.umask(0o027)
+    try:
+        with atomic_path(tmp_path / "out.txt") as temporary:
+            temporary.write_text("x")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "out.txt").stat().st_mode & 0o777 == 0o640
+
+
+def test_a_missing_folder_is_named_before_anything_is_written(tmp_path):
+    target = tmp_path / "nowhere" / "out.txt"
+    with pytest.raises(SlamError, match=r"nowhere does not exist; create it first"):
+        check_writable(target)
+    entered = []
+    with pytest.raises(SlamError, match="does not exist"), atomic_path(target):
+        entered.append(True)
+    assert not entered
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_folder_is_no_output_file(tmp_path):
+    with pytest.raises(SlamError, match="it is a folder; give a file name"):
+        check_writable(tmp_path)
+
+
+def test_a_file_is_no_output_folder(tmp_path):
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(SlamError, match="cannot write"):
+        check_writable(tmp_path / "file" / "out.txt")
+
+
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="needs Linux's /proc, where nobody can create files")
+def test_a_folder_that_takes_no_files_is_named():
+    with pytest.raises(SlamError, match=r"cannot write /proc/out.txt: .*; choose another folder"):
+        check_writable("/proc/out.txt")
+
+
+def test_asking_leaves_no_trace_and_takes_strings(tmp_path):
+    assert check_writable(str(tmp_path / "out.txt")) == tmp_path / "out.txt"
+    assert os.listdir(tmp_path) == []
+
+
+def test_asking_does_not_touch_a_file_that_is_there(tmp_path):
+    (tmp_path / "out.txt").write_text("old")
+    check_writable(tmp_path / "out.txt")
+    assert (tmp_path / "out.txt").read_text() == "old"
+
+
+def test_an_existing_file_is_given_back(tmp_path):
+    (tmp_path / "in.txt").write_text("x")
+    assert existing_file(str(tmp_path / "in.txt")) == tmp_path / "in.txt"
+
+
+def test_a_missing_file_and_a_folder_are_told_apart(tmp_path):
+    with pytest.raises(SlamError, match=r"in.txt: no such file; check the path"):
+        existing_file(tmp_path / "in.txt")
+    with pytest.raises(SlamError, match="is a folder; give a file name"):
+        existing_file(tmp_path)

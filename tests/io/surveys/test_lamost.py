@@ -1,0 +1,103 @@
+"""LAMOST's medium resolution in made copies of both layouts; the oracle is what was written."""
+
+import numpy as np
+import pytest
+from survey_files import LAMOST, altered, mrs, opened
+
+from slamjax.errors import SlamError, SlamWarning
+from slamjax.io import read
+from slamjax.io.surveys import bitmasks
+from slamjax.spectra.resampling import pixel_edges, resample
+from slamjax.spectra.wavelengths import to_air
+
+
+@pytest.mark.parametrize("vectors", [True, False])
+def test_both_arms_are_joined_and_the_gap_between_them_is_bad(tmp_path, vectors):
+    spectra = read(mrs(tmp_path / "med.fits", vectors))
+    np.testing.assert_allclose(np.diff(np.log10(spectra.wave)), 1e-5, rtol=1e-6)
+    assert spectra.n_pix == 379940 + 400 - 369460
+    for k, start in enumerate((0, 379940 - 369460)):
+        row, arm = opened(LAMOST[k])[1][1][0], slice(start, start + 400)
+        np.testing.assert_allclose(np.log10(spectra.wave[arm]), 1e-5 * (369460 + start + np.arange(400)), rtol=1e-9)
+        bad = (row["ANDMASK"].astype(int) & bitmasks.bits(bitmasks.LAMOST)) != 0
+        np.testing.assert_array_equal(spectra.ivar[0, arm], np.where(bad, 0, row["IVAR"]))
+        good = spectra.good[0, arm]
+        np.testing.assert_array_equal(spectra.flux[0, arm][good], row["FLUX"][good])
+    assert not spectra.good[0, 400 : 379940 - 369460].any()
+    assert (spectra.medium, spectra.frame) == ("vacuum", "observed")
+    assert (spectra.table["snr_b"][0], spectra.table["snr_r"][0]) == (30, 31)
+    assert spectra.table["obsid"][0] == 3703110
+
+
+def test_files_that_start_elsewhere_or_lack_an_arm_share_the_grid(tmp_path):
+    paths = [mrs(tmp_path / "a.fits"), mrs(tmp_path / "b.fits", arms="R", start=(0, 379920))]
+    spectra = read(paths)
+    one = read(paths[0])
+    np.testing.assert_allclose(spectra.wave[: one.n_pix], one.wave)
+    np.testing.assert_array_equal(spectra.flux[0, : one.n_pix], one.flux[0])
+    assert not spectra.good[1, :400].any()
+    first = int(np.flatnonzero(spectra.good[1])[0])
+    assert abs(np.log10(spectra.wave[first]) / 1e-5 - 379920) < 5
+    assert np.isnan(spectra.table["snr_b"][1])
+
+
+def test_linear_wavelengths_are_resampled_arm_by_arm(tmp_path):
+    def linear(hdus):
+        for name in ("COADD_B", "COADD_R"):
+            wave = hdus[name].data["WAVELENGTH"]
+            wave[0] = wave[0, 0] + 0.12 * np.arange(wave.shape[1])
+
+    spectra = read(altered(mrs(tmp_path / "med.fits"), tmp_path / "linear.fits", linear))
+    row = opened(tmp_path / "linear.fits")[1][1][0]
+    bad = (row["ANDMASK"].astype(int) & bitmasks.bits(bitmasks.LAMOST)) != 0
+    ivar = np.where(bad, 0, row["IVAR"]).astype(float)
+    (expected,), _ = resample(row["WAVELENGTH"], row["FLUX"][None].astype(float), ivar[None], pixel_edges(spectra.wave))
+    arm = (spectra.wave < 5500) & spectra.good[0]
+    assert arm.sum() > 350
+    np.testing.assert_allclose(spectra.flux[0, arm], expected[arm], rtol=1e-6)
+    assert not spectra.good[0, (spectra.wave > 5100) & (spectra.wave < 6200)].any()
+
+
+def test_arms_in_air_say_so(tmp_path):
+    def into_air(hdus):
+        for name in ("COADD_B", "COADD_R"):
+            hdus[name].data["WAVELENGTH"] = to_air(hdus[name].data["WAVELENGTH"].astype(float))
+        hdus[0].header["VACUUM"] = False
+
+    vacuum = read(mrs(tmp_path / "med.fits"))
+    air = read(altered(tmp_path / "med.fits", tmp_path / "air.fits", into_air))
+    np.testing.assert_allclose(air.wave, vacuum.wave, rtol=1e-9)
+    np.testing.assert_array_equal(air.flux, vacuum.flux)
+
+
+def cut(hdus):
+    hdus["COADD_B"].data["WAVELENGTH"] = 5000.0
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda hdus: hdus.__delitem__(slice(1, 5)), "of no survey"),
+        (lambda hdus: hdus["COADD_B"].columns.change_name("FLUX", "FLUKS"), None),
+        (cut, "wavelengths that do not rise"),
+    ],
+)
+def test_broken_files_give_an_error_or_the_arm_that_is_whole(tmp_path, change, said):
+    path = altered(mrs(tmp_path / "med.fits"), tmp_path / "broken.fits", change)
+    if said is None:
+        assert read(path).n_pix == 400
+        return
+    with pytest.raises(SlamError, match=rf"broken\.fits.*{said}"):
+        read(path)
+    with pytest.warns(SlamWarning, match="1 of 2 files give no spectrum"):
+        spectra = read([tmp_path / "med.fits", path])
+    assert said in spectra.table["problem"][1]
+
+
+def test_a_file_with_neither_arm_says_so(tmp_path):
+    def empty(hdus):
+        for name in ("COADD_B", "COADD_R"):
+            hdus[name].data = hdus[name].data[:0]
+
+    with pytest.raises(SlamError, match="coadded spectrum of neither arm"):
+        read(altered(mrs(tmp_path / "med.fits"), tmp_path / "empty.fits", empty))

@@ -1,0 +1,176 @@
+"""APOGEE's and SDSS-V's files in made copies; specutils' own loaders of these formats are the oracle."""
+
+import warnings
+
+import numpy as np
+import pytest
+from astropy.io import fits
+from specutils import Spectrum, SpectrumList
+from survey_files import APSTAR, BOSS, CROP, altered, aspcap, mwm, opened
+
+from slamjax.errors import SlamError, SlamWarning
+from slamjax.io import read
+from slamjax.io.surveys import bitmasks
+
+
+@pytest.fixture(autouse=True)
+def _quiet_specutils():
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="astropy")
+        warnings.filterwarnings("ignore", module="specutils")
+        yield
+
+
+def test_an_aspcap_spectrum_is_what_specutils_reads(tmp_path):
+    path = aspcap(tmp_path / "aspcapStar.fits")
+    spectra, oracle = read(path), Spectrum.read(path, format="APOGEE aspcapStar")
+    np.testing.assert_allclose(spectra.wave, oracle.spectral_axis.to_value("AA"), rtol=1e-9)
+    good = spectra.good[0]
+    np.testing.assert_array_equal(np.flatnonzero(good), np.arange(CROP.start, CROP.stop))
+    np.testing.assert_allclose(spectra.flux[0, good], oracle.flux.value[good], rtol=1e-7)
+    np.testing.assert_allclose(spectra.ivar[0, good], oracle.uncertainty.array[good].astype(float) ** -2, rtol=1e-6)
+    assert (spectra.medium, spectra.frame) == ("vacuum", "rest")
+    row = spectra.table[0]
+    assert (row["id"], row["teff"], row["teff_err"]) == ("2M17335483-2753043", 3700, 60)
+    assert row["rv"] == pytest.approx(15.6814, abs=1e-3)
+    assert row["rv_err"] == pytest.approx(0.0278, abs=1e-3)
+    assert np.isnan(row["logg"])  # -9999: not known
+    assert "fparam" not in spectra.table.colnames
+
+
+def test_aspcap_and_apstar_files_share_a_grid(tmp_path):
+    both = read([APSTAR, aspcap(tmp_path / "aspcapStar.fits")])
+    assert both.n_pix == 8575
+    seen = both.good.all(axis=0)
+    assert seen.sum() > 150
+    ratio = both.flux[0, seen] / both.flux[1, seen]
+    np.testing.assert_allclose(ratio, ratio[0], rtol=1e-5)
+
+
+@pytest.mark.parametrize("survey", ["mwm-apogee", "mwm-boss"])
+def test_mwm_coadds_are_what_specutils_reads(tmp_path, survey):
+    path = mwm(tmp_path / "mwmStar.fits")
+    spectra = read(path, survey)
+    oracle = {one.meta["instrument"]: one for one in SpectrumList.read(path, format="SDSS-V mwm")}
+    oracle = oracle[survey.removeprefix("mwm-").upper()]
+    wave = np.asarray(oracle.spectral_axis.to_value("AA"), float)
+    at = np.searchsorted(spectra.wave, wave * (1 - 1e-6))
+    np.testing.assert_allclose(spectra.wave[at], wave, rtol=1e-7)
+    good = spectra.good[0, at]
+    assert 0.5 < good.mean() <= 1
+    np.testing.assert_array_equal(spectra.flux[0, at][good], oracle.flux.value[good])
+    np.testing.assert_array_equal(spectra.ivar[0, at][good], oracle.uncertainty.array[good])
+    clean = ~oracle.mask & (oracle.uncertainty.array > 0)
+    assert good[clean].all()  # specutils masks a pixel for any bit
+    assert (spectra.medium, spectra.frame) == ("vacuum", "rest")
+    row = spectra.table[0]
+    assert (row["id"], row["source_id"], row["n_visits"]) == ("103020000", 4060525853, 3)
+    assert (row["snr"], row["rv"], row["rv_err"]) == (50, -12.5, 0.25)
+    assert row["telescope"] == ("apo25m" if survey == "mwm-apogee" else "lco25m")
+
+
+def test_masks_of_mwm_files_are_those_of_their_instruments(tmp_path):
+    spectra = read(mwm(tmp_path / "mwmStar.fits", boss=False))
+    bad = (opened(APSTAR)[3][1][0] & bitmasks.bits(bitmasks.APOGEE)) != 0
+    assert bad.any()
+    np.testing.assert_array_equal(spectra.good[0, CROP], ~bad)
+
+    def flag(hdus):
+        flags = hdus["BOSS/LCO"].data["pixel_flags"]
+        flags[0, 100:110] = 1 << bitmasks.BOSS_STACK["NODATA"]
+        flags[0, 200:210] = 1 << bitmasks.SDSS["FULLREJECT"]  # in some exposure
+
+    path = mwm(tmp_path / "boss.fits", apogee=False)
+    before, after = read(path).good[0], read(altered(path, tmp_path / "flagged.fits", flag)).good[0]
+    np.testing.assert_array_equal(np.flatnonzero(before & ~after), np.arange(100, 110))
+
+
+def test_two_instruments_in_a_file_must_be_told_apart(tmp_path):
+    path = mwm(tmp_path / "mwmStar.fits")
+    with pytest.raises(SlamError, match=r"mwmStar\.fits: has spectra of APOGEE and BOSS.*mwm-apogee or mwm-boss"):
+        read(path)
+    with pytest.raises(SlamError, match="has no BOSS spectrum"):
+        read(mwm(tmp_path / "mwmStar.fits", boss=False), "mwm-boss")
+
+
+def test_visits_are_rows_and_those_not_shifted_to_rest_are_flagged(tmp_path):
+    path = mwm(tmp_path / "mwmVisit.fits", boss=False, visits=True)
+    spectra = read([path, path])
+    oracle = SpectrumList.read(path, format="SDSS-V mwm")[0]
+    assert len(spectra) == 6
+    assert list(spectra.table["file"]) == ["mwmVisit.fits"] * 6
+    assert list(spectra.table["mjd"]) == [59800, 59801, 59802] * 2
+    assert list(spectra.table["in_stack"]) == [True, True, False] * 2
+    assert "not in the stack" in spectra.table["problem"][2]
+    assert not spectra.good[2].any()
+    for row in (0, 1):
+        good = spectra.good[row, CROP]
+        assert good.mean() > 0.5
+        np.testing.assert_array_equal(spectra.flux[row, CROP][good], oracle.flux.value[row][good])
+
+
+def test_spectra_of_both_observatories_are_rows(tmp_path):
+    def copy(hdus):
+        hdus["APOGEE/LCO"].data = hdus["APOGEE/APO"].data.copy()
+        hdus["APOGEE/LCO"].data["telescope"] = "lco25m"
+
+    path = altered(mwm(tmp_path / "mwmStar.fits", boss=False), tmp_path / "both.fits", copy)
+    spectra = read(path)
+    assert list(spectra.table["telescope"]) == ["apo25m", "lco25m"]
+    np.testing.assert_array_equal(spectra.flux[0], spectra.flux[1])
+
+
+def test_boss_coadds_share_the_grid_of_spec_files(tmp_path):
+    found, spec = read(mwm(tmp_path / "mwmStar.fits", apogee=False)), read(BOSS)
+    np.testing.assert_allclose(found.wave, spec.wave, rtol=1e-6)
+    with pytest.raises(SlamError, match="read them apart"):  # at rest and not
+        read([tmp_path / "mwmStar.fits", BOSS])
+
+
+def astra_results(hdus):
+    for hdu in hdus[1:]:
+        hdu.columns.change_name("flux", "model_flux")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (astra_results, "of no survey that slamjax knows"),
+        (lambda hdus: hdus.__delitem__(slice(1, 5)), "of no survey that slamjax knows"),
+        (lambda hdus: hdus["APOGEE/APO"].header.set("NPIXELS", 7), "has 7 wavelengths, 300 fluxes"),
+        (lambda hdus: hdus["APOGEE/APO"].header.remove("CRVAL"), "cannot be read"),
+    ],
+)
+def test_broken_mwm_files_say_what_is_wrong(tmp_path, change, said):
+    path = altered(mwm(tmp_path / "mwmStar.fits", boss=False), tmp_path / "broken.fits", change)
+    with pytest.raises(SlamError, match=rf"broken\.fits.*{said}"):
+        read(path)
+    with pytest.warns(SlamWarning, match="1 of 2 files give no spectrum"):
+        spectra = read([tmp_path / "mwmStar.fits", path])
+    assert said in spectra.table["problem"][1]
+    assert spectra.table["source_id"][1] == 0  # an identifier stays exact where another is missing
+    assert spectra.table["source_id"][0] == 4060525853
+
+
+def test_a_file_that_is_cut_off_is_told(tmp_path):
+    for name, made in (("aspcap", aspcap(tmp_path / "a.fits")), ("mwm", mwm(tmp_path / "m.fits", boss=False))):
+        path = tmp_path / f"{name}_cut.fits"
+        path.write_bytes(made.read_bytes()[: made.stat().st_size // 3])
+        with pytest.raises(SlamError, match=f"{name}_cut"):
+            read(path)
+
+
+def test_an_aspcap_file_with_nothing_in_it_gives_a_flagged_row(tmp_path):
+    def empty(hdus):
+        hdus[2].data[:] = 1e10
+
+    path = altered(aspcap(tmp_path / "aspcapStar.fits"), tmp_path / "empty.fits", empty)
+    spectra = read([tmp_path / "aspcapStar.fits", path])
+    assert list(spectra.table["problem"]) == ["", "no good pixel"]
+
+
+def test_the_made_files_keep_to_fits(tmp_path):
+    for path in (aspcap(tmp_path / "a.fits"), mwm(tmp_path / "m.fits"), mwm(tmp_path / "v.fits", visits=True)):
+        with fits.open(path) as hdus, warnings.catch_warnings():
+            warnings.simplefilter("error")
+            hdus.verify("exception")

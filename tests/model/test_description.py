@@ -1,0 +1,81 @@
+"""What a person is told of a model."""
+
+import dataclasses
+
+import numpy as np
+from models import LABELS, giants_model, searched_model
+
+from slamjax.model.description import describe
+
+
+def line_of(text, start):
+    return next(line.strip() for line in text.splitlines() if line.strip().startswith(start))
+
+
+def test_says_what_the_model_is_and_from_what_it_was_made():
+    model = giants_model()
+    text = describe(model)
+    assert text.splitlines()[0] == "SLAM, kernel rbf, 61 of 61 pixels trained, 110 stars"
+    assert line_of(text, "from").endswith("xp_giants.fits")
+    assert line_of(text, "wavelengths").endswith("500 to 620 nm, vacuum, observed frame")
+    assert str(model.recipe) in line_of(text, "preparation")
+    assert "Gaussian of standard deviation 50 nm" in line_of(text, "preparation")
+    assert "slamjax" in line_of(text, "made")
+    assert "3 folds, 1 combination;" in line_of(text, "CV")
+    assert f"{np.median(model.info.pixels['cv_mse']):.3f}" in line_of(text, "CV")
+
+
+def test_labels_have_ranges_and_units():
+    text = describe(giants_model())
+    for name, (low, high), unit in zip(LABELS, giants_model().label_range, ("K", "", "", ""), strict=True):
+        assert line_of(text, name).split() == [name, f"{low:.3f}", "to", f"{high:.3f}", *unit.split()]
+    assert not any(line.endswith(" ") for line in text.splitlines())
+
+
+def test_one_value_of_a_hyper_parameter_stands_alone():
+    text = describe(giants_model())
+    assert line_of(text, "C ").split() == ["C", "10"]
+    assert line_of(text, "epsilon").split() == ["epsilon", "0.05"]
+    assert line_of(text, "gamma").split() == ["gamma", "0.1"]
+
+
+def test_several_values_come_with_the_number_of_their_pixels():
+    model = searched_model()
+    chosen = np.asarray(model.info.pixels["gamma"])
+    values, counts = np.unique(chosen, return_counts=True)
+    assert len(values) > 1
+    expected = ", ".join(f"{value:g} ({count} pixels)" for value, count in zip(values, counts, strict=True))
+    assert line_of(describe(model), "gamma").endswith(expected)
+    assert "6 combinations" in describe(model)
+
+
+def test_masked_pixels_are_counted_and_placed():
+    model = giants_model()
+    pixels = model.info.pixels.copy()
+    assert "too few" not in describe(model)
+    pixels["status"] = np.where(np.arange(61) < 3, "too few stars", np.asarray(pixels["status"], "U20"))
+    intercept = np.where(np.arange(61) < 3, np.nan, model.exact.intercept)
+    masked = dataclasses.replace(
+        model,
+        exact=dataclasses.replace(model.exact, intercept=intercept),
+        info=dataclasses.replace(model.info, pixels=pixels),
+    )
+    text = describe(masked)
+    assert "58 of 61 pixels trained" in text
+    assert "too few stars: 3 pixels, 500 to 504 nm" in text
+
+
+def test_the_model_errors_unit_is_what_was_learnt():
+    """Fractions of a continuum only where there is one."""
+    model = giants_model()
+    error = f"{np.median(model.info.pixels['model_error']):.4g}"
+    assert line_of(describe(model), "model error").endswith(f"{error} in flux / continuum (median)")
+    raw = dataclasses.replace(model, info=dataclasses.replace(model.info, recipe=type(model.recipe)()))
+    assert line_of(describe(raw), "model error").endswith(f"{error} in flux (median)")
+
+
+def test_spectra_without_errors_are_said_to_be():
+    model = giants_model()
+    silent = dataclasses.replace(model, info=dataclasses.replace(model.info, has_errors=False))
+    assert "state no errors" not in describe(model)
+    assert "photon noise included, the training spectra state no errors" in describe(silent)

@@ -1,0 +1,166 @@
+"""Velocities by comparison with predicted spectra, of MILES stars set in motion by their wavelengths."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from helpers import DATA, miles
+from models import giants_model, miles_model
+
+import slamjax
+from slamjax.errors import SlamError
+from slamjax.flags import Flag
+from slamjax.model.radial_velocity import measure_rv
+from slamjax.spectra.wavelengths import shifted, to_vacuum
+
+
+def observed(spectra, velocity, noise=0.01, seed=0):
+    """Stars that recede at ``velocity``, seen in vacuum with noise: the same flux at other wavelengths."""
+    wave = shifted(to_vacuum(spectra.wave), velocity)
+    sigma = noise * np.median(spectra.flux, axis=1, keepdims=True)
+    flux = spectra.flux + np.random.default_rng(seed).normal(size=spectra.flux.shape) * sigma
+    ivar = np.broadcast_to(sigma**-2.0, flux.shape)
+    return dataclasses.replace(spectra, wave=wave, flux=flux, ivar=ivar, medium="vacuum", frame="observed")
+
+
+def stars():
+    """Held-out MILES stars with lines to speak of."""
+    return miles()[90:].select("teff < 7000 & fe_h > -1.5")
+
+
+@pytest.mark.parametrize("velocity", [-480.0, -33.0, 0.0, 120.0, 500.0])
+def test_injected_velocities_are_found(velocity):
+    found = measure_rv(miles_model(), observed(stars(), velocity))
+    off = found["rv"].value - velocity
+    # a pixel is 53 km/s; stars of the library are themselves at rest within some 10 km/s
+    assert 1.4826 * np.median(np.abs(off - np.median(off))) < 8
+    assert np.abs(np.median(off)) < 6
+    assert np.all(found["contrast"] > 20)
+    assert np.all((found["rv_err"].value > 0) & (found["rv_err"].value < 40))
+
+
+def test_errors_grow_with_noise():
+    quiet, loud = (measure_rv(miles_model(), observed(stars(), 100.0, noise))["rv_err"] for noise in (0.01, 0.1))
+    assert np.median(loud / quiet) > 3
+
+
+def test_velocities_are_found_in_any_unit_of_flux():
+    """In units of 1e-18 the ivar of a good spectrum is beyond float32."""
+    some, unit = observed(stars()[:3], 60.0), 1e-20
+    tiny = some.with_arrays(some.flux.astype(float) * unit, some.ivar.astype(float) / unit**2)
+    plain, found = (measure_rv(miles_model(), one) for one in (some, tiny))
+    np.testing.assert_allclose(found["rv"].value, plain["rv"].value, atol=0.5)
+
+
+def test_noise_without_a_star_has_no_contrast():
+    rng = np.random.default_rng(0)
+    some = observed(stars(), 0.0)
+    flux = 1 + 0.1 * rng.normal(size=some.flux.shape)
+    found = measure_rv(miles_model(), some.with_arrays(flux, np.full_like(flux, 100.0)))
+    assert np.median(found["contrast"]) < 20
+
+
+def test_a_spectrum_without_good_pixels_has_no_velocity():
+    some = observed(stars(), 50.0)
+    ivar = some.ivar.copy()
+    ivar[0] = 0
+    found = measure_rv(miles_model(), some.with_arrays(some.flux, ivar))
+    assert np.isnan(found["rv"][0])
+    assert np.isinf(found["rv_err"][0])
+    assert np.all(np.isfinite(found["rv"][1:]))
+
+
+def test_a_velocity_beyond_the_limit_is_not_made_up():
+    found = measure_rv(miles_model(), observed(stars(), 700.0), limit=300.0)
+    assert np.all(~np.isfinite(found["rv"]) | (found["contrast"] < 100))
+
+
+def test_a_model_of_observed_spectra_tells_no_velocity():
+    with pytest.raises(SlamError, match="trained on spectra as observed"):
+        measure_rv(giants_model(), miles())
+
+
+@pytest.mark.parametrize("options", [{"limit": 0}, {"limit": np.nan}, {"n_templates": 0}])
+def test_options_are_checked(options):
+    with pytest.raises(SlamError, match="give numbers above 0"):
+        measure_rv(miles_model(), miles(), **options)
+
+
+@pytest.mark.parametrize("velocity", [-300.0, 75.0])
+def test_a_fit_of_moving_stars_gives_the_labels_of_those_at_rest(velocity):
+    """Fitted where they are seen, without a word on how: the velocity, and labels as of the same noise at rest."""
+    model = miles_model()
+    moving = observed(stars(), velocity, noise=0.02)
+    at_rest = stars().with_arrays(moving.flux, moving.ivar)
+    expected, found = slamjax.fit(model, at_rest), slamjax.fit(model, moving)
+    assert np.abs(np.median(found["rv"].value - velocity)) < 4
+    pull = (found["rv"].value - velocity) / np.hypot(found["rv_err"].value, 8)
+    assert np.abs(pull).max() < 4
+    for name in model.label_names:
+        off = (found[name] - expected[name]) / expected[f"{name}_err"]
+        assert np.median(np.abs(off)) < 1.0, name
+    assert np.all((found["flags"] & Flag.UNSURE_VELOCITY) == 0)
+
+
+def test_real_lamost_files_are_fitted_as_they_come():
+    """Two LAMOST spectra (cropped), a model of MILES stars; LASP has -16.5 and 46.2 km/s, 4034 and 5791 K."""
+    spectra = slamjax.read(sorted(str(path) for path in (DATA / "surveys").glob("37*.fits")))
+    found = slamjax.fit(miles_model(), spectra)
+    assert found["file"].tolist() == ["3703110.fits", "3709013.fits"]
+    np.testing.assert_allclose(found["rv"].value, [-16.5, 46.2], atol=15)
+    np.testing.assert_allclose(np.asarray(found["teff"].value), [4034, 5791], atol=500)
+
+
+def test_label_errors_hold_what_is_not_known_of_the_velocity():
+    """As in a fit with the velocity as one of its parameters."""
+    some = observed(stars(), 60.0, noise=0.05)
+    # a fit with a free velocity does without the pixels near the ends
+    middle = np.abs(np.arange(some.n_pix) - some.n_pix / 2) < 0.4 * some.n_pix
+    some = some.with_arrays(some.flux, np.where(middle, some.ivar, 0))
+    free = slamjax.fit(miles_model(), some, nuisances=slamjax.Nuisances(rv="free"))
+    found = slamjax.fit(miles_model(), some)
+    held = slamjax.fit(miles_model(), miles_model().place(some, np.asarray(found["rv"].value)))
+    sound = (free["flags"] == 0) & (found["flags"] == 0) & (held["flags"] == 0)
+    assert sound.sum() > 5
+    for name in ("teff", "logg", "fe_h"):
+        ratio, growth = (np.median((found[f"{name}_err"] / t[f"{name}_err"])[sound]) for t in (free, held))
+        assert 0.97 < ratio < 1.03
+        assert growth > 1.001
+    ratio = np.median((found["rv_err"] / free["rv_err"])[sound])
+    assert 0.9 < ratio < 1.3  # chi2, too, has a say in the former
+
+
+def test_an_unsure_velocity_is_flagged():
+    some = observed(stars(), 0.0)
+    flux = 1 + 0.1 * np.random.default_rng(3).normal(size=some.flux.shape)
+    found = slamjax.fit(miles_model(), some.with_arrays(flux, np.full_like(flux, 100.0)))
+    assert np.mean(found["flags"] & Flag.UNSURE_VELOCITY > 0) > 0.5
+
+
+def test_a_broken_file_among_others_is_a_flagged_row():
+    some = observed(stars(), 20.0)
+    ivar = some.ivar.copy()
+    ivar[2] = 0
+    found = slamjax.fit(miles_model(), some.with_arrays(some.flux, ivar))
+    assert found["flags"][2] == Flag.NO_DATA
+    assert np.isnan(found["rv"][2])
+    assert np.isinf(found["rv_err"][2])
+    assert np.isfinite(found["rv"][1])
+
+
+def test_velocities_of_spectra_at_rest_are_passed_on():
+    spectra = miles()[90:95]
+    table = spectra.table.copy()
+    table["rv"], table["rv_err"] = np.arange(5.0), np.full(5, 0.1)
+    found = slamjax.fit(miles_model(), dataclasses.replace(spectra, table=table))
+    np.testing.assert_array_equal(found["rv"].value, np.arange(5.0))
+    np.testing.assert_array_equal(found["rv_err"].value, 0.1)
+
+
+def test_posteriors_and_plots_of_moving_stars_are_of_stars_at_rest():
+    model, moving = miles_model(), observed(stars(), 150.0, noise=0.02)[:2]
+    labels = slamjax.fit(model, moving)
+    mean, covariance = slamjax.sample(model, moving, sampler="importance", draws=100, seed=1).moments()
+    fitted = np.stack([np.asarray(getattr(labels[name], "value", labels[name])) for name in model.label_names], axis=-1)
+    assert np.all(np.abs(mean - fitted) < 2 * np.sqrt(np.einsum("nll->nl", covariance)))
+    assert len(slamjax.plots.plot_spectra(model, moving, labels, count=2).axes) == 4

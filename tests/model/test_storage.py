@@ -1,0 +1,144 @@
+"""Model files: exact round trips, and a clear word on files that are not sound."""
+
+import json
+
+import h5py
+import numpy as np
+import pytest
+from helpers import in_precision
+from models import LABELS, giants_model, held_out, searched_model
+
+from slamjax._util.seal import BLOCK, seal
+from slamjax.errors import SlamError
+from slamjax.fitting import fit
+from slamjax.model import Model
+from slamjax.model.storage import _digest
+
+
+@pytest.fixture
+def saved(tmp_path):
+    path = tmp_path / "model.h5"
+    giants_model().write(path)
+    return path
+
+
+@pytest.mark.parametrize("make", [giants_model, searched_model])
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+def test_prediction_is_bit_identical_after_save_and_load(make, precision, tmp_path):
+    make().write(tmp_path / "model.h5")
+    labels = held_out().values(LABELS)
+    with in_precision(precision):
+        np.testing.assert_array_equal(np.asarray(Model.read(tmp_path / "model.h5")(labels)), np.asarray(make()(labels)))
+
+
+def test_everything_else_survives_too(saved):
+    model, back = giants_model(), Model.read(saved)
+    assert back.label_names == model.label_names
+    assert back.info.label_units == ("K", "", "", "")
+    assert back.recipe == model.recipe
+    assert back.info.provenance == model.info.provenance
+    assert back.info.calibration == model.info.calibration
+    np.testing.assert_array_equal(back.wave, model.wave)
+    np.testing.assert_array_equal(back.noise.model_variance, model.noise.model_variance)
+    np.testing.assert_array_equal(back.info.cv_scores, model.info.cv_scores)
+    for name in model.info.pixels.colnames:
+        np.testing.assert_array_equal(back.info.pixels[name], model.info.pixels[name])
+    np.testing.assert_array_equal(back.info.record.contains(held_out()), False)
+    assert set(back.info.record.identifiers) == {"apogee_id", "source_id"}
+    table, again = fit(model, held_out()[:5]), fit(back, held_out()[:5])
+    for name in table.colnames:
+        np.testing.assert_array_equal(table[name], again[name])
+
+
+def test_a_second_save_writes_the_same_arrays(saved, tmp_path):
+    Model.read(saved).write(tmp_path / "again.h5")
+    with h5py.File(saved) as first, h5py.File(tmp_path / "again.h5") as second:
+        assert first["emulator/block0/dual"].attrs["sha256"] == second["emulator/block0/dual"].attrs["sha256"]
+
+
+def test_no_pickle_is_in_the_file(saved):
+    """Only numbers and text: nothing of HDF5's opaque or object kinds."""
+    kinds = set()
+    with h5py.File(saved) as file:
+        file.visititems(lambda _, item: kinds.add(item.dtype.kind) if isinstance(item, h5py.Dataset) else None)
+    assert kinds <= set("fiSb")
+
+
+@pytest.mark.parametrize("part", [0.1, 0.5, 0.9, 0.999])
+def test_a_truncated_file_is_told(saved, part):
+    whole = saved.read_bytes()
+    saved.write_bytes(whole[: int(len(whole) * part)])
+    with pytest.raises(SlamError, match=r"model\.h5"):
+        Model.read(saved)
+
+
+def test_changed_numbers_are_told(saved):
+    with h5py.File(saved, "r+") as file:
+        file["emulator/intercept"][3] += 1e-12
+    with pytest.raises(SlamError, match=r"model\.h5 is damaged: the checksum of the file"):
+        Model.read(saved)
+
+
+def test_a_file_of_an_older_slamjax_has_no_seal_and_checks_each_array(saved, tmp_path):
+    whole = saved.read_bytes()
+    older = tmp_path / "older.h5"
+    older.write_bytes(whole[BLOCK:])
+    labels = held_out().values(LABELS)[:2]
+    np.testing.assert_array_equal(np.asarray(Model.read(older)(labels)), np.asarray(giants_model()(labels)))
+    with h5py.File(older, "r+") as file:
+        file["emulator/intercept"][3] += 1e-12
+    with pytest.raises(SlamError, match=r"checksum of 'emulator/intercept'"):
+        Model.read(older)
+
+
+def test_a_flipped_byte_is_told_wherever_it_is(saved):
+    """Before HDF5 sees it: its library can crash the process on a damaged file."""
+    whole = saved.read_bytes()
+    places = np.random.default_rng(0).integers(0, len(whole), 200)
+    for at in [0, 7, 40, BLOCK - 1, BLOCK, len(whole) - 1, *places]:
+        damaged = bytearray(whole)
+        damaged[at] ^= 0xFF
+        saved.write_bytes(damaged)
+        with pytest.raises(SlamError, match=r"model\.h5 is damaged"):
+            Model.read(saved)
+
+
+def test_a_model_of_schema_3_says_nothing_of_kinds_and_masks_and_is_read(saved):
+    with h5py.File(saved, "r+") as file:
+        header = json.loads(bytes(file["header"][()]).decode())
+        del header["emulator"]
+        for block in header["blocks"]:
+            del block["labels"]
+        text = np.bytes_(json.dumps(header).encode())
+        del file["header"]
+        file.create_dataset("header", data=text).attrs["sha256"] = _digest(np.asarray(text)[()])
+        file.attrs["schema"] = 3
+    seal(saved)
+    labels = held_out().values(LABELS)
+    np.testing.assert_array_equal(Model.read(saved)(labels), giants_model()(labels))
+
+
+def test_a_newer_schema_asks_for_an_upgrade(saved):
+    with h5py.File(saved, "r+") as file:
+        file.attrs["schema"] = 99
+    seal(saved)
+    with pytest.raises(SlamError, match="schema 99; this slamjax reads up to 4: upgrade"):
+        Model.read(saved)
+
+
+def test_other_files_are_no_models(tmp_path):
+    with pytest.raises(SlamError, match="no such file"):
+        Model.read(tmp_path / "absent.h5")
+    (tmp_path / "text.h5").write_text("not HDF5")
+    with pytest.raises(SlamError, match=r"text\.h5 cannot be read"):
+        Model.read(tmp_path / "text.h5")
+    with h5py.File(tmp_path / "other.h5", "w") as file:
+        file["data"] = [1]
+    with pytest.raises(SlamError, match="not a slamjax model"):
+        Model.read(tmp_path / "other.h5")
+
+
+def test_a_folder_that_is_not_there_leaves_nothing_behind(tmp_path):
+    with pytest.raises(SlamError, match="does not exist"):
+        giants_model().write(tmp_path / "absent" / "model.h5")
+    assert list(tmp_path.iterdir()) == []

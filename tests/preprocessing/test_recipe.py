@@ -1,0 +1,197 @@
+import json
+
+import numpy as np
+import pytest
+from helpers import miles, xp_giants
+
+from slamjax.errors import SlamError
+from slamjax.preprocessing import (
+    BadPixels,
+    ChebyshevContinuum,
+    GaussianContinuum,
+    MatchResolution,
+    Recipe,
+    Resample,
+    RestFrame,
+    SplineContinuum,
+    WaveRange,
+    parse_continuum,
+)
+
+RECIPES = [
+    Recipe(),
+    Recipe((WaveRange(376.0, 1010.0), GaussianContinuum(50.0))),
+    Recipe((WaveRange(400.1, 900.7), SplineContinuum(600.0, "Angstrom", bin_width=100.0, percentile=70.0))),
+    Recipe((BadPixels(min_flux=0.0, min_snr=3.0, grow=2), GaussianContinuum(0.1 + 0.2, "um"))),
+]
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=str)
+def test_a_recipe_survives_json_and_prepares_the_same(recipe):
+    """It travels inside the model file, so that training and inference cannot drift apart."""
+    again = Recipe.from_list(json.loads(json.dumps(recipe.to_list())))
+    assert again == recipe
+    giants = xp_giants()[:10]
+    np.testing.assert_array_equal(again(giants).flux, recipe(giants).flux)
+    np.testing.assert_array_equal(again(giants).ivar, recipe(giants).ivar)
+
+
+def test_steps_apply_in_their_order():
+    """A rule on flux means another flux before the division by the continuum than after it."""
+    rule, divide = BadPixels(max_flux=1.05), GaussianContinuum(50.0)
+    giants = xp_giants()[:5]
+    first, last = Recipe((rule, divide))(giants), Recipe((divide, rule))(giants)
+    assert not np.array_equal(first.good, last.good)
+    np.testing.assert_array_equal(last.good, rule(divide(giants)).good)
+
+
+def test_cropping_comes_first_or_not_at_all():
+    """A model only asks new spectra for its own pixels: none outside may have been used in training."""
+    with pytest.raises(SlamError, match="wave_range must come before all steps but"):
+        Recipe((GaussianContinuum(50.0), WaveRange(450.0, 800.0)))
+
+
+def test_the_usual_recipe_crops_then_divides_then_marks():
+    recipe = Recipe.make(wave_range=(376, 1010), continuum="gaussian:50nm", bad_pixels=BadPixels(min_flux=0.1))
+    assert recipe == Recipe((WaveRange(376.0, 1010.0, "nm"), GaussianContinuum(50.0, "nm"), BadPixels(min_flux=0.1)))
+    assert Recipe.make() == Recipe.make(continuum=None) == Recipe()
+    assert Recipe.make(continuum=SplineContinuum(60.0)).steps == (SplineContinuum(60.0),)
+
+
+def test_what_lies_outside_the_range_does_not_reach_the_model():
+    recipe = Recipe.make(wave_range=(5050, 5200), wave_unit="Angstrom", continuum="gaussian:5nm")
+    spectra = miles()
+    spoilt = spectra.with_arrays(np.where(spectra.wave > 5210, 1e9, spectra.flux), spectra.ivar)
+    np.testing.assert_array_equal(recipe(spoilt).flux, recipe(spectra).flux)
+
+
+def test_a_recipe_keeps_stars_and_their_table():
+    giants = xp_giants()[10:20]
+    prepared = RECIPES[1](giants)
+    np.testing.assert_array_equal(prepared.rows, giants.rows)
+    np.testing.assert_array_equal(prepared.table["source_id"], giants.table["source_id"])
+
+
+def test_an_empty_recipe_gives_the_spectra_as_they_are():
+    giants = xp_giants()
+    assert Recipe()(giants) is giants
+    assert str(Recipe()) == "spectra as they are"
+
+
+def test_a_recipe_says_what_it_does():
+    text = str(RECIPES[1])
+    assert "376 to 1010 nm" in text
+    assert "standard deviation 50 nm" in text
+
+
+@pytest.mark.parametrize(
+    ("text", "step"),
+    [
+        ("gaussian:50nm", GaussianContinuum(50.0, "nm")),
+        (" gaussian: 500 Angstrom ", GaussianContinuum(500.0, "Angstrom")),
+        ("spline:60nm", SplineContinuum(60.0, "nm", bin_width=10.0)),
+        ("spline:0.06um", SplineContinuum(0.06, "um", bin_width=0.01)),
+        ("none", None),
+    ],
+)
+def test_short_forms_of_a_continuum(text, step):
+    assert parse_continuum(text) == step
+
+
+@pytest.mark.parametrize("text", ["", "gaussian", "gaussian:", "poly:3", "Gaussian:50nm", "none:5nm", "50nm"])
+def test_an_unknown_continuum_gets_examples(text):
+    with pytest.raises(SlamError, match="write gaussian:50nm, spline:60nm, chebyshev:4 or none"):
+        parse_continuum(text)
+
+
+@pytest.mark.parametrize("text", ["gaussian:50", "gaussian:50K", "spline:wide", "gaussian:50furlong", "spline:5nm:3"])
+def test_a_continuum_without_a_length_is_told(text):
+    with pytest.raises(SlamError, match="needs a width with a unit of length"):
+        parse_continuum(text)
+
+
+@pytest.mark.parametrize("text", ["gaussian:0nm", "gaussian:-5nm", "spline:nan nm", "spline:1e999nm"])
+def test_a_continuum_without_a_size_is_told(text):
+    with pytest.raises(SlamError, match="give one above 0"):
+        parse_continuum(text)
+
+
+@pytest.mark.parametrize(
+    ("items", "message"),
+    [
+        ([{"step": "bake"}], "unknown step 'bake'; there are: wave_range, rest_frame"),
+        ([{"low": 1.0, "high": 2.0}], "unknown step None"),
+        (
+            [{"step": "wave_range", "lo": 1.0}],
+            "'wave_range' of the recipe has no option 'lo'; it has: low, high, unit",
+        ),
+        ([{"step": "gaussian_continuum"}], "step 'gaussian_continuum' of the recipe lacks sigma"),
+        ([{"step": "wave_range", "low": "abc", "high": 5}], "of the recipe has a value of the wrong kind .low = 'abc'"),
+        ([{"step": "wave_range", "low": 2.0, "high": 1.0}], "is empty"),
+    ],
+)
+def test_a_stored_recipe_that_is_wrong_is_told(items, message):
+    with pytest.raises(SlamError, match=message):
+        Recipe.from_list(items)
+
+
+@pytest.mark.parametrize("unit", ["furlong", "K"])
+def test_an_unknown_unit_is_told_when_the_recipe_is_made(unit):
+    with pytest.raises(SlamError, match=unit):
+        Recipe.make(wave_range=(1, 2), wave_unit=unit)
+    with pytest.raises(SlamError, match=unit):
+        GaussianContinuum(50.0, unit)
+
+
+# --- recipes as TOML, and what training adds to them
+
+WHOLE = Recipe(
+    (
+        WaveRange(5010.0, 5250.0, "Angstrom"),
+        RestFrame("rv"),
+        Resample(np.float64(501.0), 525.0, 1e-4 * np.log(10), log=True, medium="vacuum"),
+        MatchResolution(3.0, "Angstrom"),
+        ChebyshevContinuum(3, arms=((501.0, 510.0), (511.0, 525.0)), pixels=(502.5, 515.0)),
+        BadPixels(max_flux=1.5, grow=1),
+    )
+)
+
+
+def test_a_recipe_survives_toml(tmp_path):
+    path = tmp_path / "recipe.toml"
+    path.write_text(WHOLE.to_toml())
+    assert Recipe.from_toml(path) == WHOLE
+    assert Recipe.from_list(json.loads(json.dumps(WHOLE.to_list()))) == WHOLE
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("steps = 3", "is no recipe"),
+        ("[[steps]]\nlow = 1.0", "unknown step None"),
+        ("[[steps]]\nstep = 'gaussian_continuum'\nwidth = 3", "has no option 'width'; it has: sigma, unit, arms"),
+        ("[[steps", "cannot be read as TOML"),
+        ("[[steps]]\nstep = 'resample'\nlow = 5\nhigh = 4\nspacing = 1", "holds nothing"),
+        ("[other]", "is no recipe"),
+    ],
+)
+def test_a_recipe_file_that_is_wrong_is_told(text, message, tmp_path):
+    path = tmp_path / "wrong.toml"
+    path.write_text(text)
+    with pytest.raises(SlamError, match=rf"wrong\.toml.*{message}"):
+        Recipe.from_toml(path)
+
+
+def test_steps_that_place_pixels_and_steps_that_treat_flux():
+    assert WHOLE.placing.steps + WHOLE.treatment.steps == WHOLE.steps
+    assert [step.name for step in WHOLE.placing.steps] == ["wave_range", "rest_frame", "resample"]
+
+
+def test_continuum_pixels_are_found_in_what_earlier_steps_give():
+    recipe = Recipe((WaveRange(5010.0, 5250.0, "Angstrom"), ChebyshevContinuum(2)))
+    learnt = recipe.learn(miles())
+    pixels = np.asarray(learnt.steps[1].pixels) * 10
+    assert 0.08 * 267 < len(pixels) < 0.2 * 267
+    assert np.all((pixels >= 5009.9) & (pixels <= 5250.1))
+    assert learnt.learn(miles()[:50]) == learnt
+    assert Recipe((GaussianContinuum(50.0),)).learn(miles()) == Recipe((GaussianContinuum(50.0),))

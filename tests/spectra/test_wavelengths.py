@@ -1,0 +1,32 @@
+"""Air and vacuum against published pairs; there and back; Doppler shifts."""
+
+import numpy as np
+import pytest
+
+from slamjax._util.constants import LIGHT
+from slamjax.spectra.wavelengths import shifted, to_air, to_vacuum
+
+
+@pytest.mark.parametrize(
+    ("vacuum", "air"),
+    [(6564.614, 6562.801), (4862.691, 4861.333), (5008.240, 5006.843), (8544.44, 8542.09)],  # SDSS's list of lines
+)
+def test_known_lines(vacuum, air):
+    assert to_air(np.array(vacuum)) == pytest.approx(air, abs=0.01)
+    assert to_vacuum(np.array(air)) == pytest.approx(vacuum, abs=0.01)
+
+
+def test_there_and_back():
+    wave = np.linspace(3000, 17000, 500)
+    np.testing.assert_allclose(to_vacuum(to_air(wave)), wave, rtol=1e-12)
+    np.testing.assert_allclose(to_air(wave / 10, "nm"), to_air(wave) / 10, rtol=1e-14)
+
+
+def test_the_ultraviolet_is_vacuum_either_way():
+    assert to_air(np.array([1500.0])) == 1500
+
+
+def test_shifts_are_relativistic_and_undo_each_other():
+    assert shifted(np.array(5000.0), 30.0) == pytest.approx(5000 * (1 + 30 / LIGHT), abs=1e-4)
+    np.testing.assert_allclose(shifted(shifted(np.array([4000.0]), 0.5 * LIGHT), -0.5 * LIGHT), 4000, rtol=1e-14)
+    assert shifted(np.array(1.0), 0.6 * LIGHT) == pytest.approx(2)

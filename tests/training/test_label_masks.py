@@ -1,0 +1,142 @@
+"""A label that may not inform a pixel does not: its derivative there is zero, and nothing else changes."""
+
+from functools import cache
+
+import jax
+import numpy as np
+import pytest
+from helpers import in_precision, xp_giants
+from models import ALPHA_WINDOWS, LABELS, quadratic_model, recipe
+from sklearn.svm import SVR
+
+from slamjax.errors import SlamError, SlamWarning
+from slamjax.model.model import Model
+from slamjax.training import train
+from slamjax.training.label_masks import allowed_labels
+
+WAVE = np.arange(500.0, 621.0, 2.0)
+MASKS = {"alpha_m": ALPHA_WINDOWS, "teff": np.arange(61) % 7 > 0}
+
+
+def allowed():
+    """(P, L) as it should be, by hand."""
+    inside = np.any([(low <= WAVE) & (high >= WAVE) for low, high in ALPHA_WINDOWS], axis=0)
+    return np.stack([np.arange(61) % 7 > 0, np.ones(61, bool), np.ones(61, bool), inside], axis=1)
+
+
+@cache
+def masked_model(solver="sklearn", kernel="rbf"):
+    return train(
+        xp_giants()[:110], LABELS, recipe=recipe(), kernel=kernel, C=10, epsilon=0.05, gamma=0.1, cv=3, n_jobs=2,
+        noise="diagonal", label_masks=MASKS, solver=solver,
+    )  # fmt: skip
+
+
+def jacobian(model, seed=0):
+    x = np.random.default_rng(seed).normal(size=(3, 4))
+    with in_precision("float64"):
+        return np.moveaxis(np.asarray(model.emulator.at_with_jacobian(x)[1]), -1, 1)
+
+
+@pytest.mark.parametrize("solver", ["sklearn", "batched"])
+def test_the_flux_depends_on_the_labels_that_a_pixel_may_use_and_on_no_other(solver):
+    slopes = jacobian(masked_model(solver))
+    np.testing.assert_array_equal(np.all(slopes != 0, axis=0), allowed())
+    np.testing.assert_array_equal(np.any(slopes != 0, axis=0), allowed())
+    with in_precision("float64"):
+        model = masked_model(solver)
+        x = np.array([0.3, -0.4, 0.5, 0.1])
+        automatic = np.asarray(jax.jacfwd(model.emulator.at)(x))
+        np.testing.assert_allclose(automatic, np.asarray(model.emulator.at_with_jacobian(x)[1]).T, rtol=1e-9)
+        assert np.all(automatic[~allowed()] == 0)
+
+
+def test_other_kernels_take_masks_too():
+    np.testing.assert_array_equal(np.any(jacobian(masked_model(kernel="linear")) != 0, axis=0), allowed())
+
+
+def test_a_masked_pixel_is_scikit_learns_svr_of_the_other_labels():
+    model, spectra = masked_model(), xp_giants()[:110]
+    prepared = recipe()(spectra)
+    x = np.asarray(model.exact.scaling(spectra.values(LABELS)))
+    new = np.asarray(model.exact.scaling(xp_giants()[110:].values(LABELS)))
+    with in_precision("float64"):
+        flux = np.asarray(model(xp_giants()[110:].values(LABELS)))
+    for pixel in (0, 3, 7, 8):
+        some = np.flatnonzero(allowed()[pixel])
+        f, w = prepared.flux[:, pixel].astype(float), prepared.ivar[:, pixel].astype(float)
+        svr = SVR(C=10, epsilon=0.05, gamma=0.1).fit(x[:, some], (f - f.mean()) / f.std(), sample_weight=w / w.mean())
+        np.testing.assert_allclose(flux[:, pixel], f.mean() + f.std() * svr.predict(new[:, some]), atol=5e-3 * f.std())
+
+
+def test_solvers_agree_on_masked_pixels():
+    labels = xp_giants()[110:].values(LABELS)
+    scale = np.asarray(masked_model().exact.flux_scale)
+    with in_precision("float64"):
+        one, other = (np.asarray(masked_model(solver)(labels)) for solver in ("sklearn", "batched"))
+    # both stop at 1e-3: predictions differ by some times that, where stars are few
+    assert np.max(np.abs(one - other) / scale) < 1e-2
+    assert np.median(np.abs(one - other) / scale) < 1e-3
+
+
+def test_a_polynomial_leaves_out_the_monomials_of_a_masked_label():
+    inside = allowed()[:, 3]
+    np.testing.assert_array_equal(np.any(jacobian(quadratic_model()) != 0, axis=0)[:, 3], inside)
+    with_alpha = np.array([one[3] > 0 for one in quadratic_model().exact.exponents])
+    assert np.all(quadratic_model().exact.basis[np.ix_(with_alpha, ~inside)] == 0)
+    np.testing.assert_array_equal(quadratic_model().info.pixels["n_terms"], np.where(inside, 14, 9))
+
+
+def test_compressing_lets_no_masked_label_in():
+    small = masked_model().compress()
+    np.testing.assert_array_equal(np.any(jacobian(small) != 0, axis=0), allowed())
+    labels = xp_giants()[110:].values(LABELS)
+    error = np.abs(np.asarray(small(labels)) - np.asarray(masked_model()(labels)))
+    assert np.all(error < 0.2 * np.sqrt(masked_model().noise.model_variance))
+
+
+def test_a_masked_model_is_saved_whole(tmp_path):
+    masked_model().write(tmp_path / "masked.h5")
+    back = Model.read(tmp_path / "masked.h5")
+    np.testing.assert_array_equal(jacobian(back), jacobian(masked_model()))
+    assert back.info.provenance["settings"]["label_masks"]["alpha_m"] == [[510, 530], [590, 600]]
+
+
+def test_a_mask_of_every_pixel_changes_nothing():
+    spectra = recipe()(xp_giants()[:80]).on_pixels(np.arange(0, 61, 20))
+    plain, masked = (
+        train(spectra, LABELS, cv=2, n_jobs=1, noise="diagonal", label_masks=masks)
+        for masks in (None, {"logg": [(400, 700)]})
+    )
+    labels = spectra.values(LABELS)
+    np.testing.assert_array_equal(plain(labels), masked(labels))
+
+
+@pytest.mark.parametrize("emulator", ["svr", "polynomial"])
+def test_a_pixel_that_no_label_may_inform_is_masked(emulator):
+    spectra = recipe()(xp_giants()[:80]).on_pixels(np.arange(4))
+    masks = {name: [(502, 600)] for name in LABELS}
+    with pytest.warns(SlamWarning, match="1 of 4 pixels are masked, no label may inform it"):
+        model = train(spectra, LABELS, emulator=emulator, cv=2, n_jobs=1, noise="diagonal", label_masks=masks)
+    np.testing.assert_array_equal(model.trained, [False, True, True, True])
+
+
+@pytest.mark.parametrize(
+    ("masks", "message"),
+    [
+        ({"ca_fe": [(500, 520)]}, "names 'ca_fe', which is not among the labels"),
+        ({"teff": [(520, 500)]}, "low below high"),
+        ({"teff": (500, 520)}, "give windows"),
+        ({"teff": "blue"}, "give windows"),
+        ({"teff": []}, "give windows"),
+        ({"teff": [(900, 950)]}, "leaves it none of the 61 pixels, 500 to 620 nm"),
+        ({"teff": np.ones(60, bool)}, "has 60 pixels but prepared spectra have 61"),
+    ],
+)
+def test_masks_that_cannot_be_are_named(masks, message):
+    with pytest.raises(SlamError, match=message):
+        allowed_labels(masks, LABELS, WAVE, "nm")
+
+
+def test_ends_of_windows_belong_to_them():
+    np.testing.assert_array_equal(allowed_labels(MASKS, LABELS, WAVE, "nm"), allowed())

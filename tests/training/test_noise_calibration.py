@@ -1,0 +1,210 @@
+import dataclasses
+from functools import cache
+
+import numpy as np
+import pytest
+from models import LABELS, giants_model, recipe, xp_giants
+
+from slamjax.datasets import load_xp_giants
+from slamjax.emulators.scaling import LabelScaling
+from slamjax.emulators.svr import KernelBlock, KernelEmulator
+from slamjax.emulators.training_labels import Domain
+from slamjax.errors import SlamError, SlamWarning
+from slamjax.fitting import fit
+from slamjax.model.model import Model
+from slamjax.noise.models import DiagonalNoise, LowRankNoise
+from slamjax.training import recalibrate_noise, train
+from slamjax.training.noise_calibration import HeldOut, LabelErrors, calibrate, choose_noise, label_errors
+
+SETTINGS = {"epsilon": 0.05, "gamma": 0.1, "cv": 3, "n_jobs": 2}
+
+
+@cache
+def many_giants():
+    """500 giants to train and 300 others."""
+    some, others = load_xp_giants()
+    return some[:500], others[:300]
+
+
+@cache
+def calibrated_model():
+    return train(many_giants()[0], LABELS, recipe=recipe(), C=10, noise="lowrank", **SETTINGS)
+
+
+def linear_stars(n, seed=0, common=0.0, scale=1.0):
+    """Stars of flux = slopesᵀ x, whose noise is ``scale`` times what ivar says, and some more common to all pixels."""
+    rng = np.random.default_rng(seed)
+    slopes, x = rng.normal(size=(2, 30)), rng.uniform(-1, 1, (n, 2))
+    residual = 0.1 * scale * (rng.normal(size=(n, 30)) + common * rng.normal(size=(n, 1)))
+    block = KernelBlock(np.ones(1), np.zeros(1), slopes[None], "linear", 1)
+    scaling = LabelScaling(np.zeros(2), np.ones(2), (False, False))
+    emulator = KernelEmulator(scaling, np.eye(2), (block,), np.zeros(30), np.zeros(30), np.ones(30), None)
+    stars = HeldOut(x, residual, np.full((n, 30), 100.0), np.zeros(n, int), (emulator,))
+    return emulator, Domain.of(np.concatenate([x, [[-9.0, -9.0], [9.0, 9.0]]])), stars
+
+
+def photon_noise():
+    return LowRankNoise(np.full(30, 1e-8), np.zeros((30, 1)), np.ones(30), np.zeros((30, 0)))
+
+
+def width(values):
+    return 1.4826 * np.median(np.abs(values - np.median(values, axis=0)), axis=0)
+
+
+def plain(column):
+    return np.asarray(getattr(column, "value", column), float)
+
+
+def test_label_errors_are_generalised_least_squares():
+    """On a linear emulator the fit of a held-out star is (J Σ⁻¹ Jᵀ)⁻¹ J Σ⁻¹ r."""
+    emulator, domain, stars = linear_stars(200)
+    variance = np.linspace(0.01, 0.1, 30)
+    found = label_errors(DiagonalNoise(variance), domain, stars)
+    slopes, weight = np.asarray(emulator.blocks[0].dual[0]), 1 / (0.01 + variance)
+    covariance = np.linalg.inv((slopes * weight) @ slopes.T)
+    np.testing.assert_allclose(found.error, stars.residual @ (slopes * weight).T @ covariance, atol=2e-4)
+    np.testing.assert_allclose(found.covariance, np.broadcast_to(covariance, (200, 2, 2)), rtol=0.01, atol=1e-6)
+    left = stars.residual - found.error @ slopes
+    np.testing.assert_allclose(found.chi2, np.sum(left**2 * weight, axis=1), rtol=1e-3)
+    assert np.all(found.dof == 28)
+
+
+@pytest.mark.parametrize("scale", [0.5, 1.0, 2.0])
+def test_pulls_become_one_wide_whatever_the_stated_errors(scale):
+    emulator, domain, stars = linear_stars(600, scale=scale)
+    adjusted, found = calibrate(photon_noise(), emulator, domain, stars)
+    after = label_errors(adjusted, domain, stars)
+    np.testing.assert_allclose(width(after.pulls()), 1, atol=0.12)
+    assert np.median(after.chi2 * found.chi2_scale / 28) == pytest.approx(1, abs=0.02)
+
+
+def test_errors_of_a_label_with_outliers_are_stretched_and_no_others():
+    """One star in ten is mistaken in its second label: no Gaussian is right at every level, a wider one at more."""
+    emulator, domain, stars = linear_stars(900)
+    mistaken = stars.x.copy()
+    mistaken[::10, 1] += 0.2
+    known = dataclasses.replace(stars, residual=stars.residual + (stars.x - mistaken) @ emulator.blocks[0].dual[0])
+    plain = calibrate(photon_noise(), emulator, domain, stars)[1]
+    noise, taught = calibrate(photon_noise(), emulator, domain, dataclasses.replace(known, x=mistaken))
+    np.testing.assert_allclose(plain.label_scale, 1, atol=0.1)
+    np.testing.assert_allclose(plain.label_reach, 1.96, atol=0.2)
+    assert taught.label_scale[1] > taught.label_scale[0] + 0.05
+    assert taught.label_reach[1] > 1.2 * taught.label_reach[0]
+    # an interval of 95 % holds 95 %, whatever the tails
+    pulls = label_errors(noise, domain, dataclasses.replace(known, x=mistaken)).pulls() / taught.label_scale
+    np.testing.assert_allclose(np.mean(np.abs(pulls) < taught.label_reach, axis=0), 0.95, atol=0.01)
+
+
+def test_alike_stars_share_one_scale_and_uneven_ones_get_their_own():
+    emulator, domain, stars = linear_stars(900)
+    assert calibrate(photon_noise(), emulator, domain, stars)[1].tail >= 100
+    own = np.sqrt(5 / np.random.default_rng(1).chisquare(5, (900, 1)))
+    uneven = dataclasses.replace(stars, residual=stars.residual * own)
+    assert calibrate(photon_noise(), emulator, domain, uneven)[1].tail <= 10
+
+
+def test_auto_takes_low_rank_where_pixels_go_along_with_each_other():
+    emulator, domain, stars = linear_stars(600, common=3.0)
+    found, how = choose_noise("auto", emulator, domain, stars)
+    assert isinstance(found, LowRankNoise)
+    scores = {row["rank"]: row["score"] for row in how.tried}
+    assert scores[10] > scores[0] + 0.5
+
+
+def test_diagonal_wins_where_it_is_the_truth():
+    """Then a low-rank noise has only its learning errors to add."""
+    emulator, domain, stars = linear_stars(600)
+    found, how = choose_noise("auto", emulator, domain, stars)
+    best = max(row["score"] for row in how.tried)
+    assert next(row["score"] for row in how.tried if row["rank"] == 0) > best - 0.05
+    assert isinstance(found, DiagonalNoise) == (how.tried[0]["score"] == best)
+
+
+def test_the_score_is_highest_for_small_honest_errors():
+    noise = np.random.default_rng(0).normal(size=(2000, 2))
+
+    def score(sigma, stated):
+        covariance = np.broadcast_to(stated**2 * np.eye(2), (2000, 2, 2))
+        return LabelErrors(sigma * noise, covariance, *np.ones((3, 2000))).score()
+
+    assert score(0.5, 0.5) > score(1, 1)
+    assert score(1, 1) > max(score(1, 0.5), score(1, 2))
+
+
+def test_too_few_stars_for_a_covariance_are_told():
+    emulator, domain, stars = linear_stars(60)
+    with pytest.raises(SlamError, match="60 stars cannot make a low-rank noise model, which needs at least 240"):
+        choose_noise("lowrank", emulator, domain, stars)
+    with pytest.warns(SlamWarning, match=r"needs at least 240: pixels are taken as independent"):
+        noise, _ = choose_noise("auto", emulator, domain, stars)
+    assert isinstance(noise, DiagonalNoise)
+    with pytest.raises(SlamError, match="unknown noise 'white'"):
+        choose_noise("white", emulator, domain, stars)
+
+
+def test_on_real_giants_errors_hold_better_than_the_published_ones():
+    model, others = calibrated_model(), many_giants()[1]
+    assert isinstance(model.noise, LowRankNoise)
+    table, published = fit(model, others), fit(model.with_diagonal_noise(), others)
+    ratios = []
+    for name in LABELS:
+        pulls = [(plain(t[name]) - plain(t[f"{name}_ref"])) / plain(t[f"{name}_err"]) for t in (table, published)]
+        good = np.all(np.isfinite(pulls), axis=0) & (np.asarray(table["flags"]) == 0)
+        assert 0.6 < width(pulls[0][good]) < 1.5
+        ratios.append(width(pulls[1][good]) / width(pulls[0][good]))
+    assert np.mean(ratios) > 1.2
+    assert 0.7 < np.median(table["chi2"] / (table["n_pix"] - 4)) < 1.4
+
+
+def test_low_rank_models_survive_saving(tmp_path):
+    model = calibrated_model()
+    model.write(tmp_path / "model.h5")
+    back = Model.read(tmp_path / "model.h5")
+    assert back.info.calibration == model.info.calibration
+    for name, array in vars(model.noise).items():
+        np.testing.assert_array_equal(getattr(back.noise, name), array)
+
+
+def test_noise_is_learnt_again_from_another_surveys_stars():
+    """Three times the stated photon errors: label errors follow, the emulator stays."""
+    others = many_giants()[1]
+    extra = 3 * np.random.default_rng(0).normal(size=others.flux.shape) / np.sqrt(others.ivar)
+    noisy = others.with_arrays(others.flux + extra, others.ivar)
+    model = recalibrate_noise(calibrated_model(), noisy, noise="lowrank")
+    assert model.exact is calibrated_model().exact
+    assert "recalibrated" in model.info.provenance["settings"]["noise"]
+    table = fit(model, noisy)
+    table = table[table["flags"] == 0]
+    pulls = np.concatenate([(plain(table[n]) - plain(table[f"{n}_ref"])) / plain(table[f"{n}_err"]) for n in LABELS])
+    assert 0.7 < width(pulls) < 1.4
+
+
+def test_stars_that_trained_the_model_do_not_tell_of_its_noise():
+    with (
+        pytest.warns(SlamWarning, match="110 trained the model"),
+        pytest.raises(SlamError, match="to learn noise from"),
+    ):
+        recalibrate_noise(giants_model(), xp_giants()[:115])
+
+
+def test_joint_search_takes_one_combination_for_all_pixels():
+    stars = many_giants()[0][:260]
+    model = train(stars, LABELS, recipe=recipe(), C=[0.01, 10], search="joint", noise="diagonal", **SETTINGS)
+    assert set(model.info.pixels["C"]) == {10.0}
+    scores = model.info.candidates["joint_score"]
+    assert np.argmax(scores) == list(model.info.candidates["C"]).index(10)
+    assert model.info.cv_scores.shape == (model.wave.size, 2)
+
+
+def test_a_star_noisier_than_its_errors_say_gets_larger_label_errors():
+    model, others = calibrated_model(), many_giants()[1][:50]
+    calibration = dataclasses.replace(model.info.calibration, sparse=0.0, tail=20.0)
+    model = dataclasses.replace(model, info=dataclasses.replace(model.info, calibration=calibration))
+    same = dataclasses.replace(calibration, tail=np.inf)
+    alike = dataclasses.replace(model, info=dataclasses.replace(model.info, calibration=same))
+    own, common = fit(model, others), fit(alike, others)
+    good = np.isfinite(own["logg"])
+    scale = model.info.calibration.star_scale(np.asarray(own["chi2"]), np.asarray(own["n_pix"]) - 4, np.ones(50))
+    np.testing.assert_allclose((own["logg_err"] / common["logg_err"])[good], np.sqrt(scale)[good], rtol=1e-3)
+    np.testing.assert_array_equal(own["logg"][good], common["logg"][good])
+    assert np.ptp(scale[good]) > 0.1

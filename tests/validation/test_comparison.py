@@ -1,0 +1,184 @@
+"""SLAM beside the quadratic: what the tables say is what the held-out stars give, and figures show it."""
+
+from functools import cache
+
+import numpy as np
+import pytest
+from astropy.table import Table
+from helpers import miles, xp_giants
+from models import recipe
+from typer.testing import CliRunner
+
+import slamjax
+from slamjax.cli.app import app
+from slamjax.errors import SlamError
+from slamjax.fitting import fit
+from slamjax.plots import plot_flux_errors, plot_label_scatter, plot_pixels
+from slamjax.plots.comparison import line_pixels
+from slamjax.spectra.spectra import Spectra
+from slamjax.training import train
+from slamjax.training.search import make_folds
+from slamjax.validation.comparison import compare
+
+NAMES = ("teff", "logg")
+OPTIONS = {"C": 10.0, "epsilon": 0.05, "gamma": 0.1, "cv": 2, "noise": "diagonal", "n_starts": 1, "n_jobs": 2}
+
+
+def stars():
+    prepared = recipe()(xp_giants())
+    return prepared.on_pixels(np.arange(0, 61, 6))
+
+
+@cache
+def contest():
+    return compare(stars(), NAMES, folds=2, **OPTIONS)
+
+
+def test_every_star_is_judged_once_by_models_that_had_not_seen_it():
+    found = contest()
+    assert found.held_out == "150 stars in 2 folds"
+    for table in found.labels.values():
+        assert sorted(table["row"]) == list(range(150))
+    fold = make_folds(stars().star_groups(), 2, 0)
+    for name, options in (("SLAM", {"C": 10.0, "epsilon": 0.05, "gamma": 0.1}), ("polynomial", {})):
+        emulator = "svr" if name == "SLAM" else "polynomial"
+        model = train(stars()[fold != 1], NAMES, emulator=emulator, cv=2, noise="diagonal", n_jobs=2, **options)
+        alone = fit(model, stars()[fold == 1], n_starts=1)
+        table = found.labels[name]
+        place = [list(table["row"]).index(row) for row in alone["row"]]
+        np.testing.assert_allclose(table["logg"][place], alone["logg"], rtol=1e-4, atol=1e-4)
+
+
+def test_flux_errors_are_those_at_the_known_labels():
+    found, fold = contest(), make_folds(stars().star_groups(), 2, 0)
+    residual = np.empty((150, 11))
+    for number in range(2):
+        model = train(stars()[fold != number], NAMES, emulator="polynomial", cv=2, noise="diagonal")
+        out = stars()[fold == number]
+        residual[fold == number] = out.flux - np.asarray(model(out.values(NAMES)))
+    np.testing.assert_allclose(found.flux["polynomial_rms"], np.sqrt(np.mean(residual**2, axis=0)), rtol=1e-5)
+    mad = np.median(np.abs(residual - np.median(residual, axis=0)), axis=0)
+    np.testing.assert_allclose(found.flux["polynomial_scatter"], 1.4826 * mad, rtol=1e-5)
+    np.testing.assert_allclose(found.flux["photon"], np.median(1 / np.sqrt(stars().ivar), axis=0), rtol=1e-5)
+
+
+def test_label_scatter_goes_by_signal_to_noise_where_errors_are_stated():
+    table = contest().scatter["SLAM"]
+    assert len(np.unique(table["low"][np.isfinite(table["low"])])) == 4
+    summary = contest().summary()
+    everyone = table[np.isnan(table["low"]) & (table["label"] == "logg")]
+    assert summary["logg_scatter"][0] == everyone["scatter"][0]
+
+
+def test_other_stars_may_judge():
+    found = compare(stars()[:110], NAMES, test=stars()[90:], **OPTIONS)
+    assert found.held_out == "40 other stars"
+    assert len(found.labels["SLAM"]) == len(found.labels["polynomial"]) == 40
+    with pytest.raises(SlamError, match=r"every star of .* trained the emulators"):
+        compare(stars()[:110], NAMES, test=stars()[:50], **OPTIONS)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"colour": 1}, "training has no option colour"),
+        ({"folds": 1}, "cv is 1"),
+        ({"by": "height"}, "no column 'height'"),
+        ({"bins": [3]}, "at least two edges"),
+    ],
+)
+def test_options_that_cannot_be_are_named(options, message):
+    with pytest.raises(SlamError, match=message):
+        compare(stars(), NAMES, **{**OPTIONS, **options})
+
+
+def test_figures_show_the_tables():
+    found = contest()
+    figure = plot_flux_errors(found)
+    drawn = {line.get_label(): line.get_ydata() for line in figure.axes[0].lines}
+    np.testing.assert_array_equal(drawn["SLAM"], found.flux["SLAM_scatter"])
+    np.testing.assert_array_equal(drawn["quadratic"], found.flux["polynomial_scatter"])
+    figure = plot_label_scatter(found)
+    assert [axis.get_title() for axis in figure.axes] == [r"$T_{\rm eff}$ [K]", r"$\log g$"]
+
+
+def test_a_pixel_is_drawn_with_the_stars_of_the_slice_and_both_models():
+    found = contest()
+    figure = plot_pixels(found, pixels=[524, 560], fixed={"logg": (2.4, 0.4)})
+    assert len(figure.axes) == 2
+    top = figure.axes[0]
+    points, slam, quadratic = top.lines
+    values, flux = stars().values(NAMES), stars().flux[:, 2]
+    inside = np.abs(values[:, 1] - 2.4) <= 0.4
+    np.testing.assert_allclose(points.get_xdata(), values[inside, 0])
+    np.testing.assert_allclose(points.get_ydata(), flux[inside])
+    for curve, name in ((slam, "SLAM"), (quadratic, "polynomial")):
+        grid = np.stack([curve.get_xdata(), np.full(200, 2.4)], axis=-1)
+        np.testing.assert_allclose(curve.get_ydata(), np.asarray(found.models[name](grid))[:, 2], rtol=1e-5)
+    assert "524 nm" in top.get_ylabel()
+    for wrong, message in (({"pixels": [900]}, "no trained pixel at 900 nm"), ({"along": "age"}, "'age' is not among")):
+        with pytest.raises(SlamError, match=message):
+            plot_pixels(found, **wrong)
+
+
+def test_lines_are_looked_for_in_the_medium_of_the_spectra():
+    """Mg b's middle line is at 5174.13 Å in vacuum and at 5172.68 Å in air."""
+    spectra = miles().select("isfinite(teff) & isfinite(logg) & isfinite(fe_h) & teff > 4000 & teff < 7500")
+    near = np.flatnonzero((spectra.wave > 5168) & (spectra.wave < 5178))
+    air = spectra.on_pixels(near)
+    vacuum = Spectra(air.wave, air.flux, table=Table(air.table), wave_unit=air.wave_unit, medium="vacuum")
+    for some, line in ((air, 5172.68), (vacuum, 5174.13)):
+        model = train(some, ("teff", "fe_h"), emulator="polynomial", cv=2, noise="diagonal")
+        nearest = int(np.argmin(np.abs(some.wave - line)))
+        assert line_pixels(model, None) == [(nearest, f"Mg b, {some.wave[nearest]:g} Angstrom")]
+
+
+def test_folds_too_small_for_the_noise_of_all_stars_are_told(monkeypatch):
+    from slamjax.training import noise_calibration
+
+    monkeypatch.setattr(noise_calibration, "_STARS_A_COLUMN", 2)  # correlated noise from 60 stars on
+    options = {"C": 10, "epsilon": 0.05, "gamma": 0.1, "cv": 2, "solver": "sklearn"}
+    with pytest.warns(slamjax.SlamWarning, match="have too few stars for the noise model that all stars make"):
+        compare(stars()[:100], ("teff", "logg"), folds=2, **options)
+
+
+def test_the_command_writes_what_it_says(tmp_path):
+    table = tmp_path / "stars.fits"
+    slamjax.write_table(stars(), table)
+    arguments = ["compare", table, "--labels", "teff,logg", "-o", tmp_path / "out", "--folds", "2", "--cv", "2"]
+    arguments += ["--C", "10", "--epsilon", "0.05", "--gamma", "0.1", "--noise", "diagonal", "--n-starts", "1"]
+    arguments += ["--label-mask", "logg:500-560", "--pixel", "524", "--at", "logg:2.4:0.5", "--ridge", "1,10"]
+    result = CliRunner().invoke(app, [str(one) for one in arguments], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    written = {path.name for path in (tmp_path / "out").iterdir()}
+    assert written == {
+        "report.md", "flux_error.ecsv", "label_scatter.ecsv", "labels_slam.fits", "labels_polynomial.fits",
+        "flux_error.png", "label_scatter.png", "pixels.png", "slam.h5", "polynomial.h5",
+    }  # fmt: skip
+    assert "| polynomial |" in (tmp_path / "out" / "report.md").read_text()
+    flux = Table.read(tmp_path / "out" / "flux_error.ecsv")
+    assert np.all(flux["polynomial_rms"] > 0)
+    model = slamjax.Model.read(tmp_path / "out" / "polynomial.h5")
+    assert model.info.provenance["settings"]["label_masks"]["logg"] == [[500, 560]]
+    assert set(model.info.candidates["ridge"]) == {1, 10}
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        (["--label-mask", "logg=500"], "--label-mask is 'logg=500'"),
+        (["--at", "logg"], "--at is 'logg'"),
+        (["--at", "logg:99"], "hardly any training star"),
+        (["--labels", ""], "no labels are given"),
+        (["--at", "age:3"], "age cannot be held fixed"),
+        (["--along", "age"], "'age' is not among the labels"),
+        (["--pixel", "900"], "no pixel at 900 nm"),
+    ],
+)
+def test_options_of_the_command_are_explained(option, message, tmp_path):
+    slamjax.write_table(stars(), tmp_path / "stars.fits")
+    arguments = ["compare", tmp_path / "stars.fits", "--labels", "teff,logg", "-o", tmp_path / "out", *option]
+    result = CliRunner().invoke(app, [str(one) for one in arguments])
+    assert isinstance(result.exception, SlamError)
+    assert message in str(result.exception)
+    assert not (tmp_path / "out").exists()  # told before anything is trained

@@ -1,0 +1,118 @@
+"""The whole of simulation-based calibration: prior, likelihood and preparation must be the sampler's own."""
+
+import dataclasses
+from functools import cache
+
+import jax
+import numpy as np
+import pytest
+from models import LABELS, giants_model, held_out
+
+import slamjax.sampling
+from slamjax.errors import SlamError
+from slamjax.noise.models import DiagonalNoise
+from slamjax.sampling.priors import training_density
+from slamjax.validation import SimulatedCalibration, sbc
+
+N_STARS = 500
+
+
+@cache
+def noisy_model():
+    """So little is known of a star that points drawn from the prior fill its posterior."""
+    model = giants_model()
+    return dataclasses.replace(model, noise=DiagonalNoise(np.asarray(model.noise.model_variance) * 100))
+
+
+def importance_sampler(seen=None):
+    """A stand-in for `slamjax.sample`: points drawn from the prior, taken by their likelihood."""
+
+    def sample(model, spectra, *, prior, seed, progress=None, draws=400, chains=1):
+        if seen is not None:
+            seen.update(recipe=model.recipe, n=len(spectra))
+        points = np.asarray(prior.sample(jax.random.key(1000 + seed), (6000,)), float)
+        prepared = model.prepare(spectra)
+        weight = np.asarray(model.noise.weights(prepared.ivar.astype(float)))
+        flux = np.asarray(model(points), float)
+        log_p = (weight * prepared.flux) @ flux.T - 0.5 * weight @ np.square(flux).T
+        p = np.exp(log_p - log_p.max(axis=1, keepdims=True))
+        p /= p.sum(axis=1, keepdims=True)
+        assert np.median(1 / np.sum(p**2, axis=1)) > 100
+        place = np.random.default_rng(seed).random((len(p), chains * draws))
+        picked = np.stack([np.searchsorted(np.cumsum(one), at * (1 - 1e-9)) for one, at in zip(p, place, strict=True)])
+        picked = np.moveaxis(picked.reshape(-1, chains, draws), 0, -1)
+        return {name: points[picked, k] for k, name in enumerate(model.label_names)}
+
+    return sample
+
+
+def calibrated(monkeypatch, sampler, **options):
+    monkeypatch.setattr(slamjax.sampling, "sample", sampler, raising=False)
+    ivar = giants_model().prepare(held_out()).ivar
+    prior = training_density(noisy_model())
+    return sbc(noisy_model(), ivar, n_stars=N_STARS, prior=prior, seed=4, **options)
+
+
+def test_an_exact_sampler_passes_and_wrong_widths_do_not(monkeypatch):
+    seen = {}
+    result = calibrated(monkeypatch, importance_sampler(seen), draws=300)
+    assert result.truth.shape == (N_STARS, len(LABELS))
+    assert result.draws.shape == (N_STARS, 300, len(LABELS))
+    assert seen["n"] == N_STARS
+    assert seen["recipe"].steps == ()  # simulated spectra are prepared already
+    assert result.passes(), str(result)
+    for factor in (1.2, 1 / 1.2):
+        assert not result.widened(factor).passes()
+
+
+def test_posteriors_without_their_spectra_do_not_pass(monkeypatch):
+    """Draws of another star's posterior."""
+
+    def shuffled(model, spectra, **options):
+        return importance_sampler()(model, spectra[np.roll(np.arange(len(spectra)), 1)], **options)
+
+    assert not calibrated(monkeypatch, shuffled).passes()
+
+
+@pytest.mark.parametrize(
+    ("ivar", "n_stars", "message"),
+    [
+        (np.ones((5, 60)), 10, "give rows with good pixels"),
+        (np.zeros((5, 61)), 10, "give rows with good pixels"),
+        (np.ones((5, 61)), 1, "n_stars is 1; simulate some hundreds"),
+    ],
+)
+def test_what_cannot_be_simulated_is_told(ivar, n_stars, message, monkeypatch):
+    monkeypatch.setattr(slamjax.sampling, "sample", None, raising=False)
+    with pytest.raises(SlamError, match=message):
+        sbc(noisy_model(), ivar, n_stars=n_stars)
+
+
+def test_a_sampler_that_loses_stars_is_told_and_a_few_are_left_out(monkeypatch):
+    """NaN draws of a failed fit; leaving out many would hide what is wrong with them."""
+
+    def lossy(n_lost):
+        def sample(model, spectra, **options):
+            found = importance_sampler()(model, spectra, **options)
+            found["teff"][..., :n_lost] = np.nan
+            return found
+
+        return sample
+
+    assert len(calibrated(monkeypatch, lossy(5)).truth) == N_STARS - 5
+    with pytest.raises(SlamError, match="6 of 500 simulated stars have no posterior"):
+        calibrated(monkeypatch, lossy(6))
+
+
+def test_an_unknown_prior_is_told(monkeypatch):
+    monkeypatch.setattr(slamjax.sampling, "sample", None, raising=False)
+    with pytest.raises(SlamError, match="prior is 'flat'; give 'uniform', 'density' or a NumPyro distribution"):
+        sbc(noisy_model(), np.ones((1, 61)), prior="flat")
+
+
+def test_the_tests_of_arrays_stand_alone():
+    rng = np.random.default_rng(0)
+    result = SimulatedCalibration.of(rng.normal(size=(200, 2)), rng.normal(size=(200, 99, 2)), ["a", "b"])
+    lines = str(result).splitlines()
+    assert [line.split("|")[1].strip() for line in lines[3:5]] == ["a", "b"]
+    assert "99 draws" in lines[0]
