@@ -82,10 +82,10 @@ def rival(model: Model, spectra: Spectra) -> float:
         dual = dual[:, np.asarray(exact.order)]
     dual = dual * np.asarray(exact.flux_scale)
     constant = np.asarray(exact.flux_mean) + np.asarray(exact.flux_scale) * np.asarray(exact.intercept)
-    templates_x = np.asarray(model.domain.stars)
+    templates_x = np.asarray(model.training_labels.stars)
     templates = np.asarray(model(exact.scaling.inverse(templates_x)))
     weight = 1 / np.sqrt(1 / prepared.ivar.astype(float) + np.asarray(model.noise.model_variance))
-    bounds = np.asarray(model.domain.low), np.asarray(model.domain.high)
+    bounds = np.asarray(model.training_labels.low), np.asarray(model.training_labels.high)
 
     def similarity(x: np.ndarray) -> np.ndarray:
         return np.exp(-gamma * np.square(x - support).sum(axis=1))

@@ -33,9 +33,9 @@ def rival_fits(machines: Trained, spectra: Spectra) -> list[RivalFit]:
     """
     model = machines.model
     prepared = model.prepare(spectra)
-    templates_x = np.asarray(model.domain.stars)
+    templates_x = np.asarray(model.training_labels.stars)
     templates = np.asarray(model(model.exact.scaling.inverse(templates_x)))
-    bounds = np.asarray(model.domain.low), np.asarray(model.domain.high)
+    bounds = np.asarray(model.training_labels.low), np.asarray(model.training_labels.high)
     variance = np.asarray(model.noise.model_variance)
     fits = []
     for flux, ivar in zip(prepared.flux.astype(float), prepared.ivar.astype(float), strict=True):

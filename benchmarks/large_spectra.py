@@ -80,7 +80,7 @@ def main() -> None:
     told = small.info.provenance["settings"]["compression"]
     n, n_support, n_labels = options.n_stars, len(model.exact.support), len(LABELS)
     rng = np.random.default_rng(options.seed)
-    x = jnp.asarray(np.asarray(model.domain.stars)[rng.integers(0, len(stars), n)], jnp.float32)
+    x = jnp.asarray(np.asarray(model.training_labels.stars)[rng.integers(0, len(stars), n)], jnp.float32)
     rows = n * (n_labels + 1)
     left, right = jnp.ones((rows, n_support), jnp.float32), jnp.asarray(model.exact.blocks[0].dual[0], jnp.float32)
     product = jax.jit(partial(jnp.matmul, precision=PRECISION))

@@ -20,7 +20,7 @@ from slamjax.validation import draw_nuisances, prepared_model, sbc, simulate
 LABELS = ("teff", "logg", "fe_h")
 SELECTION = "isfinite(teff) & isfinite(logg) & isfinite(fe_h) & teff > 4000 & teff < 7500"
 #: Injected velocities reach ±500 km/s; the fit searches a little further.
-SEARCHED = slamjax.Nuisances(rv=slamjax.Free(-550, 550), broadening=slamjax.Free(0, 200), polynomial=3)
+SEARCHED = slamjax.Nuisances(rv=slamjax.Free(-550, 550), sigma_v=slamjax.Free(0, 200), polynomial=3)
 #: Of spectra to which nothing was done, to see label errors grow.
 ADDED = {
     "velocity": slamjax.Nuisances(rv=slamjax.Free(-550, 550)),
@@ -28,10 +28,10 @@ ADDED = {
     "both": slamjax.Nuisances(rv=slamjax.Free(-550, 550), polynomial=3),
 }
 #: Of the posteriors that are ranked, on fewer pixels (nm).
-RANKED = slamjax.Nuisances(rv=slamjax.Free(-100, 100), broadening=slamjax.Free(0, 100), polynomial=2, polynomial_sd=0.2)
+RANKED = slamjax.Nuisances(rv=slamjax.Free(-100, 100), sigma_v=slamjax.Free(0, 100), polynomial=2, polynomial_sd=0.2)
 RANKED_RANGE = (500, 530)
 INJECTED = slamjax.Nuisances(
-    rv=slamjax.Free(-500, 500), broadening=slamjax.Free(20, 150), polynomial=3, polynomial_sd=0.15
+    rv=slamjax.Free(-500, 500), sigma_v=slamjax.Free(20, 150), polynomial=3, polynomial_sd=0.15
 )
 
 

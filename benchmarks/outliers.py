@@ -58,7 +58,9 @@ def outliers(model: Model, test: Spectra) -> dict[str, Any]:
     error = np.stack([column(table, f"{name}_err") for name in LABELS], axis=-1)
     good = (np.asarray(table["flags"]) == 0) & np.all(np.isfinite(fitted), axis=1)
     columns = test.columns()
-    spacing = model.domain.spacing(np.asarray(model.exact.scaling(np.where(good[:, None], fitted, known))))
+    spacing = model.training_labels.neighbour_distance(
+        np.asarray(model.exact.scaling(np.where(good[:, None], fitted, known)))
+    )
     alpha = LABELS.index("alpha_m")
     chi2 = column(table, "chi2") / (column(table, "n_pix") - len(LABELS))
     magnitude, extinction = (np.asarray(columns[name], float) for name in ("phot_g_mean_mag", "ak_targ"))

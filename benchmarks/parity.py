@@ -132,9 +132,8 @@ def compare(before: dict[str, np.ndarray], after: dict[str, np.ndarray]) -> bool
         unit = np.abs(before.get(f"{name}_err", old))
         ratio = np.abs(new - old)[known] / np.where(unit[known] > 0, unit[known], 1)
         largest = float(ratio.max(initial=0))
-        print(
-            f"{name:24s} {largest:.2e} {'of an error' if f'{name}_err' in before else 'relative'}{'' if same else '; other rows failed'}"
-        )
+        of = "of an error" if f"{name}_err" in before else "relative"
+        print(f"{name:24s} {largest:.2e} {of}{'' if same else '; other rows failed'}")
         sound &= same and largest <= WANTED
     return sound
 

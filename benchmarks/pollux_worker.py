@@ -36,7 +36,7 @@ def main(source: str, target: str) -> None:
         fixed_pars={"latents": train["label"].data},
         rng_key=jax.random.key(0),
         max_cycles=8,
-        progress=False,
+        on_progress=False,
     )
     jax.block_until_ready(trained.params)
     train_seconds = time.perf_counter() - start
@@ -51,7 +51,7 @@ def main(source: str, target: str) -> None:
             blocks=["latents"],
             fixed_pars=cannon.output_pars(trained.params),
             rng_key=jax.random.key(1),
-            progress=False,
+            on_progress=False,
         )
         guess = np.asarray(scale_labels.inverse_transform(found.params["latents"]))
         seconds.append(time.perf_counter() - start)

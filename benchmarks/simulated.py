@@ -29,18 +29,20 @@ def inner_stars(
     that trained the model. Kept are those with training stars in reach that are ``margin`` bounds or more from every
     edge of the range: a fit that is held at an edge scatters less than any bound allows.
     """
-    scaling, domain = model.exact.scaling, model.domain
+    scaling, training_labels = model.exact.scaling, model.training_labels
     found: list[Sequence[np.ndarray]] = []
     count = 0
     while count < n:
-        x = domain.stars[rng.choice(len(domain.stars), 2048)] + 0.1 * rng.normal(size=(2048, scaling.n_labels))
+        x = training_labels.stars[rng.choice(len(training_labels.stars), 2048)] + 0.1 * rng.normal(
+            size=(2048, scaling.n_labels)
+        )
         labels = np.asarray(scaling.inverse(x))
         weights = ivar[rng.choice(len(ivar), len(x))]
         bound = crlb(model, labels, weights)
         sigma = np.sqrt(np.einsum("nll->nl", bound)) / np.asarray(scaling.slope(x))
-        room = np.minimum(x - domain.low, domain.high - x)
+        room = np.minimum(x - training_labels.low, training_labels.high - x)
         kept = np.all(np.isfinite(sigma) & (room > margin * sigma), axis=1)
-        kept &= ~np.asarray(domain.on_device().outside(x.astype(np.float32)))
+        kept &= ~np.asarray(training_labels.on_device().outside(x.astype(np.float32)))
         if not kept.any():
             raise SystemExit("no training star is far enough from the edge of the range: the errors are too large")
         found.append((labels[kept], weights[kept], bound[kept]))

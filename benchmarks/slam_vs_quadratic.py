@@ -19,7 +19,7 @@ from common import LABELS, RECIPE, SVR_SETTINGS, load_stars, parse_options, sour
 from reporting import cell, current_load, markdown_table, write_results
 
 import slamjax
-from slamjax.validation.comparison import CONTESTANTS, Contest
+from slamjax.validation.comparison import CONTESTANTS, EmulatorComparison
 
 MILES_LABELS = ("teff", "logg", "fe_h")
 MILES_SELECTION = "isfinite(teff) & isfinite(logg) & isfinite(fe_h) & teff > 3600 & teff < 8000"
@@ -28,18 +28,18 @@ MILES_STEP = 2
 MILES_RECIPE = slamjax.Recipe.make(wave_range=(4000, 7200), wave_unit="Angstrom", continuum="gaussian:10nm")
 
 
-def timed(stars: Any, labels: Any, name: str, **options: Any) -> tuple[Contest, float]:
+def timed(stars: Any, labels: Any, name: str, **options: Any) -> tuple[EmulatorComparison, float]:
     """A contest and the seconds it took; how far it has come is printed."""
     start = time.perf_counter()
 
     def told(done: int, total: int) -> None:
         print(f"{name}: {done} of {total} after {time.perf_counter() - start:.0f} s", flush=True)
 
-    contest = slamjax.compare(stars, labels, progress=told, **SVR_SETTINGS, **options)
+    contest = slamjax.compare(stars, labels, on_progress=told, **SVR_SETTINGS, **options)
     return contest, time.perf_counter() - start
 
 
-def rows_of(contest: Contest) -> list[tuple[Any, ...]]:
+def rows_of(contest: EmulatorComparison) -> list[tuple[Any, ...]]:
     """A row an emulator: flux errors in per cent of the stars' spread, label scatter."""
     labels = contest.models["SLAM"].label_names
     return [
@@ -54,7 +54,7 @@ def rows_of(contest: Contest) -> list[tuple[Any, ...]]:
     ]
 
 
-def bin_rows(contest: Contest) -> list[tuple[Any, ...]]:
+def bin_rows(contest: EmulatorComparison) -> list[tuple[Any, ...]]:
     """A row a bin: the scatter of each label, SLAM's / the quadratic's."""
     rows = []
     first, second = (contest.scatter[name] for name in CONTESTANTS)
@@ -65,7 +65,7 @@ def bin_rows(contest: Contest) -> list[tuple[Any, ...]]:
     return rows
 
 
-def tables_of(contest: Contest, title: str) -> list[str]:
+def tables_of(contest: EmulatorComparison, title: str) -> list[str]:
     """What the documents show of one data set."""
     labels = contest.models["SLAM"].label_names
     ratio = np.asarray(contest.flux["polynomial_scatter"] / contest.flux["SLAM_scatter"], float)
@@ -115,7 +115,7 @@ def main() -> None:
         write_results(options.out, "slam_vs_quadratic", settings, results, tables, load)  # each is long: keep it
 
 
-def _record(contest: Contest, seconds: float) -> dict[str, Any]:
+def _record(contest: EmulatorComparison, seconds: float) -> dict[str, Any]:
     return {
         "seconds": seconds,
         "held_out": contest.held_out,

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from slamjax.flags import flag_names as flag_names
     from slamjax.forward import ForwardEmulator as ForwardEmulator
     from slamjax.forward import Free as Free
-    from slamjax.forward import Known as Known
+    from slamjax.forward import Gaussian as Gaussian
     from slamjax.forward import Nuisances as Nuisances
     from slamjax.forward import log_likelihood as log_likelihood
     from slamjax.io import join_labels as join_labels
@@ -50,6 +50,11 @@ if TYPE_CHECKING:
     from slamjax.sampling import Posterior as Posterior
     from slamjax.sampling import sample as sample
     from slamjax.spectra import Spectra as Spectra
+    from slamjax.training import SVR as SVR
+    from slamjax.training import DataSpec as DataSpec
+    from slamjax.training import NoiseSpec as NoiseSpec
+    from slamjax.training import Polynomial as Polynomial
+    from slamjax.training import SearchSpec as SearchSpec
     from slamjax.training import from_sklearn as from_sklearn
     from slamjax.training import recalibrate_noise as recalibrate_noise
     from slamjax.training import train as train
@@ -92,6 +97,11 @@ _HOMES = {
     "SlamWarning": "errors",
     "Spectra": "spectra",
     "train": "training",
+    "SearchSpec": "training",
+    "Polynomial": "training",
+    "NoiseSpec": "training",
+    "DataSpec": "training",
+    "SVR": "training",
     "validate": "validation",
     "write_labels": "io",
     "write_table": "io",

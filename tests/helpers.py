@@ -54,7 +54,7 @@ def check_noise_model(noise, covariance, n_pix, dtype, seed=0):
         dense = full[np.ix_(good, good)]
         given, weights = jnp.asarray(rows, dtype), jnp.asarray(ivar, dtype)
 
-        precision = noise.precision(weights)
+        precision = noise.inverse_covariance(weights)
         gram = rows[:, good] @ np.linalg.solve(dense, rows[:, good].T)
         tolerance = {"rtol": RTOL[dtype], "atol": RTOL[dtype] * np.abs(gram).max()}
         np.testing.assert_allclose(precision.gram(given), gram, **tolerance)

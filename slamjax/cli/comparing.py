@@ -117,7 +117,7 @@ def compare(
             n_train=n_train,
             seed=seed,
             n_starts=n_starts,
-            progress=told,
+            on_progress=told,
             recipe=prepared,
             C=numbers(C, "--C"),
             epsilon=numbers(epsilon, "--epsilon"),

@@ -108,7 +108,7 @@ def read_selected(
     """A slamjax table or survey files, with what they do not say of themselves."""
     paths = files if isinstance(files, list) else [files]
     spectra = slamjax.read_table(paths[0]) if is_table(paths) else slamjax.read([str(path) for path in paths])
-    spectra = spectra.stated(medium, frame, fwhm)
+    spectra = spectra.with_metadata(medium, frame, fwhm)
     return spectra if select is None else spectra.select(select)
 
 

@@ -51,7 +51,7 @@ def run(
             epsilon=0.05,
             gamma=0.1,
             n_train=min(n_train, len(stars)),
-            progress=told,
+            on_progress=told,
         )
     say(f"\ntrained in {time.perf_counter() - began:.0f} s\n{describe(model)}\n")
     model.write(target / "model.h5")
@@ -59,7 +59,7 @@ def run(
 
     began = time.perf_counter()
     with bar("fitting stars") as told:
-        result = validate(model, others, by="apogee_snr", bins=(80, 120, 160, 220, 400), progress=told)
+        result = validate(model, others, by="apogee_snr", bins=(80, 120, 160, 220, 400), on_progress=told)
     seconds = time.perf_counter() - began
     good = int(np.sum(np.asarray(result.labels["flags"]) == 0))
     say(

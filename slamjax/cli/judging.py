@@ -57,7 +57,7 @@ def validate(
             good_only=good_only,
             reference_errors=reference_errors,
             n_starts=n_starts,
-            progress=told,
+            on_progress=told,
         )
     note = "" if include_training else f"; {result.n_excluded} training stars left out"
     console.print(f"fit - known, {len(result.labels)} stars{note}\n{result}", markup=False)
@@ -92,7 +92,14 @@ def calibrate(
     ivar = slam.prepare(read_selected(spectra, select)).ivar
     with progress_bar("sampling posteriors") as told:
         result = slamjax.validation.sbc(
-            slam, ivar, n_stars=n_stars, prior=prior.value, draws=draws, sampler=sampler.value, seed=seed, progress=told
+            slam,
+            ivar,
+            n_stars=n_stars,
+            prior=prior.value,
+            draws=draws,
+            sampler=sampler.value,
+            seed=seed,
+            on_progress=told,
         )
     console.print(str(result), markup=False)
     if output is not None:

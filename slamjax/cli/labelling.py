@@ -35,8 +35,8 @@ def fit(
     method: Annotated[Method, typer.Option(help="Levenberg-Marquardt, or a gradient method.")] = Method.lm,
     n_starts: Starts = 3,
     rv: Velocity = None,
-    broadening: Velocity = None,
-    rotation: Velocity = None,
+    sigma_v: Velocity = None,
+    vsini: Velocity = None,
     polynomial: Polynomial = None,
     exact: Annotated[bool, typer.Option("--exact", help="Do not compress a large emulator first.")] = False,
     memory: Annotated[float, typer.Option(help="GiB that a batch may take.")] = 1.0,
@@ -58,7 +58,7 @@ def fit(
 
     check_writable(output)
     _check_inputs(output, "--output", [model, *spectra])
-    nuisances = _nuisances(rv, broadening, rotation, polynomial)
+    nuisances = _nuisances(rv, sigma_v, vsini, polynomial)
     slam = slamjax.Model.read(model)
     options: dict[str, Any] = {
         "select": select or "",
@@ -70,11 +70,13 @@ def fit(
     }
     with progress_bar("fitting stars") as told:
         if is_table(spectra):
-            table = slamjax.fit_table(slam, spectra[0], medium=medium, frame=frame, fwhm=fwhm, progress=told, **options)
+            table = slamjax.fit_table(
+                slam, spectra[0], medium=medium, frame=frame, fwhm=fwhm, on_progress=told, **options
+            )
         elif medium or frame:
             raise SlamError("--medium and --frame are of slamjax tables; survey files say what they are")
         else:
-            table = slamjax.fit_files(slam, spectra, survey=survey, fwhm=fwhm, n_jobs=jobs, progress=told, **options)
+            table = slamjax.fit_files(slam, spectra, survey=survey, fwhm=fwhm, n_jobs=jobs, on_progress=told, **options)
     slamjax.write_labels(table, output)
     console.print(flag_summary(table["flags"]), markup=False)
     console.print(f"written: {output}", markup=False)
@@ -95,8 +97,8 @@ def sample(
         PriorKind, typer.Option(help="Uniform where training stars are, with soft edges, or their own density.")
     ] = PriorKind.uniform,
     rv: Velocity = None,
-    broadening: Velocity = None,
-    rotation: Velocity = None,
+    sigma_v: Velocity = None,
+    vsini: Velocity = None,
     polynomial: Polynomial = None,
     seed: Annotated[int, typer.Option(help="Of all draws.")] = 0,
     table: Annotated[
@@ -121,7 +123,7 @@ def sample(
             _check_inputs(path, name, [model, *spectra])
     if table is not None and table.resolve() == output.resolve():
         raise SlamError(f"--table {table} is also the output; choose another name")
-    nuisances = _nuisances(rv, broadening, rotation, polynomial)
+    nuisances = _nuisances(rv, sigma_v, vsini, polynomial)
     slam = slamjax.Model.read(model)
     stars = read_selected(spectra, select, medium, frame, fwhm)
     with progress_bar("sampling stars") as told:
@@ -136,7 +138,7 @@ def sample(
             chains=chains,
             seed=seed,
             memory=memory,
-            progress=told,
+            on_progress=told,
             parts=output.parent / f".{output.name}.parts",
         )
     posterior.write(output)
@@ -148,13 +150,11 @@ def sample(
         console.print(f"written: {table}", markup=False)
 
 
-def _nuisances(
-    rv: str | None, broadening: str | None, rotation: str | None, polynomial: int | None
-) -> slamjax.Nuisances:
+def _nuisances(rv: str | None, sigma_v: str | None, vsini: str | None, polynomial: int | None) -> slamjax.Nuisances:
     return slamjax.Nuisances(
         rv=velocity("--rv", rv),
-        broadening=velocity("--broadening", broadening),
-        rotation=velocity("--rotation", rotation),
+        sigma_v=velocity("--sigma_v", sigma_v),
+        vsini=velocity("--vsini", vsini),
         polynomial=polynomial,
     )
 

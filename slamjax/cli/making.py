@@ -56,7 +56,7 @@ def read(
 
     check_writable(output)
     with progress_bar("reading files") as told:
-        spectra = slamjax.read([str(path) for path in files], survey, n_jobs=jobs, progress=told)
+        spectra = slamjax.read([str(path) for path in files], survey, n_jobs=jobs, on_progress=told)
     if labels is not None:
         spectra = slamjax.join_labels(spectra, labels, on)
     slamjax.write_table(spectra, output)
@@ -153,7 +153,7 @@ def train(
             min_stars=min_stars,
             solver=solver.value,
             n_jobs=n_jobs,
-            progress=told,
+            on_progress=told,
         )
     model.write(output)
     console.print(slamjax.describe(model), markup=False)

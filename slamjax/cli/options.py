@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import typer
 
 from slamjax.errors import SlamError
-from slamjax.forward.nuisances import Free, Known
+from slamjax.forward.nuisances import Free, Gaussian
 
 
 class Medium(StrEnum):
@@ -88,7 +88,7 @@ Polynomial = Annotated[
 ]
 
 
-def velocity(option: str, text: str | None) -> Free | Known | Literal["free"] | float | None:
+def velocity(option: str, text: str | None) -> Free | Gaussian | Literal["free"] | float | None:
     """What ``text`` says of a velocity."""
     if text is None:
         return None
@@ -96,7 +96,7 @@ def velocity(option: str, text: str | None) -> Free | Known | Literal["free"] | 
         if text == "free":
             return "free"
         if "+-" in text:
-            return Known(*(float(part) for part in text.split("+-")))
+            return Gaussian(*(float(part) for part in text.split("+-")))
         if ":" in text:
             return Free(*(float(part) for part in text.split(":")))
         return float(text)

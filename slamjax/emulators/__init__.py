@@ -4,4 +4,4 @@ from slamjax.emulators.base import Emulator as Emulator
 from slamjax.emulators.polynomial import PolynomialEmulator as PolynomialEmulator
 from slamjax.emulators.scaling import LabelScaling as LabelScaling
 from slamjax.emulators.svr import KernelEmulator as KernelEmulator
-from slamjax.emulators.training_labels import Domain as Domain
+from slamjax.emulators.training_labels import TrainingLabels as TrainingLabels

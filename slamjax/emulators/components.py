@@ -16,13 +16,13 @@ from jaxtyping import Array, Bool, Float
 from slamjax._util.jit import compiled
 from slamjax.emulators.base import Emulator
 from slamjax.emulators.svr import KernelBlock, KernelEmulator
-from slamjax.emulators.training_labels import Domain
-from slamjax.noise.models import Precision
+from slamjax.emulators.training_labels import TrainingLabels
+from slamjax.noise.models import InverseCovariance
 from slamjax.typing import Flux, ScaledLabels
 
 
 def scatter_points(
-    domain: Domain, seed: int, count: int, *, reach: float = 1.0, margin: float = 0.0
+    training_labels: TrainingLabels, seed: int, count: int, *, reach: float = 1.0, margin: float = 0.0
 ) -> Float[np.ndarray, "point label"]:
     """``count`` training stars, as many points near them, as many anywhere in the box: (3 count, L), in this order.
 
@@ -30,10 +30,12 @@ def scatter_points(
     widened to either side.
     """
     rng = np.random.default_rng(seed)
-    low, high, stars = (np.asarray(part, float) for part in (domain.low, domain.high, domain.stars))
+    low, high, stars = (
+        np.asarray(part, float) for part in (training_labels.low, training_labels.high, training_labels.stars)
+    )
     low, high = low - margin * (high - low), high + margin * (high - low)
     some = stars[rng.choice(len(stars), count, replace=len(stars) < count)]
-    near = some + reach * float(domain.reach) * rng.normal(size=some.shape) / np.sqrt(len(low))
+    near = some + reach * float(training_labels.max_distance) * rng.normal(size=some.shape) / np.sqrt(len(low))
     box = rng.uniform(low, high, size=some.shape)
     return np.concatenate([some, np.clip(near, low, high), box])
 
@@ -84,18 +86,18 @@ def predict(emulator: Emulator, x: ScaledLabels) -> Flux:
 
 
 @compiled
-def whiten(precision: Precision, rows: Any) -> Array:
+def whiten(inv_cov: InverseCovariance, rows: Any) -> Array:
     """Rows (M, P) in units of the noise."""
-    return jax.lax.map(precision.whiten, rows, batch_size=64)
+    return jax.lax.map(inv_cov.whiten, rows, batch_size=64)
 
 
 @compiled
-def transposed_whiten(precision: Precision, rows: Any) -> Array:
+def transposed_whiten(inv_cov: InverseCovariance, rows: Any) -> Array:
     """Wᵀ of rows (M, P), with W the whitening."""
-    transposed = jax.linear_transpose(precision.whiten, jax.ShapeDtypeStruct(rows.shape[1:], rows.dtype))
+    transposed = jax.linear_transpose(inv_cov.whiten, jax.ShapeDtypeStruct(rows.shape[1:], rows.dtype))
     return jax.lax.map(lambda row: transposed(row)[0], rows, batch_size=64)
 
 
-def directions_in_flux(precision: Precision, kept: Float[np.ndarray, "pixel component"]) -> np.ndarray:
+def directions_in_flux(inv_cov: InverseCovariance, kept: Float[np.ndarray, "pixel component"]) -> np.ndarray:
     """Flux times this (P, r) is its components along whitened directions ``kept`` (P, r)."""
-    return np.asarray(transposed_whiten(precision, jnp.asarray(kept.T))).T
+    return np.asarray(transposed_whiten(inv_cov, jnp.asarray(kept.T))).T

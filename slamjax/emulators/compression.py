@@ -33,9 +33,9 @@ from slamjax.emulators.components import (
     whiten,
 )
 from slamjax.emulators.svr import KernelEmulator
-from slamjax.emulators.training_labels import Domain
+from slamjax.emulators.training_labels import TrainingLabels
 from slamjax.errors import SlamError
-from slamjax.noise.models import Noise, Precision
+from slamjax.noise.models import InverseCovariance, Noise
 
 #: Points of each kind (training stars, near them, anywhere in the box), and corners of the box at most.
 _POINTS, _CORNERS = 768, 256
@@ -80,7 +80,7 @@ class Compressed:
     report: dict[str, Any]
 
 
-def compress(exact: Emulator, noise: Noise, training: Domain, tolerance: float = 0.01) -> Compressed:
+def compress(exact: Emulator, noise: Noise, training: TrainingLabels, tolerance: float = 0.01) -> Compressed:
     """An emulator in few components.
 
     Parameters
@@ -114,19 +114,19 @@ def compress(exact: Emulator, noise: Noise, training: Domain, tolerance: float =
         emulator = jax.tree_util.tree_map(jnp.asarray, in_unit)
         device = jax.tree_util.tree_map(jnp.asarray, noise.in_unit(unit))
         unseen = jnp.full(exact.n_pix, jnp.inf)
-        precision = device.precision(unseen)
-        learn, check = (_sample(emulator, precision, training, trained, sets, seed) for seed in (0, 1))
+        inv_cov = device.inverse_covariance(unseen)
+        learn, check = (_sample(emulator, inv_cov, training, trained, sets, seed) for seed in (0, 1))
         longest = _DEPTH * tolerance * np.sqrt(trained.sum())
         directions = [leading_directions(rows, min(_MOST, *rows.shape)) for rows in learn.whitened]
         share = _SPENT * longest / np.sqrt(len(sets))
         ranks = [_rank(rows, some, share) for rows, some in zip(check.whitened, directions, strict=True)]
         while True:
             kept = [some[:, :rank] for some, rank in zip(directions, ranks, strict=True)]
-            small = _project(exact, in_unit, precision, learn, kept, sets)
+            small = _project(exact, in_unit, inv_cov, learn, kept, sets)
             placed = jax.tree_util.tree_map(jnp.asarray, small.in_unit(unit))
             error = np.where(trained, _sums(placed, check.x) - check.sums, 0)
-            length = float(np.sqrt(np.square(np.asarray(whiten(precision, jnp.asarray(error)))).sum(axis=1)).max())
-            shift = _largest_shift(emulator, precision, check.x, error)
+            length = float(np.sqrt(np.square(np.asarray(whiten(inv_cov, jnp.asarray(error)))).sum(axis=1)).max())
+            shift = _largest_shift(emulator, inv_cov, check.x, error)
             if length <= longest and shift <= tolerance:
                 break
             if all(rank >= some.shape[1] for rank, some in zip(ranks, directions, strict=True)):
@@ -144,7 +144,7 @@ def compress(exact: Emulator, noise: Noise, training: Domain, tolerance: float =
     return Compressed(small, pixel_error, report)
 
 
-def compress_if_large(exact: Emulator, noise: Noise, training: Domain) -> Compressed | None:
+def compress_if_large(exact: Emulator, noise: Noise, training: TrainingLabels) -> Compressed | None:
     """`compress` where it is worthwhile: the emulator is large, and shrinks to half its work or less without loss."""
     if not isinstance(exact, KernelEmulator) or exact.basis is not None or _work(exact) < _LARGE:
         return None
@@ -162,21 +162,21 @@ def _work(emulator: KernelEmulator) -> int:
 
 def _sample(
     emulator: KernelEmulator,
-    precision: Precision,
-    domain: Domain,
+    inv_cov: InverseCovariance,
+    training_labels: TrainingLabels,
     trained: np.ndarray,
     sets: Sequence[np.ndarray],
     seed: int,
 ) -> _Sample:
     """Training stars, points near them, points of the box, and its corners."""
-    x = np.concatenate([scatter_points(domain, seed, _POINTS), _corners(domain, seed)])
+    x = np.concatenate([scatter_points(training_labels, seed, _POINTS), _corners(training_labels, seed)])
     sums = np.where(trained, _sums(emulator, x), 0)
-    return _Sample(x, sums, [np.asarray(whiten(precision, jnp.asarray(np.where(some, sums, 0)))) for some in sets])
+    return _Sample(x, sums, [np.asarray(whiten(inv_cov, jnp.asarray(np.where(some, sums, 0)))) for some in sets])
 
 
-def _corners(domain: Domain, seed: int) -> np.ndarray:
+def _corners(training_labels: TrainingLabels, seed: int) -> np.ndarray:
     """All corners of the box (C, L), or some where there are many."""
-    low, high = np.asarray(domain.low, float), np.asarray(domain.high, float)
+    low, high = np.asarray(training_labels.low, float), np.asarray(training_labels.high, float)
     if 2 ** len(low) <= _CORNERS:
         upper = np.array(list(itertools.product([False, True], repeat=len(low))))
     else:
@@ -200,24 +200,24 @@ def _rank(rows: Float[np.ndarray, "m p"], directions: Float[np.ndarray, "p r"], 
     return next((k for k in range(_STEP, most, _STEP) if np.sqrt((outside + beyond[:, k]).max()) <= tolerance), most)
 
 
-def _largest_shift(emulator: KernelEmulator, precision: Precision, x: np.ndarray, error: np.ndarray) -> float:
+def _largest_shift(emulator: KernelEmulator, inv_cov: InverseCovariance, x: np.ndarray, error: np.ndarray) -> float:
     """By how many of its standard errors a flux error moves a label, at most, at some of the points."""
     some = np.linspace(0, len(x) - 1, min(len(x), _JUDGED)).astype(int)
-    shifts = _shifts(emulator, precision, jnp.asarray(x[some]), jnp.asarray(error[some]))
+    shifts = _shifts(emulator, inv_cov, jnp.asarray(x[some]), jnp.asarray(error[some]))
     return float(np.abs(np.asarray(shifts)).max())
 
 
 def _project(
     exact: KernelEmulator,
     in_unit: KernelEmulator,
-    precision: Precision,
+    inv_cov: InverseCovariance,
     learn: _Sample,
     kept: Sequence[np.ndarray],
     sets: Sequence[np.ndarray],
 ) -> KernelEmulator:
     """Components z = f Wᵀ V of each set of pixels, with W the whitening, and the flux that goes with each."""
     trained = np.isfinite(np.asarray(exact.intercept))
-    onto = [np.where(some[:, None], directions_in_flux(precision, v), 0) for some, v in zip(sets, kept, strict=True)]
+    onto = [np.where(some[:, None], directions_in_flux(inv_cov, v), 0) for some, v in zip(sets, kept, strict=True)]
     blocks = component_blocks(in_unit, np.concatenate(onto, axis=1), trained)
     basis = np.concatenate(
         [
@@ -231,11 +231,11 @@ def _project(
 
 
 @compiled
-def _shifts(emulator: KernelEmulator, precision: Precision, x: jax.Array, error: jax.Array) -> Any:
+def _shifts(emulator: KernelEmulator, inv_cov: InverseCovariance, x: jax.Array, error: jax.Array) -> Any:
     def one(given: tuple[jax.Array, jax.Array]) -> jax.Array:
         x, error = given
         _, jacobian = emulator.at_with_jacobian(x)
-        gram = precision.gram(jnp.concatenate([error[None], jacobian]))
+        gram = inv_cov.gram(jnp.concatenate([error[None], jacobian]))
         # labels that a spectrum does not tell are known to a training star's spread
         covariance = jnp.linalg.inv(gram[1:, 1:] + jnp.eye(x.size))
         return covariance @ gram[1:, 0] / jnp.sqrt(jnp.diagonal(covariance))

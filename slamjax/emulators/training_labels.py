@@ -13,7 +13,7 @@ from scipy.spatial import cKDTree
 
 from slamjax.typing import AnyArray, ScaledLabels
 
-#: A point is judged by its distance to this nearest training star: one lone outlier does not widen the domain.
+#: A point is judged by its distance to this nearest training star: one lone outlier does not widen the training_labels.
 NEIGHBOUR = 5
 #: How sparse training stars are about a point is told by the distance to this one.
 SPACING_NEIGHBOUR = 10
@@ -21,9 +21,9 @@ SPACING_NEIGHBOUR = 10
 REACH_PERCENTILE, REACH_FACTOR = 99.0, 1.2
 
 
-@partial(jax.tree_util.register_dataclass, data_fields=["stars", "low", "high", "reach"], meta_fields=[])
+@partial(jax.tree_util.register_dataclass, data_fields=["stars", "low", "high", "max_distance"], meta_fields=[])
 @dataclass(frozen=True, eq=False)
-class Domain:
+class TrainingLabels:
     """The training stars' scaled labels, their box, and the reach beyond which there are none near.
 
     An RBF expansion relaxes to its intercept away from the training stars, so χ² goes flat there: the fit is kept
@@ -34,13 +34,13 @@ class Domain:
     ----------
     stars : (N, L) scaled labels of the training stars
     low, high : (L,) their extremes
-    reach : largest credible distance, in scaled labels, to the 5th nearest training star
+    max_distance : largest credible distance, in scaled labels, to the 5th nearest training star
     """
 
     stars: Float[AnyArray, "support label"]
     low: Float[AnyArray, " label"]
     high: Float[AnyArray, " label"]
-    reach: Float[AnyArray, ""]
+    max_distance: Float[AnyArray, ""]
 
     def outside(self, x: ScaledLabels) -> Bool[Array, "*batch"]:
         """Whether fewer than five training stars lie within reach of x (..., L)."""
@@ -48,10 +48,10 @@ class Domain:
             (jnp.square(x[..., k, None] - self.stars[:, k]) for k in range(self.stars.shape[-1])),
             start=jnp.zeros((), x.dtype),
         )
-        within = jnp.sum(square <= jnp.square(self.reach), axis=-1)
+        within = jnp.sum(square <= jnp.square(self.max_distance), axis=-1)
         return within < min(NEIGHBOUR, self.stars.shape[0])
 
-    def spacing(self, x: np.ndarray) -> np.ndarray:
+    def neighbour_distance(self, x: np.ndarray) -> np.ndarray:
         """(N,) distance of x (N, L) to the tenth nearest training star; on the host. NaN for a NaN point."""
         stars = np.asarray(self.stars, float)
         known = np.all(np.isfinite(x), axis=1)
@@ -62,15 +62,15 @@ class Domain:
         return distance
 
     @classmethod
-    def of(cls, stars: np.ndarray) -> Domain:
-        """The domain of scaled training labels (N, L)."""
+    def from_scaled(cls, stars: np.ndarray) -> TrainingLabels:
+        """Of scaled training labels (N, L)."""
         n = len(stars)
         neighbour = min(NEIGHBOUR, n - 1)
         distance = cKDTree(stars).query(stars, k=neighbour + 1)[0][:, -1]
         reach = REACH_FACTOR * np.percentile(distance, REACH_PERCENTILE)
         return cls(np.asarray(stars, float), stars.min(axis=0), stars.max(axis=0), np.asarray(reach, float))
 
-    def on_device(self) -> Domain:
+    def on_device(self) -> TrainingLabels:
         return jax.tree_util.tree_map(jnp.asarray, self)
 
 

@@ -17,11 +17,11 @@ from slamjax.fitting.batches import minimise
 from slamjax.fitting.gradient import GradientMinimiser
 from slamjax.fitting.label_table import label_table
 from slamjax.fitting.levenberg_marquardt import LevenbergMarquardt
-from slamjax.fitting.photon_noise import unseen_photons
-from slamjax.fitting.postprocess import Outcome, best_starts, conclude
+from slamjax.fitting.photon_noise import photon_noise_correction
+from slamjax.fitting.postprocess import FitResult, best_starts, summarise
 from slamjax.fitting.problem import LOSSES, Loss, Minimiser, Problem
-from slamjax.fitting.rest_frame import fit_moving
-from slamjax.fitting.rv_starts import Approach, approach_starts, make_approach
+from slamjax.fitting.rest_frame import fit_observed_frame
+from slamjax.fitting.rv_starts import ShiftedTemplates, choose_shifted_starts, make_shifted_templates
 from slamjax.fitting.starts import Templates, choose_starts, make_templates
 from slamjax.forward.emulator import ForwardEmulator
 from slamjax.forward.nuisances import Nuisances
@@ -50,7 +50,7 @@ def fit(
     nuisances: Nuisances | None = None,
     exact: bool = False,
     memory: float = 1.0,
-    progress: Progress | None = None,
+    on_progress: Progress | None = None,
 ) -> QTable:
     """Labels, errors and flags of every spectrum.
 
@@ -74,14 +74,14 @@ def fit(
         function object compiles once.
     nuisances : Nuisances, optional
         What shapes the spectra beside their labels: velocity, broadening, rotation, a polynomial (lm). Label errors
-        then hold what is not known of them. Columns ``rv``, ``rv_err``, ``broadening``, … (km/s) and ``polynomial``
+        then hold what is not known of them. Columns ``rv``, ``rv_err``, ``sigma_v``, … (km/s) and ``polynomial``
         (Legendre coefficients) tell what was found.
     exact : bool
         Use the emulator as it was trained. Else a large one is compressed first where that moves no label by more
         than 1 % of its error (`slamjax.emulators.compression`).
     memory : float
         GiB that a batch may take on the device.
-    progress : callable, optional
+    on_progress : callable, optional
         Called with (stars done, stars in all).
 
     Returns
@@ -107,35 +107,35 @@ def fit(
         raise SlamError(f"memory is {memory} GiB; give more than 0")
     if len(spectra) == 0:
         raise SlamError(f"{spectra.source} holds no spectra to fit")
-    moving = model.is_moving(spectra)
+    moving = model.needs_rv(spectra)
     # wrong wavelengths are told before anything is computed
     model.prepare(spectra[:1], np.zeros(1) if moving else None)
     check_units(model.label_names, model.info.label_units, spectra)
     model = model if exact else model.quick()
     unit, problem = _problem(model, loss, log_prior, nuisances)
-    templates: Templates | Approach
+    templates: Templates | ShiftedTemplates
     if nuisances is None:
-        templates = make_templates(problem, np.asarray(model.domain.stars))
+        templates = make_templates(problem, np.asarray(model.training_labels.stars))
     else:
-        templates = make_approach(problem, np.asarray(model.domain.stars), model.wave)
+        templates = make_shifted_templates(problem, np.asarray(model.training_labels.stars), model.wave)
     slots, block, chunk = _batch(model, memory, method, nuisances)
     parts: list[QTable] = []
     for start in range(0, len(spectra), chunk):
         some = spectra[start : start + chunk]
 
         def told(done: int, start: int = start, n: int = len(some)) -> None:
-            if progress is not None:
-                progress(start + min(n, done // n_starts), len(spectra))
+            if on_progress is not None:
+                on_progress(start + min(n, done // n_starts), len(spectra))
 
         def fit_at(
             stars: Spectra, velocity: np.ndarray | None, told: Any = told
-        ) -> tuple[Outcome, np.ndarray, np.ndarray, np.ndarray]:
+        ) -> tuple[FitResult, np.ndarray, np.ndarray, np.ndarray]:
             place = (slots, block)
             return _fit_chunk(model, problem, templates, minimiser, stars, velocity, unit, n_starts, place, told)
 
         velocity = None
         if moving and (nuisances is None or nuisances.rv is None):
-            outcome, snr, velocity = fit_moving(model, problem, some, fit_at, refined=nuisances is None)
+            outcome, snr, velocity = fit_observed_frame(model, problem, some, fit_at, refined=nuisances is None)
         else:  # at rest, or the fit itself has a velocity
             outcome, snr, _, _ = fit_at(some, np.zeros(len(some)) if moving else None)
         fields = _fields(outcome) | {"snr": snr, "velocity": velocity}
@@ -147,7 +147,7 @@ def fit(
     return table
 
 
-def _fields(outcome: Outcome) -> dict[str, Any]:
+def _fields(outcome: FitResult) -> dict[str, Any]:
     return {field.name: getattr(outcome, field.name) for field in dataclasses.fields(outcome)}
 
 
@@ -176,7 +176,11 @@ def _problem(
     """The problem on the device, in a unit of flux near the spectra's spread."""
     unit = model.exact.flux_unit()
     emulator: Any = model.exact.in_unit(unit)
-    noise, low, high = model.noise.in_unit(unit), np.asarray(model.domain.low), np.asarray(model.domain.high)
+    noise, low, high = (
+        model.noise.in_unit(unit),
+        np.asarray(model.training_labels.low),
+        np.asarray(model.training_labels.high),
+    )
     if nuisances is not None:
         emulator = ForwardEmulator.around(emulator, model.wave, nuisances)
         own_low, own_high = emulator.bounds()
@@ -189,7 +193,7 @@ def _batch(model: Model, memory: float, method: str, nuisances: Nuisances | None
     """Places in a batch, stars whose starts are chosen at once, stars prepared at once, within the memory budget."""
     size = jax.dtypes.canonicalize_dtype(float).itemsize
     n_labels, n_pix = model.exact.n_labels, model.wave.size
-    n_support, n_stars = model.exact.n_terms, len(model.domain.stars)
+    n_support, n_stars = model.exact.n_terms, len(model.training_labels.stars)
     groups = model.exact.n_groups
     rows = n_labels + 1
     if nuisances is not None:  # rows of the velocities and of the polynomial, and all of them in Fourier space
@@ -216,7 +220,7 @@ def _power_of_two(n: int) -> int:
 def _fit_chunk(
     model: Model,
     problem: Problem,
-    templates: Templates | Approach,
+    templates: Templates | ShiftedTemplates,
     minimiser: Minimiser,
     spectra: Spectra,
     velocity: np.ndarray | None,
@@ -224,8 +228,8 @@ def _fit_chunk(
     n_starts: int,
     batch: tuple[int, int],
     told: Any,
-) -> tuple[Outcome, np.ndarray, np.ndarray, np.ndarray]:
-    """Outcome and S/N of some stars, and their prepared flux and ivar."""
+) -> tuple[FitResult, np.ndarray, np.ndarray, np.ndarray]:
+    """FitResult and S/N of some stars, and their prepared flux and ivar."""
     prepared = model.prepare(spectra, velocity)
     dtype = jax.dtypes.canonicalize_dtype(float)
     # beyond a million times the stars' spread a pixel is absurd either way, and its square stays finite
@@ -254,8 +258,8 @@ def _fit_chunk(
     ends = np.asarray(summary.x).reshape(n_starts, n, -1)[best_starts(summary, n_starts), np.arange(n)]
     photons = None
     if model.info.calibration.model_factor != 1 and not no_errors.all():
-        photons = unseen_photons(problem, len(model.label_names), ends, flux, ivar)
-    outcome = conclude(model, summary, n_starts, n_pix, no_errors, forward, photons)
+        photons = photon_noise_correction(problem, len(model.label_names), ends, flux, ivar)
+    outcome = summarise(model, summary, n_starts, n_pix, no_errors, forward, photons)
     if forward is not None and forward.terms is not None:
         outcome.nuisances["polynomial"] = _polynomials(problem, ends, flux, ivar, slots)
         outcome.nuisances["polynomial"][~np.isfinite(outcome.labels).all(axis=1)] = np.nan
@@ -275,21 +279,26 @@ def _polynomials(problem: Problem, x: np.ndarray, flux: np.ndarray, ivar: np.nda
 @compiled
 def _coefficients(problem: Problem, x: Any, flux: Any, ivar: Any) -> jax.Array:
     forward: Any = problem.emulator
-    precision = jax.vmap(problem.noise.precision)(ivar)
-    return jax.vmap(forward.coefficients)(precision, x, flux)
+    inv_cov = jax.vmap(problem.noise.inverse_covariance)(ivar)
+    return jax.vmap(forward.coefficients)(inv_cov, x, flux)
 
 
 def _starts(
-    problem: Problem, templates: Templates | Approach, flux: np.ndarray, ivar: np.ndarray, n_starts: int, block: int
+    problem: Problem,
+    templates: Templates | ShiftedTemplates,
+    flux: np.ndarray,
+    ivar: np.ndarray,
+    n_starts: int,
+    block: int,
 ) -> np.ndarray:
-    """`choose_starts`, or with nuisances `approach_starts`, in blocks of one size, so that it compiles once."""
+    """`choose_starts`, or with nuisances `choose_shifted_starts`, in blocks of one size, so that it compiles once."""
     n = len(flux)
     size = min(block, 1 << (n - 1).bit_length())
     rows = np.concatenate([np.arange(n), np.zeros(size - n, dtype=int)])
     some = jnp.asarray(flux[rows]), jnp.asarray(ivar[rows])
     if isinstance(templates, Templates):
         return np.asarray(choose_starts(problem, templates, *some, n_starts))[:n]
-    return np.asarray(approach_starts(problem, templates, *some, n_starts))[:n]
+    return np.asarray(choose_shifted_starts(problem, templates, *some, n_starts))[:n]
 
 
 def _warn_without_errors(model: Model, spectra: Spectra) -> None:

@@ -13,7 +13,7 @@ import optax
 from jaxtyping import Array, Float, Int
 
 from slamjax.fitting.problem import Problem, Star, Status, Summary, X
-from slamjax.noise.models import Precision
+from slamjax.noise.models import InverseCovariance
 
 
 @partial(jax.tree_util.register_dataclass, data_fields=["origin", "whiten", "low", "high"], meta_fields=[])
@@ -34,11 +34,11 @@ class Coordinates:
         return self.low + (self.high - self.low) * jax.nn.sigmoid(self.origin + self.whiten @ v)
 
     @classmethod
-    def at(cls, problem: Problem, x: X, flux: Star, precision: Precision) -> Coordinates:
+    def at(cls, problem: Problem, x: X, flux: Star, inv_cov: InverseCovariance) -> Coordinates:
         part = jnp.clip((x - problem.low) / (problem.high - problem.low), 0.01, 0.99)
         slope = (problem.high - problem.low) * part * (1 - part)
         inside = problem.low + (problem.high - problem.low) * part
-        curvature = problem.information(inside, flux, precision)[1:, 1:]
+        curvature = problem.information(inside, flux, inv_cov)[1:, 1:]
         if problem.log_prior is not None:
             curvature = curvature + _convex(jax.hessian(problem.penalty)(inside))
         fisher = curvature * slope[:, None] * slope[None, :]
@@ -89,20 +89,20 @@ class GradientMinimiser:
         return optax.adam(optax.exponential_decay(0.5, transition_steps=self.max_iter, decay_rate=1e-3))
 
     def init(self, problem: Problem, x: X, flux: Star, ivar: Star) -> GradientState:
-        precision = problem.noise.precision(ivar)
-        coordinates = Coordinates.at(problem, x, flux, precision)
+        inv_cov = problem.noise.inverse_covariance(ivar)
+        coordinates = Coordinates.at(problem, x, flux, inv_cov)
         v = jnp.zeros_like(x)
         x = coordinates(v)
         zero = jnp.zeros((), jnp.int32)
-        value = problem.objective(x, flux, precision)
+        value = problem.objective(x, flux, inv_cov)
         return GradientState(coordinates, v, x, value, self._optimiser.init(v), zero, zero + Status.RUNNING)
 
     def advance(self, problem: Problem, state: GradientState, flux: Star, ivar: Star) -> GradientState:
         optimiser = self._optimiser
-        precision = problem.noise.precision(ivar)
+        inv_cov = problem.noise.inverse_covariance(ivar)
 
         def objective(v: X) -> Float[Array, ""]:
-            return problem.objective(state.coordinates(v), flux, precision)
+            return problem.objective(state.coordinates(v), flux, inv_cov)
 
         def step(_: int, carry: tuple[X, Any, X, Any]) -> tuple[X, Any, X, Any]:
             v, inner, best, lowest = carry
@@ -143,9 +143,9 @@ class GradientMinimiser:
         return np.zeros(active.size, dtype=bool)
 
     def summary(self, problem: Problem, state: GradientState, flux: Star, ivar: Star) -> Summary:
-        precision = problem.noise.precision(ivar)
-        curvature = jax.hessian(problem.objective)(state.x, flux, precision)
-        chi2 = jnp.sum(jnp.square(precision.whiten(flux - problem.emulator.at(state.x))))
+        inv_cov = problem.noise.inverse_covariance(ivar)
+        curvature = jax.hessian(problem.objective)(state.x, flux, inv_cov)
+        chi2 = jnp.sum(jnp.square(inv_cov.whiten(flux - problem.emulator.at(state.x))))
         converged = state.status == Status.CONVERGED
         return Summary(state.x, 2 * state.value, chi2, curvature, converged, state.n_iter)
 

@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, Int
 
 from slamjax._util.linalg import eliminate
 from slamjax.fitting.problem import Problem, Star, Status, Summary, X
-from slamjax.noise.models import Precision
+from slamjax.noise.models import InverseCovariance
 from slamjax.typing import Scalar
 
 Matrix = Float[Array, "n n"]
@@ -63,10 +63,10 @@ class LevenbergMarquardt:
         return LMState(x, gram, jnp.zeros((x.size, x.size), x.dtype), 3e-3 * one, 4 * one, zero, zero + Status.RUNNING)
 
     def advance(self, problem: Problem, state: LMState, flux: Star, ivar: Star) -> LMState:
-        precision = problem.noise.precision(ivar)
-        return jax.lax.fori_loop(0, self.stride, lambda _, s: self._step(problem, s, flux, precision), state)
+        inv_cov = problem.noise.inverse_covariance(ivar)
+        return jax.lax.fori_loop(0, self.stride, lambda _, s: self._step(problem, s, flux, inv_cov), state)
 
-    def _step(self, problem: Problem, state: LMState, flux: Star, precision: Precision) -> LMState:
+    def _step(self, problem: Problem, state: LMState, flux: Star, inv_cov: InverseCovariance) -> LMState:
         x, gram = state.x, state.gram
         chi2, downhill, curvature = gram[0, 0], gram[0, 1:], gram[1:, 1:]
         held = ((x <= problem.low) & (downhill < 0)) | ((x >= problem.high) & (downhill > 0))
@@ -81,7 +81,7 @@ class LevenbergMarquardt:
         step = _solve(fixed + jnp.diag(jnp.where(held, 0, state.damping * diagonal)), downhill)
         new_x = jnp.clip(x + step, problem.low, problem.high)
         step = new_x - x
-        new_gram = problem.information(new_x, flux, precision)
+        new_gram = problem.information(new_x, flux, inv_cov)
 
         predicted = 2 * step @ downhill - step @ free @ step
         actual = chi2 - new_gram[0, 0]

@@ -12,14 +12,16 @@ from jaxtyping import Array, Float
 
 from slamjax._util.jit import compiled
 from slamjax.fitting.problem import Problem
-from slamjax.noise.calibration import UnseenPhotons
+from slamjax.noise.calibration import PhotonNoiseCorrection
 from slamjax.noise.models import LowRankNoise
 
 #: Stars looked at at once: bounds memory.
 _BLOCK = 64
 
 
-def unseen_photons(problem: Problem, n_labels: int, x: np.ndarray, flux: np.ndarray, ivar: np.ndarray) -> UnseenPhotons:
+def photon_noise_correction(
+    problem: Problem, n_labels: int, x: np.ndarray, flux: np.ndarray, ivar: np.ndarray
+) -> PhotonNoiseCorrection:
     """How much of each star's label variance and χ² is the model's, at scaled labels (and nuisances) x (N, L + V).
 
     The share of the label variance is the ratio of the determinants of the labels' covariances without and with photon
@@ -42,7 +44,7 @@ def unseen_photons(problem: Problem, n_labels: int, x: np.ndarray, flux: np.ndar
         shares.append(np.where(sound, share, 1.0)[: len(x) - start])
         expected.append(np.asarray(parts, float)[: len(x) - start])
     model, photon = np.concatenate(expected).T
-    return UnseenPhotons(np.concatenate(shares), model, photon)
+    return PhotonNoiseCorrection(np.concatenate(shares), model, photon)
 
 
 @compiled
@@ -57,7 +59,7 @@ def _of_star(problem: Problem, given: tuple[Array, Array, Array]) -> tuple[Array
     x, flux, ivar = given
     noise: Any = problem.noise
     bare = jnp.where(ivar > 0, jnp.finfo(ivar.dtype).max / 4, 0)
-    both = jnp.stack([problem.information(x, flux, noise.precision(each))[1:, 1:] for each in (ivar, bare)])
+    both = jnp.stack([problem.information(x, flux, noise.inverse_covariance(each))[1:, 1:] for each in (ivar, bare)])
     counts = (ivar > 0) & jnp.isfinite(noise.model_variance)
     photon = 1 / jnp.where(counts, ivar, 1)
     model = jnp.where(counts, noise.model_variance, 0)

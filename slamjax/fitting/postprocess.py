@@ -12,7 +12,7 @@ from slamjax.flags import Flag
 from slamjax.forward.emulator import ForwardEmulator
 from slamjax.forward.nuisances import WIDTHS
 from slamjax.model.model import Model
-from slamjax.noise.calibration import UnseenPhotons
+from slamjax.noise.calibration import PhotonNoiseCorrection
 
 #: Another minimum counts if its objective is within this of the best one's, in units of the star's own noise: data do
 #: not choose between the two ...
@@ -30,7 +30,7 @@ _FEW = 0.5
 
 
 @dataclass(frozen=True)
-class Outcome:
+class FitResult:
     """Arrays of N rows, in physical units; see `slamjax.fitting.label_table.label_table`."""
 
     labels: np.ndarray
@@ -44,7 +44,7 @@ class Outcome:
     nuisances: dict[str, np.ndarray] = field(default_factory=dict)
 
 
-def put_rows(outcome: Outcome, part: Outcome, rows: np.ndarray) -> Outcome:
+def replace_rows(outcome: FitResult, part: FitResult, rows: np.ndarray) -> FitResult:
     """The outcome with some rows from another."""
     fields: dict[str, Any] = {}
     for name, values in vars(outcome).items():
@@ -53,7 +53,7 @@ def put_rows(outcome: Outcome, part: Outcome, rows: np.ndarray) -> Outcome:
             fields[name] = {key: _put(value, other[key], rows) for key, value in values.items()}
         else:
             fields[name] = _put(values, other, rows)
-    return Outcome(**fields)
+    return FitResult(**fields)
 
 
 def _put(values: np.ndarray, part: np.ndarray, rows: np.ndarray) -> np.ndarray:
@@ -63,22 +63,22 @@ def _put(values: np.ndarray, part: np.ndarray, rows: np.ndarray) -> np.ndarray:
 
 
 def best_starts(summary: Summary, n_starts: int) -> np.ndarray:
-    """(N,) which of each star's starts ended best; ``summary`` as of `conclude`."""
+    """(N,) which of each star's starts ended best; ``summary`` as of `summarise`."""
     objective, ended = (np.asarray(a).reshape(n_starts, -1).T for a in (summary.objective, summary.converged))
     objective = np.where(np.isfinite(objective), objective.astype(float), np.inf)
     # a start that crept until it ran out of iterations must not beat by rounding one that arrived
     return np.argmin(objective + np.where(ended, 0, _CREPT), axis=1)
 
 
-def conclude(
+def summarise(
     model: Model,
     summary: Summary,
     n_starts: int,
     n_pix: np.ndarray,
     no_errors: np.ndarray,
     forward: ForwardEmulator | None = None,
-    photons: UnseenPhotons | None = None,
-) -> Outcome:
+    photons: PhotonNoiseCorrection | None = None,
+) -> FitResult:
     """The outcome for N stars.
 
     Parameters
@@ -117,10 +117,10 @@ def conclude(
     dof = np.maximum(n_pix - place.shape[1] - others, 1)
     with np.errstate(invalid="ignore"):
         least = 0.0 if photons is None else photons.photon_share(calibration)
-        own = calibration.star_scale(chi2, dof, model.domain.spacing(at), least)
+        own = calibration.star_scale(chi2, dof, model.training_labels.neighbour_distance(at), least)
     if photons is not None:
         own = own * photons.scale(calibration)
-    low, high = np.asarray(model.domain.low), np.asarray(model.domain.high)
+    low, high = np.asarray(model.training_labels.low), np.asarray(model.training_labels.high)
     span = high - low
     if forward is not None:
         own_low, own_high = forward.bounds()
@@ -145,9 +145,9 @@ def conclude(
     edge = np.maximum(_EDGE * (high - low), np.minimum(0.1 * sigma, 100 * _EDGE * (high - low)))
     most = model.trained if forward is None else np.asarray(forward.usable)
     used_share = n_pix / max(1, int(most.sum()))
-    domain = model.domain.on_device()
+    training_labels = model.training_labels.on_device()
     outside = np.concatenate(
-        [np.asarray(domain.outside(at[i : i + _BLOCK].astype(np.float32))) for i in range(0, n, _BLOCK)]
+        [np.asarray(training_labels.outside(at[i : i + _BLOCK].astype(np.float32))) for i in range(0, n, _BLOCK)]
     )
     for condition, flag in (
         (empty, Flag.NO_DATA),
@@ -177,10 +177,10 @@ def conclude(
     covariance[failed] = _unknown(n_labels)
     for name, values in columns.items():
         values[failed] = np.inf if name.endswith("_err") else np.nan
-    return Outcome(
+    return FitResult(
         labels,
         covariance,
-        calibration.label_reach_of(n_labels) * np.sqrt(np.einsum("nll->nl", covariance)),
+        calibration.interval95_factor_of(n_labels) * np.sqrt(np.einsum("nll->nl", covariance)),
         np.where(empty, np.nan, chi2),
         n_pix,
         by_star(summary.n_iter).sum(axis=1),

@@ -15,7 +15,7 @@ from jaxtyping import Array, Float, Int
 from slamjax.emulators.base import Emulator
 from slamjax.forward.emulator import ForwardEmulator
 from slamjax.forward.likelihood import information
-from slamjax.noise.models import Noise, Precision
+from slamjax.noise.models import InverseCovariance, Noise
 from slamjax.typing import LogPrior, Scalar
 
 Loss = Literal["chi2", "soft_l1"]
@@ -50,16 +50,16 @@ class Problem:
     loss: Loss
     log_prior: LogPrior | None
 
-    def information(self, x: X, flux: Star, precision: Precision) -> Float[Array, "row row"]:
+    def information(self, x: X, flux: Star, inv_cov: InverseCovariance) -> Float[Array, "row row"]:
         """Gram matrix of residual and Jacobian, see `slamjax.forward.likelihood.information`."""
-        return information(self.emulator, precision, x, flux)
+        return information(self.emulator, inv_cov, x, flux)
 
-    def objective(self, x: X, flux: Star, precision: Precision) -> Scalar:
+    def objective(self, x: X, flux: Star, inv_cov: InverseCovariance) -> Scalar:
         """½ Σ ρ(z²) − ln prior, with z the whitened residuals.
 
         ρ(z²) = z² for "chi2", 2 (√(1 + z²) − 1) for "soft_l1", which grows with |z| only.
         """
-        square = jnp.square(precision.whiten(flux - self.emulator.at(x)))
+        square = jnp.square(inv_cov.whiten(flux - self.emulator.at(x)))
         rho = square if self.loss == "chi2" else 2 * (jnp.sqrt(1 + square) - 1)
         return 0.5 * jnp.sum(rho) + self.penalty(x)
 

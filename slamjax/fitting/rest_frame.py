@@ -18,7 +18,7 @@ from scipy.interpolate import CubicSpline
 
 from slamjax._util.constants import LIGHT
 from slamjax._util.jit import compiled
-from slamjax.fitting.postprocess import Outcome, put_rows
+from slamjax.fitting.postprocess import FitResult, replace_rows
 from slamjax.fitting.problem import Problem
 from slamjax.flags import Flag
 from slamjax.model.model import Model
@@ -33,13 +33,13 @@ _CONTRAST = 20.0
 _BLOCK = 64
 
 #: Fits spectra at given velocities (N,): the outcome, the S/N, and prepared flux and ivar as the device has them.
-FitAt = Callable[[Spectra, np.ndarray], tuple[Outcome, np.ndarray, np.ndarray, np.ndarray]]
+FitAt = Callable[[Spectra, np.ndarray], tuple[FitResult, np.ndarray, np.ndarray, np.ndarray]]
 
 
-def fit_moving(
+def fit_observed_frame(
     model: Model, problem: Problem, spectra: Spectra, fit_at: FitAt, refined: bool
-) -> tuple[Outcome, np.ndarray, np.ndarray]:
-    """Outcome, S/N, and velocities with errors (N, 2) in km/s; as first found, or ``refined`` beside the labels."""
+) -> tuple[FitResult, np.ndarray, np.ndarray]:
+    """FitResult, S/N, and velocities with errors (N, 2) in km/s; as first found, or ``refined`` beside the labels."""
     found = measure_rv(model, spectra)
     velocity = np.asarray(found["rv"].value)
     error = np.asarray(found["rv_err"].value)
@@ -53,7 +53,7 @@ def fit_moving(
         if not rows.size or turn == _ROUNDS - 1:
             break
         again, snr[rows], flux[rows], ivar[rows] = fit_at(spectra[rows], velocity[rows])
-        outcome = put_rows(outcome, again, rows)
+        outcome = replace_rows(outcome, again, rows)
     unsure = spectra.good.any(axis=1) & ~(np.asarray(found["contrast"]) > _CONTRAST)
     flags = outcome.flags | np.where(unsure, np.int32(Flag.UNSURE_VELOCITY), np.int32(0))
     error = np.where(np.isfinite(velocity), error, np.inf)
@@ -67,7 +67,7 @@ def fit_moving(
 
 
 def refine(
-    model: Model, problem: Problem, outcome: Outcome, flux: np.ndarray, ivar: np.ndarray
+    model: Model, problem: Problem, outcome: FitResult, flux: np.ndarray, ivar: np.ndarray
 ) -> tuple[Float[np.ndarray, " star"], Float[np.ndarray, " star"], Float[np.ndarray, "star label"]]:
     """Velocity that is left at the fitted labels and its error, km/s; NaN and infinite where the fit failed.
 
@@ -75,7 +75,7 @@ def refine(
     """
     usable = np.isfinite(outcome.labels).all(axis=1)
     x = np.nan_to_num(np.asarray(model.exact.scaling(np.where(usable[:, None], outcome.labels, 1.0))))
-    low, high = np.asarray(model.domain.low), np.asarray(model.domain.high)
+    low, high = np.asarray(model.training_labels.low), np.asarray(model.training_labels.high)
     x = np.clip(np.where(usable[:, None], x, (low + high) / 2), low, high).astype(flux.dtype)
     grams = []
     for start in range(0, len(x), _BLOCK):
@@ -125,6 +125,6 @@ def _grams(
     def one(given: tuple[Array, Array, Array, Array]) -> Array:
         x, flux, ivar, slope = given
         rows = problem.emulator.residual_and_jacobian(x, flux)
-        return problem.noise.precision(ivar).gram(jnp.concatenate([rows, slope[None]]))
+        return problem.noise.inverse_covariance(ivar).gram(jnp.concatenate([rows, slope[None]]))
 
     return jax.lax.map(one, (x, flux, ivar, slope))

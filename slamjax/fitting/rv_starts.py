@@ -40,7 +40,7 @@ _PRECISION = jax.lax.Precision.HIGHEST
     meta_fields=[],
 )
 @dataclass(frozen=True, eq=False)
-class Approach:
+class ShiftedTemplates:
     """What all stars' starts are made from.
 
     Attributes
@@ -59,7 +59,7 @@ class Approach:
     fixed: Float[AnyArray, " velocity"]
 
 
-def make_approach(problem: Problem, stars: np.ndarray, wave: np.ndarray) -> Approach:
+def make_shifted_templates(problem: Problem, stars: np.ndarray, wave: np.ndarray) -> ShiftedTemplates:
     """Of scaled labels of training stars; ``problem`` has a `slamjax.forward.emulator.ForwardEmulator`."""
     forward: Any = problem.emulator
     x = some_stars(stars)
@@ -68,7 +68,7 @@ def make_approach(problem: Problem, stars: np.ndarray, wave: np.ndarray) -> Appr
     rows = jnp.asarray(np.concatenate([x, np.broadcast_to(at_rest, (len(x), len(at_rest)))], axis=1))
     templates, level = _levelled(problem, rows)
     probes = far_apart(x, _PROBES)
-    return Approach(templates, level, jnp.asarray(np.log(wave)), jnp.asarray(probes), jnp.asarray(fixed))
+    return ShiftedTemplates(templates, level, jnp.asarray(np.log(wave)), jnp.asarray(probes), jnp.asarray(fixed))
 
 
 @compiled
@@ -101,8 +101,8 @@ def _smooth(terms: Any, flux: Any, weight: Any) -> Star:
 
 
 @partial(compiled, static_argnames="n_starts")
-def approach_starts(
-    problem: Problem, approach: Approach, flux: Float[Array, "star pixel"], ivar: Float[Array, "star pixel"],
+def choose_shifted_starts(
+    problem: Problem, approach: ShiftedTemplates, flux: Float[Array, "star pixel"], ivar: Float[Array, "star pixel"],
     n_starts: int,
 ) -> Float[Array, "star start parameter"]:  # fmt: skip
     """Starting parameters of each star: labels, and behind them the velocities."""

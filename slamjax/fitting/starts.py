@@ -113,9 +113,9 @@ def choose_starts(
         return _matmul(weight, jnp.square(every).T) - 2 * _matmul(weight * flux, every.T)
 
     typical = _typical_ivar(ivar)
-    precision = problem.noise.precision(typical)
-    white_lines = jax.lax.map(precision.whiten, templates.lines, batch_size=_BLOCK)
-    white_flux = jax.lax.map(precision.whiten, flux, batch_size=_BLOCK)
+    inv_cov = problem.noise.inverse_covariance(typical)
+    white_lines = jax.lax.map(inv_cov.whiten, templates.lines, batch_size=_BLOCK)
+    white_flux = jax.lax.map(inv_cov.whiten, flux, batch_size=_BLOCK)
     joint = templates.squares(white_lines) - 2 * templates.products(_matmul(white_flux, white_lines.T))
     usable = problem.noise.weights(typical) > 0
     bad = jnp.sum(usable & ~(weight > 0), axis=-1) / jnp.maximum(jnp.sum(usable), 1)

@@ -35,7 +35,7 @@ def fit_table(
     medium: str | None = None,
     frame: str | None = None,
     fwhm: float | None = None,
-    progress: Progress | None = None,
+    on_progress: Progress | None = None,
     **options: Any,
 ) -> QTable:
     """Labels, errors and flags of the spectra in a FITS table, however many: what `slamjax.fit` gives of all of them.
@@ -51,7 +51,7 @@ def fit_table(
         GiB that spectra may take, and again a batch on the device.
     medium, frame, fwhm : optional
         What the table does not say of itself, see `slamjax.Spectra.stated`.
-    progress : callable, optional
+    on_progress : callable, optional
         Called with (rows done, rows in all).
     **options
         As of `slamjax.fit`.
@@ -66,16 +66,16 @@ def fit_table(
     parts: list[QTable] = []
     for start in range(0, n, size):
         rows = slice(start, min(n, start + size))
-        spectra = read_table(path, rows).stated(medium, frame, fwhm)
+        spectra = read_table(path, rows).with_metadata(medium, frame, fwhm)
         if select:
             spectra = spectra[np.flatnonzero(evaluate_selection(select, spectra.columns(), len(spectra)))]
 
         def told(done: int, total: int, rows: slice = rows) -> None:
-            if progress is not None:
-                progress(rows.start + (rows.stop - rows.start) * done // max(total, 1), n)
+            if on_progress is not None:
+                on_progress(rows.start + (rows.stop - rows.start) * done // max(total, 1), n)
 
         if len(spectra):
-            parts.append(fit(model, spectra, memory=memory, progress=told, **options))
+            parts.append(fit(model, spectra, memory=memory, on_progress=told, **options))
         told(1, 1)
     if not parts:
         if n == 0:
@@ -93,7 +93,7 @@ def fit_files(
     select: str = "",
     memory: float = 1.0,
     n_jobs: int = -1,
-    progress: Progress | None = None,
+    on_progress: Progress | None = None,
     **options: Any,
 ) -> QTable:
     """Labels, errors and flags of survey files, however many: a row a spectrum in the order given.
@@ -116,7 +116,7 @@ def fit_files(
         GiB that spectra may take, and again a batch on the device.
     n_jobs : int
         Processes that read, where there are many files.
-    progress : callable, optional
+    on_progress : callable, optional
         Called with (files done, files in all).
     **options
         As of `slamjax.fit`.
@@ -135,21 +135,21 @@ def fit_files(
         some = files[start : start + size]
 
         def told(done: int, total: int, start: int = start, size: int = len(some)) -> None:
-            if progress is not None:
-                progress(start + size * done // max(total, 1), n)
+            if on_progress is not None:
+                on_progress(start + size * done // max(total, 1), n)
 
         read_in, error = _read(model, some, survey, n_jobs)
         first_error = first_error or error
         seen = seen or any(len(spectra) and spectra.good.any() for spectra in read_in)
         for spectra in read_in:
-            spectra = dataclasses.replace(spectra.stated(fwhm=fwhm), rows=done + np.arange(len(spectra)))
+            spectra = dataclasses.replace(spectra.with_metadata(fwhm=fwhm), rows=done + np.arange(len(spectra)))
             done += len(spectra)
             if select:
                 spectra = spectra[np.flatnonzero(evaluate_selection(select, spectra.columns(), len(spectra)))]
             if not len(spectra):
                 continue
             try:
-                parts.append(fit(model, spectra, memory=memory, progress=told, **options))
+                parts.append(fit(model, spectra, memory=memory, on_progress=told, **options))
             except SlamError as wrong:
                 if len(read_in) == 1:
                     raise

@@ -4,5 +4,5 @@ from slamjax.forward.emulator import ForwardEmulator as ForwardEmulator
 from slamjax.forward.likelihood import chi2 as chi2
 from slamjax.forward.likelihood import log_likelihood as log_likelihood
 from slamjax.forward.nuisances import Free as Free
-from slamjax.forward.nuisances import Known as Known
+from slamjax.forward.nuisances import Gaussian as Gaussian
 from slamjax.forward.nuisances import Nuisances as Nuisances

@@ -161,10 +161,10 @@ class VelocityGrid:
     def factor(self, x: dict[str, Any]) -> Array:
         """What coefficients (K,) are multiplied by: ``x`` holds rv, and the squares of widths, in units of a pixel."""
         out: Any = jnp.ones_like(self.frequency)
-        if "broadening" in x:
-            out = out * jnp.exp(self._gauss() * x["broadening"])
-        if "rotation" in x:
-            out = out * rotation_transform(self._turn() * x["rotation"])
+        if "sigma_v" in x:
+            out = out * jnp.exp(self._gauss() * x["sigma_v"])
+        if "vsini" in x:
+            out = out * rotation_transform(self._turn() * x["vsini"])
         if "rv" in x:
             phase = -2 * jnp.pi * self.frequency * jnp.arctanh(x["rv"] * (self.unit / LIGHT))
             return out * jax.lax.complex(jnp.cos(phase), jnp.sin(phase))
@@ -175,11 +175,11 @@ class VelocityGrid:
         found = []
         for name in names:
             others = {key: value for key, value in x.items() if key != name}
-            if name == "broadening":
+            if name == "sigma_v":
                 found.append(self._gauss() * self.factor(x))
-            elif name == "rotation":
+            elif name == "vsini":
                 turn = self._turn()
-                found.append(turn * rotation_transform(turn * x["rotation"], 1) * self.factor(others))
+                found.append(turn * rotation_transform(turn * x["vsini"], 1) * self.factor(others))
             else:
                 beta = x["rv"] * (self.unit / LIGHT)
                 slope = -2 * jnp.pi * self.frequency * (self.unit / LIGHT) / (1 - beta * beta)
@@ -221,8 +221,8 @@ class VelocityGrid:
 def reach(nuisances: Nuisances) -> float:
     """How far, in ln λ, the largest velocities that are allowed move flux."""
     shift = max(abs(bound) for bound in nuisances.bounds("rv"))
-    sigma, rotation = nuisances.bounds("broadening")[1], nuisances.bounds("rotation")[1]
-    return float(np.arctanh(shift / LIGHT) + (_REACH_SIGMA * sigma + rotation) / LIGHT)
+    sigma, vsini = nuisances.bounds("sigma_v")[1], nuisances.bounds("vsini")[1]
+    return float(np.arctanh(shift / LIGHT) + (_REACH_SIGMA * sigma + vsini) / LIGHT)
 
 
 def untouched(wave: np.ndarray, trained: np.ndarray, reach: float) -> np.ndarray:

@@ -27,9 +27,9 @@ from slamjax._util.linalg import eliminate
 from slamjax.emulators.scaling import LabelScaling
 from slamjax.errors import SlamError
 from slamjax.forward.doppler import VelocityGrid, reach, untouched
-from slamjax.forward.nuisances import WIDTHS, Known, Nuisances
+from slamjax.forward.nuisances import WIDTHS, Gaussian, Nuisances
 from slamjax.forward.orthogonal import orthonormal
-from slamjax.noise.models import Precision
+from slamjax.noise.models import InverseCovariance
 from slamjax.typing import AnyArray, Flux, Jacobian, Labels, Scalar
 
 #: Least part of the trained pixels that must be left to a fit.
@@ -168,7 +168,7 @@ class ForwardEmulator:
         polynomial : (..., n + 1), optional
             Legendre coefficients; by default 1, 0, 0, ….
         **velocities : (...), km/s
-            Every free one by its name: rv, broadening, rotation.
+            Every free one by its name: rv, sigma_v, vsini.
         """
         flux = self.at(self.parameters(labels, **velocities))
         if polynomial is None:
@@ -221,7 +221,7 @@ class ForwardEmulator:
 
     # --- with the polynomial solved or integrated out, one star at a time
 
-    def information(self, precision: Precision, x: Parameters, flux: Flux) -> Float[Array, "row row"]:
+    def information(self, inv_cov: InverseCovariance, x: Parameters, flux: Flux) -> Float[Array, "row row"]:
         """`slamjax.forward.likelihood.information` of the parameters (L + V,), polynomial solved, priors added.
 
         Variable projection: residual at the best polynomial, slopes without what a change of it takes up (Golub &
@@ -232,46 +232,46 @@ class ForwardEmulator:
         more = self._prior_rows(x)
         if self.terms is None:
             rows = jnp.concatenate([(flux - predicted)[None], slopes])
-            return precision.gram(rows) + _gram(more)
+            return inv_cov.gram(rows) + _gram(more)
         predicted = jnp.where(self.usable, predicted, 0)
-        terms, legendre_of = self._terms(precision)
+        terms, legendre_of = self._terms(inv_cov)
         lines = predicted * terms
-        change, _ = self._solve(precision.gram(jnp.concatenate([(flux - predicted)[None], lines])), legendre_of)
+        change, _ = self._solve(inv_cov.gram(jnp.concatenate([(flux - predicted)[None], lines])), legendre_of)
         best = 1 + _matmul(change, terms)
         residual = flux - predicted * best
         slopes = slopes * best
         n = slopes.shape[0]
-        gram = precision.gram(jnp.concatenate([slopes, lines]))
+        gram = inv_cov.gram(jnp.concatenate([slopes, lines]))
         taken, _ = eliminate(gram[n:, n:] + self._weakest(legendre_of), gram[n:, :n])
         slopes = slopes - _matmul(taken.T, lines)
         about = -_matmul(jnp.concatenate([change[None], taken.T]), legendre_of) / self.nuisances.polynomial_sd
-        return precision.gram(jnp.concatenate([residual[None], slopes])) + _gram(about) + _gram(more)
+        return inv_cov.gram(jnp.concatenate([residual[None], slopes])) + _gram(about) + _gram(more)
 
-    def coefficients(self, precision: Precision, x: Parameters, flux: Flux) -> Float[Array, " term"]:
+    def coefficients(self, inv_cov: InverseCovariance, x: Parameters, flux: Flux) -> Float[Array, " term"]:
         """The polynomial's best coefficients (n + 1,) at given parameters (L + V,)."""
         predicted = jnp.where(self.usable, self.at(x), 0)
-        terms, legendre_of = self._terms(precision)
-        gram = precision.gram(jnp.concatenate([(flux - predicted)[None], predicted * terms]))
+        terms, legendre_of = self._terms(inv_cov)
+        gram = inv_cov.gram(jnp.concatenate([(flux - predicted)[None], predicted * terms]))
         return _matmul(self._solve(gram, legendre_of)[0], legendre_of).at[0].add(1)
 
-    def marginal(self, precision: Precision, x: Parameters, flux: Flux, own: Any = 1.0) -> tuple[Scalar, Scalar]:
+    def marginal(self, inv_cov: InverseCovariance, x: Parameters, flux: Flux, own: Any = 1.0) -> tuple[Scalar, Scalar]:
         """rᵀS⁻¹r and ln |S| − ln |own Σ| for S = own Σ + F T Fᵀ, at parameters (L + V,)."""
         predicted = jnp.where(self.usable, self.at(x), 0)  # 0 · NaN of an untrained pixel is NaN, in slopes too
         if self.terms is None:
             residual = flux - predicted
-            return jnp.sum(jnp.square(precision.whiten(residual))) / own, jnp.zeros((), residual.dtype)
-        terms, legendre_of = self._terms(precision)
-        gram = precision.gram(jnp.concatenate([(flux - predicted)[None], predicted * terms])) / own
+            return jnp.sum(jnp.square(inv_cov.whiten(residual))) / own, jnp.zeros((), residual.dtype)
+        terms, legendre_of = self._terms(inv_cov)
+        gram = inv_cov.gram(jnp.concatenate([(flux - predicted)[None], predicted * terms])) / own
         change, logdet = self._solve(gram, legendre_of)
         residual = flux - predicted * (1 + _matmul(change, terms))
         sd = self.nuisances.polynomial_sd
         square = jnp.sum(jnp.square(_matmul(change, legendre_of) / sd))
-        chi2 = jnp.sum(jnp.square(precision.whiten(residual))) / own + square
+        chi2 = jnp.sum(jnp.square(inv_cov.whiten(residual))) / own + square
         return chi2, logdet + 2 * terms.shape[0] * float(np.log(sd))
 
-    def _terms(self, precision: Precision) -> tuple[Float[Array, "term pixel"], Float[Array, "term term"]]:
+    def _terms(self, inv_cov: InverseCovariance) -> tuple[Float[Array, "term pixel"], Float[Array, "term term"]]:
         """The star's own basis Q of polynomials, and their Legendre coefficients B: c = Bᵀ of those in Q."""
-        weight = precision.weight
+        weight = inv_cov.weight
         degree = self.nuisances.n_coefficients - 1
         place = jnp.asarray(self.terms[1] if degree else jnp.zeros(weight.shape), weight.dtype)  # type: ignore[index]
         q, legendre_of = orthonormal(place, weight, degree)
@@ -294,7 +294,7 @@ class ForwardEmulator:
 
     def _prior_rows(self, x: Parameters) -> Float[Array, "row prior"]:
         """(1 + L + V, K): residual of each Gaussian prior, in standard deviations, and its slopes below."""
-        known = [(k, name) for k, name in enumerate(self.free) if isinstance(getattr(self.nuisances, name), Known)]
+        known = [(k, name) for k, name in enumerate(self.free) if isinstance(getattr(self.nuisances, name), Gaussian)]
         rows = jnp.zeros((1 + x.shape[-1], len(known)), x.dtype)
         for column, (k, name) in enumerate(known):
             assert self.grid is not None

@@ -10,14 +10,14 @@ from jaxtyping import Array, Float
 
 from slamjax.emulators.base import Emulator
 from slamjax.forward.emulator import ForwardEmulator
-from slamjax.noise.models import Noise, Precision
+from slamjax.noise.models import InverseCovariance, Noise
 from slamjax.typing import Flux, Ivar, Labels, ScaledLabels
 
 
 def chi2(emulator: Emulator, noise: Noise, labels: Labels, flux: Flux, ivar: Ivar) -> Float[Array, "*batch"]:
     """rᵀ Σ⁻¹ r of prepared flux (..., P) and ivar at labels (..., L); bad and untrained pixels do not count."""
     residual = flux - emulator(labels)
-    return jnp.sum(jnp.square(noise.precision(ivar).whiten(residual)), axis=-1)
+    return jnp.sum(jnp.square(noise.inverse_covariance(ivar).whiten(residual)), axis=-1)
 
 
 def log_likelihood(emulator: Emulator, noise: Noise, labels: Labels, flux: Flux, ivar: Ivar) -> Float[Array, "*batch"]:
@@ -27,13 +27,13 @@ def log_likelihood(emulator: Emulator, noise: Noise, labels: Labels, flux: Flux,
     1e-20 vanish.
     """
     n_pix = jnp.sum(noise.weights(ivar) > 0, axis=-1)
-    precision = noise.precision(ivar)
-    square = jnp.sum(jnp.square(precision.whiten(flux - emulator(labels))), axis=-1)
-    return -0.5 * (square + precision.logdet() + n_pix * jnp.log(2 * jnp.pi))
+    inv_cov = noise.inverse_covariance(ivar)
+    square = jnp.sum(jnp.square(inv_cov.whiten(flux - emulator(labels))), axis=-1)
+    return -0.5 * (square + inv_cov.logdet() + n_pix * jnp.log(2 * jnp.pi))
 
 
 def information(
-    emulator: Emulator | ForwardEmulator, precision: Precision, x: ScaledLabels, flux: Flux
+    emulator: Emulator | ForwardEmulator, inv_cov: InverseCovariance, x: ScaledLabels, flux: Flux
 ) -> Float[Array, "*batch row row"]:
     """G = R Σ⁻¹ Rᵀ for the rows R = [r; J₁; …; J_L] at scaled labels x: all that a Gauss-Newton step needs.
 
@@ -41,5 +41,5 @@ def information(
     Of an emulator with nuisances x holds these as well, and the polynomial is solved for.
     """
     if isinstance(emulator, ForwardEmulator):
-        return emulator.information(precision, x, flux)
-    return precision.gram(emulator.residual_and_jacobian(x, flux))
+        return emulator.information(inv_cov, x, flux)
+    return inv_cov.gram(emulator.residual_and_jacobian(x, flux))

@@ -15,9 +15,9 @@ import numpy as np
 from slamjax.errors import SlamError
 
 #: Velocities in the order in which they stand behind the labels.
-VELOCITIES = ("rv", "broadening", "rotation")
+VELOCITIES = ("rv", "sigma_v", "vsini")
 #: Those that enter a spectrum by their square, as widths do.
-WIDTHS = ("broadening", "rotation")
+WIDTHS = ("sigma_v", "vsini")
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Free:
 
 
 @dataclass(frozen=True)
-class Known:
+class Gaussian:
     """A Gaussian prior, in km/s: known to be ``mean`` ± ``sd`` from elsewhere."""
 
     mean: float
@@ -37,10 +37,10 @@ class Known:
 
 
 #: None: not in the model; a number: fixed, km/s; "free": within the default bounds.
-Velocity: TypeAlias = Free | Known | float | Literal["free"] | None
+Velocity: TypeAlias = Free | Gaussian | float | Literal["free"] | None
 
 #: Bounds of "free", km/s.
-DEFAULT_BOUNDS = {"rv": Free(-600.0, 600.0), "broadening": Free(0.0, 300.0), "rotation": Free(0.0, 400.0)}
+DEFAULT_BOUNDS = {"rv": Free(-600.0, 600.0), "sigma_v": Free(0.0, 300.0), "vsini": Free(0.0, 400.0)}
 #: A Gaussian prior is cut this many standard deviations from its mean.
 CUT = 5.0
 
@@ -51,11 +51,11 @@ class Nuisances:
 
     Parameters
     ----------
-    rv : None, number, "free", `Free` or `Known`
+    rv : None, number, "free", `Free` or `Gaussian`
         Radial velocity that is left in the spectra, km/s, positive receding.
-    broadening : the same
+    sigma_v : the same
         Standard deviation of a Gaussian in velocity, km/s, beyond the resolution of the training spectra.
-    rotation : the same
+    vsini : the same
         Projected rotation v sin i, km/s; linear limb darkening of 0.6 (Gray 2005, ch. 18).
     polynomial : int, optional
         Degree of a polynomial in λ that multiplies the model; 0 is a scale alone.
@@ -64,8 +64,8 @@ class Nuisances:
         polynomial is a sum of Legendre's on the model's range.
 
     "free" is −600 … 600, 0 … 300 and 0 … 400 km/s. Narrower bounds leave more pixels to the fit: those that the
-    largest allowed velocity may bring in from beyond the spectrum's ends do not count. With `Known` the bounds are five
-    standard deviations from the mean.
+    largest allowed velocity may bring in from beyond the spectrum's ends do not count. With
+    `Gaussian` the bounds are five standard deviations from the mean.
 
     Raises
     ------
@@ -74,8 +74,8 @@ class Nuisances:
     """
 
     rv: Velocity = None
-    broadening: Velocity = None
-    rotation: Velocity = None
+    sigma_v: Velocity = None
+    vsini: Velocity = None
     polynomial: int | None = None
     polynomial_sd: float = 1.0
 
@@ -84,9 +84,9 @@ class Nuisances:
             value = getattr(self, name)
             if isinstance(value, str):
                 if value != "free":
-                    raise SlamError(f"{name} is {value!r}; give 'free', a number in km/s, Free, Known or None")
+                    raise SlamError(f"{name} is {value!r}; give 'free', a number in km/s, Free, Gaussian or None")
                 object.__setattr__(self, name, DEFAULT_BOUNDS[name])
-            elif value is not None and not isinstance(value, Free | Known):
+            elif value is not None and not isinstance(value, Free | Gaussian):
                 object.__setattr__(self, name, _number(name, value))
             self._check(name)
         if self.polynomial is not None and not (
@@ -101,12 +101,12 @@ class Nuisances:
         if isinstance(given, Free):
             if not (np.isfinite([given.low, given.high]).all() and given.low < given.high):
                 raise SlamError(f"{name} is free from {given.low} to {given.high}; give finite bounds, low < high")
-        elif isinstance(given, Known) and not (np.isfinite([given.mean, given.sd]).all() and given.sd > 0):
+        elif isinstance(given, Gaussian) and not (np.isfinite([given.mean, given.sd]).all() and given.sd > 0):
             raise SlamError(f"{name} is known to be {given.mean} ± {given.sd}; give finite numbers, sd > 0")
         if given is None:
             return
         low, high = self.bounds(name)
-        if name in WIDTHS and (low < 0 or (isinstance(given, Known) and given.mean < 0)):
+        if name in WIDTHS and (low < 0 or (isinstance(given, Gaussian) and given.mean < 0)):
             raise SlamError(f"{name} is a width, at least 0 km/s; {given} is not")
         if max(abs(low), abs(high)) > 30_000:
             raise SlamError(f"{name} reaches {max(abs(low), abs(high)):g} km/s; give less than 30,000")
@@ -118,7 +118,7 @@ class Nuisances:
             return 0.0, 0.0
         if isinstance(given, Free):
             return given.low, given.high
-        if isinstance(given, Known):
+        if isinstance(given, Gaussian):
             low = given.mean - CUT * given.sd
             return max(low, 0.0) if name in WIDTHS else low, given.mean + CUT * given.sd
         return float(given), float(given)
@@ -126,7 +126,7 @@ class Nuisances:
     @property
     def free(self) -> tuple[str, ...]:
         """Velocities that are fitted or sampled, in order."""
-        return tuple(name for name in VELOCITIES if isinstance(getattr(self, name), Free | Known))
+        return tuple(name for name in VELOCITIES if isinstance(getattr(self, name), Free | Gaussian))
 
     @property
     def present(self) -> tuple[str, ...]:
@@ -147,7 +147,7 @@ class Nuisances:
         """Where a search begins, km/s, if nothing better is known: a fixed value, the mean, rest, a narrow width."""
         given = getattr(self, name)
         low, high = self.bounds(name)
-        if isinstance(given, Known):
+        if isinstance(given, Gaussian):
             return given.mean
         if isinstance(given, Free):
             return float(np.clip(0.0, low, high)) if name == "rv" else low + 0.15 * (high - low)
@@ -170,13 +170,13 @@ def _number(name: str, value: object) -> float:
     except (TypeError, ValueError):
         number = np.nan
     if not np.isfinite(number):
-        raise SlamError(f"{name} is {value!r}; give 'free', a number in km/s, Free, Known or None")
+        raise SlamError(f"{name} is {value!r}; give 'free', a number in km/s, Free, Gaussian or None")
     return number
 
 
 def _described(given: Velocity) -> str:
     if isinstance(given, Free):
         return f"{given.low:g} to {given.high:g} km/s"
-    if isinstance(given, Known):
+    if isinstance(given, Gaussian):
         return f"{given.mean:g} ± {given.sd:g} km/s"
     return f"{given:g} km/s"

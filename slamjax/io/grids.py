@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from slamjax.errors import SlamError
-from slamjax.io.surveys.base import Piece
+from slamjax.io.surveys.base import SurveySpectra
 from slamjax.spectra.resampling import pixel_edges, resample
 
 #: log10 of wavelength from pixel to pixel of LAMOST's low resolution, SDSS and BOSS, which start where they like.
@@ -20,7 +20,7 @@ _GAP = 10.0
 _APSTAR = 10 ** (4.179 + 6e-6 * np.arange(8575))
 
 
-def common_grid(pieces: Sequence[Piece]) -> np.ndarray:
+def common_grid(pieces: Sequence[SurveySpectra]) -> np.ndarray:
     """(P,) Å: what all pieces can be placed on; raises SlamError where they have none in common."""
     first = pieces[0].wave
     surveys = sorted({piece.survey for piece in pieces})
@@ -40,7 +40,7 @@ def common_grid(pieces: Sequence[Piece]) -> np.ndarray:
     )
 
 
-def place(piece: Piece, wave: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def place(piece: SurveySpectra, wave: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Flux and ivar (N, P) on ``wave``: moved where the pixels are the same, else resampled; the rest is bad."""
     if np.array_equal(piece.wave, wave):
         return piece.flux, piece.ivar
@@ -67,7 +67,7 @@ def _gaps(wave: np.ndarray) -> np.ndarray:
     return step > _GAP * np.median(step)
 
 
-def _filled(pieces: Sequence[Piece]) -> np.ndarray:
+def _filled(pieces: Sequence[SurveySpectra]) -> np.ndarray:
     """Multiples of the arms' own step in log10 over all that they cover, the gap between the arms too.
 
     The step is the mean one of each arm, for single ones are rounded in files, to three digits.

@@ -9,16 +9,16 @@ from typing import Any
 import numpy as np
 from astropy.table import Table
 
-from slamjax.io.surveys.base import Piece
+from slamjax.io.surveys.base import SurveySpectra
 
 
-def table_of(names: Sequence[str], found: Sequence[Piece | str], ivar: np.ndarray) -> Table:
+def table_of(names: Sequence[str], found: Sequence[SurveySpectra | str], ivar: np.ndarray) -> Table:
     """A row a spectrum, a column a fact; where a file lacks one: NaN, an empty text, 0 for an identifier.
 
     ``found`` are pieces of some spectra each, or why a file gave none; ``ivar`` (N, P) is that of all.
     """
-    counts = [len(piece) if isinstance(piece, Piece) else 1 for piece in found]
-    facts = [piece.facts if isinstance(piece, Piece) else {"problem": piece} for piece in found]
+    counts = [len(piece) if isinstance(piece, SurveySpectra) else 1 for piece in found]
+    facts = [piece.facts if isinstance(piece, SurveySpectra) else {"problem": piece} for piece in found]
     good = np.any(ivar > 0, axis=1)
     problem = _column("problem", [one.get("problem", "") for one in facts], counts)
     files = np.repeat([os.path.basename(name) for name in names], counts)

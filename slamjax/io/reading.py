@@ -20,7 +20,7 @@ from slamjax.errors import SlamError, SlamWarning
 from slamjax.io.grids import common_grid, place
 from slamjax.io.metadata import table_of
 from slamjax.io.surveys import gaia, specutils_memory
-from slamjax.io.surveys.base import LEAST_LEFT, Piece
+from slamjax.io.surveys.base import LEAST_LEFT, SurveySpectra
 from slamjax.io.surveys.registry import LOADERS, load
 from slamjax.io.table import read_table
 from slamjax.spectra.spectra import Spectra
@@ -40,7 +40,7 @@ def read(
     *,
     wave: np.ndarray | None = None,
     n_jobs: int = -1,
-    progress: Progress | None = None,
+    on_progress: Progress | None = None,
 ) -> Spectra:
     """Spectra of survey files, rows in the order given: one a file, or as many as a file has.
 
@@ -64,7 +64,7 @@ def read(
         grid with a gap of bad pixels.
     n_jobs : int
         Processes, where there are many files.
-    progress : callable, optional
+    on_progress : callable, optional
         Told how many files of how many are done.
 
     Returns
@@ -85,8 +85,8 @@ def read(
     if len(sources) == 1 and survey is None and isinstance(sources[0], str) and is_table(existing_file(sources[0])):
         return read_table(sources[0])
     names = [one if isinstance(one, str) else specutils_memory.name_of(one, row) for row, one in enumerate(sources)]
-    found = _read_all(sources, survey, n_jobs, progress)
-    pieces = [piece for piece in found if isinstance(piece, Piece)]
+    found = _read_all(sources, survey, n_jobs, on_progress)
+    pieces = [piece for piece in found if isinstance(piece, SurveySpectra)]
     if not pieces:
         raise SlamError(f"{names[0]}: {found[0]}" + (f" (and {len(names) - 1} more files)" if len(names) > 1 else ""))
     _check_alike(pieces)
@@ -154,19 +154,21 @@ def is_table(path: str | os.PathLike[str]) -> bool:
         return False  # said when it is read
 
 
-def _read_all(sources: list[Any], survey: str | None, n_jobs: int, progress: Progress | None) -> list[Piece | str]:
+def _read_all(
+    sources: list[Any], survey: str | None, n_jobs: int, on_progress: Progress | None
+) -> list[SurveySpectra | str]:
     one = delayed(_read_one)
     many = len(sources) >= _MANY and all(isinstance(source, str) for source in sources)
     workers = Parallel(n_jobs=n_jobs if many else 1, return_as="generator", batch_size="auto")
-    found: list[Piece | str] = []
+    found: list[SurveySpectra | str] = []
     for result in workers(one(source, survey) for source in sources):
         found.append(result)
-        if progress is not None:
-            progress(len(found), len(sources))
+        if on_progress is not None:
+            on_progress(len(found), len(sources))
     return found
 
 
-def _read_one(source: Any, survey: str | None) -> Piece | str:
+def _read_one(source: Any, survey: str | None) -> SurveySpectra | str:
     """Its spectra, or in words why there is none: one broken file of thousands must not stop the others."""
     try:
         if not isinstance(source, str):
@@ -184,14 +186,14 @@ def _read_one(source: Any, survey: str | None) -> Piece | str:
         return f"cannot be read ({type(error).__name__}: {error}); it is truncated, damaged or of another kind"
 
 
-def _check_alike(pieces: Sequence[Piece]) -> None:
+def _check_alike(pieces: Sequence[SurveySpectra]) -> None:
     if len({piece.frame for piece in pieces}) > 1:
         raise SlamError("some of these spectra are in their star's frame and some are not; read them apart")
     if len({piece.medium for piece in pieces}) > 1:
         raise SlamError("some of these spectra do not say whether their wavelengths are vacuum; read them apart")
 
 
-def _tell_broken(names: Sequence[str], found: Sequence[Piece | str]) -> None:
+def _tell_broken(names: Sequence[str], found: Sequence[SurveySpectra | str]) -> None:
     broken = [(name, said) for name, said in zip(names, found, strict=True) if isinstance(said, str)]
     if broken:
         warnings.warn(
@@ -218,10 +220,10 @@ def _checked_grid(wave: np.ndarray) -> np.ndarray:
     return grid
 
 
-def _on_grid(found: Sequence[Piece | str], grid: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _on_grid(found: Sequence[SurveySpectra | str], grid: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Flux and ivar (N, P) of all; a file that gave none has a row without a good pixel."""
-    single = all(_fits_single(piece) for piece in found if isinstance(piece, Piece))
-    n_rows = sum(len(piece) if isinstance(piece, Piece) else 1 for piece in found)
+    single = all(_fits_single(piece) for piece in found if isinstance(piece, SurveySpectra))
+    n_rows = sum(len(piece) if isinstance(piece, SurveySpectra) else 1 for piece in found)
     flux, ivar = np.zeros((2, n_rows, len(grid)), np.float32 if single else np.float64)
     start = 0
     for piece in found:
@@ -234,6 +236,6 @@ def _on_grid(found: Sequence[Piece | str], grid: np.ndarray) -> tuple[np.ndarray
     return flux, ivar
 
 
-def _fits_single(piece: Piece) -> bool:
+def _fits_single(piece: SurveySpectra) -> bool:
     stated = piece.ivar[(piece.ivar > 0) & np.isfinite(piece.ivar)]
     return stated.size == 0 or (stated.min() > _SMALLEST and stated.max() < _LARGEST)

@@ -36,7 +36,8 @@ def describe(model: Model) -> str:
     settings = info.provenance["settings"]
     versions = ", ".join(f"{name} {number}" for name, number in info.provenance["versions"].items())
     lines = [
-        f"{_kind_of(model)}, {int(trained.sum())} of {model.wave.size} pixels trained, {len(model.domain.stars)} stars",
+        f"{_kind_of(model)}, {int(trained.sum())} of {model.wave.size} pixels trained, "
+        f"{len(model.training_labels.stars)} stars",
         f"  from         {info.record.source}" + (f", {settings['selection']}" if settings["selection"] else ""),
         f"  told apart   by {', '.join(info.record.identifiers) or 'their flux alone'}",
         f"  made         {info.provenance['date']} ({versions})",

@@ -16,7 +16,7 @@ from jaxtyping import Float
 
 from slamjax.emulators.base import Emulator
 from slamjax.emulators.compression import Compressed, compress, compress_if_large
-from slamjax.emulators.training_labels import Domain
+from slamjax.emulators.training_labels import TrainingLabels
 from slamjax.errors import SlamError, SlamWarning
 from slamjax.forward.emulator import ForwardEmulator
 from slamjax.forward.nuisances import Nuisances
@@ -36,7 +36,7 @@ _GRID_TOLERANCE = 1e-3
 _COARSE = 2.0
 
 
-@partial(jax.tree_util.register_dataclass, data_fields=["exact", "noise", "domain"], meta_fields=["info"])
+@partial(jax.tree_util.register_dataclass, data_fields=["exact", "noise", "training_labels"], meta_fields=["info"])
 @dataclass(frozen=True, eq=False)
 class Model:
     """A trained SLAM or polynomial: emulator, noise, training range, recipe and provenance; an immutable pytree.
@@ -47,7 +47,7 @@ class Model:
 
     exact: Emulator
     noise: Noise
-    domain: Domain
+    training_labels: TrainingLabels
     info: ModelInfo
 
     @property
@@ -90,16 +90,16 @@ class Model:
     @property
     def label_range(self) -> np.ndarray:
         """(L, 2) smallest and largest training label, in physical units."""
-        box = np.stack([self.domain.low, self.domain.high])
+        box = np.stack([self.training_labels.low, self.training_labels.high])
         return np.asarray(self.exact.scaling.inverse(box)).T
 
     def __repr__(self) -> str:
         return (
             f"Model({', '.join(self.label_names)}; {self.wave.size} pixels {self.wave[0]:g}-{self.wave[-1]:g} "
-            f"{self.info.wave_unit}; trained on {len(self.domain.stars)} stars)"
+            f"{self.info.wave_unit}; trained on {len(self.training_labels.stars)} stars)"
         )
 
-    def is_moving(self, spectra: Spectra) -> bool:
+    def needs_rv(self, spectra: Spectra) -> bool:
         """Whether the spectra are as observed and the model knows stars at rest: they need a velocity."""
         return spectra.frame == "observed" and self.info.frame == "rest"
 
@@ -129,7 +129,7 @@ class Model:
     def place(self, spectra: Spectra, velocity: Float[np.ndarray, " star"] | None = None) -> Spectra:
         """The spectra on the model's wavelengths, in its frame: `prepare` without what is done to the flux there."""
         info = self.info
-        if self.is_moving(spectra) and velocity is None:
+        if self.needs_rv(spectra) and velocity is None:
             raise SlamError(
                 f"{spectra.source} is in the observed frame but the model was trained in the rest frame; give "
                 "velocities (slamjax.measure_rv finds them)"
@@ -188,13 +188,13 @@ class Model:
         ``info.pixels`` then has a column ``compression_error``, the provenance the number of components and the
         largest errors.
         """
-        return self._with_compressed(compress(self.exact, self.noise, self.domain, tolerance))
+        return self._with_compressed(compress(self.exact, self.noise, self.training_labels, tolerance))
 
     def quick(self) -> Model:
         """The model, compressed if it is large and that loses nothing; made once a model."""
         cache: dict[str, Model] = self.__dict__.setdefault("_quick", {})
         if "model" not in cache:
-            small = compress_if_large(self.exact, self.noise, self.domain)
+            small = compress_if_large(self.exact, self.noise, self.training_labels)
             cache["model"] = self if small is None else self._with_compressed(small)
         return cache["model"]
 
@@ -214,7 +214,7 @@ class Model:
 
     def write(self, path: str | os.PathLike[str]) -> None:
         """Write the model file (HDF5); `Model.read` gives the same model back, bit by bit."""
-        write_parts(ModelParts(self.exact, self.noise, self.domain, self.info), path)
+        write_parts(ModelParts(self.exact, self.noise, self.training_labels, self.info), path)
 
     @classmethod
     def read(cls, path: str | os.PathLike[str]) -> Model:
@@ -226,4 +226,4 @@ class Model:
             If it is missing, truncated, damaged (a checksum differs), no model file, or of a newer schema.
         """
         parts = read_parts(path)
-        return cls(parts.emulator, parts.noise, parts.domain, parts.info)
+        return cls(parts.emulator, parts.noise, parts.training_labels, parts.info)

@@ -38,7 +38,7 @@ def measure_rv(
     *,
     limit: float = 1000.0,
     n_templates: int = 64,
-    progress: Progress | None = None,
+    on_progress: Progress | None = None,
 ) -> QTable:
     """Velocities of spectra as observed, by cross-correlation with predicted spectra.
 
@@ -51,7 +51,7 @@ def measure_rv(
         Largest |velocity| that is looked for, km/s.
     n_templates : int
         Predicted spectra that are compared, spread over the training stars' labels.
-    progress : callable, optional
+    on_progress : callable, optional
         Called with (spectra done, spectra in all).
 
     Returns
@@ -76,8 +76,8 @@ def measure_rv(
     for start in range(0, len(spectra), _BLOCK):
         some = spectra[start : start + _BLOCK]
         found[start : start + len(some)] = _compare(model, some, templates, limit)
-        if progress is not None:
-            progress(start + len(some), len(spectra))
+        if on_progress is not None:
+            on_progress(start + len(some), len(spectra))
     speed = u.km / u.s
     return QTable(
         {"rv": found[:, 0] * speed, "rv_err": found[:, 1] * speed, "correlation": found[:, 2], "contrast": found[:, 3]}
@@ -93,7 +93,7 @@ def log_grid(wave: Float[np.ndarray, " pixel"]) -> tuple[np.ndarray, float]:
 
 def _templates(model: Model, n: int) -> np.ndarray:
     """(T, P) predicted spectra at training stars far apart from each other."""
-    stars = np.asarray(model.domain.stars, float)
+    stars = np.asarray(model.training_labels.stars, float)
     flux = np.asarray(model.emulator.at(jnp.asarray(stars[far_apart(stars, n)])), float)
     edges, _ = log_grid(model.wave)
     known = np.broadcast_to(model.trained.astype(float), flux.shape)
@@ -103,7 +103,7 @@ def _templates(model: Model, n: int) -> np.ndarray:
 
 def _compare(model: Model, spectra: Spectra, templates: np.ndarray, limit: float) -> np.ndarray:
     """(N, 4) velocity, error, correlation, contrast."""
-    speeds = np.zeros(len(spectra)) if model.is_moving(spectra) else None
+    speeds = np.zeros(len(spectra)) if model.needs_rv(spectra) else None
     prepared = model.prepare(spectra, speeds)
     unit = model.exact.flux_unit()
     good = prepared.good & model.trained

@@ -18,7 +18,7 @@ from slamjax.emulators.base import Emulator
 from slamjax.emulators.polynomial import PolynomialEmulator
 from slamjax.emulators.scaling import LabelScaling
 from slamjax.emulators.svr import KernelBlock, KernelEmulator
-from slamjax.emulators.training_labels import Domain
+from slamjax.emulators.training_labels import TrainingLabels
 from slamjax.errors import SlamError
 from slamjax.model.info import ModelInfo, TrainingRecord
 from slamjax.noise.calibration import Calibration
@@ -29,6 +29,8 @@ FORMAT = "slamjax model"
 #: Raised when a reader of the old layout would misread the new one. 2: several noise models, named in the header.
 #: 3: compressed emulators. 4: polynomial emulators, kernels of some labels.
 SCHEMA = 4
+#: Fields of `Calibration` whose names in files are older than those in the code.
+_STORED = {"interval95_factor": "label_reach", "neighbour_distance": "spacing"}
 _NOISES: dict[str, type[Any]] = {"diagonal": DiagonalNoise, "lowrank": LowRankNoise}
 
 
@@ -38,7 +40,7 @@ class ModelParts:
 
     emulator: Emulator
     noise: Noise
-    domain: Domain
+    training_labels: TrainingLabels
     info: ModelInfo
 
 
@@ -106,7 +108,8 @@ def _calibration(header: dict[str, Any]) -> Calibration:
     if "calibration" not in header:  # schema 1
         return Calibration(float(header["chi2_limit"]))
     found: dict[str, Any] = {n: float("inf") if v is None else v for n, v in header["calibration"].items()}
-    return Calibration(**found)
+    names = {stored: name for name, stored in _STORED.items()}
+    return Calibration(**{names.get(key, key): value for key, value in found.items()})
 
 
 def _plain(value: Any) -> Any:
@@ -136,10 +139,10 @@ def _to_arrays(model: ModelParts) -> tuple[dict[str, np.ndarray], dict[str, Any]
         "emulator/intercept": emulator.intercept,
         "emulator/flux_mean": emulator.flux_mean,
         "emulator/flux_scale": emulator.flux_scale,
-        "domain/stars": model.domain.stars,
-        "domain/low": model.domain.low,
-        "domain/high": model.domain.high,
-        "domain/reach": model.domain.reach,
+        "domain/stars": model.training_labels.stars,
+        "domain/low": model.training_labels.low,
+        "domain/high": model.training_labels.high,
+        "domain/reach": model.training_labels.max_distance,
         "info/wave": info.wave,
         "info/cv_scores": info.cv_scores,
         "record/rows": info.record.rows,
@@ -166,7 +169,7 @@ def _to_arrays(model: ModelParts) -> tuple[dict[str, np.ndarray], dict[str, Any]
         "candidates": info.candidates.colnames,
         "source": info.record.source,
         "has_errors": info.has_errors,
-        "calibration": _without_infinity(vars(info.calibration)),
+        "calibration": _without_infinity({_STORED.get(k, k): v for k, v in vars(info.calibration).items()}),
         "provenance": info.provenance,
     }
     return {name: np.asarray(array) for name, array in arrays.items()}, header
@@ -218,7 +221,7 @@ def _emulator_of(arrays: dict[str, np.ndarray], header: dict[str, Any], scaling:
 def _from_arrays(arrays: dict[str, np.ndarray], header: dict[str, Any]) -> ModelParts:
     scaling = LabelScaling(arrays["scaling/center"], arrays["scaling/width"], tuple(header["label_log"]))
     emulator = _emulator_of(arrays, header, scaling)
-    domain = Domain(*(arrays[f"domain/{name}"] for name in ("stars", "low", "high", "reach")))
+    training_labels = TrainingLabels(*(arrays[f"domain/{name}"] for name in ("stars", "low", "high", "reach")))
     prefix = "identifiers/"
     record = TrainingRecord(
         source=header["source"],
@@ -247,4 +250,4 @@ def _from_arrays(arrays: dict[str, np.ndarray], header: dict[str, Any]) -> Model
     )
     kind = _NOISES[header.get("noise", "diagonal")]
     noise: Noise = kind(**{field.name: arrays[f"noise/{field.name}"] for field in dataclasses.fields(kind)})
-    return ModelParts(emulator, noise, domain, info)
+    return ModelParts(emulator, noise, training_labels, info)

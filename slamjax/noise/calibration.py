@@ -22,13 +22,14 @@ class Calibration:
         Pixels that say little of labels go along with each other more closely than Σ says; reported is a chi2 of
         which half of the held-out stars have less than their number of pixels.
     model_factor : what Σ was multiplied with, where training states no errors
-        A star that states its own is read through `UnseenPhotons`. 1: photon noise was learnt with the rest.
+        A star that states its own is read through `PhotonNoiseCorrection`. 1: photon noise was learnt with the rest.
     tail : degrees of freedom of a star's own noise scale; infinite: all stars have the same
-    sparse, spacing : how label errors grow where training stars are few, (d / spacing)^sparse
-        d is the distance to the tenth nearest training star, see `slamjax.emulators.training_labels.Domain.spacing`.
+    sparse, neighbour_distance : label errors grow as (d / neighbour_distance)^sparse where training stars are few
+        d is the distance to the tenth nearest training star, see
+        `slamjax.emulators.training_labels.TrainingLabels.neighbour_distance`.
     label_scale : (L,) factors of the errors in a fit's table; none: 1
         What remains between the width of a likelihood and how far known labels lie, a label.
-    label_reach : (L,) half-widths of the central 95 % interval, in errors of a fit's table; none: those of a Gaussian
+    interval95_factor : (L,) half-widths of the central 95 % interval, in errors of a fit's table; none: a Gaussian's
     tried : noise models that were compared: rank, floor and score
     """
 
@@ -36,9 +37,9 @@ class Calibration:
     chi2_scale: float = 1.0
     tail: float = float("inf")
     sparse: float = 0.0
-    spacing: float = 1.0
+    neighbour_distance: float = 1.0
     label_scale: list[float] = field(default_factory=list)
-    label_reach: list[float] = field(default_factory=list)
+    interval95_factor: list[float] = field(default_factory=list)
     model_factor: float = 1.0
     tried: list[dict[str, Any]] = field(default_factory=list)
 
@@ -46,9 +47,9 @@ class Calibration:
         """``label_scale`` as an array (L,)."""
         return np.asarray(self.label_scale) if self.label_scale else np.ones(n_labels)
 
-    def label_reach_of(self, n_labels: int) -> np.ndarray:
-        """``label_reach`` as an array (L,)."""
-        return np.asarray(self.label_reach) if self.label_reach else np.full(n_labels, GAUSSIAN_REACH)
+    def interval95_factor_of(self, n_labels: int) -> np.ndarray:
+        """``interval95_factor`` as an array (L,)."""
+        return np.asarray(self.interval95_factor) if self.interval95_factor else np.full(n_labels, GAUSSIAN_REACH)
 
     def star_scale(
         self, chi2: np.ndarray, dof: np.ndarray, distance: np.ndarray, least: np.ndarray | float = 0.0
@@ -56,11 +57,11 @@ class Calibration:
         """Factor of a star's covariance: its own noise (`noise_scale`, ``least`` or more) times how sparse the training
         stars are."""
         own = np.maximum(noise_scale(chi2, dof, self.tail), least)
-        return own * sparseness(distance, self.spacing, self.sparse)
+        return own * sparseness(distance, self.neighbour_distance, self.sparse)
 
 
 @dataclass(frozen=True)
-class UnseenPhotons:
+class PhotonNoiseCorrection:
     """N stars that state errors, under a noise model whose training stars stated none.
 
     Held-out stars asked for a Σ that is f = ``model_factor`` times their residuals' covariance: the known labels have

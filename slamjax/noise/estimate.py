@@ -164,7 +164,7 @@ def _leading(
 
 @compiled
 def _chi2_of(noise: LowRankNoise, z: jax.Array, ivar: jax.Array) -> jax.Array:
-    return jnp.sum(jnp.square(noise.precision(ivar).whiten(z)), axis=-1)
+    return jnp.sum(jnp.square(noise.inverse_covariance(ivar).whiten(z)), axis=-1)
 
 
 def _chi2(noise: LowRankNoise, z: np.ndarray, ivar: np.ndarray) -> np.ndarray:

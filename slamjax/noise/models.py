@@ -1,7 +1,7 @@
 """How far spectra lie from the emulator: photon noise and the emulator's own error.
 
-A noise model is a small pytree. All that it knows of one star's Σ⁻¹ it puts into a `Precision`, made once a star and
-asked many times: weighted products of rows of pixels, ln |Σ|, whitened residuals. The fitter, the likelihood and the
+A noise model is a small pytree. Everything about a star's Σ⁻¹ is in an `InverseCovariance`, made once per star and
+used many times: weighted products of rows of pixels, ln |Σ|, whitened residuals. The fitter, the likelihood and the
 sampler know nothing else of it.
 """
 
@@ -36,7 +36,7 @@ def ivar_in_unit(ivar: np.ndarray, unit: float) -> np.ndarray:
     return np.where(np.isfinite(scaled), np.minimum(scaled, limit), scaled).astype(dtype)
 
 
-class Precision(Protocol):
+class InverseCovariance(Protocol):
     """Σ⁻¹ of one star, or of a batch of stars."""
 
     @property
@@ -72,7 +72,7 @@ class Noise(Protocol):
         """The same noise with JAX arrays of the default precision."""
         ...
 
-    def precision(self, ivar: Ivar) -> Precision:
+    def inverse_covariance(self, ivar: Ivar) -> InverseCovariance:
         """Σ⁻¹ of stars with these photon errors."""
         ...
 
@@ -83,7 +83,7 @@ class Noise(Protocol):
 
 @partial(jax.tree_util.register_dataclass, data_fields=["weight"], meta_fields=[])
 @dataclass(frozen=True, eq=False)
-class DiagonalPrecision:
+class DiagonalInverseCovariance:
     """Σ⁻¹ = diag(w)."""
 
     weight: Float[AnyArray, "*batch pixel"]
@@ -115,9 +115,9 @@ class DiagonalNoise:
         """Diagonal of Σ⁻¹."""
         return 1 / (1 / ivar + self.model_variance)
 
-    def precision(self, ivar: Ivar) -> DiagonalPrecision:
+    def inverse_covariance(self, ivar: Ivar) -> DiagonalInverseCovariance:
         """Σ⁻¹ of stars with these photon errors."""
-        return DiagonalPrecision(self.weights(ivar))
+        return DiagonalInverseCovariance(self.weights(ivar))
 
     def draw(self, key: Array, ivar: Ivar) -> Flux:
         """Noise drawn from N(0, Σ); 0 at bad pixels."""
@@ -139,7 +139,7 @@ class DiagonalNoise:
     meta_fields=[],
 )
 @dataclass(frozen=True, eq=False)
-class LowRankPrecision:
+class LowRankInverseCovariance:
     """Σ⁻¹ = D⁻¹ − D⁻¹U A⁻¹ UᵀD⁻¹, A = I + UᵀD⁻¹U = L Lᵀ, U = [V, S W] (Woodbury 1950).
 
     Attributes
@@ -232,7 +232,7 @@ class LowRankNoise:
         stated = (ivar > 0) & jnp.isfinite(ivar)
         return weight, jnp.where(stated, 1 / jnp.sqrt(jnp.where(stated, ivar, 1)), 0)
 
-    def precision(self, ivar: Ivar) -> LowRankPrecision:
+    def inverse_covariance(self, ivar: Ivar) -> LowRankInverseCovariance:
         """Σ⁻¹ of stars with these photon errors."""
         weight, photon = self._diagonal(ivar)
         v, w = self.factors, self.photon_factors
@@ -245,7 +245,7 @@ class LowRankNoise:
         eye = jnp.broadcast_to(jnp.eye(self.rank, dtype=lower.dtype), lower.shape)
         inverse = jax.scipy.linalg.solve_triangular(lower, eye, lower=True)
         whitener = jax.scipy.linalg.solve_triangular(jnp.swapaxes(lower, -1, -2) + eye, inverse, lower=False)
-        return LowRankPrecision(weight, photon, inverse, whitener, v, w)
+        return LowRankInverseCovariance(weight, photon, inverse, whitener, v, w)
 
     def draw(self, key: Array, ivar: Ivar) -> Flux:
         """Noise drawn from N(0, Σ); 0 at bad pixels."""

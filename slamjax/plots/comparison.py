@@ -18,7 +18,7 @@ from slamjax.preprocessing import Recipe
 from slamjax.spectra.spectra import Spectra
 from slamjax.spectra.wavelengths import to_air
 from slamjax.training.data import label_names
-from slamjax.validation.comparison import Contest
+from slamjax.validation.comparison import EmulatorComparison
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -44,7 +44,7 @@ class Slice:
     members: np.ndarray
 
 
-def plot_flux_errors(contest: Contest) -> Figure:
+def plot_flux_errors(contest: EmulatorComparison) -> Figure:
     """Held-out flux error of each pixel by both emulators, and which is the smaller."""
     table, model = contest.flux, contest.models["SLAM"]
     wave = np.asarray(table["wave"], float)
@@ -71,7 +71,7 @@ def plot_flux_errors(contest: Contest) -> Figure:
     return figure
 
 
-def plot_label_scatter(contest: Contest) -> Figure:
+def plot_label_scatter(contest: EmulatorComparison) -> Figure:
     """Robust scatter of each label by both emulators, bin by bin, with its statistical error."""
     names = contest.models["SLAM"].label_names
     figure = new_figure(2.9 * len(names) + 0.5, 2.9)
@@ -100,7 +100,7 @@ def plot_label_scatter(contest: Contest) -> Figure:
 
 
 def plot_pixels(
-    contest: Contest,
+    contest: EmulatorComparison,
     *,
     pixels: Sequence[float] | None = None,
     along: str | None = None,
@@ -110,7 +110,7 @@ def plot_pixels(
 
     Parameters
     ----------
-    contest : Contest
+    contest : EmulatorComparison
     pixels : wavelengths in the model's unit; default: Mg b and Hα where covered, else three pixels that tell most
     along : label of the abscissa; default teff, or the first
     fixed : labels held fixed, to a value or to (value, half-width) of the stars that are shown
@@ -200,7 +200,7 @@ def _panel(axis: Axes, flux: np.ndarray, good: np.ndarray, x: np.ndarray, member
     axis.tick_params(labelsize=7)
 
 
-def _title(contest: Contest, name: str) -> str:
+def _title(contest: EmulatorComparison, name: str) -> str:
     return emulator_name(contest.models[name])
 
 

@@ -28,7 +28,7 @@ def plot_spectra(model: Model, spectra: Spectra, labels: Table, *, count: int = 
     rows = _typical(np.where(usable, chi2, np.nan), count)
     if rows.size == 0:
         raise SlamError("there is no fitted spectrum to plot; all fits failed")
-    velocity = np.asarray(numbers(labels["rv"]))[rows] if model.is_moving(spectra) else None
+    velocity = np.asarray(numbers(labels["rv"]))[rows] if model.needs_rv(spectra) else None
     prepared = model.prepare(spectra[rows], velocity)
     fitted = np.stack([numbers(labels[name])[rows] for name in model.label_names], axis=-1)
     flux = np.asarray(model(fitted), float)

@@ -137,7 +137,7 @@ def plot_predictive(model: Model, spectra: Spectra, posterior: Posterior, *, row
     if not places.size:
         raise SlamError(f"{spectra.source} has no spectrum of row {posterior.stars['row'][star]}; give those sampled")
     some = spectra[[int(places[0])]]
-    velocity = np.asarray(measure_rv(model, some)["rv"].value) if model.is_moving(some) else None
+    velocity = np.asarray(measure_rv(model, some)["rv"].value) if model.needs_rv(some) else None
     prepared = model.prepare(some, velocity)
     one = posterior[star]
     clean = one.predictive(model, 200)[:, 0]

@@ -25,7 +25,7 @@ _STAMP = "run.json"
 
 
 @dataclass(frozen=True)
-class Parts:
+class Checkpoint:
     """A folder of one run's batches, each written whole or not at all."""
 
     folder: Path
@@ -41,11 +41,13 @@ class Parts:
         options: Options,
         seed: int,
         memory: float,
-    ) -> Parts:
+    ) -> Checkpoint:
         """The folder of this very run; one of another run is refused, never mixed in."""
         path = Path(folder)
         asked = {
-            "model": _digest(model.exact, model.noise, model.domain, str(model.recipe), repr(model.info.calibration)),
+            "model": _digest(
+                model.exact, model.noise, model.training_labels, str(model.recipe), repr(model.info.calibration)
+            ),
             "spectra": _digest(spectra.digests(), spectra.ivar, spectra.rows, spectra.wave),
             "prior": _digest(prior),
             "fixed": _digest(fixed),

@@ -16,7 +16,7 @@ from jaxtyping import Array, Float
 
 from slamjax.emulators.base import Emulator
 from slamjax.emulators.scaling import LabelScaling
-from slamjax.noise.models import Noise, Precision
+from slamjax.noise.models import InverseCovariance, Noise
 from slamjax.sampling.priors import log_prob_inside, log_volume
 from slamjax.sampling.projection import Components
 from slamjax.typing import Scalar
@@ -75,11 +75,11 @@ class LabelsAlone:
         return x
 
 
-@partial(jax.tree_util.register_dataclass, data_fields=["flux", "precision"], meta_fields=[])
+@partial(jax.tree_util.register_dataclass, data_fields=["flux", "inv_cov"], meta_fields=[])
 @dataclass(frozen=True)
 class FluxStar:
     flux: Star
-    precision: Precision
+    inv_cov: InverseCovariance
 
 
 @partial(jax.tree_util.register_dataclass, data_fields=["emulator", "noise"], meta_fields=[])
@@ -91,10 +91,10 @@ class FluxLikelihood(LabelsAlone):
     noise: Noise
 
     def star(self, flux: Star, ivar: Star, x: X) -> FluxStar:
-        return FluxStar(flux, self.noise.precision(ivar))
+        return FluxStar(flux, self.noise.inverse_covariance(ivar))
 
     def chi2(self, star: FluxStar, x: X) -> Scalar:
-        return jnp.sum(jnp.square(star.precision.whiten(star.flux - self.emulator.at(x))))
+        return jnp.sum(jnp.square(star.inv_cov.whiten(star.flux - self.emulator.at(x))))
 
 
 @partial(jax.tree_util.register_dataclass, data_fields=["origin", "root", "lead", "rest"], meta_fields=[])
@@ -126,9 +126,9 @@ class ProjectedLikelihood(LabelsAlone):
     projection: Components
 
     def star(self, flux: Star, ivar: Star, x: X) -> ProjectedStar:
-        precision = self.noise.precision(ivar)
-        residual = precision.whiten(flux - self.emulator.at(x))
-        columns = jax.vmap(precision.whiten)(self.projection.basis).T
+        inv_cov = self.noise.inverse_covariance(ivar)
+        residual = inv_cov.whiten(flux - self.emulator.at(x))
+        columns = jax.vmap(inv_cov.whiten)(self.projection.basis).T
         orthogonal, root = jnp.linalg.qr(columns)
         lead = jnp.matmul(orthogonal.T, residual, precision=_PRECISION)
         rest = jnp.sum(jnp.square(residual - jnp.matmul(orthogonal, lead, precision=_PRECISION)))
@@ -224,7 +224,9 @@ def make_target(
     """The target about the posterior's mode, whitened by the curvature there; and the mode's ln density."""
     noise = shared.likelihood.noise
     n_free = len(shared.free)
-    constant = jnp.stack([noise.precision(ivar).logdet(), jnp.sum(noise.weights(ivar) > 0).astype(flux.dtype), own])
+    constant = jnp.stack(
+        [noise.inverse_covariance(ivar).logdet(), jnp.sum(noise.weights(ivar) > 0).astype(flux.dtype), own]
+    )
     target = Target(shared.likelihood.star(flux, ivar, x), priors, constant, x, jnp.eye(n_free, dtype=x.dtype))
 
     def density(u: U) -> Scalar:

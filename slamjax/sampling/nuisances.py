@@ -19,7 +19,7 @@ from jaxtyping import Array
 from scipy.special import expit
 
 from slamjax.forward.emulator import ForwardEmulator
-from slamjax.forward.nuisances import WIDTHS, Known
+from slamjax.forward.nuisances import WIDTHS, Gaussian
 from slamjax.noise.models import Noise
 from slamjax.sampling.density import FluxStar, Star, X
 from slamjax.typing import Scalar
@@ -37,18 +37,18 @@ class ForwardLikelihood:
     noise: Noise
 
     def star(self, flux: Star, ivar: Star, x: X) -> FluxStar:
-        return FluxStar(flux, self.noise.precision(ivar))
+        return FluxStar(flux, self.noise.inverse_covariance(ivar))
 
     def terms(self, star: FluxStar, x: X, own: Any) -> tuple[Scalar, Any]:
         """χ² of S = own Σ + F T Fᵀ, and ln |S| − ln |own Σ|, which depends on x: brighter models spread wider."""
-        return self.emulator.marginal(star.precision, parameters(self.emulator, x), star.flux, own)
+        return self.emulator.marginal(star.inv_cov, parameters(self.emulator, x), star.flux, own)
 
     def log_prior(self, x: X) -> Scalar:
         """Of the velocities' coordinates."""
         total = jnp.zeros((), x.dtype)
         for k, name in enumerate(self.emulator.free):
             prior, t = getattr(self.emulator.nuisances, name), x[self.emulator.n_labels + k]
-            if isinstance(prior, Known):
+            if isinstance(prior, Gaussian):
                 away = (jnp.abs(prior.mean + prior.sd * t) - prior.mean) / prior.sd if name in WIDTHS else t
                 total = total - 0.5 * jnp.square(away)
             else:
@@ -59,7 +59,7 @@ class ForwardLikelihood:
         """Draws (..., L + V) with widths on one side of 0."""
         for k, name in enumerate(self.emulator.free):
             place, prior = self.emulator.n_labels + k, getattr(self.emulator.nuisances, name)
-            if name in WIDTHS and isinstance(prior, Known):
+            if name in WIDTHS and isinstance(prior, Gaussian):
                 about = prior.mean / prior.sd
                 x = x.at[..., place].set(jnp.abs(x[..., place] + about) - about)
             elif name in WIDTHS and prior.low == 0:
@@ -87,7 +87,7 @@ def velocities(forward: ForwardEmulator, x: np.ndarray) -> np.ndarray:
 
 def _velocity(forward: ForwardEmulator, name: str, t: Any, sigmoid: Any) -> Any:
     prior = getattr(forward.nuisances, name)
-    if isinstance(prior, Known):
+    if isinstance(prior, Gaussian):
         return prior.mean + prior.sd * t
     low = -prior.high if name in WIDTHS and prior.low == 0 else prior.low
     return low + (prior.high - low) * sigmoid(t)
@@ -98,7 +98,7 @@ def starts(forward: ForwardEmulator, table: QTable) -> np.ndarray:
     found = []
     for name in forward.free:
         prior, value = getattr(forward.nuisances, name), np.nan_to_num(np.asarray(table[name].value, float))
-        if isinstance(prior, Known):
+        if isinstance(prior, Gaussian):
             found.append((value - prior.mean) / prior.sd)
             continue
         low = -prior.high if name in WIDTHS and prior.low == 0 else prior.low

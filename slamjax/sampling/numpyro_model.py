@@ -41,10 +41,10 @@ class SpectrumDistribution(dist.Distribution):
         super().__init__(shape[:-1], shape[-1:], validate_args=False)
 
     def log_prob(self, value: Flux, intermediates: Any = None) -> Float[Array, "*batch"]:
-        precision = self.noise.precision(self.ivar)
-        chi2 = jnp.sum(jnp.square(precision.whiten(value - self.loc)), axis=-1)
+        inv_cov = self.noise.inverse_covariance(self.ivar)
+        chi2 = jnp.sum(jnp.square(inv_cov.whiten(value - self.loc)), axis=-1)
         n_pix = jnp.sum(self.noise.weights(self.ivar) > 0, axis=-1)
-        return log_likelihood_from_chi2(self.noise, chi2, precision.logdet(), n_pix)
+        return log_likelihood_from_chi2(self.noise, chi2, inv_cov.logdet(), n_pix)
 
     def sample(self, key: Array, sample_shape: tuple[int, ...] = ()) -> Flux:
         shape = self.shape(sample_shape)

@@ -41,7 +41,7 @@ class Posterior:
 
     Attributes
     ----------
-    label_names, label_units : of the model; fixed labels included; then rv, broadening, rotation, if sampled
+    label_names, label_units : of the model; fixed labels included; then rv, sigma_v, vsini, if sampled
     labels : (chain, draw, star, label) draws in physical units; NaN for a star that could not be sampled
     log_density : (chain, draw, star) ln of the posterior density of the scaled labels, without the evidence
     diverging : (chain, draw, star) whether a draw ended a diverging trajectory
@@ -257,8 +257,8 @@ class Posterior:
             return np.full((*drawn.shape[:-1], model.wave.size), np.nan, drawn.dtype)
         ends = {name: float(np.nanmax(np.abs(values))) + 1 for name, values in given.items()}
         bounds = {name: Free(-end if name == "rv" else 0.0, end) for name, end in ends.items()}
-        rv, broadening, rotation = (bounds.get(name) for name in VELOCITIES)
-        forward = model.with_nuisances(Nuisances(rv=rv, broadening=broadening, rotation=rotation))
+        rv, sigma_v, vsini = (bounds.get(name) for name in VELOCITIES)
+        forward = model.with_nuisances(Nuisances(rv=rv, sigma_v=sigma_v, vsini=vsini))
         parts = [
             np.asarray(forward(drawn[k][..., :n_labels], **{name: values[k] for name, values in given.items()}))
             for k in range(len(drawn))

@@ -65,7 +65,7 @@ class LabelSpace(constraints.Constraint):
 class ScaledToPhysical(Transform):
     """Scaled labels x to physical ones: how NumPyro moves in `LabelSpace`."""
 
-    domain = constraints.real_vector
+    training_labels = constraints.real_vector
 
     def __init__(self, scaling: LabelScaling) -> None:
         self.scaling = scaling
@@ -313,10 +313,12 @@ def training_range(model: Model, *, edge: float = 0.02, reach: bool = True) -> T
     """
     if not edge > 0:
         raise SlamError(f"edge is {edge}; give more than 0")
-    domain = model.domain
-    low, high = np.asarray(domain.low), np.asarray(domain.high)
-    stars, log_weight = _groups(np.asarray(domain.stars)) if reach else (None, 0.0)
-    return TrainingRange(model.exact.scaling, low, high, edge * (high - low), stars, log_weight, float(domain.reach))
+    training_labels = model.training_labels
+    low, high = np.asarray(training_labels.low), np.asarray(training_labels.high)
+    stars, log_weight = _groups(np.asarray(training_labels.stars)) if reach else (None, 0.0)
+    return TrainingRange(
+        model.exact.scaling, low, high, edge * (high - low), stars, log_weight, float(training_labels.max_distance)
+    )
 
 
 def _groups(stars: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -338,7 +340,7 @@ def training_density(model: Model, *, width: float = 1.0) -> TrainingDensity:
     """
     if not width > 0:
         raise SlamError(f"width is {width}; give more than 0")
-    return TrainingDensity(model.exact.scaling, np.asarray(model.domain.stars), width)
+    return TrainingDensity(model.exact.scaling, np.asarray(model.training_labels.stars), width)
 
 
 def known(model: Model, labels: Mapping[str, Any]) -> LabelNormal:

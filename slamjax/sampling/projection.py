@@ -30,9 +30,9 @@ from slamjax.emulators.components import (
 )
 from slamjax.emulators.polynomial import PolynomialEmulator
 from slamjax.emulators.svr import KernelBlock, KernelEmulator
-from slamjax.emulators.training_labels import Domain
+from slamjax.emulators.training_labels import TrainingLabels
 from slamjax.forward.likelihood import information
-from slamjax.noise.models import Noise, Precision
+from slamjax.noise.models import InverseCovariance, Noise
 from slamjax.sampling.monomials import Components, Monomials
 from slamjax.typing import AnyArray, ScaledLabels, Support
 
@@ -92,7 +92,9 @@ class Choice:
     reason: str
 
 
-def choose_projection(emulator: Emulator, noise: Noise, domain: Domain, ivar: Float[np.ndarray, " pixel"]) -> Choice:
+def choose_projection(
+    emulator: Emulator, noise: Noise, training_labels: TrainingLabels, ivar: Float[np.ndarray, " pixel"]
+) -> Choice:
     """Components of the emulator for stars with inverse variances of at most ``ivar`` (P,), where they save work."""
     if isinstance(emulator, PolynomialEmulator):
         trained = np.isfinite(np.asarray(emulator.intercept))
@@ -102,12 +104,12 @@ def choose_projection(emulator: Emulator, noise: Noise, domain: Domain, ivar: Fl
         exactly = jax.tree_util.tree_map(jnp.asarray, Monomials.of(emulator))
         return Choice(exactly, 0.0, f"projected on {rank} monomials, exactly")
     if isinstance(emulator, KernelEmulator):
-        return _by_kernel_sums(emulator, noise, domain, ivar)
+        return _by_kernel_sums(emulator, noise, training_labels, ivar)
     return Choice(None, 0.0, "flux space: nothing is known of this emulator's components")
 
 
 def _by_kernel_sums(
-    emulator: KernelEmulator, noise: Noise, domain: Domain, ivar: Float[np.ndarray, " pixel"]
+    emulator: KernelEmulator, noise: Noise, training_labels: TrainingLabels, ivar: Float[np.ndarray, " pixel"]
 ) -> Choice:
     """Components enough for spectra with errors as small as ``ivar``, if they cost less than the pixels do.
 
@@ -124,8 +126,8 @@ def _by_kernel_sums(
     groups = sum(block.dual.shape[0] for block in emulator.blocks)
     with enable_x64(True):
         exact, exact_noise = (jax.tree_util.tree_map(jnp.asarray, part) for part in (emulator, noise))
-        precision = exact_noise.precision(jnp.asarray(ivar, float))
-        learn, check = (Moves.make(exact, precision, domain, trained, seed) for seed in (0, 1))
+        inv_cov = exact_noise.inverse_covariance(jnp.asarray(ivar, float))
+        learn, check = (Moves.make(exact, inv_cov, training_labels, trained, seed) for seed in (0, 1))
         ranked = leading_directions(learn.whitened, min(learn.whitened.shape))
         most = ranked.shape[1]
         rank = next((k for k in range(_STEP, most, _STEP) if _cut(check, ranked[:, :k]) < 0.7 * TOLERANCE), most)
@@ -133,7 +135,7 @@ def _by_kernel_sums(
             return Choice(
                 None, 0.0, f"flux space: {rank} components for each of {groups} γ against {trained.sum()} pixels"
             )
-        projection = _project(exact, precision, learn, ranked[:, :rank], trained)
+        projection = _project(exact, inv_cov, learn, ranked[:, :rank], trained)
     thin = _thinned(projection, learn, check)
     for candidate in (projection,) if thin is None else (thin, projection):
         placed = jax.tree_util.tree_map(jnp.asarray, candidate)
@@ -168,15 +170,20 @@ class Moves:
 
     @classmethod
     def make(
-        cls, emulator: KernelEmulator, precision: Precision, domain: Domain, trained: np.ndarray, seed: int
+        cls,
+        emulator: KernelEmulator,
+        inv_cov: InverseCovariance,
+        training_labels: TrainingLabels,
+        trained: np.ndarray,
+        seed: int,
     ) -> Moves:
-        start = scatter_points(domain, seed, _POINTS, reach=0.5, margin=0.05)
-        sigma = np.asarray(_spreads(emulator, precision, jnp.asarray(start)))
+        start = scatter_points(training_labels, seed, _POINTS, reach=0.5, margin=0.05)
+        sigma = np.asarray(_spreads(emulator, inv_cov, jnp.asarray(start)))
         step = 2 * np.random.default_rng(seed).normal(size=start.shape)
         end = start + np.einsum("nij,nj->ni", sigma, step)
         flux = np.asarray(predict(emulator, jnp.asarray(np.concatenate([start, end]))))
         change = np.where(trained, flux[len(start) :] - flux[: len(start)], 0)
-        return cls(start, end, change, np.asarray(whiten(precision, jnp.asarray(change))))
+        return cls(start, end, change, np.asarray(whiten(inv_cov, jnp.asarray(change))))
 
 
 def projection_error(projection: Projection, moves: Moves) -> float:
@@ -199,12 +206,12 @@ def _size(error: np.ndarray) -> float:
 
 
 def _project(
-    emulator: KernelEmulator, precision: Precision, learn: Moves, kept: np.ndarray, trained: np.ndarray
+    emulator: KernelEmulator, inv_cov: InverseCovariance, learn: Moves, kept: np.ndarray, trained: np.ndarray
 ) -> Projection:
     """z = Vᵀ W f, with W the whitening and V the leading directions (P, r) of the whitened changes."""
     # f = Gᵀ z in the space of the changes: least squares, whose residual is what was cut off
     basis = np.linalg.lstsq(learn.whitened @ kept, learn.change, rcond=None)[0]
-    blocks = component_blocks(emulator, directions_in_flux(precision, kept), trained)
+    blocks = component_blocks(emulator, directions_in_flux(inv_cov, kept), trained)
     projection = Projection(emulator.support, blocks, basis, kept.T, len(emulator.support))
     return jax.tree_util.tree_map(np.asarray, projection)  # on the host: device arrays would stay float64
 
@@ -266,11 +273,11 @@ def _spread_out(points: np.ndarray, count: int) -> np.ndarray:
 
 
 @compiled
-def _spreads(emulator: Emulator, precision: Precision, x: ScaledLabels) -> Float[Array, "point label label"]:
+def _spreads(emulator: Emulator, inv_cov: InverseCovariance, x: ScaledLabels) -> Float[Array, "point label label"]:
     """Square roots of the covariances that a spectrum and a prior of the training labels' width give x."""
 
     def one(x: ScaledLabels) -> Float[Array, "label label"]:
-        fisher = information(emulator, precision, x, emulator.at(x))[1:, 1:]
+        fisher = information(emulator, inv_cov, x, emulator.at(x))[1:, 1:]
         lower = jnp.linalg.cholesky(fisher + jnp.eye(x.size, dtype=x.dtype))
         return jax.scipy.linalg.solve_triangular(lower, jnp.eye(x.size, dtype=x.dtype), lower=True).T
 

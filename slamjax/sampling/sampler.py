@@ -23,7 +23,7 @@ from slamjax.forward.nuisances import Nuisances
 from slamjax.model.model import Model
 from slamjax.noise.models import ivar_in_unit
 from slamjax.sampling.batches import SAMPLERS, Options, Result, sample_batch
-from slamjax.sampling.checkpoint import Parts
+from slamjax.sampling.checkpoint import Checkpoint
 from slamjax.sampling.density import FluxLikelihood, ProjectedLikelihood, Shared
 from slamjax.sampling.diagnostics import Diagnostics
 from slamjax.sampling.nuisances import ForwardLikelihood, starts, velocities
@@ -55,7 +55,7 @@ def sample(
     chains: int = 2,
     seed: int = 0,
     memory: float = 1.0,
-    progress: Progress | None = None,
+    on_progress: Progress | None = None,
     parts: str | os.PathLike[str] | None = None,
 ) -> Posterior:
     """Draws from the posterior of the labels of every spectrum, ``chains`` × ``draws`` a star.
@@ -90,7 +90,7 @@ def sample(
         A star's draws depend on the seed and its place among the spectra only.
     memory : float
         GiB that a batch may take on the device.
-    progress : callable, optional
+    on_progress : callable, optional
         Called with (stars done, stars in all).
     parts : path, optional
         A folder in which finished batches are kept, so that the same call goes on where one was stopped. It is
@@ -111,10 +111,10 @@ def sample(
     values = _fixed(model, fixed, n)
     nuisances = nuisances if nuisances is not None and nuisances.anything else None
     held = fixed if nuisances is None else (fixed, str(nuisances), nuisances.polynomial_sd)
-    store = None if parts is None else Parts.open(parts, model, spectra, prior, held, options, seed, memory)
+    store = None if parts is None else Checkpoint.open(parts, model, spectra, prior, held, options, seed, memory)
     with warnings.catch_warnings():
         table = fit(model, spectra, memory=memory, nuisances=nuisances)
-    if model.is_moving(spectra):
+    if model.needs_rv(spectra):
         # at rest from here on, or where the velocity that is sampled starts
         own = nuisances is not None and nuisances.rv is not None
         spectra = model.place(spectra, np.zeros(n) if own else np.asarray(table["rv"].value))
@@ -127,7 +127,7 @@ def sample(
     likelihood: Any
     if nuisances is None:
         exact, noise = model.exact.in_unit(unit), model.noise.in_unit(unit)
-        choice = choose_projection(exact, noise, model.domain, _strongest(model, spectra, unit, usable))
+        choice = choose_projection(exact, noise, model.training_labels, _strongest(model, spectra, unit, usable))
         emulator, on_device = (jax.tree_util.tree_map(jnp.asarray, part) for part in (exact, noise))
         likelihood = (
             FluxLikelihood(emulator, on_device)
@@ -164,10 +164,10 @@ def sample(
             if store is not None:
                 store.write(start, result)
         results.append((some, result))
-        if progress is not None:
-            progress(start + len(some) + n - len(rows), n)
-    if progress is not None and not len(rows):
-        progress(n, n)
+        if on_progress is not None:
+            on_progress(start + len(some) + n - len(rows), n)
+    if on_progress is not None and not len(rows):
+        on_progress(n, n)
     attrs = {
         "likelihood": choice.reason,
         "projection_error": float(choice.error),
@@ -287,7 +287,7 @@ def _starts(model: Model, table: QTable, fixed: np.ndarray) -> tuple[np.ndarray,
     x = np.zeros_like(labels)
     with np.errstate(invalid="ignore", divide="ignore"):
         x[usable] = np.nan_to_num(scaling(labels[usable]))
-    low, high = np.asarray(model.domain.low), np.asarray(model.domain.high)
+    low, high = np.asarray(model.training_labels.low), np.asarray(model.training_labels.high)
     inside = np.clip(x, low, high)
     return np.where(held, x, inside), usable
 

@@ -132,7 +132,7 @@ class Spectra:
         flux, ivar = _clean(flux, ivar)
         return replace(self, flux=flux, ivar=ivar, _checked=True)
 
-    def stated(self, medium: str | None = None, frame: str | None = None, fwhm: float | None = None) -> Spectra:
+    def with_metadata(self, medium: str | None = None, frame: str | None = None, fwhm: float | None = None) -> Spectra:
         """The same spectra with what their file does not say of itself: medium, frame, line spread in ``wave_unit``.
 
         Raises SlamError where the file says otherwise.

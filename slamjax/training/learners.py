@@ -11,7 +11,7 @@ import numpy as np
 
 from slamjax.emulators.base import Emulator
 from slamjax.emulators.polynomial import PolynomialEmulator, exponents_of, monomials
-from slamjax.emulators.training_labels import Domain
+from slamjax.emulators.training_labels import TrainingLabels
 from slamjax.training.label_masks import NO_LABEL
 from slamjax.training.noise_calibration import HeldOut, joint_score
 from slamjax.training.ridge import fit_polynomials
@@ -54,7 +54,7 @@ class Learner(Protocol):
     @property
     def found(self) -> Sequence[Any]: ...
     def only(self, number: int) -> Self: ...
-    def learn(self, scaled: Scaled, fold: np.ndarray, progress: Progress | None) -> Learnt: ...
+    def learn(self, scaled: Scaled, fold: np.ndarray, on_progress: Progress | None) -> Learnt: ...
 
 
 @dataclass(frozen=True)
@@ -68,8 +68,8 @@ class SvrLearner:
     def only(self, number: int) -> SvrLearner:
         return dataclasses.replace(self, found=(self.found[number],))
 
-    def learn(self, scaled: Scaled, fold: np.ndarray, progress: Progress | None) -> Learnt:
-        fits, report = fit_pixels(scaled, fold, self.found, self.settings, self.n_jobs, progress)
+    def learn(self, scaled: Scaled, fold: np.ndarray, on_progress: Progress | None) -> Learnt:
+        fits, report = fit_pixels(scaled, fold, self.found, self.settings, self.n_jobs, on_progress)
         best = np.array([fit.best for fit in fits])
         some = bool(np.any(best >= 0))
         return Learnt(
@@ -95,7 +95,7 @@ class PolynomialLearner:
     def only(self, number: int) -> PolynomialLearner:
         return dataclasses.replace(self, found=(self.found[number],))
 
-    def learn(self, scaled: Scaled, fold: np.ndarray, progress: Progress | None) -> Learnt:
+    def learn(self, scaled: Scaled, fold: np.ndarray, on_progress: Progress | None) -> Learnt:
         n_labels, n_pix = scaled.x.shape[1], scaled.y.shape[1]
         exponents = exponents_of(n_labels, self.degree)
         terms = np.asarray(monomials(scaled.x, exponents))
@@ -116,8 +116,8 @@ class PolynomialLearner:
                 basis[np.ix_(np.arange(n_fold + 1), np.flatnonzero(kept), pixels)] = every
                 intercept[:, pixels] = np.concatenate([got.intercept[None], got.fold_intercept])
             done += len(pixels)
-            if progress is not None:
-                progress(done, n_pix)
+            if on_progress is not None:
+                on_progress(done, n_pix)
         emulators = [
             PolynomialEmulator(scaled.scaling, a, b, scaled.flux_mean, scaled.flux_scale, exponents)
             for a, b in zip(basis, intercept, strict=True)
@@ -137,7 +137,12 @@ class PolynomialLearner:
 
 
 def learn_jointly(
-    learner: Learner, scaled: Scaled, domain: Domain, fold: np.ndarray, seed: int, progress: Progress | None
+    learner: Learner,
+    scaled: Scaled,
+    training_labels: TrainingLabels,
+    fold: np.ndarray,
+    seed: int,
+    on_progress: Progress | None,
 ) -> tuple[Learnt, np.ndarray]:
     """What is learnt with the one combination that serves all pixels best together, and every combination's score."""
     many = len(learner.found)
@@ -145,14 +150,14 @@ def learn_jointly(
     for number in range(many):
 
         def told(done: int, total: int, number: int = number) -> None:
-            if progress is not None:
-                progress(number * total + done, many * total)
+            if on_progress is not None:
+                on_progress(number * total + done, many * total)
 
         learnt = learner.only(number).learn(scaled, fold, told)
         every.append(learnt.scores[:, 0])
         report = learnt.report if chosen is None else _added(chosen.report, learnt.report)
         if learnt.exact is not None and learnt.held_out is not None:
-            scores[number] = joint_score(learnt.exact, domain, learnt.held_out, seed=seed)
+            scores[number] = joint_score(learnt.exact, training_labels, learnt.held_out, seed=seed)
         if chosen is None or scores[number] > scores[:number].max():
             chosen = learnt
         chosen = dataclasses.replace(chosen, report=report)

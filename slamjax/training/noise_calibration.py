@@ -26,7 +26,7 @@ from scipy.stats import median_abs_deviation, norm
 
 from slamjax._util.jit import compiled
 from slamjax.emulators.base import Emulator
-from slamjax.emulators.training_labels import Domain
+from slamjax.emulators.training_labels import TrainingLabels
 from slamjax.errors import SlamError, SlamWarning
 from slamjax.forward.likelihood import information
 from slamjax.noise.calibration import GAUSSIAN_REACH, Calibration
@@ -124,15 +124,15 @@ class LabelErrors:
     def score(self) -> float:
         """Mean ln p of the known labels, heavy-tailed (Student-t, 4), so that no single star decides."""
         some = self.sound
-        precision = np.linalg.inv(self.covariance[some])
-        square = np.einsum("ni,nij,nj->n", self.error[some], precision, self.error[some])
+        inv_cov = np.linalg.inv(self.covariance[some])
+        square = np.einsum("ni,nij,nj->n", self.error[some], inv_cov, self.error[some])
         n_labels = self.error.shape[1]
         logdet = np.linalg.slogdet(self.covariance[some])[1]
         return float(np.mean(-0.5 * logdet - 0.5 * (4 + n_labels) * np.log1p(square / 4)))
 
 
 def choose_noise(
-    kind: NoiseKind, emulator: Emulator, domain: Domain, held_out: HeldOut, *, seed: int = 0
+    kind: NoiseKind, emulator: Emulator, training_labels: TrainingLabels, held_out: HeldOut, *, seed: int = 0
 ) -> tuple[Noise, Calibration]:
     """The noise model of the wanted kind, with the factors that make it honest.
 
@@ -143,7 +143,7 @@ def choose_noise(
         raise SlamError(f"unknown noise {kind!r}; choose one of {', '.join(NOISES)}")
     if kind == "diagonal":
         return diagonal(emulator, held_out), Calibration(chi2_limit=_diagonal_limit(emulator, held_out))
-    tried = _compare(emulator, domain, held_out, seed)
+    tried = _compare(emulator, training_labels, held_out, seed)
     if not tried:
         least = 2 * RANKS[0] * _STARS_A_COLUMN * _JUDGES // (_JUDGES - 1)
         said = f"{len(held_out.x)} stars cannot make a low-rank noise model, which needs at least {least}"
@@ -162,27 +162,27 @@ def choose_noise(
         limit = _diagonal_limit(emulator, held_out)
         return diagonal(emulator, held_out), Calibration(chi2_limit=limit, tried=tried)
     noise = _learn(held_out, best["rank"], best["floor"])
-    noise, calibration = calibrate(noise, emulator, domain, held_out)
+    noise, calibration = calibrate(noise, emulator, training_labels, held_out)
     return noise, dataclasses.replace(calibration, tried=tried)
 
 
-def joint_score(emulator: Emulator, domain: Domain, held_out: HeldOut, *, seed: int = 0) -> float:
+def joint_score(emulator: Emulator, training_labels: TrainingLabels, held_out: HeldOut, *, seed: int = 0) -> float:
     """Mean ln p of the known labels of judging stars, given their spectra, under the best noise of middling size.
 
     Residuals of single pixels hardly tell settings apart, photon noise dominates them; labels are what all pixels give
     together.
     """
-    tried = _compare(emulator, domain, held_out, seed, RANKS[2:3], FLOORS[1:2])
+    tried = _compare(emulator, training_labels, held_out, seed, RANKS[2:3], FLOORS[1:2])
     if not tried:  # too few stars for any covariance
-        return label_errors(diagonal(emulator, held_out), domain, held_out).score()
+        return label_errors(diagonal(emulator, held_out), training_labels, held_out).score()
     return max(row["score"] for row in tried)
 
 
 def calibrate(
-    noise: LowRankNoise, emulator: Emulator, domain: Domain, held_out: HeldOut
+    noise: LowRankNoise, emulator: Emulator, training_labels: TrainingLabels, held_out: HeldOut
 ) -> tuple[LowRankNoise, Calibration]:
     """The noise times the factor that makes pulls one wide, and how χ² and a star's own scale are to be read."""
-    found = label_errors(noise, domain, held_out)
+    found = label_errors(noise, training_labels, held_out)
     plain, factor = _adjustment(found)
     limit = _limit(found.chi2[found.sound] * plain.chi2_scale / found.dof[found.sound])
     own = plain.star_scale(found.chi2 * plain.chi2_scale, found.dof, found.distance)
@@ -194,7 +194,7 @@ def calibrate(
         chi2_scale=plain.chi2_scale * factor,
         model_factor=1.0 if held_out.states_errors else factor,
         label_scale=scale.tolist(),
-        label_reach=_label_reach(pulls / scale).tolist(),
+        interval95_factor=_label_reach(pulls / scale).tolist(),
     )
 
 
@@ -212,7 +212,7 @@ def _learn(held_out: HeldOut, rank: int, floor: float) -> LowRankNoise:
 
 def _compare(
     emulator: Emulator,
-    domain: Domain,
+    training_labels: TrainingLabels,
     held_out: HeldOut,
     seed: int,
     sizes: Sequence[int] = RANKS,
@@ -227,13 +227,13 @@ def _compare(
     ranks = [rank for rank in sizes if rank <= most]
     if not ranks:
         return []
-    published = label_errors(diagonal(emulator, teachers), domain, jury)
+    published = label_errors(diagonal(emulator, teachers), training_labels, jury)
     rows = [{"rank": 0, "floor": 1.0, "score": published.score()}]
     for rank in ranks:
         for floor in floors:
             noise = _padded(_learn(teachers, rank, floor), max(ranks))
-            learnt, factor = _adjustment(label_errors(noise, domain, teachers))
-            judged = label_errors(noise, domain, jury)
+            learnt, factor = _adjustment(label_errors(noise, training_labels, teachers))
+            judged = label_errors(noise, training_labels, jury)
             own = learnt.star_scale(judged.chi2 * learnt.chi2_scale, judged.dof, judged.distance)
             rows.append({"rank": rank, "floor": floor, "score": judged.scaled(factor * own).score()})
     return rows
@@ -305,7 +305,7 @@ def _diagonal_limit(emulator: Emulator, held_out: HeldOut) -> float:
     return _limit(square[count > 0] / count[count > 0])
 
 
-def label_errors(noise: Noise, domain: Domain, held_out: HeldOut) -> LabelErrors:
+def label_errors(noise: Noise, training_labels: TrainingLabels, held_out: HeldOut) -> LabelErrors:
     """Labels fitted to stars by emulators that had not seen them, minus the known ones.
 
     A fit starts off the known labels by about a fit's error: from the very labels it would find a minimum that no
@@ -314,7 +314,11 @@ def label_errors(noise: Noise, domain: Domain, held_out: HeldOut) -> LabelErrors
     n, n_labels = held_out.x.shape
     dtype = jax.dtypes.canonicalize_dtype(float)
     unit = held_out.emulators[0].flux_unit()
-    device, low, high = noise.in_unit(unit).on_device(), jnp.asarray(domain.low), jnp.asarray(domain.high)
+    device, low, high = (
+        noise.in_unit(unit).on_device(),
+        jnp.asarray(training_labels.low),
+        jnp.asarray(training_labels.high),
+    )
     trained = np.stack([np.isfinite(np.asarray(emulator.intercept)) for emulator in held_out.emulators])
     known = held_out.known & trained[held_out.fold]
     residual = np.where(known, held_out.residual / unit, 0).astype(dtype)
@@ -334,10 +338,10 @@ def label_errors(noise: Noise, domain: Domain, held_out: HeldOut) -> LabelErrors
     sound = np.all(np.isfinite(fisher), axis=(1, 2)) & known.any(axis=1)
     fisher = np.where(sound[:, None, None], fisher, np.eye(n_labels))
     # information too weak to place a label within ten times its range must not be inverted
-    weakest = np.diag(np.square(0.1 / (np.asarray(domain.high) - np.asarray(domain.low))))
+    weakest = np.diag(np.square(0.1 / (np.asarray(training_labels.high) - np.asarray(training_labels.low))))
     dof = np.maximum(known.sum(axis=1) - n_labels, 1)
     # a training star is its own neighbour, a new one is not: it counts as one nearer than it should, which is little
-    distance = domain.spacing(held_out.x + error)
+    distance = training_labels.neighbour_distance(held_out.x + error)
     return LabelErrors(error, np.linalg.inv(fisher + weakest), np.where(sound, chi2, np.nan), dof, distance)
 
 
@@ -359,20 +363,20 @@ def _refit_one(
     ivar: Array,
 ) -> tuple[Float[Array, " label"], Float[Array, "label label"], Float[Array, ""]]:
     """Damped Gauss-Newton steps from beside the known labels, inside the training range."""
-    flux, precision = emulator.at(x) + residual, noise.precision(ivar)
+    flux, inv_cov = emulator.at(x) + residual, noise.inverse_covariance(ivar)
 
     def step(_: int, state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
         at, gram, damping = state
         curvature = gram[1:, 1:]
         damped = curvature + damping * jnp.diag(jnp.diagonal(curvature)) + 1e-6 * jnp.diag(1 / jnp.square(high - low))
         new = jnp.clip(at + jnp.linalg.solve(damped, gram[0, 1:]), low, high)
-        new_gram = information(emulator, precision, new, flux)
+        new_gram = information(emulator, inv_cov, new, flux)
         better = new_gram[0, 0] < gram[0, 0]
         damping = jnp.clip(jnp.where(better, damping / 4, damping * 6), 1e-5, 1e5)
         return jnp.where(better, new, at), jnp.where(better, new_gram, gram), damping
 
     start = jnp.clip(x + kick, low, high)
-    begin = (start, information(emulator, precision, start, flux), jnp.full((), 1e-2, x.dtype))
+    begin = (start, information(emulator, inv_cov, start, flux), jnp.full((), 1e-2, x.dtype))
     end, gram, _ = jax.lax.fori_loop(0, _STEPS, step, begin)
     return end - x, gram[1:, 1:], gram[0, 0]
 

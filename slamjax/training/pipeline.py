@@ -17,7 +17,7 @@ from astropy.table import Table
 from slamjax.emulators.kernels import check_kernel
 from slamjax.emulators.polynomial import exponents_of
 from slamjax.emulators.scaling import LabelScaling, Method
-from slamjax.emulators.training_labels import Domain
+from slamjax.emulators.training_labels import TrainingLabels
 from slamjax.errors import SlamError, SlamWarning
 from slamjax.model.info import ModelInfo, TrainingRecord
 from slamjax.model.model import Model
@@ -78,7 +78,7 @@ def train(
     max_iter: int = -1,
     solver: SolverName = "auto",
     n_jobs: int = -1,
-    progress: Progress | None = None,
+    on_progress: Progress | None = None,
 ) -> Model:
     """Train one SVR a pixel (SLAM), or one polynomial a pixel (The Cannon), and export them as a `Model`.
 
@@ -136,7 +136,7 @@ def train(
         and the problem is not small. The sigmoid kernel always goes to scikit-learn.
     n_jobs : int
         Parallel workers; -1: all cores.
-    progress : callable, optional
+    on_progress : callable, optional
         Called with (pixels done, pixels in all).
 
     Returns
@@ -185,11 +185,11 @@ def train(
         columns = y.shape[1] * (len(found) * cv + 1)
         settings = dataclasses.replace(settings, solver=chosen_solver(solver, settings, columns, len(chosen)))
         learner = SvrLearner(found, settings, n_jobs)
-    domain = Domain.of(x)
+    training_labels = TrainingLabels.from_scaled(x)
     if search == "joint":
-        learnt, scores = learn_jointly(learner, scaled, domain, fold, seed, progress)
+        learnt, scores = learn_jointly(learner, scaled, training_labels, fold, seed, on_progress)
     else:
-        learnt, scores = learner.learn(scaled, fold, progress), None
+        learnt, scores = learner.learn(scaled, fold, on_progress), None
     wanted = (learnt.best < 0) & recipe.masked(prepared.wave, wave_unit)
     learnt = dataclasses.replace(learnt, status=np.where(wanted, MASKED, learnt.status))
     if learnt.exact is None or learnt.held_out is None:
@@ -200,7 +200,7 @@ def train(
         )
 
     _tell_untrained(prepared.wave, learnt, wave_unit)
-    model_noise, calibration = choose_noise(noise, learnt.exact, domain, learnt.held_out, seed=seed)
+    model_noise, calibration = choose_noise(noise, learnt.exact, training_labels, learnt.held_out, seed=seed)
     variance = np.asarray(diagonal(learnt.exact, learnt.held_out).model_variance)
     tried = Table(rows=[vars(one) for one in learner.found])
     pixels = _pixel_table(prepared.wave, learnt, tried, np.sqrt(np.where(learnt.best >= 0, variance, np.nan)))
@@ -252,7 +252,7 @@ def train(
             solver=learnt.report,
         ),
     )
-    return Model(learnt.exact, model_noise, domain, info)
+    return Model(learnt.exact, model_noise, training_labels, info)
 
 
 def _check_emulator(emulator: str, ridge: Any, **svr: Any) -> None:

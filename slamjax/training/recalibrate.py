@@ -58,7 +58,7 @@ def recalibrate_noise(model: Model, spectra: Spectra, *, noise: NoiseKind = "aut
             f"{spectra.source} leaves {int(kept.sum())} stars to learn noise from; give at least 20, better hundreds"
         )
     some = spectra[kept]
-    velocity = np.asarray(measure_rv(model, some)["rv"].value) if model.is_moving(some) else None
+    velocity = np.asarray(measure_rv(model, some)["rv"].value) if model.needs_rv(some) else None
     prepared = model.prepare(some, velocity)
     x = np.asarray(model.exact.scaling(labels[kept]))
     predicted = np.asarray(model(labels[kept]), float)
@@ -70,7 +70,7 @@ def recalibrate_noise(model: Model, spectra: Spectra, *, noise: NoiseKind = "aut
         np.zeros(len(x), dtype=np.int64),
         (model.exact,),
     )
-    found, calibration = choose_noise(noise, model.exact, model.domain, held_out, seed=seed)
+    found, calibration = choose_noise(noise, model.exact, model.training_labels, held_out, seed=seed)
     error = np.sqrt(np.asarray(diagonal(model.exact, held_out).model_variance))
     pixels = Table(model.info.pixels, copy=True)
     pixels["model_error"] = np.where(np.isfinite(error), error, np.nan)

@@ -32,7 +32,7 @@ _OWN = {"SLAM": ("kernel", "C", "epsilon", "gamma", "coef0", "tol", "max_iter", 
 
 
 @dataclass(frozen=True, eq=False)
-class Contest:
+class EmulatorComparison:
     """Both emulators beside each other; every mapping is by the names of `CONTESTANTS`.
 
     Attributes
@@ -122,9 +122,9 @@ def compare(
     n_train: int | None = None,
     seed: int = 0,
     n_starts: int = 3,
-    progress: Progress | None = None,
+    on_progress: Progress | None = None,
     **options: Any,
-) -> Contest:
+) -> EmulatorComparison:
     """Train SLAM and a polynomial on the same stars, and judge both by stars that they have not seen.
 
     Parameters
@@ -146,14 +146,14 @@ def compare(
         Draw that many of the stars by ``seed``.
     n_starts : int
         As in `slamjax.fit`.
-    progress : callable, optional
+    on_progress : callable, optional
         Called with (emulators trained and judged, those in all).
     **options
         As in `slamjax.train`: those of one emulator (``C``, ``ridge``) go to that one, others to both.
 
     Returns
     -------
-    Contest
+    EmulatorComparison
 
     Raises
     ------
@@ -177,8 +177,8 @@ def compare(
     def tell() -> None:
         nonlocal done
         done += 1
-        if progress is not None:
-            progress(done, steps)
+        if on_progress is not None:
+            on_progress(done, steps)
 
     models = {}
     for name in CONTESTANTS:
@@ -211,7 +211,7 @@ def compare(
     tables = {name: _stacked([labels for labels, _ in found]) for name, found in parts.items()}
     residuals = {name: np.concatenate([residual for _, residual in found]) for name, found in parts.items()}
     column = np.asarray(tables["SLAM"]["snr"] if by == "snr" else judged.values([by])[:, 0], float)
-    return Contest(
+    return EmulatorComparison(
         models=models,
         stars=stars,
         labels=tables,
@@ -245,7 +245,7 @@ def flux_table(model: Model, spectra: Spectra, residuals: Mapping[str, np.ndarra
 
 def _options(given: Mapping[str, Any], degree: int, seed: int) -> dict[str, dict[str, Any]]:
     """What each emulator is trained with."""
-    known = set(train.__kwdefaults__ or ()) - {"emulator", "n_train", "progress"}
+    known = set(train.__kwdefaults__ or ()) - {"emulator", "n_train", "on_progress"}
     unknown = sorted(set(given) - known)
     if unknown:
         raise SlamError(f"training has no option {', '.join(unknown)}; it has {', '.join(sorted(known))}")

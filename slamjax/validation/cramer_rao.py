@@ -53,7 +53,7 @@ def crlb(model: Model, labels: np.ndarray, ivar: np.ndarray) -> np.ndarray:
         filled = np.concatenate([rows, np.zeros(min(n, _BATCH) - rows.size, int)])  # one shape, one compilation
         part = _fisher(emulator, noise, jnp.asarray(x[filled], dtype), jnp.asarray(weights[filled], dtype))
         fisher[rows] = np.asarray(part, float)[: rows.size]
-    covariance, _ = covariances(fisher, np.asarray(model.domain.high) - np.asarray(model.domain.low))
+    covariance, _ = covariances(fisher, np.asarray(model.training_labels.high) - np.asarray(model.training_labels.low))
     slope = np.asarray(exact.scaling.slope(x))
     covariance = covariance * slope[:, :, None] * slope[:, None, :]
     return covariance if np.ndim(labels) == 2 else covariance[0]
@@ -62,4 +62,4 @@ def crlb(model: Model, labels: np.ndarray, ivar: np.ndarray) -> np.ndarray:
 @compiled
 def _fisher(emulator: Any, noise: Any, x: jax.Array, ivar: jax.Array) -> jax.Array:
     # the residual's row of the Gram matrix is not needed: its flux is the model's
-    return information(emulator, noise.precision(ivar), x, jnp.zeros((), x.dtype))[:, 1:, 1:]
+    return information(emulator, noise.inverse_covariance(ivar), x, jnp.zeros((), x.dtype))[:, 1:, 1:]

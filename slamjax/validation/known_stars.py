@@ -92,7 +92,7 @@ def validate(
     good_only: bool = False,
     reference_errors: bool = False,
     n_starts: int = 3,
-    progress: Progress | None = None,
+    on_progress: Progress | None = None,
 ) -> Validation:
     """Fit stars with known labels that did not train the model, and compare.
 
@@ -136,7 +136,7 @@ def validate(
         raise SlamError(
             f"{spectra.source} states no errors, so its S/N is not known; bin by a column (by, --by) instead"
         )
-    labels = fit(model, some, n_starts=n_starts, progress=progress)
+    labels = fit(model, some, n_starts=n_starts, on_progress=on_progress)
     column = np.asarray(labels["snr"] if by == "snr" else some.values([by])[:, 0], float)
     if by == "snr" and not np.any(np.isfinite(column)) and "snr" in some.table.colnames:
         column = some.values(["snr"])[:, 0]  # spectra without errors may still have a catalogue's S/N

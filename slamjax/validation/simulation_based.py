@@ -110,7 +110,7 @@ def sbc(
     prior: Any = None,
     nuisances: Nuisances | None = None,
     seed: int = 0,
-    progress: Progress | None = None,
+    on_progress: Progress | None = None,
     **options: Any,
 ) -> SimulatedCalibration:
     """Simulation-based calibration of `slamjax.sample`: labels from the prior, spectra from the likelihood, posteriors.
@@ -135,7 +135,7 @@ def sbc(
         the labels.
     seed : int
         Of labels, errors, noise and sampler. Fix it before you look.
-    progress : callable, optional
+    on_progress : callable, optional
         As of `slamjax.sample`.
     **options
         Handed to `slamjax.sample`: ``draws``, ``warmup``, ``chains``, ``sampler``.
@@ -169,7 +169,7 @@ def sbc(
         names = (*names, *nuisances.free)
         truth = np.concatenate([truth, *(values[name][:, None] for name in nuisances.free)], axis=1)
         options["nuisances"] = nuisances
-    posterior = sample(prepared_model(model), spectra, prior=density, seed=seed + 2, progress=progress, **options)
+    posterior = sample(prepared_model(model), spectra, prior=density, seed=seed + 2, on_progress=on_progress, **options)
     draws = np.stack([np.asarray(posterior[name], float) for name in names], axis=-1)
     chains = np.moveaxis(draws, 2, 0)  # (chain, draw, star, label) to star first
     sampled = np.all(np.isfinite(chains), axis=(1, 2, 3))

@@ -181,7 +181,7 @@ def test_calibrate_simulates_with_the_errors_of_real_stars_and_draws(trained, tm
     pytest.importorskip("matplotlib")
     given = {}
 
-    def sbc(model, ivar, *, progress, **options):
+    def sbc(model, ivar, *, on_progress, **options):
         given.update(options, ivar=ivar)
         rng = np.random.default_rng(0)
         n, names = options["n_stars"], model.label_names
@@ -356,5 +356,5 @@ def test_velocities_are_read_from_words():
     assert velocity("--rv", None) is None
     assert velocity("--rv", "free") == "free"
     assert velocity("--rv", "-30:40.5") == slamjax.Free(-30, 40.5)
-    assert velocity("--rv", "20+-5") == slamjax.Known(20, 5)
+    assert velocity("--rv", "20+-5") == slamjax.Gaussian(20, 5)
     assert velocity("--rv", "-12") == -12.0

@@ -30,7 +30,7 @@ def test_everything_is_written_and_the_table_printed(tmp_path):
     assert said[-1].endswith(", ".join(files))
 
     model = Model.read(folder / "model.h5")
-    assert len(model.domain.stars) == 120
+    assert len(model.training_labels.stars) == 120
     assert bars == [("training pixels", (len(model.wave),) * 2), ("fitting stars", (1000, 1000))]
     labels = read_labels(folder / "labels.fits")
     assert len(labels) == 1000

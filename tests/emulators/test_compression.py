@@ -40,7 +40,7 @@ def model(request):
 
 def points(model, n=400, seed=9):
     """Labels anywhere in the box, which the compression did not look at."""
-    low, high = np.asarray(model.domain.low), np.asarray(model.domain.high)
+    low, high = np.asarray(model.training_labels.low), np.asarray(model.training_labels.high)
     return np.random.default_rng(seed).uniform(low, high, size=(n, len(low)))
 
 
@@ -124,7 +124,7 @@ def test_posteriors_are_projected_from_components_as_from_pixels(monkeypatch):
     model = giants_model()
     small = model.compress(1e-3)
     ivar = np.full(model.wave.size, np.median(model.prepare(held_out()).ivar))
-    a, b = (projection.choose_projection(m.exact, m.noise, m.domain, ivar) for m in (model, small))
+    a, b = (projection.choose_projection(m.exact, m.noise, m.training_labels, ivar) for m in (model, small))
     assert a.projection is not None, a.reason
     assert b.projection is not None, b.reason
     x = points(model, 20).astype(np.float32)

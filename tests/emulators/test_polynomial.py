@@ -126,7 +126,7 @@ def test_the_projected_likelihood_is_that_of_the_pixels():
     ivar = np.where(np.arange(61) % 5 == 0, 0, prepared.ivar[0])
     with in_precision("float64"):
         emulator, noise = (jax.tree_util.tree_map(jnp.asarray, part) for part in (model.exact, model.noise))
-        choice = choose_projection(model.exact, model.noise, model.domain, ivar)
+        choice = choose_projection(model.exact, model.noise, model.training_labels, ivar)
         stars = [
             (likelihood, likelihood.star(jnp.asarray(prepared.flux[0], float), jnp.asarray(ivar), jnp.zeros(4)))
             for likelihood in (FluxLikelihood(emulator, noise), ProjectedLikelihood(emulator, noise, choice.projection))

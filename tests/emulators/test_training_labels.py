@@ -6,7 +6,7 @@ from helpers import xp_giants
 from scipy.spatial.distance import cdist
 
 from slamjax.emulators.scaling import LabelScaling
-from slamjax.emulators.training_labels import NEIGHBOUR, REACH_FACTOR, Domain, far_apart
+from slamjax.emulators.training_labels import NEIGHBOUR, REACH_FACTOR, TrainingLabels, far_apart
 
 NAMES = ["teff", "logg", "fe_h"]
 
@@ -16,71 +16,71 @@ def giants():
     return LabelScaling.of(labels, NAMES)(labels)
 
 
-def outside(domain, x):
-    return np.asarray(domain.on_device().outside(jnp.asarray(x)))
+def outside(training_labels, x):
+    return np.asarray(training_labels.on_device().outside(jnp.asarray(x)))
 
 
 def test_the_box_is_the_extremes_of_each_label():
-    domain = Domain.of(giants())
-    np.testing.assert_array_equal(domain.low, giants().min(axis=0))
-    np.testing.assert_array_equal(domain.high, giants().max(axis=0))
+    training_labels = TrainingLabels.from_scaled(giants())
+    np.testing.assert_array_equal(training_labels.low, giants().min(axis=0))
+    np.testing.assert_array_equal(training_labels.high, giants().max(axis=0))
 
 
 def test_reach_and_verdict_are_what_all_distances_give():
     """By brute force: sort the distances to all training stars."""
     stars = giants()
     own = np.sort(cdist(stars, stars), axis=1)[:, NEIGHBOUR]  # column 0 is the star itself
-    domain = Domain.of(stars)
-    np.testing.assert_allclose(domain.reach, REACH_FACTOR * np.percentile(own, 99))
+    training_labels = TrainingLabels.from_scaled(stars)
+    np.testing.assert_allclose(training_labels.max_distance, REACH_FACTOR * np.percentile(own, 99))
 
     x = np.random.default_rng(0).uniform(-5, 5, size=(400, 3))
     fifth = np.sort(cdist(x, stars), axis=1)[:, NEIGHBOUR - 1]
-    clear = np.abs(fifth - domain.reach) > 1e-4  # not a matter of rounding
-    assert 20 < (fifth > domain.reach).sum() < 380
-    np.testing.assert_array_equal(outside(domain, x)[clear], (fifth > domain.reach)[clear])
+    clear = np.abs(fifth - training_labels.max_distance) > 1e-4  # not a matter of rounding
+    assert 20 < (fifth > training_labels.max_distance).sum() < 380
+    np.testing.assert_array_equal(outside(training_labels, x)[clear], (fifth > training_labels.max_distance)[clear])
 
 
 def test_training_stars_are_inside_and_far_points_outside(dtype):
-    domain = Domain.of(giants())
-    inside = ~outside(domain, jnp.asarray(giants(), dtype))
+    training_labels = TrainingLabels.from_scaled(giants())
+    inside = ~outside(training_labels, jnp.asarray(giants(), dtype))
     assert inside.mean() > 0.97
-    assert outside(domain, giants()[:10] + 20).all()
+    assert outside(training_labels, giants()[:10] + 20).all()
 
 
 def test_the_empty_part_of_the_box_is_outside():
     """Giants lie on a thin sheet: a point within the box, but beside the branch, is still no star."""
     along = np.random.default_rng(1).uniform(-2, 2, 300)
     branch = np.stack([along, along + 0.02 * np.sin(9 * along)], axis=1)
-    domain = Domain.of(branch)
+    training_labels = TrainingLabels.from_scaled(branch)
     corner = np.array([1.5, -1.5])
-    assert np.all((domain.low < corner) & (corner < domain.high))
-    assert outside(domain, corner)
-    assert not outside(domain, np.array([0.3, 0.3]))
+    assert np.all((training_labels.low < corner) & (corner < training_labels.high))
+    assert outside(training_labels, corner)
+    assert not outside(training_labels, np.array([0.3, 0.3]))
 
 
 def test_one_lone_outlier_does_not_widen_the_domain():
     cloud = np.random.default_rng(2).normal(size=(300, 2))
     lone = np.array([30.0, 30.0])
-    domain = Domain.of(np.vstack([cloud, lone]))
-    assert outside(domain, lone)
-    assert outside(domain, lone / 2)
-    np.testing.assert_allclose(domain.reach, Domain.of(cloud).reach, rtol=0.3)
+    training_labels = TrainingLabels.from_scaled(np.vstack([cloud, lone]))
+    assert outside(training_labels, lone)
+    assert outside(training_labels, lone / 2)
+    np.testing.assert_allclose(training_labels.max_distance, TrainingLabels.from_scaled(cloud).reach, rtol=0.3)
 
 
 @pytest.mark.parametrize("n", [2, 3, 4, 5, 6])
 def test_a_handful_of_stars_is_a_domain_too(n):
     stars = np.random.default_rng(n).normal(size=(n, 2))
-    domain = Domain.of(stars)
-    assert domain.reach > 0
-    assert not outside(domain, stars.mean(axis=0))
-    assert outside(domain, stars.mean(axis=0) + 100)
+    training_labels = TrainingLabels.from_scaled(stars)
+    assert training_labels.max_distance > 0
+    assert not outside(training_labels, stars.mean(axis=0))
+    assert outside(training_labels, stars.mean(axis=0) + 100)
 
 
 @pytest.mark.parametrize("batch", [(), (5,), (2, 5)])
 def test_any_batch_shape_and_jit(batch):
-    domain = Domain.of(giants()).on_device()
+    training_labels = TrainingLabels.from_scaled(giants()).on_device()
     x = jnp.zeros((*batch, 3))
-    assert jax.jit(lambda d, x: d.outside(x))(domain, x).shape == batch
+    assert jax.jit(lambda d, x: d.outside(x))(training_labels, x).shape == batch
 
 
 def test_points_far_apart_begin_in_the_middle_and_end_at_the_corners():

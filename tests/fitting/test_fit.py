@@ -24,7 +24,7 @@ def simulated(n=200, noise=0.1, seed=0):
     """Spectra made by the emulator inside the training range, with Gaussian noise of ``noise`` model errors."""
     model = giants_model()
     rng = np.random.default_rng(seed)
-    stars = np.asarray(model.domain.stars)
+    stars = np.asarray(model.training_labels.stars)
     pairs = rng.integers(0, len(stars), (n, 2))
     x = 0.7 * stars[pairs[:, 0]] + 0.3 * stars[pairs[:, 1]]
     labels = np.asarray(model.exact.scaling.inverse(x))
@@ -44,7 +44,7 @@ def simulated(n=200, noise=0.1, seed=0):
 def scipy_fit(model, prepared, row, start):
     """One star by scipy's trust-region solver, on the same likelihood."""
     sigma = np.sqrt(1 / prepared.ivar[row].astype(float) + model.noise.model_variance)
-    low, high = np.asarray(model.domain.low), np.asarray(model.domain.high)
+    low, high = np.asarray(model.training_labels.low), np.asarray(model.training_labels.high)
 
     def residual(x):
         return (prepared.flux[row] - np.asarray(model.exact.at(jnp.asarray(x)))) / sigma
@@ -64,7 +64,7 @@ def test_finds_scipys_minimum(make):
         for row in range(len(spectra)):
             oracle = scipy_fit(model, prepared, row, x[row])
             assert table["chi2"][row] <= 2 * oracle.cost * (1 + 1e-8) + 1e-7
-            if np.all((x[row] > model.domain.low + 1e-3) & (x[row] < model.domain.high - 1e-3)):
+            if np.all((x[row] > model.training_labels.low + 1e-3) & (x[row] < model.training_labels.high - 1e-3)):
                 covariance = np.linalg.inv(oracle.jac.T @ oracle.jac)
                 offset = x[row] - oracle.x
                 assert offset @ np.linalg.solve(covariance, offset) < 1e-4
@@ -223,7 +223,7 @@ def test_few_pixels_are_flagged_and_unconstrained_labels_get_infinite_errors():
 
 def test_a_label_at_the_edge_is_flagged_and_stays_inside():
     model, spectra, _ = simulated(20)
-    low, high = np.asarray(model.domain.low), np.asarray(model.domain.high)
+    low, high = np.asarray(model.training_labels.low), np.asarray(model.training_labels.high)
     beyond = np.asarray(model.exact.scaling.inverse(np.array([[0.1, 0.1, high[2] + 0.7, 0.1]])))
     with in_precision("float64"):
         flux = np.repeat(np.asarray(model(beyond)), 20, 0)
@@ -242,7 +242,7 @@ def test_a_spectrum_unlike_any_star_is_flagged_by_its_chi2():
 
 def test_labels_where_no_training_star_is_near_are_flagged():
     model, spectra, _ = simulated(10)
-    low, high = np.asarray(model.domain.low), np.asarray(model.domain.high)
+    low, high = np.asarray(model.training_labels.low), np.asarray(model.training_labels.high)
     # hot, low gravity, metal-rich, alpha-rich: no such star
     corner = 0.9 * np.array([high[0], low[1], high[2], high[3]])
     with in_precision("float64"):
@@ -294,7 +294,7 @@ def test_log_labels_come_back_in_physical_units():
 
 def test_progress_reaches_the_last_star():
     told = []
-    fit(giants_model(), held_out(), progress=lambda *at: told.append(at))
+    fit(giants_model(), held_out(), on_progress=lambda *at: told.append(at))
     assert told[-1] == (40, 40)
     assert all(a[0] <= b[0] for a, b in itertools.pairwise(told))
 

@@ -14,12 +14,12 @@ import slamjax
 from slamjax.errors import SlamError
 from slamjax.fitting.postprocess import _velocities, covariances
 from slamjax.flags import Flag
-from slamjax.forward.nuisances import Free, Known, Nuisances
+from slamjax.forward.nuisances import Free, Gaussian, Nuisances
 from slamjax.spectra.spectra import Spectra
 from slamjax.validation import prepared_model
 
 NAMES = ("teff", "logg", "fe_h")
-WIDE = Nuisances(rv=Free(-550, 550), broadening=Free(0, 150), polynomial=2)
+WIDE = Nuisances(rv=Free(-550, 550), sigma_v=Free(0, 150), polynomial=2)
 
 
 @cache
@@ -27,11 +27,11 @@ def moved_stars(n=150):
     """Spectra made by the emulator inside the training range, moved, broadened, tilted, with the model's own noise."""
     model = prepared_model(all_miles_model())
     rng = np.random.default_rng(0)
-    stars = np.asarray(model.domain.stars)
+    stars = np.asarray(model.training_labels.stars)
     cool = stars[np.asarray(model.exact.scaling.inverse(stars))[:, 0] < 7500]
     pairs = rng.integers(0, len(cool), (n, 2))
     x = 0.7 * cool[pairs[:, 0]] + 0.3 * cool[pairs[:, 1]]
-    truth = {"rv": rng.uniform(-500, 500, n), "broadening": rng.uniform(30, 100, n)}
+    truth = {"rv": rng.uniform(-500, 500, n), "sigma_v": rng.uniform(30, 100, n)}
     truth["polynomial"] = np.array([1.0, 0, 0]) + np.array([0.2, 0.2, 0.05]) * rng.normal(size=(n, 3))
     labels = np.asarray(model.exact.scaling.inverse(x))
     forward = model.with_nuisances(WIDE)
@@ -82,7 +82,7 @@ def test_velocities_of_hundreds_of_km_s_are_found_within_their_errors():
     table = fitted()
     assert str(table["rv"].unit) == "km / s"
     assert np.mean(table["flags"] == 0) > 0.9
-    for name in ("rv", "broadening"):
+    for name in ("rv", "sigma_v"):
         pull = pulls(table, truth, name)
         assert np.mean(np.abs(pull) < 5) > 0.98, name
         width = 1.4826 * np.median(np.abs(pull - np.median(pull)))
@@ -108,7 +108,7 @@ def test_it_is_scipys_minimum_over_labels_velocities_and_coefficients():
     with in_precision("float64"):
         forward = model.with_nuisances(WIDE)
         low, high = forward.bounds()
-        low, high = np.concatenate([model.domain.low, low]), np.concatenate([model.domain.high, high])
+        low, high = np.concatenate([model.training_labels.low, low]), np.concatenate([model.training_labels.high, high])
         weight = np.where(np.asarray(forward.usable), 1 / np.sqrt(model.noise.model_variance), 0)
 
         def residual(p, observed):
@@ -121,7 +121,7 @@ def test_it_is_scipys_minimum_over_labels_velocities_and_coefficients():
         for row in np.flatnonzero(table["flags"] == 0)[:3]:
             labels = np.array([column(table, name)[row] for name in NAMES])
             x = np.asarray(
-                forward.parameters(labels, rv=column(table, "rv")[row], broadening=column(table, "broadening")[row])
+                forward.parameters(labels, rv=column(table, "rv")[row], sigma_v=column(table, "sigma_v")[row])
             )
             start = np.concatenate([np.clip(x, low + 1e-6, high - 1e-6), table["polynomial"][row]])
             found = least_squares(
@@ -140,11 +140,11 @@ def test_it_is_scipys_minimum_over_labels_velocities_and_coefficients():
 
 def test_a_prior_is_kept_to_and_a_velocity_at_its_bound_is_flagged():
     model, spectra, truth = moved_stars()
-    bounded = Nuisances(rv=Free(0, 300), broadening=Known(60, 0.01), polynomial=2)
+    bounded = Nuisances(rv=Free(0, 300), sigma_v=Gaussian(60, 0.01), polynomial=2)
     table = slamjax.fit(model, spectra[:12], nuisances=bounded)
     fine = np.asarray(table["flags"]) == 0
     assert fine.any()
-    np.testing.assert_allclose(column(table, "broadening")[fine], 60, atol=0.1)
+    np.testing.assert_allclose(column(table, "sigma_v")[fine], 60, atol=0.1)
     np.testing.assert_allclose(column(table, "broadening_err")[fine], 0.01, rtol=0.1)
     beyond = (truth["rv"] < -50) | (truth["rv"] > 350)
     assert not np.any(fine & beyond[:12])
@@ -155,7 +155,7 @@ def test_a_prior_is_kept_to_and_a_velocity_at_its_bound_is_flagged():
 
 def test_fixed_velocities_are_no_columns():
     model, spectra, truth = moved_stars()
-    known = {name: float(truth[name][0]) for name in ("rv", "broadening")}
+    known = {name: float(truth[name][0]) for name in ("rv", "sigma_v")}
     fixed = slamjax.fit(model, spectra[:12], nuisances=Nuisances(**known, polynomial=2))
     assert "rv" not in fixed.colnames
     each = fixed["chi2"] / fixed["n_pix"]
@@ -167,9 +167,9 @@ def test_no_broadening_is_an_answer_without_a_flag():
     model, _, truth = moved_stars()
     labels = np.stack([truth[name] for name in NAMES], axis=1)[:12]
     spectra = Spectra(model.wave, np.asarray(model(labels)), wave_unit="Angstrom", medium="air", frame="rest")
-    table = slamjax.fit(model, spectra, nuisances=Nuisances(broadening=Free(0, 150)))
+    table = slamjax.fit(model, spectra, nuisances=Nuisances(sigma_v=Free(0, 150)))
     assert not np.any(table["flags"] & (Flag.NUISANCE_AT_BOUND | Flag.NOT_CONVERGED))
-    assert np.all(column(table, "broadening") < 2 * column(table, "broadening_err"))
+    assert np.all(column(table, "sigma_v") < 2 * column(table, "broadening_err"))
     assert np.all(column(table, "broadening_err") > 1)
 
 
@@ -204,10 +204,10 @@ def test_an_unknown_nuisance_leaves_the_labels_their_errors():
 
 
 def test_the_error_of_a_width_is_linear_far_from_0_and_the_widths_own_limit_near_it():
-    forward = all_miles_model().with_nuisances(Nuisances(broadening=Free(0, 150)))
+    forward = all_miles_model().with_nuisances(Nuisances(sigma_v=Free(0, 150)))
     unit = forward.grid.unit
     square, error = np.array([[4.0], [0.0], [1.0]]), np.array([0.04, 0.09, np.inf])
     columns, stuck = _velocities(forward, square, np.square(error)[:, None, None])
-    np.testing.assert_allclose(columns["broadening"], [2 * unit, 0, unit])
+    np.testing.assert_allclose(columns["sigma_v"], [2 * unit, 0, unit])
     np.testing.assert_allclose(columns["broadening_err"], [0.01 * unit, 0.3 * unit, np.inf])
     assert not stuck.any()

@@ -9,7 +9,7 @@ from astropy.table import Table
 
 import slamjax
 from slamjax.flags import Flag
-from slamjax.noise.calibration import Calibration, UnseenPhotons
+from slamjax.noise.calibration import Calibration, PhotonNoiseCorrection
 from slamjax.spectra.spectra import Spectra
 
 #: Scatter of the catalogue's labels about the truth, and of all pixels of a star together.
@@ -121,8 +121,8 @@ def test_the_ends_of_the_scale():
     calibration = Calibration(20.0, chi2_scale=16.0, model_factor=9.0)
     pixels = np.array([100, 100])
     # no photon noise: Σ s²/D is the number of pixels; nothing but photon noise: Σ σ²/D is, over the factor
-    ends = UnseenPhotons(np.array([1.0, 0.0]), np.array([100.0, 0.0]), np.array([0.0, 100 / 9]))
+    ends = PhotonNoiseCorrection(np.array([1.0, 0.0]), np.array([100.0, 0.0]), np.array([0.0, 100 / 9]))
     np.testing.assert_allclose(ends.scale(calibration), [1, 1 / 9])
     np.testing.assert_allclose(ends.chi2_scale(calibration, pixels), [16, 9])
-    np.testing.assert_allclose(ends.chi2_limit(calibration), [20, UnseenPhotons.PHOTON_LIMIT])
+    np.testing.assert_allclose(ends.chi2_limit(calibration), [20, PhotonNoiseCorrection.PHOTON_LIMIT])
     np.testing.assert_allclose(ends.photon_share(calibration), [0, 1])

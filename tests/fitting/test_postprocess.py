@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from models import giants_model
 
-from slamjax.fitting.postprocess import conclude
+from slamjax.fitting.postprocess import summarise
 from slamjax.fitting.problem import Summary
 from slamjax.flags import Flag
 
@@ -13,7 +13,7 @@ SIGMA = 0.05
 
 def ends(apart, objectives=(100.0, 100.0), sigma=(SIGMA, SIGMA), converged=(True, True)):
     """Where two starts of one star ended: beside a training star, and ``apart`` from there in the first label."""
-    x = np.tile(np.asarray(giants_model().domain.stars[7]), (2, 1))
+    x = np.tile(np.asarray(giants_model().training_labels.stars[7]), (2, 1))
     x[1, 0] += apart
     curvature = np.eye(x.shape[1]) / np.square(sigma)[:, None, None]
     return Summary(
@@ -24,7 +24,7 @@ def ends(apart, objectives=(100.0, 100.0), sigma=(SIGMA, SIGMA), converged=(True
 def conclusion(summary, model=None):
     model = giants_model() if model is None else model
     n_pix = np.array([int(model.trained.sum())])
-    return conclude(model, summary, 2, n_pix, np.array([False]))
+    return summarise(model, summary, 2, n_pix, np.array([False]))
 
 
 @pytest.mark.parametrize(
@@ -61,7 +61,7 @@ def test_errors_of_each_label_are_stretched_as_held_out_stars_taught():
 def test_intervals_reach_as_far_as_held_out_stars_taught():
     model = giants_model()
     reach = [1.96, 2.5, 3.0, 2.0][: len(model.label_names)]
-    taught = dataclasses.replace(model.info.calibration, label_reach=reach)
+    taught = dataclasses.replace(model.info.calibration, interval95_factor=reach)
     stretched = dataclasses.replace(model, info=dataclasses.replace(model.info, calibration=taught))
     plain, wide = conclusion(ends(0.0), model), conclusion(ends(0.0), stretched)
     error = np.sqrt(np.einsum("nll->nl", plain.covariance))

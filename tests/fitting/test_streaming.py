@@ -72,7 +72,7 @@ def test_parts_give_the_labels_that_the_whole_gives(select, monkeypatch):
     monkeypatch.setattr(streaming, "_FEWEST", 60)
     monkeypatch.setattr(streaming, "_COPIES", 1e12)
     model, told = giants_model(), []
-    parts = slamjax.fit_table(model, TABLE, select=select, progress=lambda *at: told.append(at))
+    parts = slamjax.fit_table(model, TABLE, select=select, on_progress=lambda *at: told.append(at))
     stars = xp_giants().select(select) if select else xp_giants()
     whole = slamjax.fit(model, stars)
     assert parts.colnames == whole.colnames

@@ -39,7 +39,7 @@ def _move(grid, flux, x):
 def moved(wave, flux, dtype, trained=None, **velocities):
     """Flux after the operators, and which pixels are promised."""
     trained = np.ones(wave.size, bool) if trained is None else trained
-    far = reach(Nuisances(rv=Free(-600, 600), broadening=Free(0, 120), rotation=Free(0, 300)))
+    far = reach(Nuisances(rv=Free(-600, 600), sigma_v=Free(0, 120), vsini=Free(0, 300)))
     with in_precision(dtype):
         grid = jax.tree_util.tree_map(jnp.asarray, VelocityGrid.make(wave, trained, far))
         x = {name: v / grid.unit if name == "rv" else (v / grid.unit) ** 2 for name, v in velocities.items()}
@@ -52,7 +52,7 @@ def moved(wave, flux, dtype, trained=None, **velocities):
 @pytest.mark.parametrize(("v", "sigma"), [(0, 0), (31, 0), (-500, 0), (500, 60), (0, 20), (-77, 120)])
 def test_gaussian_lines_are_shifted_and_broadened_exactly(kind, v, sigma, dtype):
     wave = GRIDS[kind]
-    out, kept = moved(wave, lines(wave), dtype, rv=v, broadening=sigma)
+    out, kept = moved(wave, lines(wave), dtype, rv=v, sigma_v=sigma)
     assert kept.mean() > 0.8
     np.testing.assert_allclose(out[kept], lines(wave, v, sigma)[kept], atol=5e-4)
 
@@ -66,7 +66,7 @@ def test_a_shift_beyond_one_tenth_of_a_pixel_would_be_seen():
 def test_rotation_is_the_integral_over_the_disc():
     """Gray's profile (2005, eq. 18.14), summed at a hundredth of the width."""
     wave, v = GRIDS["linear"], 250.0
-    out, kept = moved(wave, lines(wave), "float64", rotation=v)
+    out, kept = moved(wave, lines(wave), "float64", vsini=v)
     x = (np.arange(400) + 0.5) / 200 - 1
     profile = 2 * (1 - LIMB_DARKENING) * np.sqrt(1 - x**2) + np.pi / 2 * LIMB_DARKENING * (1 - x**2)
     shifts = np.exp(-x[:, None] * v / LIGHT)
@@ -102,7 +102,7 @@ def test_at_rest_nothing_changes_not_even_noise(kind):
     wave = GRIDS[kind]
     noise = np.random.default_rng(3).normal(size=wave.size)
     smooth = np.convolve(noise, [0.25, 0.5, 0.25], "same")
-    out, kept = moved(wave, smooth, "float64", rv=0.0, broadening=0.0)
+    out, kept = moved(wave, smooth, "float64", rv=0.0, sigma_v=0.0)
     assert np.std((out - smooth)[kept]) < 0.02 * np.std(smooth)
 
 

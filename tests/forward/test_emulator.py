@@ -11,16 +11,16 @@ from models import all_miles_model
 
 from slamjax.errors import SlamError
 from slamjax.forward.likelihood import information
-from slamjax.forward.nuisances import Free, Known, Nuisances
+from slamjax.forward.nuisances import Free, Gaussian, Nuisances
 from slamjax.noise.models import LowRankNoise
 
-ALL = Nuisances(rv=Free(-200, 200), broadening=Free(0, 60), rotation=Known(50, 8), polynomial=2, polynomial_sd=0.4)
+ALL = Nuisances(rv=Free(-200, 200), sigma_v=Free(0, 60), vsini=Gaussian(50, 8), polynomial=2, polynomial_sd=0.4)
 SOME = [
     ALL,
     Nuisances(rv=Free(-200, 200)),
-    Nuisances(rv=70.0, broadening=Free(0, 80)),
+    Nuisances(rv=70.0, sigma_v=Free(0, 80)),
     Nuisances(polynomial=1),
-    Nuisances(rotation="free", rv=Known(20, 5)),
+    Nuisances(vsini="free", rv=Gaussian(20, 5)),
 ]
 
 
@@ -30,10 +30,10 @@ def problem(nuisances, dtype="float64"):
     rng = np.random.default_rng(5)
     with in_precision(dtype):
         forward = model.with_nuisances(nuisances)
-        x = model.domain.stars[3] * 0.9
-        own = {"rv": 1.3, "broadening": 0.6, "rotation": 0.9}
+        x = model.training_labels.stars[3] * 0.9
+        own = {"rv": 1.3, "sigma_v": 0.6, "vsini": 0.9}
         x = jnp.asarray(np.concatenate([x, [own[name] for name in nuisances.free]]), dtype)
-        flux = np.asarray(model(np.asarray(model.exact.scaling.inverse(model.domain.stars[7])))) * np.linspace(
+        flux = np.asarray(model(np.asarray(model.exact.scaling.inverse(model.training_labels.stars[7])))) * np.linspace(
             0.8, 1.1, model.wave.size
         )
         s2 = np.asarray(model.noise.model_variance)
@@ -78,10 +78,10 @@ def test_information_is_that_of_the_marginal_likelihood(nuisances, dtype):
     """χ² of S = Σ + F T Fᵀ at the best polynomial, its gradient for fixed S, J S⁻¹ Jᵀ; each with the priors' part."""
     forward, x, flux, noise, ivar = problem(nuisances, dtype)
     with in_precision(dtype):
-        gram = np.asarray(jax.jit(information)(forward, noise.precision(ivar), x, flux), float)
+        gram = np.asarray(jax.jit(information)(forward, noise.inverse_covariance(ivar), x, flux), float)
         best = np.ones(flux.size)
         if forward.terms is not None:
-            c = np.asarray(jax.jit(forward.coefficients)(noise.precision(ivar), x, flux))
+            c = np.asarray(jax.jit(forward.coefficients)(noise.inverse_covariance(ivar), x, flux))
             best = c @ np.asarray(forward.terms)
     forward, x, flux, noise, ivar = problem(nuisances)
     with in_precision("float64"):
@@ -100,7 +100,7 @@ def test_information_is_that_of_the_marginal_likelihood(nuisances, dtype):
 def test_the_marginal_density_is_the_dense_gaussian(own):
     forward, x, flux, noise, ivar = problem(ALL)
     with in_precision("float64"):
-        precision = noise.precision(ivar)
+        precision = noise.inverse_covariance(ivar)
         marginal = jax.jit(lambda x: forward.marginal(precision, x, flux, own))
         chi2, more = marginal(x)
         good, sigma, f, lines = dense(forward, x, noise, ivar)
@@ -120,27 +120,27 @@ def test_the_polynomial_is_found():
     with in_precision("float64"):
         wanted = np.array([1.2, -0.3, 0.1, 0.05])
         flux = forward.at(x) * forward.polynomial(jnp.asarray(wanted))
-        found = forward.coefficients(noise.precision(ivar), x, flux)
+        found = forward.coefficients(noise.inverse_covariance(ivar), x, flux)
     np.testing.assert_allclose(found, wanted, atol=2e-3)  # the prior of sd 1 pulls a little
 
 
 def test_it_is_called_in_physical_units():
     model = all_miles_model()
-    labels = np.asarray(model.exact.scaling.inverse(model.domain.stars[:3]))
-    nuisances = Nuisances(rv="free", broadening=Free(0, 100), polynomial=1)
+    labels = np.asarray(model.exact.scaling.inverse(model.training_labels.stars[:3]))
+    nuisances = Nuisances(rv="free", sigma_v=Free(0, 100), polynomial=1)
     forward = model.with_nuisances(nuisances)
-    moved = forward(labels, rv=np.array([0.0, 50, -50]), broadening=20.0, polynomial=np.array([2.0, 0.0]))
+    moved = forward(labels, rv=np.array([0.0, 50, -50]), sigma_v=20.0, polynomial=np.array([2.0, 0.0]))
     assert moved.shape == (3, model.wave.size)
     plain = np.asarray(model(labels))
     kept = np.asarray(forward.usable)
-    at_rest = np.asarray(forward(labels, rv=0.0, broadening=0.0))
+    at_rest = np.asarray(forward(labels, rv=0.0, sigma_v=0.0))
     assert np.abs(at_rest - plain)[:, kept].max() < 2e-3
     # brighter by two, and lines to the red of where they were
     shifts = np.arange(-3, 4)
     for star, sign in ((1, 1), (2, -1)):
         overlap = [np.corrcoef(np.asarray(moved)[star, kept], np.roll(plain[star], s)[kept])[0, 1] for s in shifts]
         assert shifts[int(np.argmax(overlap))] == sign
-    with pytest.raises(SlamError, match="the free ones are rv, broadening"):
+    with pytest.raises(SlamError, match="the free ones are rv, sigma_v"):
         forward(labels, rv=0.0)
     with pytest.raises(SlamError, match="the nuisances have none"):
         model.with_nuisances(Nuisances(rv=1.0))(labels, polynomial=[1.0])
@@ -157,12 +157,12 @@ def test_untrained_pixels_give_no_nan_and_do_not_count():
     intercept[150] = np.nan
     holed = dataclasses.replace(model, exact=dataclasses.replace(model.exact, intercept=intercept))
     forward = holed.with_nuisances(Nuisances(rv=Free(-100, 100), polynomial=1))
-    x = jnp.concatenate([jnp.asarray(model.domain.stars[0]), jnp.ones(1)])
+    x = jnp.concatenate([jnp.asarray(model.training_labels.stars[0]), jnp.ones(1)])
     assert np.all(np.isfinite(jax.jit(forward.at)(x)))
     assert not np.asarray(forward.usable)[149:152].any()
     plain = holed.with_nuisances(Nuisances(polynomial=1))
     noise = jax.tree_util.tree_map(jnp.asarray, model.noise)
-    precision = noise.precision(jnp.where(plain.usable, jnp.inf, 0))
+    precision = noise.inverse_covariance(jnp.where(plain.usable, jnp.inf, 0))
     flux = jnp.ones(model.wave.size)
     assert np.all(np.isfinite(jax.jit(information)(plain, precision, x[:-1], flux)))
     assert np.all(np.isfinite(jax.jit(jax.grad(lambda x: sum(plain.marginal(precision, x, flux))))(x[:-1])))
@@ -177,7 +177,7 @@ def test_it_serves_in_a_model_of_your_own():
         forward = model.with_nuisances(Nuisances(rv=Free(-100, 100)))
         noise = jax.tree_util.tree_map(jnp.asarray, model.noise)
         ivar = jnp.where(forward.usable, jnp.inf, 0.0)
-        labels = np.asarray(model.exact.scaling.inverse(model.domain.stars[2]))
+        labels = np.asarray(model.exact.scaling.inverse(model.training_labels.stars[2]))
         observed = jnp.asarray(model(labels))
 
         def log_p(rv):

@@ -3,16 +3,16 @@
 import pytest
 
 from slamjax.errors import SlamError
-from slamjax.forward.nuisances import Free, Known, Nuisances
+from slamjax.forward.nuisances import Free, Gaussian, Nuisances
 
 
 def test_each_is_absent_fixed_free_or_known():
-    some = Nuisances(rv="free", broadening=Known(20, 5), rotation=30, polynomial=2)
-    assert some.free == ("rv", "broadening")
-    assert some.present == ("rv", "broadening", "rotation")
+    some = Nuisances(rv="free", sigma_v=Gaussian(20, 5), vsini=30, polynomial=2)
+    assert some.free == ("rv", "sigma_v")
+    assert some.present == ("rv", "sigma_v", "vsini")
     assert some.bounds("rv") == (-600, 600)
-    assert some.bounds("broadening") == (0, 45)  # a width is not negative
-    assert some.bounds("rotation") == (30, 30)
+    assert some.bounds("sigma_v") == (0, 45)  # a width is not negative
+    assert some.bounds("vsini") == (30, 30)
     assert some.n_coefficients == 3
     assert not Nuisances().anything
     assert Nuisances(polynomial=0).anything
@@ -20,7 +20,7 @@ def test_each_is_absent_fixed_free_or_known():
 
 def test_the_same_nuisances_are_equal_and_hash_alike():
     """They are static under jit: another hash would compile again."""
-    one, other = (Nuisances(rv=Free(-5, 5), broadening=7) for _ in range(2))
+    one, other = (Nuisances(rv=Free(-5, 5), sigma_v=7) for _ in range(2))
     assert one == other
     assert hash(one) == hash(other)
 
@@ -33,9 +33,9 @@ def test_the_same_nuisances_are_equal_and_hash_alike():
         ({"rv": [1, 2]}, "rv is .1, 2."),
         ({"rv": float("nan")}, "rv is nan"),
         ({"rv": Free(-1e5, 1e5)}, "rv reaches 100000 km/s"),
-        ({"broadening": -3}, "broadening is a width"),
-        ({"rotation": Free(-10, 10)}, "rotation is a width"),
-        ({"rotation": Known(10, 0)}, "rotation is known to be 10 ± 0"),
+        ({"sigma_v": -3}, "sigma_v is a width"),
+        ({"vsini": Free(-10, 10)}, "vsini is a width"),
+        ({"vsini": Gaussian(10, 0)}, "vsini is known to be 10 ± 0"),
         ({"polynomial": -1}, "polynomial is -1"),
         ({"polynomial": 1.5}, "polynomial is 1.5"),
         ({"polynomial": 1, "polynomial_sd": 0}, "polynomial_sd is 0"),

@@ -206,7 +206,7 @@ def test_patterns_tables_and_surveys_by_name(tmp_path):
 def test_many_files_are_read_in_processes_and_in_order(monkeypatch):
     monkeypatch.setattr("slamjax.io.reading._MANY", 4)
     told = []
-    spectra = read(LAMOST * 3, n_jobs=2, progress=lambda done, total: told.append((done, total)))
+    spectra = read(LAMOST * 3, n_jobs=2, on_progress=lambda done, total: told.append((done, total)))
     assert list(spectra.table["obsid"]) == [3703110, 3709013] * 3
     assert told == [(k + 1, 6) for k in range(6)]
 

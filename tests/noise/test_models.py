@@ -23,14 +23,14 @@ def test_whitened_residuals_are_residuals_over_their_deviation(dtype):
     expected = np.zeros(8)
     expected[good] = 3 / np.sqrt(1 / ivar[good] + VARIANCE[good])
     np.testing.assert_allclose(
-        noise.precision(jnp.asarray(ivar, dtype)).whiten(jnp.full(8, 3.0, dtype)), expected, rtol=RTOL[dtype]
+        noise.inverse_covariance(jnp.asarray(ivar, dtype)).whiten(jnp.full(8, 3.0, dtype)), expected, rtol=RTOL[dtype]
     )
 
 
 def test_nan_in_pixels_that_do_not_count_does_not_spread():
     """An untrained pixel predicts NaN; 0 · NaN would be NaN."""
     noise = DiagonalNoise(jnp.asarray(VARIANCE))
-    precision = noise.precision(jnp.array([1.0, 1, 0, 1, 1, 1, 1, 1]))
+    precision = noise.inverse_covariance(jnp.array([1.0, 1, 0, 1, 1, 1, 1, 1]))
     rows = jnp.ones((2, 8))
     spoilt = rows.at[:, jnp.array([2, 4])].set(jnp.nan)
     np.testing.assert_array_equal(precision.gram(spoilt), precision.gram(rows))
@@ -38,7 +38,7 @@ def test_nan_in_pixels_that_do_not_count_does_not_spread():
 
 
 def test_a_wholly_masked_star_has_no_weight_and_no_volume():
-    precision = DiagonalNoise(jnp.asarray(VARIANCE)).precision(jnp.zeros(8))
+    precision = DiagonalNoise(jnp.asarray(VARIANCE)).inverse_covariance(jnp.zeros(8))
     assert precision.logdet() == 0
     np.testing.assert_array_equal(precision.gram(jnp.ones((2, 8))), 0)
 
@@ -47,10 +47,10 @@ def test_batches_are_the_stars_one_by_one():
     rng = np.random.default_rng(0)
     noise = DiagonalNoise(jnp.asarray(VARIANCE)).on_device()
     ivar, rows = jnp.asarray(rng.uniform(0.1, 2, (3, 8))), jnp.asarray(rng.normal(size=(3, 2, 8)))
-    whole, single = noise.precision(ivar), jax.vmap(noise.precision)(ivar)
+    whole, single = noise.inverse_covariance(ivar), jax.vmap(noise.inverse_covariance)(ivar)
     np.testing.assert_allclose(whole.gram(rows), jax.vmap(lambda p, r: p.gram(r))(single, rows), rtol=1e-6)
     assert whole.logdet().shape == (3,)
-    np.testing.assert_allclose(whole.logdet()[1], noise.precision(ivar[1]).logdet(), rtol=1e-6)
+    np.testing.assert_allclose(whole.logdet()[1], noise.inverse_covariance(ivar[1]).logdet(), rtol=1e-6)
 
 
 def low_rank(dtype=float):
@@ -103,20 +103,20 @@ def test_whitened_noise_is_white_and_drawn_noise_has_its_covariance():
     error = np.abs(np.cov(np.asarray(drawn)[:, known].T) - expected)
     scale = np.sqrt(np.outer(np.diag(expected), np.diag(expected)))
     assert np.max(error / scale) < 0.04  # 5 standard errors of a covariance of 40,000 draws
-    white = np.cov(np.asarray(jax.vmap(noise.precision(ivar).whiten)(drawn))[:, known].T)
+    white = np.cov(np.asarray(jax.vmap(noise.inverse_covariance(ivar).whiten)(drawn))[:, known].T)
     assert np.max(np.abs(white - np.eye(7))) < 0.04
 
 
 def test_flux_in_another_unit_has_the_same_chi2():
     noise, ivar = low_rank(), jnp.full(8, 2.0)
     row = jnp.arange(8.0)[None]
-    there = noise.in_unit(4.0).on_device().precision(ivar * 16)
-    np.testing.assert_allclose(there.gram(row / 4), noise.on_device().precision(ivar).gram(row), rtol=1e-4)
+    there = noise.in_unit(4.0).on_device().inverse_covariance(ivar * 16)
+    np.testing.assert_allclose(there.gram(row / 4), noise.on_device().inverse_covariance(ivar).gram(row), rtol=1e-4)
 
 
 def test_residuals_cost_matrix_products_only():
     """Triangular solves for each residual, side by side in one function, can wait for each other for ever."""
-    precision = low_rank().on_device().precision(jnp.ones(8))
+    precision = low_rank().on_device().inverse_covariance(jnp.ones(8))
     program = jax.make_jaxpr(lambda p, r: (p.gram(r), p.whiten(r[0]), p.logdet()))(precision, jnp.ones((3, 8)))
     assert "dot_general" in str(program)
     assert not re.findall(r"\b(triangular_solve|cholesky|lu|qr|geqrf|householder_product|eigh|svd)\b", str(program))

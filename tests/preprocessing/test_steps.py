@@ -308,7 +308,7 @@ def test_a_chebyshev_continuum_is_the_polynomial_through_its_pixels():
     found = ChebyshevContinuum(3, pixels=tuple(wave[chosen])).continuum(stars)
     for row in range(4):
         kept = chosen[~bad[row, chosen]]
-        fit = np.polynomial.Chebyshev.fit(wave[kept], stars.flux[row, kept], 3, domain=[wave[0], wave[-1]])
+        fit = np.polynomial.Chebyshev.fit(wave[kept], stars.flux[row, kept], 3, training_labels=[wave[0], wave[-1]])
         np.testing.assert_allclose(found[row], fit(wave), rtol=1e-7)
 
 

@@ -33,7 +33,7 @@ def small_model(labels):
 def grid_moments(model, spectra, prior):
     """Mean and standard deviation (star, label) by summing the posterior over a grid: no sampler, no projection."""
     prepared = model.prepare(spectra)
-    low, high = np.asarray(model.domain.low), np.asarray(model.domain.high)
+    low, high = np.asarray(model.training_labels.low), np.asarray(model.training_labels.high)
     axes = [
         np.linspace(a - 0.1 * (b - a), b + 0.1 * (b - a), 2001 if low.size == 1 else 201)
         for a, b in zip(low, high, strict=True)
@@ -76,12 +76,12 @@ def test_chi2_in_components_is_chi2_in_pixels(dtype):
     unit = model.exact.flux_unit()
     exact, noise = model.exact.in_unit(unit), model.noise.in_unit(unit)
     flux, ivar = run_module._arrays(model, spectra, unit)
-    choice = choose_projection(exact, noise, model.domain, ivar.max(axis=0))
+    choice = choose_projection(exact, noise, model.training_labels, ivar.max(axis=0))
     assert choice.projection.rank < model.wave.size
     emulator, noise = (jax.tree_util.tree_map(jnp.asarray, part) for part in (exact, noise))
     pixels, components = FluxLikelihood(emulator, noise), ProjectedLikelihood(emulator, noise, choice.projection)
     rng = np.random.default_rng(0)
-    for one, weight, at in zip(flux, ivar, np.asarray(model.domain.stars)[:4], strict=True):
+    for one, weight, at in zip(flux, ivar, np.asarray(model.training_labels.stars)[:4], strict=True):
         at = jnp.asarray(at, dtype)
         first, second = (likelihood.star(one, weight, at) for likelihood in (pixels, components))
         for step in 0.2 * rng.normal(size=(5, 4)):
@@ -185,7 +185,7 @@ def test_a_stopped_run_goes_on_and_gives_the_same_draws(tmp_path, monkeypatch):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        sample(model, spectra, seed=3, parts=folder, progress=stop, **SHORT)
+        sample(model, spectra, seed=3, parts=folder, on_progress=stop, **SHORT)
     finished = sorted(path.name for path in folder.glob("*.npz"))
     assert len(finished) == 2
     with pytest.raises(SlamError, match=r"another run \(different options\)"):

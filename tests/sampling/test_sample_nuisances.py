@@ -12,7 +12,7 @@ from models import all_miles_model
 
 import slamjax
 from slamjax.forward.emulator import ForwardEmulator
-from slamjax.forward.nuisances import Free, Known, Nuisances
+from slamjax.forward.nuisances import Free, Gaussian, Nuisances
 from slamjax.noise.models import DiagonalNoise
 from slamjax.sampling import Posterior
 from slamjax.sampling.density import Shared, Target, log_density_at
@@ -20,7 +20,7 @@ from slamjax.sampling.nuisances import ForwardLikelihood, parameters, velocities
 from slamjax.sampling.priors import training_range
 from slamjax.validation import compare_posterior, draw_nuisances, prepared_model, rank_test, sbc, simulate
 
-NUISANCES = Nuisances(rv=Free(-100, 100), broadening=Free(0, 100), polynomial=2, polynomial_sd=0.2)
+NUISANCES = Nuisances(rv=Free(-100, 100), sigma_v=Free(0, 100), polynomial=2, polynomial_sd=0.2)
 
 
 @partial(jax.tree_util.register_dataclass, data_fields=["wave"], meta_fields=[])
@@ -51,7 +51,7 @@ def grid_ranks(variant):
     noise = DiagonalNoise(np.full(30, sigma**2))
     with in_precision("float64"):
         forward = _Lamp.of(lamp(nuisances))
-        precision = noise.precision(jnp.full(30, jnp.inf))
+        precision = noise.inverse_covariance(jnp.full(30, jnp.inf))
         c = draw_nuisances(nuisances, n, 1)["polynomial"]
         flux = jax.vmap(forward.at)(jnp.asarray(truth)[:, None]) * (c @ np.asarray(forward.terms))
         flux = flux + sigma * rng.normal(size=flux.shape)
@@ -96,8 +96,8 @@ def test_ranks_tell_if_the_continuum_is_not_integrated_out(variant):
 @cache
 def moved_stars(n=8):
     model = prepared_model(all_miles_model())
-    labels = np.asarray(model.exact.scaling.inverse(0.5 * np.asarray(model.domain.stars)[:n]))
-    values = draw_nuisances(dataclasses.replace(NUISANCES, rv=Free(-80, 80), broadening=Free(20, 60)), n, 3)
+    labels = np.asarray(model.exact.scaling.inverse(0.5 * np.asarray(model.training_labels.stars)[:n]))
+    values = draw_nuisances(dataclasses.replace(NUISANCES, rv=Free(-80, 80), sigma_v=Free(20, 60)), n, 3)
     ivar = np.full((n, model.wave.size), np.inf)
     return model, simulate(model, labels, ivar, nuisances=NUISANCES, values=values), values
 
@@ -111,7 +111,7 @@ def posterior(sampler):
 def test_velocities_are_variables_of_the_posterior(tmp_path):
     model, spectra, values = moved_stars()
     found = posterior("importance")
-    assert found.label_names == (*model.label_names, "rv", "broadening")
+    assert found.label_names == (*model.label_names, "rv", "sigma_v")
     assert found.label_units[-1] == "km / s"
     table = slamjax.fit(model, spectra, nuisances=NUISANCES)
     summary = found.table()
@@ -120,7 +120,7 @@ def test_velocities_are_variables_of_the_posterior(tmp_path):
         assert np.median(apart) < 0.5, name
         assert 0.7 < np.median(summary[f"{name}_err"] / table[f"{name}_err"]) < 1.4, name
     assert np.all(np.abs(summary["rv"].value - values["rv"]) < 5 * summary["rv_err"].value)
-    assert np.all(found["broadening"] >= 0)
+    assert np.all(found["sigma_v"] >= 0)
     assert "rv -100 to 100 km/s" in found.attrs["nuisances"]
     flux = found.predictive(model, 5)
     assert flux.shape == (5, 8, model.wave.size)
@@ -133,7 +133,7 @@ def test_velocities_are_variables_of_the_posterior(tmp_path):
 
 def test_nuts_agrees_with_importance_draws():
     one, other = posterior("importance").table(), posterior("nuts").table()
-    for name in ("teff", "rv", "broadening"):
+    for name in ("teff", "rv", "sigma_v"):
         apart = np.abs(one[name] - other[name]) / other[f"{name}_err"]
         assert np.median(apart) < 0.2, name
 
@@ -141,17 +141,17 @@ def test_nuts_agrees_with_importance_draws():
 def test_the_density_is_likelihood_times_priors():
     """Numbers by hand: dense Gaussian with the polynomial's covariance, uniform and Gaussian priors, Jacobians."""
     model = prepared_model(all_miles_model())
-    nuisances = Nuisances(rv=Known(20, 10), broadening=Free(0, 80), polynomial=1, polynomial_sd=0.3)
+    nuisances = Nuisances(rv=Gaussian(20, 10), sigma_v=Free(0, 80), polynomial=1, polynomial_sd=0.3)
     with in_precision("float64"):
         forward = model.with_nuisances(nuisances)
         noise = jax.tree_util.tree_map(jnp.asarray, model.noise)
         likelihood = ForwardLikelihood(forward, noise)
         shared = Shared(likelihood, forward.scaling, (training_range(model),), (0, 1, 2, 3, 4))
         ivar = jnp.where(forward.usable, jnp.inf, 0.0)
-        flux = jnp.asarray(model(np.asarray(model.exact.scaling.inverse(model.domain.stars[5]))))
+        flux = jnp.asarray(model(np.asarray(model.exact.scaling.inverse(model.training_labels.stars[5]))))
         data = likelihood.star(flux, ivar, jnp.zeros(5))
         n_pix = float(jnp.sum(forward.usable))
-        constant = jnp.asarray([float(noise.precision(ivar).logdet()), n_pix, 1.3])
+        constant = jnp.asarray([float(noise.inverse_covariance(ivar).logdet()), n_pix, 1.3])
         target = Target(data, (), constant, jnp.zeros(5), jnp.eye(5))
 
         def by_hand(x):
@@ -160,7 +160,7 @@ def test_the_density_is_likelihood_times_priors():
             v, width = 20 + 10 * t[0], 80 * (2 * sigmoid - 1)
             labels = np.asarray(model.exact.scaling.inverse(x[:3]))
             good = np.asarray(forward.usable)
-            f = np.asarray(forward(labels, rv=v, broadening=abs(width)))[good]
+            f = np.asarray(forward(labels, rv=v, sigma_v=abs(width)))[good]
             lines = f * np.asarray(forward.terms)[:, good]
             covariance = 1.3 * np.diag(model.noise.model_variance[good]) + 0.09 * lines.T @ lines
             r = np.asarray(flux)[good] - f
@@ -180,7 +180,7 @@ def test_the_density_is_likelihood_times_priors():
         np.testing.assert_allclose(physical[0], [23, 80 * (2 / (1 + np.exp(-0.8)) - 1)], rtol=1e-6)
         np.testing.assert_allclose(
             parameters(forward, jnp.asarray(points))[:, 3:],
-            np.asarray(forward.parameters(np.zeros((2, 3)) + 1, rv=physical[:, 0], broadening=physical[:, 1]))[:, 3:],
+            np.asarray(forward.parameters(np.zeros((2, 3)) + 1, rv=physical[:, 0], sigma_v=physical[:, 1]))[:, 3:],
         )
 
 
@@ -188,7 +188,7 @@ def test_sbc_draws_nuisances_from_their_priors_and_ranks_them(monkeypatch):
     """A sampler that knows the truth: the ranks' names and numbers, not their calibration."""
     seen = {}
 
-    def stand_in(model, spectra, *, prior, seed, nuisances, progress=None):
+    def stand_in(model, spectra, *, prior, seed, nuisances, on_progress=None):
         seen["nuisances"] = nuisances
         rng = np.random.default_rng(0)
         names = [*model.label_names, *(f"true_{name}" for name in nuisances.free)]
@@ -200,5 +200,5 @@ def test_sbc_draws_nuisances_from_their_priors_and_ranks_them(monkeypatch):
     monkeypatch.setattr(slamjax.sampling, "sample", stand_in)
     model = all_miles_model()
     result = sbc(model, np.full((1, model.wave.size), np.inf), n_stars=20, nuisances=NUISANCES)
-    assert result.ranks.names == ("teff", "logg", "fe_h", "rv", "broadening")
+    assert result.ranks.names == ("teff", "logg", "fe_h", "rv", "sigma_v")
     assert seen["nuisances"] == NUISANCES

@@ -261,9 +261,9 @@ def test_what_replace_makes_is_checked_like_anything_else():
 
 
 def test_what_a_file_does_not_say_is_told():
-    spectra = make().stated("air", "rest", 2.5)
+    spectra = make().with_metadata("air", "rest", 2.5)
     assert (spectra.medium, spectra.frame, spectra.fwhm) == ("air", "rest", 2.5)
-    again = spectra.stated("air", None, 2.5)
+    again = spectra.with_metadata("air", None, 2.5)
     assert (again.medium, again.frame, again.fwhm) == ("air", "rest", 2.5)
 
 
@@ -279,4 +279,4 @@ def test_what_a_file_does_not_say_is_told():
 )
 def test_what_a_file_says_is_not_overruled(given, message):
     with pytest.raises(SlamError, match=message):
-        make().stated("air", "rest", 2.5).stated(**given)
+        make().with_metadata("air", "rest", 2.5).with_metadata(**given)

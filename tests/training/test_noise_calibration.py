@@ -8,7 +8,7 @@ from models import LABELS, giants_model, recipe, xp_giants
 from slamjax.datasets import load_xp_giants
 from slamjax.emulators.scaling import LabelScaling
 from slamjax.emulators.svr import KernelBlock, KernelEmulator
-from slamjax.emulators.training_labels import Domain
+from slamjax.emulators.training_labels import TrainingLabels
 from slamjax.errors import SlamError, SlamWarning
 from slamjax.fitting import fit
 from slamjax.model.model import Model
@@ -40,7 +40,7 @@ def linear_stars(n, seed=0, common=0.0, scale=1.0):
     scaling = LabelScaling(np.zeros(2), np.ones(2), (False, False))
     emulator = KernelEmulator(scaling, np.eye(2), (block,), np.zeros(30), np.zeros(30), np.ones(30), None)
     stars = HeldOut(x, residual, np.full((n, 30), 100.0), np.zeros(n, int), (emulator,))
-    return emulator, Domain.of(np.concatenate([x, [[-9.0, -9.0], [9.0, 9.0]]])), stars
+    return emulator, TrainingLabels.from_scaled(np.concatenate([x, [[-9.0, -9.0], [9.0, 9.0]]])), stars
 
 
 def photon_noise():
@@ -57,9 +57,9 @@ def plain(column):
 
 def test_label_errors_are_generalised_least_squares():
     """On a linear emulator the fit of a held-out star is (J Σ⁻¹ Jᵀ)⁻¹ J Σ⁻¹ r."""
-    emulator, domain, stars = linear_stars(200)
+    emulator, training_labels, stars = linear_stars(200)
     variance = np.linspace(0.01, 0.1, 30)
-    found = label_errors(DiagonalNoise(variance), domain, stars)
+    found = label_errors(DiagonalNoise(variance), training_labels, stars)
     slopes, weight = np.asarray(emulator.blocks[0].dual[0]), 1 / (0.01 + variance)
     covariance = np.linalg.inv((slopes * weight) @ slopes.T)
     np.testing.assert_allclose(found.error, stars.residual @ (slopes * weight).T @ covariance, atol=2e-4)
@@ -71,41 +71,41 @@ def test_label_errors_are_generalised_least_squares():
 
 @pytest.mark.parametrize("scale", [0.5, 1.0, 2.0])
 def test_pulls_become_one_wide_whatever_the_stated_errors(scale):
-    emulator, domain, stars = linear_stars(600, scale=scale)
-    adjusted, found = calibrate(photon_noise(), emulator, domain, stars)
-    after = label_errors(adjusted, domain, stars)
+    emulator, training_labels, stars = linear_stars(600, scale=scale)
+    adjusted, found = calibrate(photon_noise(), emulator, training_labels, stars)
+    after = label_errors(adjusted, training_labels, stars)
     np.testing.assert_allclose(width(after.pulls()), 1, atol=0.12)
     assert np.median(after.chi2 * found.chi2_scale / 28) == pytest.approx(1, abs=0.02)
 
 
 def test_errors_of_a_label_with_outliers_are_stretched_and_no_others():
     """One star in ten is mistaken in its second label: no Gaussian is right at every level, a wider one at more."""
-    emulator, domain, stars = linear_stars(900)
+    emulator, training_labels, stars = linear_stars(900)
     mistaken = stars.x.copy()
     mistaken[::10, 1] += 0.2
     known = dataclasses.replace(stars, residual=stars.residual + (stars.x - mistaken) @ emulator.blocks[0].dual[0])
-    plain = calibrate(photon_noise(), emulator, domain, stars)[1]
-    noise, taught = calibrate(photon_noise(), emulator, domain, dataclasses.replace(known, x=mistaken))
+    plain = calibrate(photon_noise(), emulator, training_labels, stars)[1]
+    noise, taught = calibrate(photon_noise(), emulator, training_labels, dataclasses.replace(known, x=mistaken))
     np.testing.assert_allclose(plain.label_scale, 1, atol=0.1)
-    np.testing.assert_allclose(plain.label_reach, 1.96, atol=0.2)
+    np.testing.assert_allclose(plain.interval95_factor, 1.96, atol=0.2)
     assert taught.label_scale[1] > taught.label_scale[0] + 0.05
-    assert taught.label_reach[1] > 1.2 * taught.label_reach[0]
+    assert taught.interval95_factor[1] > 1.2 * taught.interval95_factor[0]
     # an interval of 95 % holds 95 %, whatever the tails
-    pulls = label_errors(noise, domain, dataclasses.replace(known, x=mistaken)).pulls() / taught.label_scale
-    np.testing.assert_allclose(np.mean(np.abs(pulls) < taught.label_reach, axis=0), 0.95, atol=0.01)
+    pulls = label_errors(noise, training_labels, dataclasses.replace(known, x=mistaken)).pulls() / taught.label_scale
+    np.testing.assert_allclose(np.mean(np.abs(pulls) < taught.interval95_factor, axis=0), 0.95, atol=0.01)
 
 
 def test_alike_stars_share_one_scale_and_uneven_ones_get_their_own():
-    emulator, domain, stars = linear_stars(900)
-    assert calibrate(photon_noise(), emulator, domain, stars)[1].tail >= 100
+    emulator, training_labels, stars = linear_stars(900)
+    assert calibrate(photon_noise(), emulator, training_labels, stars)[1].tail >= 100
     own = np.sqrt(5 / np.random.default_rng(1).chisquare(5, (900, 1)))
     uneven = dataclasses.replace(stars, residual=stars.residual * own)
-    assert calibrate(photon_noise(), emulator, domain, uneven)[1].tail <= 10
+    assert calibrate(photon_noise(), emulator, training_labels, uneven)[1].tail <= 10
 
 
 def test_auto_takes_low_rank_where_pixels_go_along_with_each_other():
-    emulator, domain, stars = linear_stars(600, common=3.0)
-    found, how = choose_noise("auto", emulator, domain, stars)
+    emulator, training_labels, stars = linear_stars(600, common=3.0)
+    found, how = choose_noise("auto", emulator, training_labels, stars)
     assert isinstance(found, LowRankNoise)
     scores = {row["rank"]: row["score"] for row in how.tried}
     assert scores[10] > scores[0] + 0.5
@@ -113,8 +113,8 @@ def test_auto_takes_low_rank_where_pixels_go_along_with_each_other():
 
 def test_diagonal_wins_where_it_is_the_truth():
     """Then a low-rank noise has only its learning errors to add."""
-    emulator, domain, stars = linear_stars(600)
-    found, how = choose_noise("auto", emulator, domain, stars)
+    emulator, training_labels, stars = linear_stars(600)
+    found, how = choose_noise("auto", emulator, training_labels, stars)
     best = max(row["score"] for row in how.tried)
     assert next(row["score"] for row in how.tried if row["rank"] == 0) > best - 0.05
     assert isinstance(found, DiagonalNoise) == (how.tried[0]["score"] == best)
@@ -132,14 +132,14 @@ def test_the_score_is_highest_for_small_honest_errors():
 
 
 def test_too_few_stars_for_a_covariance_are_told():
-    emulator, domain, stars = linear_stars(60)
+    emulator, training_labels, stars = linear_stars(60)
     with pytest.raises(SlamError, match="60 stars cannot make a low-rank noise model, which needs at least 240"):
-        choose_noise("lowrank", emulator, domain, stars)
+        choose_noise("lowrank", emulator, training_labels, stars)
     with pytest.warns(SlamWarning, match=r"needs at least 240: pixels are taken as independent"):
-        noise, _ = choose_noise("auto", emulator, domain, stars)
+        noise, _ = choose_noise("auto", emulator, training_labels, stars)
     assert isinstance(noise, DiagonalNoise)
     with pytest.raises(SlamError, match="unknown noise 'white'"):
-        choose_noise("white", emulator, domain, stars)
+        choose_noise("white", emulator, training_labels, stars)
 
 
 def test_on_real_giants_errors_hold_better_than_the_published_ones():

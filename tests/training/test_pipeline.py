@@ -56,7 +56,7 @@ def test_gamma_scale_is_one_number_for_all_pixels_masks_or_not():
     ivar = spectra.ivar.copy()
     ivar[:30, 1] = 0
     model = train(spectra.with_arrays(spectra.flux, ivar), LABELS, gamma="scale", cv=2, n_jobs=1)
-    x = model.domain.stars
+    x = model.training_labels.stars
     np.testing.assert_allclose(model.info.pixels["gamma"], 1 / (4 * x.var()), rtol=1e-12)
     assert list(model.info.pixels["n_train"]) == [80, 50, 80, 80]
 
@@ -68,7 +68,7 @@ def test_missing_labels_stay_out_and_are_counted():
     changed = Spectra(spectra.wave, spectra.flux, spectra.ivar, table)
     with pytest.warns(SlamWarning, match=r"7 of 80 stars .*fe_h: 7"):
         model = train(changed, LABELS, cv=2, n_jobs=1)
-    assert len(model.domain.stars) == 73
+    assert len(model.training_labels.stars) == 73
     assert 0 not in model.info.record.rows
 
 
@@ -128,7 +128,7 @@ def test_spectra_without_errors_put_the_photon_noise_into_the_model_error():
     model = train(spectra, ["teff", "logg", "fe_h"], log_labels=["teff"], gamma="auto", cv=3, n_jobs=1)
     assert not model.info.has_errors
     assert np.all(model.noise.model_variance > 0)
-    np.testing.assert_allclose(np.asarray(model.exact.scaling.inverse(model.domain.stars))[:, 0],
+    np.testing.assert_allclose(np.asarray(model.exact.scaling.inverse(model.training_labels.stars))[:, 0],
                                spectra.values(["teff"])[:, 0], rtol=1e-6)  # fmt: skip
 
 
@@ -148,7 +148,7 @@ def test_other_kernels_train(kernel):
 
 def test_progress_is_told_to_the_last_pixel():
     told = []
-    train(few_pixels(xp_giants()[:60]), LABELS, cv=2, n_jobs=1, progress=lambda *at: told.append(at))
+    train(few_pixels(xp_giants()[:60]), LABELS, cv=2, n_jobs=1, on_progress=lambda *at: told.append(at))
     assert told == [(1, 4), (2, 4), (3, 4), (4, 4)]
 
 

@@ -169,7 +169,7 @@ def test_bins_that_cannot_be_are_told_before_the_fit(options, message):
         raise AssertionError("fitting has begun")
 
     with pytest.raises(SlamError, match=message):
-        validate(giants_model(), held_out(), progress=told, **options)
+        validate(giants_model(), held_out(), on_progress=told, **options)
 
 
 def test_a_missing_label_is_named():
@@ -257,4 +257,4 @@ def test_reference_errors_that_are_not_there_are_told_before_the_fit():
         raise AssertionError("fitting has begun")
 
     with pytest.raises(SlamError, match="has no column 'teff_err', 'logg_err'"):
-        validate(giants_model(), stars, reference_errors=True, progress=told)
+        validate(giants_model(), stars, reference_errors=True, on_progress=told)

@@ -27,7 +27,7 @@ def noisy_model():
 def importance_sampler(seen=None):
     """A stand-in for `slamjax.sample`: points drawn from the prior, taken by their likelihood."""
 
-    def sample(model, spectra, *, prior, seed, progress=None, draws=400, chains=1):
+    def sample(model, spectra, *, prior, seed, on_progress=None, draws=400, chains=1):
         if seen is not None:
             seen.update(recipe=model.recipe, n=len(spectra))
         points = np.asarray(prior.sample(jax.random.key(1000 + seed), (6000,)), float)

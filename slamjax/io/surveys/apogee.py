@@ -16,7 +16,7 @@ from astropy.io import fits
 from slamjax.io.surveys import bitmasks
 from slamjax.io.surveys.base import (
     Loader,
-    Piece,
+    SurveySpectra,
     hdu_at,
     header_facts,
     inverse_square,
@@ -36,7 +36,7 @@ def _is_apstar(hdus: fits.HDUList) -> bool:
     return _is_apogee(hdus) and "NVISITS" in hdus[0].header and np.asarray(hdus[3].data).dtype.kind in "iu"
 
 
-def _apstar(hdus: fits.HDUList) -> Piece:
+def _apstar(hdus: fits.HDUList) -> SurveySpectra:
     """apStar: the combined spectrum of all visits, in the star's own frame; visits are rows below it."""
     flux, error, mask = (np.atleast_2d(hdus[k].data)[0] for k in (1, 2, 3))
     ivar, ignored = masked(mask, _ivar(error), bitmasks.APOGEE)
@@ -52,7 +52,7 @@ def _is_aspcap(hdus: fits.HDUList) -> bool:
     return is_image and hdu_at(hdus, 4) is not None and "aspcapflag" in column_names(hdus[-1])
 
 
-def _aspcap(hdus: fits.HDUList) -> Piece:
+def _aspcap(hdus: fits.HDUList) -> SurveySpectra:
     """aspcapStar: HDU 1 the spectrum, divided by a continuum and at rest, 2 its error, 3 ASPCAP's fit, 4 its results.
 
     There is no mask: pixels between the detectors and those that ASPCAP did not use are 0 or have a huge error. Its
@@ -76,7 +76,7 @@ def _is_apvisit(hdus: fits.HDUList) -> bool:
     return _is_apogee(hdus) and wave is not None and np.shape(wave.data)[:1] == (3,) and "BC" in hdus[0].header
 
 
-def _apvisit(hdus: fits.HDUList) -> Piece:
+def _apvisit(hdus: fits.HDUList) -> SurveySpectra:
     """apVisit: three chips on grids of their own, in the observer's frame; brought to the barycentre's here."""
     header = hdus[0].header
     parts = [np.asarray(hdus[k].data) for k in (4, 1, 2, 3)]

@@ -1,7 +1,7 @@
 """Spectra as a survey's file has them, and what the loaders of all surveys share.
 
-A loader takes an open FITS file and gives a `Piece`: wavelengths in Å, vacuum, in the barycentre's frame or the star's;
-flux, ivar with masked pixels at 0, and what the file says of each spectrum under one name for all surveys. Values that
+A loader takes an open FITS file and gives a `SurveySpectra`: wavelengths in Å, vacuum, barycentric or in the star's
+frame; flux, ivar with masked pixels at 0, and what the file says of each spectrum under one name for all surveys. Values that
 a survey writes for "not known" (-9999) are not facts.
 """
 
@@ -25,7 +25,7 @@ _UNKNOWN = (-9999.0, -999.0)
 
 
 @dataclass(frozen=True)
-class Piece:
+class SurveySpectra:
     """N spectra on one grid: wave (P,) in Å, rising; flux and ivar (N, P).
 
     ``facts`` has a value for all of them, or N values, under each name; "problem" says why a spectrum is not to be
@@ -46,10 +46,12 @@ class Piece:
 
 
 #: What tells a survey's file, and what reads it.
-Loader = tuple[Callable[[fits.HDUList], bool], Callable[[fits.HDUList], Piece]]
+Loader = tuple[Callable[[fits.HDUList], bool], Callable[[fits.HDUList], SurveySpectra]]
 
 
-def piece(wave: Any, flux: Any, ivar: Any, survey: str, frame: Frame, facts: dict[str, Any], **options: Any) -> Piece:
+def piece(
+    wave: Any, flux: Any, ivar: Any, survey: str, frame: Frame, facts: dict[str, Any], **options: Any
+) -> SurveySpectra:
     """A piece of native arrays whose wavelengths rise; what is not finite, or has no positive ivar, is bad."""
     wave = np.asarray(wave, float).reshape(-1)
     flux, ivar = (np.atleast_2d(np.asarray(part, float)) for part in (flux, ivar))
@@ -60,7 +62,7 @@ def piece(wave: Any, flux: Any, ivar: Any, survey: str, frame: Frame, facts: dic
     if len(wave) < 2 or not np.all(np.diff(wave) > 0):
         raise SlamError("has wavelengths that do not rise; it is damaged, or its columns are not what they say")
     sound = np.isfinite(flux) & (ivar > 0)
-    return Piece(wave, np.where(sound, flux, 0), np.where(sound, ivar, 0), survey, frame, facts, **options)
+    return SurveySpectra(wave, np.where(sound, flux, 0), np.where(sound, ivar, 0), survey, frame, facts, **options)
 
 
 def masked(mask: Any, ivar: Any, named: Mapping[str, int]) -> tuple[np.ndarray, np.ndarray]:

@@ -14,7 +14,7 @@ from astropy.io import fits
 
 from slamjax.errors import SlamError
 from slamjax.io.surveys import bitmasks
-from slamjax.io.surveys.base import Loader, Piece, masked, piece, row_facts
+from slamjax.io.surveys.base import Loader, SurveySpectra, masked, piece, row_facts
 
 _ARMS = "BRZ"
 #: How far from the lattice, in steps, a wavelength may lie.
@@ -25,7 +25,7 @@ def _is_desi(hdus: fits.HDUList) -> bool:
     return "FIBERMAP" in hdus and any(f"{arm}_FLUX" in hdus and f"{arm}_WAVELENGTH" in hdus for arm in _ARMS)
 
 
-def _desi(hdus: fits.HDUList) -> Piece:
+def _desi(hdus: fits.HDUList) -> SurveySpectra:
     """All targets of the file; where arms overlap, their mean weighted with ivar. What no arm covers is bad."""
     arms = [arm for arm in _ARMS if f"{arm}_FLUX" in hdus]
     waves = [np.asarray(hdus[f"{arm}_WAVELENGTH"].data, float) for arm in arms]

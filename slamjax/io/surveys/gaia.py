@@ -24,7 +24,7 @@ import numpy as np
 from astropy.io import fits
 
 from slamjax.errors import SlamError
-from slamjax.io.surveys.base import Loader, Piece, hdu_at, inverse_square, piece, row_facts
+from slamjax.io.surveys.base import Loader, SurveySpectra, hdu_at, inverse_square, piece, row_facts
 from slamjax.io.surveys.fits_columns import column_names, read_columns
 
 #: nm: what GaiaXPy and the archive sample at where nothing else is asked for.
@@ -43,7 +43,7 @@ def is_sampling(path: str) -> bool:
     return is_text(path) and Path(path).stem.endswith(_SAMPLING) and _spectra_of(Path(path)).exists()
 
 
-def load_text(path: Path) -> Piece:
+def load_text(path: Path) -> SurveySpectra:
     """Spectra of a CSV or ECSV file."""
     if is_sampling(str(path)):
         raise SlamError(f"has wavelengths only; read {_spectra_of(path).name}, which has the spectra")
@@ -59,7 +59,7 @@ def _is_xp(hdus: fits.HDUList) -> bool:
     return {"source_id", "flux", "flux_error"} <= column_names(hdu_at(hdus, 1))
 
 
-def _xp(hdus: fits.HDUList) -> Piece:
+def _xp(hdus: fits.HDUList) -> SurveySpectra:
     """Spectra of a FITS file: a table with vectors, the wavelengths as text in its header."""
     names, header = column_names(hdus[1]), hdus[1].header
     _check(names, ", ".join(sorted(names)))
@@ -69,7 +69,7 @@ def _xp(hdus: fits.HDUList) -> Piece:
     return _piece(sampling, _equal_rows(columns["flux"]), _equal_rows(columns["flux_error"]), facts)
 
 
-def _piece(sampling: np.ndarray | None, flux: np.ndarray, error: np.ndarray, facts: dict[str, Any]) -> Piece:
+def _piece(sampling: np.ndarray | None, flux: np.ndarray, error: np.ndarray, facts: dict[str, Any]) -> SurveySpectra:
     if sampling is None:
         sampling = DEFAULT_SAMPLING
         if flux.shape[1] != len(sampling):

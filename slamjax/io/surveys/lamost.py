@@ -14,7 +14,7 @@ from astropy.io import fits
 
 from slamjax.errors import SlamError
 from slamjax.io.surveys import bitmasks
-from slamjax.io.surveys.base import Loader, Piece, header_facts, masked, piece
+from slamjax.io.surveys.base import Loader, SurveySpectra, header_facts, masked, piece
 from slamjax.io.surveys.fits_columns import column_names, read_columns
 from slamjax.spectra.wavelengths import to_vacuum
 
@@ -26,7 +26,7 @@ def _is_lamost(hdus: fits.HDUList) -> bool:
     return str(hdus[0].header.get("TELESCOP", "")).strip().upper() == "LAMOST"
 
 
-def _table(hdus: fits.HDUList) -> Piece:
+def _table(hdus: fits.HDUList) -> SurveySpectra:
     """LRS since DR8: a COADD table of one row whose columns are vectors."""
     columns = read_columns(hdus["COADD"], ("FLUX", "IVAR", "WAVELENGTH", "ANDMASK"))
     row, header = {name: values[0] for name, values in columns.items()}, hdus[0].header
@@ -35,7 +35,7 @@ def _table(hdus: fits.HDUList) -> Piece:
     return piece(_vacuum(row["WAVELENGTH"], header), row["FLUX"], ivar, "lamost", "observed", facts)
 
 
-def _image(hdus: fits.HDUList) -> Piece:
+def _image(hdus: fits.HDUList) -> SurveySpectra:
     """LRS up to DR7: an image whose rows are flux, ivar, wavelength, andmask, ormask."""
     flux, ivar, wave, andmask = np.asarray(hdus[0].data, float)[:4]
     header = hdus[0].header
@@ -48,7 +48,7 @@ def _has_arms(hdus: fits.HDUList) -> bool:
     return any(name in hdus for name in _ARMS)
 
 
-def _medium(hdus: fits.HDUList) -> Piece:
+def _medium(hdus: fits.HDUList) -> SurveySpectra:
     """MRS: tables COADD_B and COADD_R, with a row a pixel and LOGLAM (up to DR7), or vectors in one row (WAVELENGTH).
 
     Single exposures (B-..., R-...) are left alone. A file may lack an arm.
@@ -92,5 +92,5 @@ LOADERS: dict[str, Loader] = {
     "lamost": (lambda hdus: _is_lamost(hdus) and "COADD" in hdus, _table),
     "lamost-image": (lambda hdus: _is_lamost(hdus) and np.ndim(hdus[0].data) == 2, _image),
 }
-#: Known by their HDUs' names, for which the headers of all must be read.
+#: Recognised by the names of their HDUs, for which the headers of all must be read.
 ARMS: dict[str, Loader] = {"lamost-mrs": (_has_arms, _medium)}

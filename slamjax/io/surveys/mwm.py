@@ -17,7 +17,7 @@ from astropy.io import fits
 
 from slamjax.errors import SlamError
 from slamjax.io.surveys import bitmasks
-from slamjax.io.surveys.base import Loader, Piece, header_facts, log_wave, masked, piece, row_facts
+from slamjax.io.surveys.base import Loader, SurveySpectra, header_facts, log_wave, masked, piece, row_facts
 from slamjax.io.surveys.fits_columns import column_names, read_columns
 
 _NOT_AT_REST = "the visit is not in the stack: a bad spectrum, not shifted to rest"
@@ -45,7 +45,7 @@ def _loader(instrument: str, survey: str, named: dict[str, int]) -> Loader:
             )
         return bool(_tables(hdus, instrument))
 
-    def load(hdus: fits.HDUList) -> Piece:
+    def load(hdus: fits.HDUList) -> SurveySpectra:
         tables = _tables(hdus, instrument)
         if not tables:
             raise SlamError(f"has no {instrument} spectrum")

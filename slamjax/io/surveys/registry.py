@@ -6,7 +6,7 @@ from astropy.io import fits
 
 from slamjax.errors import SlamError
 from slamjax.io.surveys import apogee, desi, gaia, lamost, mwm, sdss
-from slamjax.io.surveys.base import Loader, Piece
+from slamjax.io.surveys.base import Loader, SurveySpectra
 
 #: In the order in which they look at a file: the last ones read the headers of all its HDUs.
 LOADERS: dict[str, Loader] = (
@@ -23,6 +23,6 @@ def identify(hdus: fits.HDUList) -> str:
     raise SlamError(f"is of no survey that slamjax knows ({', '.join(LOADERS)}), or truncated; its HDUs are {names}")
 
 
-def load(hdus: fits.HDUList, survey: str | None) -> Piece:
+def load(hdus: fits.HDUList, survey: str | None) -> SurveySpectra:
     """The spectra of an open file."""
     return LOADERS[survey or identify(hdus)][1](hdus)

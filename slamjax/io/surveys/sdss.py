@@ -8,7 +8,7 @@ from __future__ import annotations
 from astropy.io import fits
 
 from slamjax.io.surveys import bitmasks
-from slamjax.io.surveys.base import Loader, Piece, hdu_at, header_facts, masked, piece, plain, row_facts
+from slamjax.io.surveys.base import Loader, SurveySpectra, hdu_at, header_facts, masked, piece, plain, row_facts
 from slamjax.io.surveys.fits_columns import column_names, read_columns
 
 
@@ -16,7 +16,7 @@ def _is_spec(hdus: fits.HDUList) -> bool:
     return {"flux", "loglam", "ivar", "and_mask"} <= column_names(hdu_at(hdus, 1))
 
 
-def _spec(hdus: fits.HDUList) -> Piece:
+def _spec(hdus: fits.HDUList) -> SurveySpectra:
     """A COADD table, a row a pixel."""
     data, header = read_columns(hdus[1], ("loglam", "flux", "ivar", "and_mask")), hdus[0].header
     ivar, ignored = masked(data["and_mask"], data["ivar"], bitmasks.SDSS)

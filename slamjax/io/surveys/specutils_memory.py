@@ -1,7 +1,7 @@
 """Spectra that another package has in memory: specutils' ``Spectrum``, ``SpectrumList``, ``SpectrumCollection``.
 
-Known by what they have (``spectral_axis``, ``flux``, ``uncertainty``, ``mask``, ``meta``), so that nothing of specutils
-is imported.
+Recognised by what they have (``spectral_axis``, ``flux``, ``uncertainty``, ``mask``, ``meta``), so that nothing
+of specutils is imported.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from astropy import units as u
 from astropy.nddata import InverseVariance
 
 from slamjax.errors import SlamError
-from slamjax.io.surveys.base import Piece, known, masked, piece, plain
+from slamjax.io.surveys.base import SurveySpectra, known, masked, piece, plain
 from slamjax.spectra.spectra import Frame, Medium
 from slamjax.spectra.wavelengths import to_vacuum
 
@@ -49,7 +49,7 @@ def name_of(thing: Any, number: int) -> str:
     return str(meta.get("filename") or meta.get("name") or f"spectrum {number}")
 
 
-def load(thing: Any) -> Piece:
+def load(thing: Any) -> SurveySpectra:
     """Its spectra, rows of ``flux``; wavelengths of any spectral unit, in whatever order.
 
     Where wavelengths are measured, and in which frame, is what ``meta`` says ("medium": air or vacuum; "frame": rest or

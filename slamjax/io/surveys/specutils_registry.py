@@ -11,7 +11,7 @@ from astropy.nddata import InverseVariance
 
 from slamjax.errors import SlamError
 from slamjax.io.surveys import lamost
-from slamjax.io.surveys.base import Loader, Piece
+from slamjax.io.surveys.base import Loader, SurveySpectra
 
 _NAMES = {"lamost": "LAMOST LRS", "lamost-image": "LAMOST LRS image", "lamost-mrs": "LAMOST MRS"}
 
@@ -62,7 +62,7 @@ def _reader(loader: Loader) -> Any:
     return read
 
 
-def _spectrum(piece: Piece, header: fits.Header) -> Any:
+def _spectrum(piece: SurveySpectra, header: fits.Header) -> Any:
     from specutils import Spectrum
 
     said = {"header": header, "medium": piece.medium, "frame": piece.frame, "survey": piece.survey}

@@ -52,7 +52,7 @@ class _Tried:
 
 
 def fit_pixels_together(
-    stars: Stars, found: Sequence[Candidate], settings: SvrSettings, n_jobs: int, progress: Progress | None
+    stars: Stars, found: Sequence[Candidate], settings: SvrSettings, n_jobs: int, on_progress: Progress | None
 ) -> tuple[list[PixelFit], Report]:
     """Cross-validate every candidate, fit the best to all good stars, for every pixel."""
     n_stars, n_pix = stars.y.shape
@@ -65,8 +65,8 @@ def fit_pixels_together(
         some = slice(start, min(n_pix, start + step))
 
         def told(part: float, some: slice = some) -> None:
-            if progress is not None:
-                progress(some.start + int(part * (some.stop - some.start)), n_pix)
+            if on_progress is not None:
+                on_progress(some.start + int(part * (some.stop - some.start)), n_pix)
 
         chunk = replace(stars, y=stars.y[:, some], weight=stars.weight[:, some])
         pixels = zip(chunk.y.T, chunk.weight.T, strict=True)

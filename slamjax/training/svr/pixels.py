@@ -90,7 +90,7 @@ def fit_pixels(
     found: tuple[Candidate, ...],
     settings: SvrSettings,
     n_jobs: int,
-    progress: Progress | None,
+    on_progress: Progress | None,
 ) -> tuple[list[PixelFit], Report]:
     """Every pixel cross-validated and fitted by the solver of the settings, and what that solver has to tell."""
     n_stars, n_pix = scaled.y.shape
@@ -105,8 +105,8 @@ def fit_pixels(
             continue
 
         def told(done: int, _: int, before: int = len(fits)) -> None:
-            if progress is not None:
-                progress(before + done, n_pix)
+            if on_progress is not None:
+                on_progress(before + done, n_pix)
 
         stars = Stars(scaled.x[:, labels], scaled.y[:, pixels], scaled.weight[:, pixels], fold)
         some, more = _fit_alike(stars, found, settings, n_jobs, told)
@@ -116,13 +116,13 @@ def fit_pixels(
 
 
 def _fit_alike(
-    stars: Stars, found: tuple[Candidate, ...], settings: SvrSettings, n_jobs: int, progress: Progress
+    stars: Stars, found: tuple[Candidate, ...], settings: SvrSettings, n_jobs: int, on_progress: Progress
 ) -> tuple[list[PixelFit], Report]:
     """The fits of pixels that take the same labels."""
     x, y, weight, fold = stars.x, stars.y, stars.weight, stars.fold
     n_pix = y.shape[1]
     if settings.solver == "batched":
-        return fit_pixels_together(stars, found, settings, n_jobs, progress)
+        return fit_pixels_together(stars, found, settings, n_jobs, on_progress)
     columns = np.asfortranarray(y), np.asfortranarray(weight)
 
     def one(pixel: int) -> tuple[int, PixelFit]:
@@ -135,6 +135,6 @@ def _fit_alike(
         warnings.simplefilter("ignore", ConvergenceWarning)  # the pixel's status tells
         for pixel, fit in workers(delayed(one)(pixel) for pixel in range(n_pix)):
             fits[pixel] = fit
-            progress(len(fits), n_pix)
+            on_progress(len(fits), n_pix)
     solved = sum(fit.best >= 0 for fit in fits.values()) * (len(found) * (int(fold.max()) + 1) + 1)
     return [fits[pixel] for pixel in range(n_pix)], Report("sklearn", columns=solved, by_sklearn=solved)
