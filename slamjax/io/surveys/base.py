@@ -1,8 +1,8 @@
 """Spectra as a survey's file has them, and what the loaders of all surveys share.
 
 A loader takes an open FITS file and gives a `SurveySpectra`: wavelengths in Å, vacuum, barycentric or in the star's
-frame; flux, ivar with masked pixels at 0, and what the file says of each spectrum under one name for all surveys. Values that
-a survey writes for "not known" (-9999) are not facts.
+frame; flux; ivar, 0 at masked pixels; and the metadata of each spectrum under one name for all surveys. Values that a
+survey writes for "not known" (-9999) are dropped.
 """
 
 from __future__ import annotations
