@@ -31,11 +31,11 @@ class Trained:
 
     def scaled(self, labels: np.ndarray) -> np.ndarray:
         """Labels (N, L) as the SVRs take them."""
-        return np.asarray(self.model.exact.scaling(labels))
+        return np.asarray(self.model.host_emulator.scaling(labels))
 
     def flux_by_loop(self, x: np.ndarray) -> np.ndarray:
         """Flux (N, P) at scaled labels x (N, L) as the original predicts it: one ``predict`` a pixel."""
-        exact = self.model.exact
+        exact = self.model.host_emulator
         scaled = np.stack([svr.predict(x) for svr in self.svrs], axis=1)
         return np.asarray(exact.flux_mean) + np.asarray(exact.flux_scale) * scaled
 
@@ -126,7 +126,7 @@ def train_machines(train: Spectra, cache: Path) -> Trained:
 
 def _train_svrs(model: Model, train: Spectra) -> list[SVR]:
     """scikit-learn's SVRs of the same problem: same scaled labels and flux, same weights, same stars left out."""
-    exact = model.exact
+    exact = model.host_emulator
     x = np.asarray(exact.scaling(train.values(LABELS)))
     prepared = model.recipe(train)
     y = (prepared.flux - np.asarray(exact.flux_mean)) / np.asarray(exact.flux_scale)

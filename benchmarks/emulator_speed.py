@@ -12,7 +12,7 @@ import slamjax
 
 def exported_flux(machines: Trained, labels: np.ndarray) -> np.ndarray:
     """Flux predicted by the rival's own SVRs, exported."""
-    exact = machines.model.exact
+    exact = machines.model.host_emulator
     emulator = slamjax.from_sklearn(
         machines.svrs, scaling=exact.scaling, flux_mean=exact.flux_mean, flux_scale=exact.flux_scale
     )
@@ -24,7 +24,7 @@ def main() -> None:
     load = current_load()
     train, test = load_stars(options)
     machines = train_machines(train, options.cache)
-    model, exact = machines.model, machines.model.exact
+    model, exact = machines.model, machines.model.host_emulator
     # where there are fewer test stars than asked for, some are taken twice: time does not depend on it
     labels = np.resize(test.values(model.label_names), (options.n_stars, exact.n_labels))
     x = machines.scaled(labels)

@@ -75,7 +75,7 @@ def cost(size: Size, seed: int, n_rival: int) -> dict[str, float]:
 
 def rival(model: Model, spectra: Spectra) -> float:
     """Seconds a star of least_squares on NumPy's matrix products, from the best training star."""
-    exact, prepared = model.exact, model.prepare(spectra)
+    exact, prepared = model.host_emulator, model.prepare(spectra)
     block = exact.blocks[0]
     gamma, dual, support = float(block.gamma[0]), np.asarray(block.dual[0]), np.asarray(exact.support)
     if exact.order is not None:

@@ -34,7 +34,7 @@ def rival_fits(machines: Trained, spectra: Spectra) -> list[RivalFit]:
     model = machines.model
     prepared = model.prepare(spectra)
     templates_x = np.asarray(model.training_labels.stars)
-    templates = np.asarray(model(model.exact.scaling.inverse(templates_x)))
+    templates = np.asarray(model(model.host_emulator.scaling.inverse(templates_x)))
     bounds = np.asarray(model.training_labels.low), np.asarray(model.training_labels.high)
     variance = np.asarray(model.noise.model_variance)
     fits = []
@@ -52,7 +52,7 @@ def rival_fits(machines: Trained, spectra: Spectra) -> list[RivalFit]:
         best = np.argmin(np.sum(np.square(weight * (templates - flux)), axis=1))
         found = least_squares(residual, np.clip(templates_x[best], *bounds), bounds=bounds)
         taken = time.perf_counter() - start
-        fits.append(RivalFit(model.exact.scaling.inverse(found.x), 2 * found.cost, calls, taken))
+        fits.append(RivalFit(model.host_emulator.scaling.inverse(found.x), 2 * found.cost, calls, taken))
     return fits
 
 

@@ -19,10 +19,10 @@ def main() -> None:
     load = current_load()
     train, test = load_stars(options)
     model = train_machines(train, options.cache).model
-    labels = np.resize(test.values(model.label_names), (options.n_stars, model.exact.n_labels))
-    x = np.asarray(model.exact.scaling(labels))
+    labels = np.resize(test.values(model.label_names), (options.n_stars, model.host_emulator.n_labels))
+    x = np.asarray(model.host_emulator.scaling(labels))
     with jax.enable_x64(True):
-        exact = np.asarray(model.exact.at(x))
+        exact = np.asarray(model.host_emulator.at(x))
     # of a bright star: the tenth with the smallest photon noise in each pixel
     photon = np.percentile(1 / model.prepare(test).ivar.astype(float), 10, axis=0)
     noise = np.sqrt(photon + np.asarray(model.noise.model_variance))
@@ -34,7 +34,7 @@ def main() -> None:
             timing = time_call(lambda predict=predict: predict(model.emulator, x.astype(np.float32)), repeats=15)
             flux = np.asarray(predict(model.emulator, x.astype(np.float32)))
         error = np.abs(flux - exact)
-        scaled = error / np.asarray(model.exact.flux_scale)
+        scaled = error / np.asarray(model.host_emulator.flux_scale)
         rows.append(
             (slices, seconds(timing.median), f"{np.sqrt(np.mean(scaled**2)):.1e}", f"{(error / noise).max():.1e}")
         )

@@ -78,11 +78,14 @@ def main() -> None:
     small = model.compress()
     compressing = time.perf_counter() - start
     told = small.info.provenance["settings"]["compression"]
-    n, n_support, n_labels = options.n_stars, len(model.exact.support), len(LABELS)
+    n, n_support, n_labels = options.n_stars, len(model.host_emulator.support), len(LABELS)
     rng = np.random.default_rng(options.seed)
     x = jnp.asarray(np.asarray(model.training_labels.stars)[rng.integers(0, len(stars), n)], jnp.float32)
     rows = n * (n_labels + 1)
-    left, right = jnp.ones((rows, n_support), jnp.float32), jnp.asarray(model.exact.blocks[0].dual[0], jnp.float32)
+    left, right = (
+        jnp.ones((rows, n_support), jnp.float32),
+        jnp.asarray(model.host_emulator.blocks[0].dual[0], jnp.float32),
+    )
     product = jax.jit(partial(jnp.matmul, precision=PRECISION))
     # the same product with the sums sliced as float32 needs it is what slamjax computes: no faster than this one
     bare = time_call(lambda: product(left, right), repeats=5).median

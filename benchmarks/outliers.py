@@ -59,7 +59,7 @@ def outliers(model: Model, test: Spectra) -> dict[str, Any]:
     good = (np.asarray(table["flags"]) == 0) & np.all(np.isfinite(fitted), axis=1)
     columns = test.columns()
     spacing = model.training_labels.neighbour_distance(
-        np.asarray(model.exact.scaling(np.where(good[:, None], fitted, known)))
+        np.asarray(model.host_emulator.scaling(np.where(good[:, None], fitted, known)))
     )
     alpha = LABELS.index("alpha_m")
     chi2 = column(table, "chi2") / (column(table, "n_pix") - len(LABELS))

@@ -69,7 +69,7 @@ def emcee_autocorrelation(model: Model, spectra: Spectra, steps: int) -> np.ndar
     prepared, table = model.prepare(spectra), slamjax.fit(model, spectra)
     noise = jax.tree_util.tree_map(jnp.asarray, model.noise)
     prior = training_range(model)
-    emulator, scaling = model.emulator, model.exact.scaling
+    emulator, scaling = model.emulator, model.host_emulator.scaling
 
     @jax.jit
     def density(flux: jax.Array, ivar: jax.Array, x: jax.Array) -> jax.Array:
@@ -93,7 +93,7 @@ def emcee_autocorrelation(model: Model, spectra: Spectra, steps: int) -> np.ndar
 
 def loop_seconds(machines: Trained, repeats: int = 5) -> float:
     """One evaluation of a spectrum as the original predicts it."""
-    x = np.zeros((1, machines.model.exact.n_labels))
+    x = np.zeros((1, machines.model.host_emulator.n_labels))
     return time_call(lambda: machines.flux_by_loop(x), repeats=repeats).median
 
 

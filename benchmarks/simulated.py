@@ -29,7 +29,7 @@ def inner_stars(
     that trained the model. Kept are those with training stars in reach that are ``margin`` bounds or more from every
     edge of the range: a fit that is held at an edge scatters less than any bound allows.
     """
-    scaling, training_labels = model.exact.scaling, model.training_labels
+    scaling, training_labels = model.host_emulator.scaling, model.training_labels
     found: list[Sequence[np.ndarray]] = []
     count = 0
     while count < n:

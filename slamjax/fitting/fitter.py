@@ -174,8 +174,8 @@ def _problem(
     model: Model, loss: Loss, log_prior: LogPrior | None, nuisances: Nuisances | None
 ) -> tuple[float, Problem]:
     """The problem on the device, in a unit of flux near the spectra's spread."""
-    unit = model.exact.flux_unit()
-    emulator: Any = model.exact.in_unit(unit)
+    unit = model.host_emulator.flux_unit()
+    emulator: Any = model.host_emulator.in_unit(unit)
     noise, low, high = (
         model.noise.in_unit(unit),
         np.asarray(model.training_labels.low),
@@ -192,9 +192,9 @@ def _problem(
 def _batch(model: Model, memory: float, method: str, nuisances: Nuisances | None) -> tuple[int, int, int]:
     """Places in a batch, stars whose starts are chosen at once, stars prepared at once, within the memory budget."""
     size = jax.dtypes.canonicalize_dtype(float).itemsize
-    n_labels, n_pix = model.exact.n_labels, model.wave.size
-    n_support, n_stars = model.exact.n_terms, len(model.training_labels.stars)
-    groups = model.exact.n_groups
+    n_labels, n_pix = model.host_emulator.n_labels, model.wave.size
+    n_support, n_stars = model.host_emulator.n_terms, len(model.training_labels.stars)
+    groups = model.host_emulator.n_groups
     rows = n_labels + 1
     if nuisances is not None:  # rows of the velocities and of the polynomial, and all of them in Fourier space
         rows += len(nuisances.free) + nuisances.n_coefficients

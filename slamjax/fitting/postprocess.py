@@ -168,7 +168,7 @@ def summarise(
     # nothing else is worth saying of a star without data
     flags = np.where(empty, np.int32(Flag.NO_DATA), flags)
 
-    scaling = model.exact.scaling
+    scaling = model.host_emulator.scaling
     slope = np.asarray(scaling.slope(at))
     labels = np.array(scaling.inverse(at))
     covariance = covariance * slope[:, :, None] * slope[:, None, :]

@@ -74,7 +74,7 @@ def refine(
     Third, how many times a label's error is larger because the velocity is not known exactly.
     """
     usable = np.isfinite(outcome.labels).all(axis=1)
-    x = np.nan_to_num(np.asarray(model.exact.scaling(np.where(usable[:, None], outcome.labels, 1.0))))
+    x = np.nan_to_num(np.asarray(model.host_emulator.scaling(np.where(usable[:, None], outcome.labels, 1.0))))
     low, high = np.asarray(model.training_labels.low), np.asarray(model.training_labels.high)
     x = np.clip(np.where(usable[:, None], x, (low + high) / 2), low, high).astype(flux.dtype)
     grams = []

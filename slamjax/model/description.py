@@ -19,7 +19,7 @@ def flux_name(model: Model) -> str:
 
 def emulator_name(model: Model) -> str:
     """What the model's emulator is called: SLAM, or a polynomial by its degree."""
-    exact = model.exact
+    exact = model.host_emulator
     if not isinstance(exact, PolynomialEmulator):
         return "SLAM"
     return {1: "linear", 2: "quadratic", 3: "cubic"}.get(exact.degree, f"degree {exact.degree}")
@@ -78,8 +78,8 @@ def describe(model: Model) -> str:
 
 
 def _kind_of(model: Model) -> str:
-    if isinstance(model.exact, PolynomialEmulator):
-        return f"polynomial of the labels of degree {model.exact.degree} ({emulator_name(model)})"
+    if isinstance(model.host_emulator, PolynomialEmulator):
+        return f"polynomial of the labels of degree {model.host_emulator.degree} ({emulator_name(model)})"
     return f"SLAM, kernel {model.info.provenance['settings']['kernel']}"
 
 

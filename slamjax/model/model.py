@@ -36,7 +36,9 @@ _GRID_TOLERANCE = 1e-3
 _COARSE = 2.0
 
 
-@partial(jax.tree_util.register_dataclass, data_fields=["exact", "noise", "training_labels"], meta_fields=["info"])
+@partial(
+    jax.tree_util.register_dataclass, data_fields=["host_emulator", "noise", "training_labels"], meta_fields=["info"]
+)
 @dataclass(frozen=True, eq=False)
 class Model:
     """A trained SLAM or polynomial: emulator, noise, training range, recipe and provenance; an immutable pytree.
@@ -45,7 +47,7 @@ class Model:
     JAX in the precision it runs in: ``model.emulator`` is what to use inside other JAX code.
     """
 
-    exact: Emulator
+    host_emulator: Emulator
     noise: Noise
     training_labels: TrainingLabels
     info: ModelInfo
@@ -53,13 +55,13 @@ class Model:
     @property
     def emulator(self) -> Emulator:
         """The emulator with its arrays on the device, in JAX's current default precision (made once)."""
-        if isinstance(self.exact.intercept, jax.core.Tracer):
-            return self.exact
+        if isinstance(self.host_emulator.intercept, jax.core.Tracer):
+            return self.host_emulator
         cache: dict[str, Emulator] = self.__dict__.setdefault("_device", {})
         key = str(jax.dtypes.canonicalize_dtype(float))
         if key not in cache:
             with jax.ensure_compile_time_eval():  # a model closed over by jit must not cache that trace's arrays
-                cache[key] = self.exact.on_device()
+                cache[key] = self.host_emulator.on_device()
         return cache[key]
 
     def __call__(self, labels: Labels) -> Flux:
@@ -85,13 +87,13 @@ class Model:
     @property
     def trained(self) -> np.ndarray:
         """(P,) bool: pixels that could be trained."""
-        return np.isfinite(np.asarray(self.exact.intercept))
+        return np.isfinite(np.asarray(self.host_emulator.intercept))
 
     @property
     def label_range(self) -> np.ndarray:
         """(L, 2) smallest and largest training label, in physical units."""
         box = np.stack([self.training_labels.low, self.training_labels.high])
-        return np.asarray(self.exact.scaling.inverse(box)).T
+        return np.asarray(self.host_emulator.scaling.inverse(box)).T
 
     def __repr__(self) -> str:
         return (
@@ -188,13 +190,13 @@ class Model:
         ``info.pixels`` then has a column ``compression_error``, the provenance the number of components and the
         largest errors.
         """
-        return self._with_compressed(compress(self.exact, self.noise, self.training_labels, tolerance))
+        return self._with_compressed(compress(self.host_emulator, self.noise, self.training_labels, tolerance))
 
     def quick(self) -> Model:
         """The model, compressed if it is large and that loses nothing; made once a model."""
         cache: dict[str, Model] = self.__dict__.setdefault("_quick", {})
         if "model" not in cache:
-            small = compress_if_large(self.exact, self.noise, self.training_labels)
+            small = compress_if_large(self.host_emulator, self.noise, self.training_labels)
             cache["model"] = self if small is None else self._with_compressed(small)
         return cache["model"]
 
@@ -203,18 +205,18 @@ class Model:
         pixels["compression_error"] = small.pixel_error
         settings = self.info.provenance.get("settings", {}) | {"compression": small.report}
         info = dataclasses.replace(self.info, pixels=pixels, provenance=self.info.provenance | {"settings": settings})
-        return dataclasses.replace(self, exact=small.emulator, info=info)
+        return dataclasses.replace(self, host_emulator=small.emulator, info=info)
 
     def with_nuisances(self, nuisances: Nuisances) -> ForwardEmulator:
         """The emulator with nuisances around it, in physical flux, on the device.
 
         Raises SlamError if the nuisances leave too few pixels, or the wavelengths are not positive.
         """
-        return ForwardEmulator.around(self.exact, self.wave, nuisances).on_device()
+        return ForwardEmulator.around(self.host_emulator, self.wave, nuisances).on_device()
 
     def write(self, path: str | os.PathLike[str]) -> None:
         """Write the model file (HDF5); `Model.read` gives the same model back, bit by bit."""
-        write_parts(ModelParts(self.exact, self.noise, self.training_labels, self.info), path)
+        write_parts(ModelParts(self.host_emulator, self.noise, self.training_labels, self.info), path)
 
     @classmethod
     def read(cls, path: str | os.PathLike[str]) -> Model:

@@ -97,7 +97,7 @@ def _templates(model: Model, n: int) -> np.ndarray:
     flux = np.asarray(model.emulator.at(jnp.asarray(stars[far_apart(stars, n)])), float)
     edges, _ = log_grid(model.wave)
     known = np.broadcast_to(model.trained.astype(float), flux.shape)
-    placed, ivar = resample(model.wave, flux / model.exact.flux_unit(), known, edges)
+    placed, ivar = resample(model.wave, flux / model.host_emulator.flux_unit(), known, edges)
     return np.where(ivar > 0, placed, np.nan)
 
 
@@ -105,7 +105,7 @@ def _compare(model: Model, spectra: Spectra, templates: np.ndarray, limit: float
     """(N, 4) velocity, error, correlation, contrast."""
     speeds = np.zeros(len(spectra)) if model.needs_rv(spectra) else None
     prepared = model.prepare(spectra, speeds)
-    unit = model.exact.flux_unit()
+    unit = model.host_emulator.flux_unit()
     good = prepared.good & model.trained
     ivar = ivar_in_unit(np.where(good, prepared.ivar, 0), unit)
     weight = np.asarray(model.noise.in_unit(unit).weights(jnp.asarray(ivar)), float)

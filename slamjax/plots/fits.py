@@ -127,7 +127,7 @@ def plot_training(model: Model) -> Figure:
     axes[1].semilogy(wave, pixels["model_error"], color=_PREDICTED, lw=1, label="model error")
     axes[1].semilogy(
         wave,
-        np.where(trained, model.exact.flux_scale, np.nan),
+        np.where(trained, model.host_emulator.flux_scale, np.nan),
         color="0.6",
         lw=1,
         label="spread of the stars",
@@ -137,7 +137,7 @@ def plot_training(model: Model) -> Figure:
     if "n_support" in pixels.colnames:
         terms, said = pixels["n_support"] / np.maximum(pixels["n_train"], 1), "support\nvectors / stars"
     else:
-        terms, said = pixels["n_terms"] / model.exact.n_terms, "monomials\nused / all"
+        terms, said = pixels["n_terms"] / model.host_emulator.n_terms, "monomials\nused / all"
     axes[2].plot(wave, np.where(trained, terms, np.nan), color="k", lw=1)
     axes[2].set_ylabel(said)
     axes[2].set_ylim(0, 1.02)

@@ -46,7 +46,7 @@ class Checkpoint:
         path = Path(folder)
         asked = {
             "model": _digest(
-                model.exact, model.noise, model.training_labels, str(model.recipe), repr(model.info.calibration)
+                model.host_emulator, model.noise, model.training_labels, str(model.recipe), repr(model.info.calibration)
             ),
             "spectra": _digest(spectra.digests(), spectra.ivar, spectra.rows, spectra.wave),
             "prior": _digest(prior),

@@ -240,7 +240,7 @@ class Posterior:
             ivar = np.full((len(self), flux.shape[-1]), np.inf)
         if ivar.shape != flux.shape[1:]:
             raise SlamError(f"ivar has shape {ivar.shape}; give one a prepared spectrum, {flux.shape[1:]}")
-        unit = model.exact.flux_unit()
+        unit = model.host_emulator.flux_unit()
         noise = model.noise.in_unit(unit).on_device()
         keys = jax.random.split(jax.random.key(seed), n)
         drawn = jax.lax.map(lambda key: noise.draw(key, jnp.asarray(ivar_in_unit(ivar, unit))), keys)

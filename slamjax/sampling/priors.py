@@ -317,7 +317,13 @@ def training_range(model: Model, *, edge: float = 0.02, reach: bool = True) -> T
     low, high = np.asarray(training_labels.low), np.asarray(training_labels.high)
     stars, log_weight = _groups(np.asarray(training_labels.stars)) if reach else (None, 0.0)
     return TrainingRange(
-        model.exact.scaling, low, high, edge * (high - low), stars, log_weight, float(training_labels.max_distance)
+        model.host_emulator.scaling,
+        low,
+        high,
+        edge * (high - low),
+        stars,
+        log_weight,
+        float(training_labels.max_distance),
     )
 
 
@@ -340,7 +346,7 @@ def training_density(model: Model, *, width: float = 1.0) -> TrainingDensity:
     """
     if not width > 0:
         raise SlamError(f"width is {width}; give more than 0")
-    return TrainingDensity(model.exact.scaling, np.asarray(model.training_labels.stars), width)
+    return TrainingDensity(model.host_emulator.scaling, np.asarray(model.training_labels.stars), width)
 
 
 def known(model: Model, labels: Mapping[str, Any]) -> LabelNormal:

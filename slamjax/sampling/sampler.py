@@ -119,14 +119,14 @@ def sample(
         own = nuisances is not None and nuisances.rv is not None
         spectra = model.place(spectra, np.zeros(n) if own else np.asarray(table["rv"].value))
     x, usable = _starts(model, table, values)
-    unit = model.exact.flux_unit()
+    unit = model.host_emulator.flux_unit()
     scale = np.asarray(table["noise_scale"], float)
     scale = np.where(scale > 0, scale, 1.0)  # NaN where the fit failed
     free = tuple(k for k in range(len(model.label_names)) if np.all(np.isnan(values[:, k])))
     forward: ForwardEmulator | None = None
     likelihood: Any
     if nuisances is None:
-        exact, noise = model.exact.in_unit(unit), model.noise.in_unit(unit)
+        exact, noise = model.host_emulator.in_unit(unit), model.noise.in_unit(unit)
         choice = choose_projection(exact, noise, model.training_labels, _strongest(model, spectra, unit, usable))
         emulator, on_device = (jax.tree_util.tree_map(jnp.asarray, part) for part in (exact, noise))
         likelihood = (
@@ -136,7 +136,7 @@ def sample(
         )
     else:
         choice = Choice(None, 0.0, f"flux space, with nuisances: {nuisances}")
-        forward = ForwardEmulator.around(model.quick().exact.in_unit(unit), model.wave, nuisances)
+        forward = ForwardEmulator.around(model.quick().host_emulator.in_unit(unit), model.wave, nuisances)
         x = np.concatenate([x, starts(forward, table)], axis=1)
         free += tuple(range(len(model.label_names), x.shape[1]))
         emulator, on_device = (
@@ -283,7 +283,7 @@ def _starts(model: Model, table: QTable, fixed: np.ndarray) -> tuple[np.ndarray,
         moved[:, ~held] += np.einsum("nij,nj->ni", across, np.linalg.solve(inner, shift[..., None])[..., 0])
         labels[known_there] = moved
         labels[:, held] = fixed[:, held]
-    scaling = model.exact.scaling
+    scaling = model.host_emulator.scaling
     x = np.zeros_like(labels)
     with np.errstate(invalid="ignore", divide="ignore"):
         x[usable] = np.nan_to_num(scaling(labels[usable]))
@@ -314,11 +314,11 @@ def _batch_size(
 ) -> int:
     """Stars in a batch, a power of two, within the memory budget."""
     size = jax.dtypes.canonicalize_dtype(float).itemsize
-    n_support = model.exact.n_terms if projection is None else projection.n_support
+    n_support = model.host_emulator.n_terms if projection is None else projection.n_support
     rank = model.wave.size if projection is None else projection.rank
     if forward is not None:  # Fourier transforms on the way, and rows of the polynomial
         rank *= 1 + forward.nuisances.n_coefficients + (4 if forward.grid is not None else 0)
-    kernels = max(options.chains, options.at_once) * (3 * n_support * (model.exact.n_labels + 3) + 8 * rank)
+    kernels = max(options.chains, options.at_once) * (3 * n_support * (model.host_emulator.n_labels + 3) + 8 * rank)
     own = 4 * model.wave.size * (8 if projection is None else rank) + (0 if projection is None else rank**2)
     fits = memory * 2**30 / (size * (kernels + own))
     largest = int(np.clip(fits, 1, _LARGEST_BATCH))
@@ -353,7 +353,9 @@ def _assemble(
     rhat, bulk, tail = (np.full((n, len(names)), np.nan) for _ in range(3))
     khat, sampler = np.full(n, np.nan), np.full(n, "", dtype="U10")
     for rows, part in results:
-        labels[:, :, rows, :n_labels] = model.exact.scaling.inverse(np.asarray(part.x[..., :n_labels], np.float64))
+        labels[:, :, rows, :n_labels] = model.host_emulator.scaling.inverse(
+            np.asarray(part.x[..., :n_labels], np.float64)
+        )
         if forward is not None and forward.free:
             labels[:, :, rows, n_labels:] = velocities(forward, part.x)
         density[:, :, rows], diverging[:, :, rows] = part.log_density, part.diverging

@@ -60,7 +60,7 @@ def recalibrate_noise(model: Model, spectra: Spectra, *, noise: NoiseKind = "aut
     some = spectra[kept]
     velocity = np.asarray(measure_rv(model, some)["rv"].value) if model.needs_rv(some) else None
     prepared = model.prepare(some, velocity)
-    x = np.asarray(model.exact.scaling(labels[kept]))
+    x = np.asarray(model.host_emulator.scaling(labels[kept]))
     predicted = np.asarray(model(labels[kept]), float)
     good = prepared.good & model.trained
     held_out = HeldOut(
@@ -68,10 +68,10 @@ def recalibrate_noise(model: Model, spectra: Spectra, *, noise: NoiseKind = "aut
         np.where(good, prepared.flux - predicted, np.nan),
         np.where(good, prepared.ivar, 0),
         np.zeros(len(x), dtype=np.int64),
-        (model.exact,),
+        (model.host_emulator,),
     )
-    found, calibration = choose_noise(noise, model.exact, model.training_labels, held_out, seed=seed)
-    error = np.sqrt(np.asarray(diagonal(model.exact, held_out).model_variance))
+    found, calibration = choose_noise(noise, model.host_emulator, model.training_labels, held_out, seed=seed)
+    error = np.sqrt(np.asarray(diagonal(model.host_emulator, held_out).model_variance))
     pixels = Table(model.info.pixels, copy=True)
     pixels["model_error"] = np.where(np.isfinite(error), error, np.nan)
     settings = model.info.provenance["settings"] | {"noise": f"{noise}, recalibrated on {some.source}"}

@@ -41,8 +41,8 @@ def crlb(model: Model, labels: np.ndarray, ivar: np.ndarray) -> np.ndarray:
     """
     points = checked_labels(model, labels)
     n = len(points)
-    unit, noise = model.exact.flux_unit(), device_noise(model)
-    exact = model.exact
+    unit, noise = model.host_emulator.flux_unit(), device_noise(model)
+    exact = model.host_emulator
     emulator = exact.in_unit(unit).on_device()
     weights = np.where(model.trained, checked_ivar(model, ivar, n), 0) * unit**2
     x = np.asarray(exact.scaling(points))

@@ -78,7 +78,7 @@ def simulate(
     labels = checked_labels(model, labels)
     n = len(labels)
     ivar = checked_ivar(model, ivar, n)
-    unit, noise = model.exact.flux_unit(), device_noise(model)
+    unit, noise = model.host_emulator.flux_unit(), device_noise(model)
     dtype = jax.dtypes.canonicalize_dtype(float)
     flux = np.zeros(ivar.shape)
     given = {name: np.asarray(value, float) for name, value in (values or {}).items()}
@@ -172,4 +172,4 @@ def checked_ivar(model: Model, ivar: np.ndarray, n: int) -> np.ndarray:
 
 def device_noise(model: Model) -> Any:
     """The model's noise in the emulator's unit of flux, on the device."""
-    return model.noise.in_unit(model.exact.flux_unit()).on_device()
+    return model.noise.in_unit(model.host_emulator.flux_unit()).on_device()

@@ -53,7 +53,7 @@ def length_of_error(model, small, x):
     """√(eᵀΣ⁻¹e) by dense linear algebra."""
     with enable_x64(True):
         noise = model.noise.on_device()
-        a, b = (np.asarray(m.exact.on_device().at(jnp.asarray(x)), float) for m in (model, small))
+        a, b = (np.asarray(m.host_emulator.on_device().at(jnp.asarray(x)), float) for m in (model, small))
         n_pix = model.wave.size
         if isinstance(noise, DiagonalNoise):
             sigma = np.diag(np.asarray(noise.model_variance, float))
@@ -71,22 +71,22 @@ def test_the_error_is_within_the_tolerance_anywhere_in_the_box(model, tolerance)
     told = small.info.provenance["settings"]["compression"]
     assert told["largest_error"] <= 1.7 * tolerance * np.sqrt(model.wave.size)
     assert told["largest_shift"] <= tolerance
-    assert told["components"] == small.exact.basis.shape[0]
+    assert told["components"] == small.host_emulator.basis.shape[0]
     assert np.all(small.info.pixels["compression_error"] <= 1.7 * tolerance * np.sqrt(model.wave.size))
 
 
 def test_a_larger_tolerance_needs_fewer_components(model):
-    ranks = [model.compress(tolerance).exact.basis.shape[0] for tolerance in (1.0, 0.1, 0.001)]
+    ranks = [model.compress(tolerance).host_emulator.basis.shape[0] for tolerance in (1.0, 0.1, 0.001)]
     assert ranks == sorted(ranks)
     assert ranks[0] < ranks[-1] or model.wave.size < 20
 
 
 def test_the_call_and_its_jacobian_are_as_before(model):
     small = model.compress(1e-4)
-    labels = np.asarray(model.exact.scaling.inverse(points(model, 6)))
+    labels = np.asarray(model.host_emulator.scaling.inverse(points(model, 6)))
     with enable_x64(True):
         assert np.asarray(small(labels)).shape == np.asarray(model(labels)).shape
-        emulator = small.exact.on_device()
+        emulator = small.host_emulator.on_device()
         x = points(model, 1)[0]
         flux, slopes = emulator.at_with_jacobian(jnp.asarray(x))
         np.testing.assert_allclose(flux, emulator.at(jnp.asarray(x)), rtol=1e-12)
@@ -113,8 +113,8 @@ def test_a_compressed_model_is_saved_like_another(tmp_path):
     small = giants_model().compress()
     small.write(tmp_path / "small.h5")
     again = slamjax.Model.read(tmp_path / "small.h5")
-    np.testing.assert_array_equal(again.exact.basis, small.exact.basis)
-    labels = np.asarray(small.exact.scaling.inverse(points(small, 3)))
+    np.testing.assert_array_equal(again.host_emulator.basis, small.host_emulator.basis)
+    labels = np.asarray(small.host_emulator.scaling.inverse(points(small, 3)))
     np.testing.assert_array_equal(again(labels), small(labels))
     assert again.info.provenance["settings"]["compression"] == small.info.provenance["settings"]["compression"]
 
@@ -124,7 +124,7 @@ def test_posteriors_are_projected_from_components_as_from_pixels(monkeypatch):
     model = giants_model()
     small = model.compress(1e-3)
     ivar = np.full(model.wave.size, np.median(model.prepare(held_out()).ivar))
-    a, b = (projection.choose_projection(m.exact, m.noise, m.training_labels, ivar) for m in (model, small))
+    a, b = (projection.choose_projection(m.host_emulator, m.noise, m.training_labels, ivar) for m in (model, small))
     assert a.projection is not None, a.reason
     assert b.projection is not None, b.reason
     x = points(model, 20).astype(np.float32)
@@ -135,13 +135,13 @@ def test_posteriors_are_projected_from_components_as_from_pixels(monkeypatch):
 
 def test_untrained_pixels_stay_untrained():
     model = giants_model()
-    exact = model.exact
+    exact = model.host_emulator
     intercept = np.array(exact.intercept)
     intercept[7] = np.nan
     variance = np.array(model.noise.model_variance)
     variance[7] = np.inf
     model = dataclasses.replace(
-        model, exact=dataclasses.replace(exact, intercept=intercept), noise=DiagonalNoise(variance)
+        model, host_emulator=dataclasses.replace(exact, intercept=intercept), noise=DiagonalNoise(variance)
     )
     small = model.compress()
     predicted = np.asarray(small(held_out().values(LABELS)[:2]))
@@ -155,7 +155,7 @@ def test_only_large_models_are_compressed_on_their_own_accord_and_once(model, mo
     monkeypatch.setattr(compression, "_LARGE", 10)
     monkeypatch.setattr(compression, "_WORTHWHILE", 10.0)
     small = model.quick()
-    assert small.exact.basis is not None
+    assert small.host_emulator.basis is not None
     assert model.quick() is small
     assert small.quick() is small
 

@@ -98,12 +98,12 @@ def test_fits_are_where_the_gradient_of_ln_p_vanishes():
     with in_precision("float64"):
 
         def ln_p(x):
-            labels = model.exact.scaling.inverse(x)
+            labels = model.host_emulator.scaling.inverse(x)
             flux, ivar = jnp.asarray(prepared.flux[row], float), jnp.asarray(prepared.ivar[row], float)
             return log_likelihood(model.emulator, model.noise, labels, flux, ivar)
 
         fitted = np.array([np.asarray(getattr(table[name], "value", table[name]))[row] for name in LABELS])
-        x = jnp.asarray(model.exact.scaling(fitted))
+        x = jnp.asarray(model.host_emulator.scaling(fitted))
         error = np.sqrt(np.diag(np.linalg.inv(-jax.hessian(ln_p)(x))))
         assert np.all(np.abs(jax.grad(ln_p)(x)) * error < 0.05)
 
@@ -125,8 +125,8 @@ def test_the_projected_likelihood_is_that_of_the_pixels():
     model, prepared = quadratic_model(), quadratic_model().prepare(held_out()[:1])
     ivar = np.where(np.arange(61) % 5 == 0, 0, prepared.ivar[0])
     with in_precision("float64"):
-        emulator, noise = (jax.tree_util.tree_map(jnp.asarray, part) for part in (model.exact, model.noise))
-        choice = choose_projection(model.exact, model.noise, model.training_labels, ivar)
+        emulator, noise = (jax.tree_util.tree_map(jnp.asarray, part) for part in (model.host_emulator, model.noise))
+        choice = choose_projection(model.host_emulator, model.noise, model.training_labels, ivar)
         stars = [
             (likelihood, likelihood.star(jnp.asarray(prepared.flux[0], float), jnp.asarray(ivar), jnp.zeros(4)))
             for likelihood in (FluxLikelihood(emulator, noise), ProjectedLikelihood(emulator, noise, choice.projection))
@@ -146,7 +146,7 @@ def test_a_saved_polynomial_predicts_the_same_bits(tmp_path, dtype):
     quadratic_model().write(tmp_path / "quadratic.h5")
     back, labels = Model.read(tmp_path / "quadratic.h5"), held_out().values(LABELS)
     np.testing.assert_array_equal(np.asarray(back(labels)), np.asarray(quadratic_model()(labels)))
-    assert back.exact.exponents == quadratic_model().exact.exponents
+    assert back.host_emulator.exponents == quadratic_model().host_emulator.exponents
     assert describe(back).splitlines()[4:] == describe(quadratic_model()).splitlines()[4:]
 
 
@@ -175,4 +175,4 @@ def test_figures_name_the_emulator():
 def test_it_is_not_compressed():
     with pytest.raises(SlamError, match="in few components as it is"):
         quadratic_model().compress()
-    assert giants_model().compress().exact.basis is not None
+    assert giants_model().compress().host_emulator.basis is not None

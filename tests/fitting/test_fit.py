@@ -27,7 +27,7 @@ def simulated(n=200, noise=0.1, seed=0):
     stars = np.asarray(model.training_labels.stars)
     pairs = rng.integers(0, len(stars), (n, 2))
     x = 0.7 * stars[pairs[:, 0]] + 0.3 * stars[pairs[:, 1]]
-    labels = np.asarray(model.exact.scaling.inverse(x))
+    labels = np.asarray(model.host_emulator.scaling.inverse(x))
     sigma = noise * np.sqrt(model.noise.model_variance)
     with in_precision("float64"):
         flux = np.asarray(model(labels))
@@ -47,7 +47,7 @@ def scipy_fit(model, prepared, row, start):
     low, high = np.asarray(model.training_labels.low), np.asarray(model.training_labels.high)
 
     def residual(x):
-        return (prepared.flux[row] - np.asarray(model.exact.at(jnp.asarray(x)))) / sigma
+        return (prepared.flux[row] - np.asarray(model.host_emulator.at(jnp.asarray(x)))) / sigma
 
     return least_squares(residual, np.clip(start, low + 1e-6, high - 1e-6), bounds=(low, high), xtol=1e-12, ftol=1e-12)
 
@@ -60,7 +60,7 @@ def test_finds_scipys_minimum(make):
     prepared = model.prepare(spectra)
     with in_precision("float64"):
         table = fit(model, spectra, n_starts=2)
-        x = np.asarray(model.exact.scaling(values(table)))
+        x = np.asarray(model.host_emulator.scaling(values(table)))
         for row in range(len(spectra)):
             oracle = scipy_fit(model, prepared, row, x[row])
             assert table["chi2"][row] <= 2 * oracle.cost * (1 + 1e-8) + 1e-7
@@ -68,7 +68,7 @@ def test_finds_scipys_minimum(make):
                 covariance = np.linalg.inv(oracle.jac.T @ oracle.jac)
                 offset = x[row] - oracle.x
                 assert offset @ np.linalg.solve(covariance, offset) < 1e-4
-                scale = np.asarray(model.exact.scaling.width)
+                scale = np.asarray(model.host_emulator.scaling.width)
                 expected, found = covariance * scale * scale[:, None], np.asarray(table["cov"][row])
                 known = np.isfinite(found)
                 assert known.any()
@@ -224,12 +224,12 @@ def test_few_pixels_are_flagged_and_unconstrained_labels_get_infinite_errors():
 def test_a_label_at_the_edge_is_flagged_and_stays_inside():
     model, spectra, _ = simulated(20)
     low, high = np.asarray(model.training_labels.low), np.asarray(model.training_labels.high)
-    beyond = np.asarray(model.exact.scaling.inverse(np.array([[0.1, 0.1, high[2] + 0.7, 0.1]])))
+    beyond = np.asarray(model.host_emulator.scaling.inverse(np.array([[0.1, 0.1, high[2] + 0.7, 0.1]])))
     with in_precision("float64"):
         flux = np.repeat(np.asarray(model(beyond)), 20, 0)
     table = fit(model, spectra.with_arrays(flux, spectra.ivar))
     assert np.all(np.asarray(table["flags"]) & Flag.AT_BOUND)
-    x = np.asarray(model.exact.scaling(values(table)))
+    x = np.asarray(model.host_emulator.scaling(values(table)))
     assert np.all((x >= low - 1e-5) & (x <= high + 1e-5))
 
 
@@ -246,7 +246,7 @@ def test_labels_where_no_training_star_is_near_are_flagged():
     # hot, low gravity, metal-rich, alpha-rich: no such star
     corner = 0.9 * np.array([high[0], low[1], high[2], high[3]])
     with in_precision("float64"):
-        flux = np.asarray(model(model.exact.scaling.inverse(corner[None])))
+        flux = np.asarray(model(model.host_emulator.scaling.inverse(corner[None])))
     table = fit(model, spectra.with_arrays(np.repeat(flux, 10, 0), spectra.ivar))
     assert np.all(np.asarray(table["flags"]) & Flag.OUTSIDE_TRAINING)
 

@@ -28,12 +28,12 @@ def moved_stars(n=150):
     model = prepared_model(all_miles_model())
     rng = np.random.default_rng(0)
     stars = np.asarray(model.training_labels.stars)
-    cool = stars[np.asarray(model.exact.scaling.inverse(stars))[:, 0] < 7500]
+    cool = stars[np.asarray(model.host_emulator.scaling.inverse(stars))[:, 0] < 7500]
     pairs = rng.integers(0, len(cool), (n, 2))
     x = 0.7 * cool[pairs[:, 0]] + 0.3 * cool[pairs[:, 1]]
     truth = {"rv": rng.uniform(-500, 500, n), "sigma_v": rng.uniform(30, 100, n)}
     truth["polynomial"] = np.array([1.0, 0, 0]) + np.array([0.2, 0.2, 0.05]) * rng.normal(size=(n, 3))
-    labels = np.asarray(model.exact.scaling.inverse(x))
+    labels = np.asarray(model.host_emulator.scaling.inverse(x))
     forward = model.with_nuisances(WIDE)
     flux = np.asarray(jax.jit(lambda given: forward(labels, **given))(truth))
     ivar = np.full(flux.shape, np.inf)
@@ -131,7 +131,7 @@ def test_it_is_scipys_minimum_over_labels_velocities_and_coefficients():
             assert table["chi2"][row] <= 2 * found.cost + 0.02
             information = found.jac.T @ found.jac
             covariance = np.linalg.inv(information)[:3, :3]
-            width = np.asarray(model.exact.scaling.width)
+            width = np.asarray(model.host_emulator.scaling.width)
             sigma = np.sqrt(np.diag(covariance)) * width
             np.testing.assert_allclose([column(table, f"{name}_err")[row] for name in NAMES], sigma, rtol=0.03)
             checked += 1

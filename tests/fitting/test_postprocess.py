@@ -45,7 +45,7 @@ def test_a_second_minimum_is_flagged_where_data_do_not_choose_and_errors_do_not_
 
 def test_the_better_end_is_the_result():
     summary = ends(10 * SIGMA, objectives=(120.0, 100.0))
-    scaling = giants_model().exact.scaling
+    scaling = giants_model().host_emulator.scaling
     np.testing.assert_allclose(conclusion(summary).labels[0], scaling.inverse(summary.x[1]), rtol=1e-6)
 
 

@@ -33,9 +33,9 @@ def problem(nuisances, dtype="float64"):
         x = model.training_labels.stars[3] * 0.9
         own = {"rv": 1.3, "sigma_v": 0.6, "vsini": 0.9}
         x = jnp.asarray(np.concatenate([x, [own[name] for name in nuisances.free]]), dtype)
-        flux = np.asarray(model(np.asarray(model.exact.scaling.inverse(model.training_labels.stars[7])))) * np.linspace(
-            0.8, 1.1, model.wave.size
-        )
+        flux = np.asarray(
+            model(np.asarray(model.host_emulator.scaling.inverse(model.training_labels.stars[7])))
+        ) * np.linspace(0.8, 1.1, model.wave.size)
         s2 = np.asarray(model.noise.model_variance)
         factors = 0.5 * np.sqrt(np.where(np.isfinite(s2), s2, 0))[:, None] * rng.normal(size=(s2.size, 2))
         noise = LowRankNoise(s2, factors, np.ones(s2.size), np.zeros((s2.size, 0)))
@@ -126,7 +126,7 @@ def test_the_polynomial_is_found():
 
 def test_it_is_called_in_physical_units():
     model = all_miles_model()
-    labels = np.asarray(model.exact.scaling.inverse(model.training_labels.stars[:3]))
+    labels = np.asarray(model.host_emulator.scaling.inverse(model.training_labels.stars[:3]))
     nuisances = Nuisances(rv="free", sigma_v=Free(0, 100), polynomial=1)
     forward = model.with_nuisances(nuisances)
     moved = forward(labels, rv=np.array([0.0, 50, -50]), sigma_v=20.0, polynomial=np.array([2.0, 0.0]))
@@ -153,9 +153,9 @@ def test_bounds_that_leave_no_pixels_are_told():
 
 def test_untrained_pixels_give_no_nan_and_do_not_count():
     model = all_miles_model()
-    intercept = np.array(model.exact.intercept)
+    intercept = np.array(model.host_emulator.intercept)
     intercept[150] = np.nan
-    holed = dataclasses.replace(model, exact=dataclasses.replace(model.exact, intercept=intercept))
+    holed = dataclasses.replace(model, host_emulator=dataclasses.replace(model.host_emulator, intercept=intercept))
     forward = holed.with_nuisances(Nuisances(rv=Free(-100, 100), polynomial=1))
     x = jnp.concatenate([jnp.asarray(model.training_labels.stars[0]), jnp.ones(1)])
     assert np.all(np.isfinite(jax.jit(forward.at)(x)))
@@ -177,7 +177,7 @@ def test_it_serves_in_a_model_of_your_own():
         forward = model.with_nuisances(Nuisances(rv=Free(-100, 100)))
         noise = jax.tree_util.tree_map(jnp.asarray, model.noise)
         ivar = jnp.where(forward.usable, jnp.inf, 0.0)
-        labels = np.asarray(model.exact.scaling.inverse(model.training_labels.stars[2]))
+        labels = np.asarray(model.host_emulator.scaling.inverse(model.training_labels.stars[2]))
         observed = jnp.asarray(model(labels))
 
         def log_p(rv):

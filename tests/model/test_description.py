@@ -54,10 +54,10 @@ def test_masked_pixels_are_counted_and_placed():
     pixels = model.info.pixels.copy()
     assert "too few" not in describe(model)
     pixels["status"] = np.where(np.arange(61) < 3, "too few stars", np.asarray(pixels["status"], "U20"))
-    intercept = np.where(np.arange(61) < 3, np.nan, model.exact.intercept)
+    intercept = np.where(np.arange(61) < 3, np.nan, model.host_emulator.intercept)
     masked = dataclasses.replace(
         model,
-        exact=dataclasses.replace(model.exact, intercept=intercept),
+        host_emulator=dataclasses.replace(model.host_emulator, intercept=intercept),
         info=dataclasses.replace(model.info, pixels=pixels),
     )
     text = describe(masked)

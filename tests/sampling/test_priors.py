@@ -69,10 +69,10 @@ def test_draws_have_the_densitys_moments(name):
 def test_the_ranges_prior_is_flat_inside_and_falls_smoothly_where_stars_end():
     model = giants_model()
     prior = training_range(model)
-    every = jnp.asarray(model.exact.scaling.inverse(np.asarray(model.training_labels.stars)))
+    every = jnp.asarray(model.host_emulator.scaling.inverse(np.asarray(model.training_labels.stars)))
     inside = np.asarray(prior.log_prob(every)) - np.asarray(prior.log_prob(every)).max()
     assert np.median(inside) > -0.2
-    far = model.exact.scaling.inverse(np.array([12.0, -12, 12, -12]))
+    far = model.host_emulator.scaling.inverse(np.array([12.0, -12, 12, -12]))
     value, slope = jax.value_and_grad(prior.log_prob)(jnp.asarray(far))
     assert np.isfinite(value)
     assert np.all(np.isfinite(slope))

@@ -39,7 +39,7 @@ def grid_moments(model, spectra, prior):
         for a, b in zip(low, high, strict=True)
     ]
     x = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, low.size)
-    labels = model.exact.scaling.inverse(x)
+    labels = model.host_emulator.scaling.inverse(x)
     means, sds = [], []
     with in_precision("float64"):
         for flux, ivar in zip(prepared.flux, prepared.ivar, strict=True):
@@ -73,8 +73,8 @@ def test_chi2_in_components_is_chi2_in_pixels(dtype):
     ivar[:, 200:203] = 0
     ivar[2] *= 0.1
     spectra = spectra.with_arrays(spectra.flux, ivar)
-    unit = model.exact.flux_unit()
-    exact, noise = model.exact.in_unit(unit), model.noise.in_unit(unit)
+    unit = model.host_emulator.flux_unit()
+    exact, noise = model.host_emulator.in_unit(unit), model.noise.in_unit(unit)
     flux, ivar = run_module._arrays(model, spectra, unit)
     choice = choose_projection(exact, noise, model.training_labels, ivar.max(axis=0))
     assert choice.projection.rank < model.wave.size
@@ -120,8 +120,8 @@ def test_fixed_labels_stay_fixed_and_the_others_follow():
 
 def test_any_numpyro_distribution_is_a_prior_shared_or_a_row_a_star():
     model, spectra = giants_model(), held_out()[:4]
-    center = jnp.asarray(model.exact.scaling.inverse(np.zeros(4)), jnp.float32)
-    width = jnp.asarray(model.exact.scaling.width, jnp.float32)
+    center = jnp.asarray(model.host_emulator.scaling.inverse(np.zeros(4)), jnp.float32)
+    width = jnp.asarray(model.host_emulator.scaling.width, jnp.float32)
     shared = dist.Normal(center, 1e-3 * width).to_event(1)
     per_star = dist.Normal(jnp.stack([center, center + width, center, center]), 1e-3 * width).to_event(1)
     for prior, want in ((shared, [0, 0, 0, 0]), (per_star, [0, 1, 0, 0])):
@@ -210,8 +210,10 @@ def test_predicted_noise_is_right_in_tiny_units_of_flux():
     posterior, unit = sample(model, spectra, **SHORT), 1e-18
     tiny = dataclasses.replace(
         model,
-        exact=dataclasses.replace(
-            model.exact, flux_mean=model.exact.flux_mean * unit, flux_scale=model.exact.flux_scale * unit
+        host_emulator=dataclasses.replace(
+            model.host_emulator,
+            flux_mean=model.host_emulator.flux_mean * unit,
+            flux_scale=model.host_emulator.flux_scale * unit,
         ),
         noise=model.noise.in_unit(1 / unit),
     )

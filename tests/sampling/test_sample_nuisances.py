@@ -96,7 +96,7 @@ def test_ranks_tell_if_the_continuum_is_not_integrated_out(variant):
 @cache
 def moved_stars(n=8):
     model = prepared_model(all_miles_model())
-    labels = np.asarray(model.exact.scaling.inverse(0.5 * np.asarray(model.training_labels.stars)[:n]))
+    labels = np.asarray(model.host_emulator.scaling.inverse(0.5 * np.asarray(model.training_labels.stars)[:n]))
     values = draw_nuisances(dataclasses.replace(NUISANCES, rv=Free(-80, 80), sigma_v=Free(20, 60)), n, 3)
     ivar = np.full((n, model.wave.size), np.inf)
     return model, simulate(model, labels, ivar, nuisances=NUISANCES, values=values), values
@@ -148,7 +148,7 @@ def test_the_density_is_likelihood_times_priors():
         likelihood = ForwardLikelihood(forward, noise)
         shared = Shared(likelihood, forward.scaling, (training_range(model),), (0, 1, 2, 3, 4))
         ivar = jnp.where(forward.usable, jnp.inf, 0.0)
-        flux = jnp.asarray(model(np.asarray(model.exact.scaling.inverse(model.training_labels.stars[5]))))
+        flux = jnp.asarray(model(np.asarray(model.host_emulator.scaling.inverse(model.training_labels.stars[5]))))
         data = likelihood.star(flux, ivar, jnp.zeros(5))
         n_pix = float(jnp.sum(forward.usable))
         constant = jnp.asarray([float(noise.inverse_covariance(ivar).logdet()), n_pix, 1.3])
@@ -158,7 +158,7 @@ def test_the_density_is_likelihood_times_priors():
             t = x[3:]
             sigmoid = 1 / (1 + np.exp(-t[1]))
             v, width = 20 + 10 * t[0], 80 * (2 * sigmoid - 1)
-            labels = np.asarray(model.exact.scaling.inverse(x[:3]))
+            labels = np.asarray(model.host_emulator.scaling.inverse(x[:3]))
             good = np.asarray(forward.usable)
             f = np.asarray(forward(labels, rv=v, sigma_v=abs(width)))[good]
             lines = f * np.asarray(forward.terms)[:, good]

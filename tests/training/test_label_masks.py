@@ -58,8 +58,8 @@ def test_other_kernels_take_masks_too():
 def test_a_masked_pixel_is_scikit_learns_svr_of_the_other_labels():
     model, spectra = masked_model(), xp_giants()[:110]
     prepared = recipe()(spectra)
-    x = np.asarray(model.exact.scaling(spectra.values(LABELS)))
-    new = np.asarray(model.exact.scaling(xp_giants()[110:].values(LABELS)))
+    x = np.asarray(model.host_emulator.scaling(spectra.values(LABELS)))
+    new = np.asarray(model.host_emulator.scaling(xp_giants()[110:].values(LABELS)))
     with in_precision("float64"):
         flux = np.asarray(model(xp_giants()[110:].values(LABELS)))
     for pixel in (0, 3, 7, 8):
@@ -71,7 +71,7 @@ def test_a_masked_pixel_is_scikit_learns_svr_of_the_other_labels():
 
 def test_solvers_agree_on_masked_pixels():
     labels = xp_giants()[110:].values(LABELS)
-    scale = np.asarray(masked_model().exact.flux_scale)
+    scale = np.asarray(masked_model().host_emulator.flux_scale)
     with in_precision("float64"):
         one, other = (np.asarray(masked_model(solver)(labels)) for solver in ("sklearn", "batched"))
     # both stop at 1e-3: predictions differ by some times that, where stars are few
@@ -82,8 +82,8 @@ def test_solvers_agree_on_masked_pixels():
 def test_a_polynomial_leaves_out_the_monomials_of_a_masked_label():
     inside = allowed()[:, 3]
     np.testing.assert_array_equal(np.any(jacobian(quadratic_model()) != 0, axis=0)[:, 3], inside)
-    with_alpha = np.array([one[3] > 0 for one in quadratic_model().exact.exponents])
-    assert np.all(quadratic_model().exact.basis[np.ix_(with_alpha, ~inside)] == 0)
+    with_alpha = np.array([one[3] > 0 for one in quadratic_model().host_emulator.exponents])
+    assert np.all(quadratic_model().host_emulator.basis[np.ix_(with_alpha, ~inside)] == 0)
     np.testing.assert_array_equal(quadratic_model().info.pixels["n_terms"], np.where(inside, 14, 9))
 
 

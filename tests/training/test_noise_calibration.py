@@ -171,7 +171,7 @@ def test_noise_is_learnt_again_from_another_surveys_stars():
     extra = 3 * np.random.default_rng(0).normal(size=others.flux.shape) / np.sqrt(others.ivar)
     noisy = others.with_arrays(others.flux + extra, others.ivar)
     model = recalibrate_noise(calibrated_model(), noisy, noise="lowrank")
-    assert model.exact is calibrated_model().exact
+    assert model.host_emulator is calibrated_model().host_emulator
     assert "recalibrated" in model.info.provenance["settings"]["noise"]
     table = fit(model, noisy)
     table = table[table["flags"] == 0]

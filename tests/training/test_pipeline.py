@@ -28,8 +28,8 @@ def test_every_pixel_is_scikit_learns_svr():
     model, spectra = giants_model(), xp_giants()[:110]
     prepared = recipe()(spectra)
     labels = spectra.values(LABELS)
-    x = np.asarray(model.exact.scaling(labels))
-    new = np.asarray(model.exact.scaling(xp_giants()[110:].values(LABELS)))
+    x = np.asarray(model.host_emulator.scaling(labels))
+    new = np.asarray(model.host_emulator.scaling(xp_giants()[110:].values(LABELS)))
     with in_precision("float64"):
         flux = np.asarray(model(xp_giants()[110:].values(LABELS)))
     for pixel in (0, 17, 60):
@@ -104,7 +104,7 @@ def test_drawn_stars_are_reproducible_and_on_record():
     assert len(np.unique(first.info.record.rows)) == 60
     assert set(first.info.record.rows) != set(other.info.record.rows)
     assert first.info.record.contains(spectra).sum() == 60
-    np.testing.assert_array_equal(first.exact.blocks[0].dual, again.exact.blocks[0].dual)
+    np.testing.assert_array_equal(first.host_emulator.blocks[0].dual, again.host_emulator.blocks[0].dual)
 
 
 def test_duplicate_stars_train_and_share_a_fold():
@@ -128,7 +128,7 @@ def test_spectra_without_errors_put_the_photon_noise_into_the_model_error():
     model = train(spectra, ["teff", "logg", "fe_h"], log_labels=["teff"], gamma="auto", cv=3, n_jobs=1)
     assert not model.info.has_errors
     assert np.all(model.noise.model_variance > 0)
-    np.testing.assert_allclose(np.asarray(model.exact.scaling.inverse(model.training_labels.stars))[:, 0],
+    np.testing.assert_allclose(np.asarray(model.host_emulator.scaling.inverse(model.training_labels.stars))[:, 0],
                                spectra.values(["teff"])[:, 0], rtol=1e-6)  # fmt: skip
 
 
@@ -142,7 +142,7 @@ def test_one_label_is_enough():
 def test_other_kernels_train(kernel):
     spectra = few_pixels(xp_giants()[:80])
     model = train(spectra, LABELS, kernel=kernel, gamma=0.05, coef0=0.5, degree=2, cv=2, n_jobs=1)
-    assert model.exact.blocks[0].kernel == kernel
+    assert model.host_emulator.blocks[0].kernel == kernel
     assert np.median(model.info.pixels["cv_mse"]) < 1
 
 

@@ -93,13 +93,13 @@ def test_parts_of_the_pixels_are_the_whole(monkeypatch):
 def test_a_trained_pixel_is_scikit_learns_ridge_on_prepared_spectra():
     model, spectra = quadratic_model(), xp_giants()[:110]
     prepared = recipe()(spectra)
-    terms = monomials(np.asarray(model.exact.scaling(spectra.values(LABELS))), model.exact.exponents)
+    terms = monomials(np.asarray(model.host_emulator.scaling(spectra.values(LABELS))), model.host_emulator.exponents)
     for pixel in (8, 12, 50):
         flux, ivar = prepared.flux[:, pixel].astype(float), prepared.ivar[:, pixel].astype(float)
-        kept = model.exact.basis[:, pixel] != 0
+        kept = model.host_emulator.basis[:, pixel] != 0
         ridge = max(model.info.pixels["ridge"][pixel], 1e-10)
         machine = Ridge(alpha=ridge).fit(terms[:, kept], (flux - flux.mean()) / flux.std(), ivar / ivar.mean())
-        np.testing.assert_allclose(model.exact.basis[kept, pixel], machine.coef_, rtol=1e-5, atol=1e-8)
+        np.testing.assert_allclose(model.host_emulator.basis[kept, pixel], machine.coef_, rtol=1e-5, atol=1e-8)
 
 
 def test_a_pixel_that_cannot_be_trained_predicts_nan():

@@ -89,7 +89,7 @@ def test_a_prepared_model_fits_simulated_spectra_and_knows_the_truth():
     assert np.abs(model.prepare(spectra).flux - spectra.flux).max() > 1e-3
     _, middle, _, table = fitted_copies()
     np.testing.assert_array_equal(table["teff_ref"].value, middle[0])
-    assert plain.exact is model.exact
+    assert plain.host_emulator is model.host_emulator
     assert plain.info.record is model.info.record
     assert model.recipe.steps  # the model itself is as it was
 
@@ -118,9 +118,11 @@ def test_the_bound_does_not_depend_on_the_unit_of_flux():
     """Fluxes of 1e-17 have squares below float32's range."""
     model = giants_model()
     exact = dataclasses.replace(
-        model.exact, flux_mean=model.exact.flux_mean * 2.0**-56, flux_scale=model.exact.flux_scale * 2.0**-56
+        model.host_emulator,
+        flux_mean=model.host_emulator.flux_mean * 2.0**-56,
+        flux_scale=model.host_emulator.flux_scale * 2.0**-56,
     )
-    faint = dataclasses.replace(model, exact=exact, noise=model.noise.in_unit(2.0**56))
+    faint = dataclasses.replace(model, host_emulator=exact, noise=model.noise.in_unit(2.0**56))
     labels, ivar = stars(model)
     np.testing.assert_allclose(crlb(faint, labels, ivar * 2.0**112), crlb(model, labels, ivar), rtol=1e-5)
     one, other = simulate(model, labels, ivar), simulate(faint, labels, ivar * 2.0**112)
