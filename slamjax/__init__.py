@@ -1,6 +1,8 @@
 """slamjax: the Stellar LAbel Machine in JAX.
 
-Names are imported when they are first used, so that ``import slamjax`` is quick.
+A model of stellar spectra is trained on stars with known labels (Teff, log g, [Fe/H], ...); it then gives the labels of
+other stars, with errors, flags and posteriors. This file is the table of contents: every public name, by task. Names
+are imported when they are first used, so that ``import slamjax`` is quick.
 """
 
 from __future__ import annotations
@@ -10,7 +12,86 @@ from typing import TYPE_CHECKING, Any
 
 from slamjax._version import __version__ as __version__
 
-if TYPE_CHECKING:
+#: Where each public name comes from.
+_HOMES = {
+    # Data: spectra and catalogues, read and written
+    "Spectra": "spectra",
+    "read": "io",
+    "read_table": "io",
+    "write_table": "io",
+    "read_labels": "io",
+    "write_labels": "io",
+    "join_labels": "io",
+    "register_specutils": "io",
+    # Preparation: what is done to spectra before a model sees them
+    "Recipe": "preprocessing",
+    # Training: from stars with known labels to a model, and its options
+    "train": "training",
+    "SVR": "training",
+    "Polynomial": "training",
+    "SearchSpec": "training",
+    "NoiseSpec": "training",
+    "DataSpec": "training",
+    "from_sklearn": "training",
+    "recalibrate_noise": "training",
+    # Model: spectra, and their noise, as functions of labels
+    "Model": "model",
+    "describe": "model",
+    "measure_rv": "model",
+    "KernelEmulator": "emulators",
+    "PolynomialEmulator": "emulators",
+    "LabelScaling": "emulators",
+    "DiagonalNoise": "noise",
+    "LowRankNoise": "noise",
+    "ForwardEmulator": "forward",
+    "Nuisances": "forward",
+    "Free": "forward",
+    "Gaussian": "forward",
+    "log_likelihood": "forward",
+    # Fitting: labels, errors and flags of stars
+    "fit": "fitting",
+    "fit_table": "fitting",
+    "fit_files": "fitting",
+    "Flag": "flags",
+    "flag_names": "flags",
+    # Sampling: posteriors of labels
+    "sample": "sampling",
+    "Posterior": "sampling",
+    # Validation: how far labels and errors can be trusted
+    "validate": "validation",
+    "compare": "validation",
+    "crlb": "validation",
+    # Errors and warnings
+    "SlamError": "errors",
+    "SlamWarning": "errors",
+}
+#: Public modules, for what has no name of its own above.
+_MODULES = (
+    "datasets",  # the sample that ships with slamjax
+    "preprocessing",  # steps of a recipe
+    "emulators",  # flux as a function of labels, and compression
+    "noise",  # covariances of residuals
+    "forward",  # velocities, broadening and continuum on top of an emulator
+    "sampling",  # priors, projections and diagnostics
+    "validation",  # comparisons, simulations and calibration tests
+    "plots",  # figures
+)
+__all__ = ["__version__", *_HOMES, *_MODULES]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return importlib.import_module(f"slamjax.{name}")
+    if name in _HOMES:
+        return getattr(importlib.import_module(f"slamjax.{_HOMES[name]}"), name)
+    raise AttributeError(f"module 'slamjax' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
+if TYPE_CHECKING:  # the same names for type checkers and editors; a test compares the two
     from slamjax import datasets as datasets
     from slamjax import emulators as emulators
     from slamjax import forward as forward
@@ -61,62 +142,3 @@ if TYPE_CHECKING:
     from slamjax.validation import compare as compare
     from slamjax.validation import crlb as crlb
     from slamjax.validation import validate as validate
-
-_HOMES = {
-    "compare": "validation",
-    "crlb": "validation",
-    "describe": "model",
-    "DiagonalNoise": "noise",
-    "fit": "fitting",
-    "fit_files": "fitting",
-    "fit_table": "fitting",
-    "Flag": "flags",
-    "flag_names": "flags",
-    "ForwardEmulator": "forward",
-    "Free": "forward",
-    "from_sklearn": "training",
-    "join_labels": "io",
-    "KernelEmulator": "emulators",
-    "Known": "forward",
-    "LabelScaling": "emulators",
-    "log_likelihood": "forward",
-    "LowRankNoise": "noise",
-    "measure_rv": "model",
-    "Model": "model",
-    "Nuisances": "forward",
-    "PolynomialEmulator": "emulators",
-    "Posterior": "sampling",
-    "read": "io",
-    "read_labels": "io",
-    "read_table": "io",
-    "recalibrate_noise": "training",
-    "Recipe": "preprocessing",
-    "register_specutils": "io",
-    "sample": "sampling",
-    "SlamError": "errors",
-    "SlamWarning": "errors",
-    "Spectra": "spectra",
-    "train": "training",
-    "SearchSpec": "training",
-    "Polynomial": "training",
-    "NoiseSpec": "training",
-    "DataSpec": "training",
-    "SVR": "training",
-    "validate": "validation",
-    "write_labels": "io",
-    "write_table": "io",
-}
-_MODULES = ("datasets", "emulators", "forward", "noise", "plots", "preprocessing", "sampling", "validation")
-__all__ = ["__version__", *_HOMES, *_MODULES]
-
-
-def __getattr__(name: str) -> Any:
-    if name in _MODULES:
-        return importlib.import_module(f"slamjax.{name}")
-    if name in _HOMES:
-        return getattr(importlib.import_module(f"slamjax.{_HOMES[name]}"), name)
-    raise AttributeError(f"module 'slamjax' has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
