@@ -2,11 +2,12 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help demo test lint bench clean
+.PHONY: help demo test lint docs bench clean
 
 help:
 	@echo "make demo    install, then train on real stars, label others, draw (demo_output/)"
 	@echo "make test    install, then lint, check types, run the tests"
+	@echo "make docs    install, then build the documentation into docs/_build/html"
 	@echo "make bench   install, then run the benchmarks (DATA=table.fits, MILES=miles.fits, LAMOST=folder for other stars than the embedded ones)"
 
 .venv/bin/python:
@@ -26,6 +27,10 @@ help:
 	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[bench]'
 	@touch $@
 
+.venv/installed-docs: pyproject.toml | .venv/bin/python
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[docs]'
+	@touch $@
+
 demo: .venv/installed-demo
 	$(BIN)/slamjax demo -o demo_output
 
@@ -36,6 +41,10 @@ lint: .venv/installed-test
 
 test: lint
 	$(BIN)/pytest -n auto --maxprocesses 4 -q
+
+docs: .venv/installed-docs
+	$(BIN)/sphinx-build -W --keep-going -n -q -j auto docs docs/_build/html
+	@echo "open docs/_build/html/index.html"
 
 bench: .venv/installed-bench
 	for script in emulator_speed kernel_sum fit_speed large_spectra fit_scaling memory training_scaling versus_cannon accuracy calibration outliers posterior_speed sampler_agreement crlb calibration_simulated reading_speed; do \
@@ -48,4 +57,4 @@ bench: .venv/installed-bench
 	$(BIN)/python benchmarks/make_docs.py
 
 clean:
-	rm -rf .venv demo_output .pytest_cache .mypy_cache .ruff_cache build dist
+	rm -rf .venv demo_output .pytest_cache .mypy_cache .ruff_cache build dist docs/_build docs/_generated docs/api docs/notebooks
