@@ -28,7 +28,9 @@ exclude_patterns = ["_build", "_ext", "_generated", "**.ipynb_checkpoints"]
 default_role = "autolink"
 nitpicky = True
 #: Names in signatures of other packages: there are no inventories to link them by.
-nitpick_ignore_regex = [(r"py:.*", r"(numpy|jax|jaxtyping|astropy|numpyro|matplotlib|arviz|sklearn|typing|collections|pathlib|os)\..*")]
+nitpick_ignore_regex = [
+    (r"py:.*", r"(numpy|jax|jaxtyping|astropy|numpyro|matplotlib|arviz|sklearn|typing|collections|pathlib|os)\..*")
+]
 
 # docstrings say shapes and units, which annotations cannot; signatures stay short
 autodoc_typehints = "none"

@@ -47,9 +47,7 @@ def is_module(value: Any) -> bool:
 
 def root_names() -> list[str]:
     """Public names of ``slamjax`` itself that are no modules."""
-    return [
-        name for name in slamjax.__all__ if not is_module(getattr(slamjax, name)) and not name.startswith("__")
-    ]
+    return [name for name in slamjax.__all__ if not is_module(getattr(slamjax, name)) and not name.startswith("__")]
 
 
 def module_names(module: ModuleType) -> list[str]:
@@ -114,6 +112,10 @@ def _heading(text: str, mark: str = "=") -> str:
     return f"{text}\n{mark * len(text)}\n\n"
 
 
+def _short(full_name: str) -> str:
+    return full_name.removeprefix("slamjax.")
+
+
 def _object_page(full_name: str) -> str:
     value = resolve(full_name)
     lines = [_heading(full_name), ".. currentmodule:: slamjax\n\n"]
@@ -122,7 +124,9 @@ def _object_page(full_name: str) -> str:
         # members that other packages' base classes bring are documented there
         if all(_is_ours(base) or base.__module__ in ("builtins", "abc", "typing") for base in value.__mro__):
             lines.append("   :inherited-members: int, object, Exception, Warning, Protocol\n")
-        special = [name for name in ("__call__", "__getitem__", "__len__") if getattr(vars(value).get(name), "__doc__", None)]
+        special = [
+            name for name in ("__call__", "__getitem__", "__len__") if getattr(vars(value).get(name), "__doc__", None)
+        ]
         if special:
             lines.append(f"   :special-members: {', '.join(special)}\n")
     elif callable(value):
@@ -138,17 +142,17 @@ def write_reference() -> None:
     modules = ", ".join(f"``slamjax.{name}``" for name in slamjax.__all__ if is_module(getattr(slamjax, name)))
     overview = [
         _heading("API reference"),
-        "Every public name, grouped in the order in which spectra pass through the package. ``import slamjax`` gives "
-        f"the names shown as ``slamjax.name``; the others are in the public modules {modules}, which are attributes of "
-        "``slamjax``. Everything else is private and may change.\n\n",
+        "Every public name, grouped in the order in which spectra pass through the package. Names are relative to "
+        f"``slamjax``: ``train`` is ``slamjax.train``. The public modules are {modules}. Everything else is private "
+        "and may change.\n\n",
         ".. currentmodule:: slamjax\n\n",
     ]
     pages = {"index": overview}
     for room, names in reference().items():
         described = (inspect.getdoc(importlib.import_module(f"slamjax.{room}")) or "").split("\n\n")[0]
-        table = [".. autosummary::\n   :nosignatures:\n\n", *(f"   {name}\n" for name in names), "\n"]
+        table = [".. autosummary::\n   :nosignatures:\n\n", *(f"   {_short(name)}\n" for name in names), "\n"]
         overview += [_heading(ROOMS[room], "-"), f"{described}\n\n", *table]
-        entries = [f"   {name.removeprefix('slamjax.')} <{name}>\n" for name in names]
+        entries = [f"   {_short(name)} <{name}>\n" for name in names]
         toctree = [".. toctree::\n   :hidden:\n\n", *entries]
         pages[room] = [_heading(ROOMS[room]), f"{described}\n\n", ".. currentmodule:: slamjax\n\n", *table, *toctree]
         pages |= {name: [_object_page(name)] for name in names}
