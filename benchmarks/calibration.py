@@ -120,7 +120,7 @@ def outcome(model: Model, test: Spectra, options: argparse.Namespace) -> dict[st
         "chi2_dof": float(np.median((np.asarray(table["chi2"]) / dof)[good])),
         "labels": {name: statistics(table, name, good) for name in LABELS},
         "n_posteriors": int(some.size),
-        "posterior": {name: intervals(posterior, name, test[some].values((name,))[:, 0]) for name in LABELS},
+        "posterior": {name: intervals(posterior, name, test[some].values(name)) for name in LABELS},
         "bins": {
             title: [
                 {name: statistics(table, name, good & inside) for name in LABELS} | {"low": low, "high": high}

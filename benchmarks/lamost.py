@@ -53,7 +53,7 @@ def cross_validated(stars: Spectra, seed: int) -> dict[str, dict[str, float]]:
         print(f"fold {k + 1} of {FOLDS}", flush=True)
     measured = {}
     for name in LABELS:
-        parts = [(column(t, name), some.values([name])[:, 0], column(t, f"{name}_err")) for some, t in tables]
+        parts = [(column(t, name), some.values(name), column(t, f"{name}_err")) for some, t in tables]
         measured[name] = scatter(*(np.concatenate(part) for part in zip(*parts, strict=True))).to_dict()
     return measured
 

@@ -55,7 +55,7 @@ def recipe(**options: Any) -> Any:
 
 
 def column(table: Any, name: str) -> np.ndarray:
-    return np.asarray(getattr(table[name], "value", table[name]))
+    return np.asarray(table[name])
 
 
 def of_table(prefix: str, table: Any, labels: tuple[str, ...]) -> dict[str, np.ndarray]:

@@ -45,4 +45,4 @@ def scatter(fitted: np.ndarray, reference: np.ndarray, error: np.ndarray | None 
 
 def column(table: Table, name: str) -> np.ndarray:
     """A column of a label table as plain numbers, without its unit."""
-    return np.asarray(getattr(table[name], "value", table[name]), dtype=float)
+    return np.asarray(table[name], dtype=float)

@@ -80,9 +80,9 @@ def label_table(
     return table
 
 
-def _reference(spectra: Spectra, name: str, unit: str) -> np.ndarray | u.Quantity:
+def _reference(spectra: Spectra, name: str, unit: str) -> u.Quantity:
     """The input's own value of a label, in the model's unit: a table may state another, or none."""
-    values = spectra.values([name])[:, 0]
+    values = spectra.values(name)
     own, wanted = known_unit(spectra.table[name].unit), known_unit(unit)
     if own is not None and wanted is not None:
         values = np.asarray(own.to(wanted, values))

@@ -9,6 +9,8 @@ from astropy.table import QTable, Table
 from slamjax._util.files import atomic_path, existing_file
 from slamjax.errors import SlamError
 from slamjax.flags import FLAG_MEANINGS, Flag
+from slamjax.io.fits_tables import hdu_to_table, table_to_hdu
+from slamjax.spectra.units import with_unit
 
 
 def write_labels(table: Table, path: object) -> None:
@@ -18,8 +20,7 @@ def write_labels(table: Table, path: object) -> None:
     for name in plain.colnames:
         if plain[name].dtype.kind == "U":  # FITS holds ASCII only; a label table must not fail for a star's name
             plain[name] = np.char.encode(np.asarray(plain[name]).astype(str), "ascii", "replace")
-    sheet = fits.table_to_hdu(plain)
-    sheet.name = "LABELS"
+    sheet = table_to_hdu(plain, "LABELS")
     sheet.header["LABELS"] = (table.meta.get("labels", ""), "labels, in the order of cov")
     for flag in Flag:
         sheet.header.add_comment(f"flags & {int(flag)}: {flag.name}: {FLAG_MEANINGS[flag]}")
@@ -34,12 +35,12 @@ def read_labels(path: object) -> QTable:
         with fits.open(source, memmap=False) as hdus:
             if "LABELS" not in hdus:
                 raise SlamError(f"{source} has no HDU LABELS; it is not a table that slamjax fit has written")
-            names = hdus["LABELS"].header.get("LABELS", "")
-            table = QTable.read(hdus["LABELS"], mask_invalid=False)  # NaN says that a fit failed: nothing is masked
+            header = hdus["LABELS"].header
+            plain = hdu_to_table(hdus["LABELS"])
     except OSError as error:
         raise SlamError(f"{source} cannot be read as FITS ({error}); is it complete?") from error
-    for name in table.colnames:
-        table[name] = table[name].astype(table[name].dtype.newbyteorder("="))  # FITS is big-endian, JAX takes native
-    table.meta.clear()
-    table.meta["labels"] = names
+    table = QTable(meta={"labels": header.get("LABELS", "")})
+    for number, name in enumerate(plain.colnames, start=1):
+        column = plain[name].astype(plain[name].dtype.newbyteorder("="))  # FITS is big-endian, JAX takes native
+        table[name] = with_unit(column, column.unit) if f"TUNIT{number}" in header else column
     return table

@@ -19,6 +19,7 @@ from astropy.table import Table
 
 from slamjax._util.files import atomic_path, existing_file
 from slamjax.errors import SlamError, SlamWarning
+from slamjax.io.fits_tables import hdu_to_table, table_to_hdu
 from slamjax.spectra.spectra import Spectra
 
 _VECTORS = ("flux", "ivar", "flux_error")
@@ -66,14 +67,11 @@ def read_table(path: str | os.PathLike[str], rows: slice | None = None) -> Spect
             if unit is None:
                 raise SlamError(f"column 'wavelength' of {source} states no unit; set its TUNIT to nm or Angstrom")
             header = waves.header
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", u.UnitsWarning)
-                sheet = hdus["SPECTRA"]
-                numbers = np.arange(int(sheet.header["NAXIS2"]))
-                if rows is None:
-                    table = Table.read(sheet)
-                else:
-                    table, numbers = Table.read(_part(sheet, numbers[rows], source)), numbers[rows]
+            sheet = hdus["SPECTRA"]
+            numbers = np.arange(int(sheet.header["NAXIS2"]))
+            if rows is not None:
+                sheet, numbers = _part(sheet, numbers[rows], source), numbers[rows]
+            table = hdu_to_table(sheet)
             comments = [str(line) for line in hdus[0].header.get("COMMENT", [])]
     except SlamError:
         raise
@@ -116,8 +114,7 @@ def write_table(spectra: Spectra, path: str | os.PathLike[str]) -> None:
     table["flux"] = spectra.flux
     if not np.all(np.isposinf(spectra.ivar)):
         table["ivar"] = spectra.ivar
-    sheet = fits.table_to_hdu(table)
-    sheet.name = "SPECTRA"
+    sheet = table_to_hdu(table, "SPECTRA")
     column = fits.Column("wavelength", "D", unit=u.Unit(spectra.wave_unit).to_string("fits"), array=spectra.wave)
     waves = fits.BinTableHDU.from_columns([column], name="WAVELENGTH")
     waves.header["WAVEMED"] = (spectra.medium, "where wavelengths are measured")

@@ -71,7 +71,7 @@ def onto_grid(
 
 def table_velocity(spectra: Spectra, column: str) -> np.ndarray:
     """(N,) km/s from a column of the table, in whatever unit of velocity it states."""
-    values = spectra.values([column])[:, 0]
+    values = spectra.values(column)
     stated = spectra.table[column].unit
     if stated is not None:
         try:

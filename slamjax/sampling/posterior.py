@@ -20,6 +20,7 @@ from slamjax.forward.nuisances import VELOCITIES, Free, Nuisances
 from slamjax.model.model import Model
 from slamjax.noise.models import ivar_in_unit
 from slamjax.sampling.diagnostics import Diagnostics
+from slamjax.spectra.units import with_unit
 
 if TYPE_CHECKING:
     from arviz import InferenceData
@@ -197,18 +198,12 @@ class Posterior:
         for name in {"rv", "rv_err"} & set(table.colnames):
             table[name] = table[name] * (u.km / u.s)
         for k, (name, unit) in enumerate(zip(self.label_names, self.label_units, strict=True)):
-            parsed = u.Unit(unit, parse_strict="silent") if unit else None
-            known = None if parsed is None or isinstance(parsed, u.UnrecognizedUnit) else parsed
-
-            def column(values: np.ndarray, known: Any = known) -> Any:
-                return values if known is None else values * known
-
-            table[name] = column(mean[:, k])
-            table[f"{name}_err"] = column(sd[:, k])
+            table[name] = with_unit(mean[:, k], unit)
+            table[f"{name}_err"] = with_unit(sd[:, k], unit)
             if f"{name}_ref" in self.stars:
-                table[f"{name}_ref"] = column(self.stars[f"{name}_ref"])
+                table[f"{name}_ref"] = with_unit(self.stars[f"{name}_ref"], unit)
             for (suffix, _), values in zip(QUANTILES.items(), quantiles, strict=True):
-                table[f"{name}_{suffix}"] = column(values[:, k])
+                table[f"{name}_{suffix}"] = with_unit(values[:, k], unit)
             table[f"{name}_rhat"] = self.diagnostics.rhat[:, k]
             table[f"{name}_ess_bulk"] = self.diagnostics.ess_bulk[:, k]
             table[f"{name}_ess_tail"] = self.diagnostics.ess_tail[:, k]

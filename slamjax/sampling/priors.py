@@ -401,9 +401,12 @@ def in_unit(values: Any, unit: str, name: str) -> np.ndarray:
     """Numbers in the model's unit; a Quantity is converted."""
     from astropy import units as u
 
+    from slamjax.spectra.units import known_unit, label_unit
+
     if isinstance(values, u.Quantity):
         try:
-            values = values.to_value(u.Unit(unit))
+            same = values.unit == label_unit(unit)  # that of label tables
+            values = values.value if same else values.to_value(known_unit(unit) or u.dimensionless_unscaled)
         except (u.UnitConversionError, ValueError) as error:
             raise SlamError(f"{name!r} is given in {values.unit}, the model's label in {unit or 'no unit'}") from error
     try:

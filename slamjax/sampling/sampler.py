@@ -270,7 +270,7 @@ def _starts(model: Model, table: QTable, fixed: np.ndarray) -> tuple[np.ndarray,
 
     Where labels are fixed, the others start where the fit's covariance takes them.
     """
-    labels = np.stack([np.asarray(getattr(table[name], "value", table[name]), float) for name in model.label_names], 1)
+    labels = np.stack([np.asarray(table[name], float) for name in model.label_names], 1)
     usable = np.isfinite(labels).all(axis=1)
     held = np.isfinite(fixed[0])
     if held.any():
@@ -374,9 +374,7 @@ def _assemble(
     own = {f"{label}{end}" for label in names for end in ("", "_err", "_err95")}
     left_out = own | {"flags", "cov", "n_iter"}
     stars = {
-        name: np.asarray(getattr(table[name], "value", table[name]))
-        for name in table.colnames
-        if name not in left_out and np.ndim(table[name]) == 1
+        name: np.asarray(table[name]) for name in table.colnames if name not in left_out and np.ndim(table[name]) == 1
     }
     return Posterior(
         names, units, labels, density, diverging, Diagnostics(rhat, bulk, tail), khat, sampler,

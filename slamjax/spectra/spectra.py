@@ -7,7 +7,7 @@ import re
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Literal, overload
 
 import numpy as np
 from astropy import units as u
@@ -174,16 +174,46 @@ class Spectra:
         """The table's scalar columns as plain arrays; missing: NaN for a float, 0 for an integer, "" for a string."""
         return {name: _plain(self.table[name]) for name in self.table.colnames if self.table[name].ndim == 1}
 
-    def values(self, names: Sequence[str]) -> Float[np.ndarray, "star label"]:
-        """The columns ``names`` as an (N, L) float64 array, NaN where unknown."""
+    @overload
+    def values(self, names: str) -> Float[np.ndarray, " star"]: ...
+    @overload
+    def values(self, names: Sequence[str]) -> Float[np.ndarray, "star label"]: ...
+    def values(self, names: str | Sequence[str]) -> Float[np.ndarray, " star"] | Float[np.ndarray, "star label"]:
+        """Columns of the table as plain numbers, NaN where they are missing.
+
+        Parameters
+        ----------
+        names : str or sequence of str
+            One column, or several.
+
+        Returns
+        -------
+        (N,) float64 array for a string, (N, L) for a sequence; in the units of the table
+
+        Raises
+        ------
+        SlamError
+            If a column does not exist or holds no numbers.
+
+        Examples
+        --------
+        >>> from slamjax.datasets import load_xp_giants
+        >>> train, _ = load_xp_giants()
+        >>> train.values("teff").shape, train.values(["teff", "logg"]).shape
+        ((1000,), (1000, 2))
+        """
+        if isinstance(names, str):
+            return self._numbers(names)
         self.require(names)
-        out = np.full((len(self), len(names)), np.nan)
-        for k, name in enumerate(names):
-            try:
-                out[:, k] = np.where(_masked(self.table[name]), np.nan, _plain(self.table[name]).astype(float))
-            except (TypeError, ValueError) as error:
-                raise SlamError(f"column {name!r} of {self.source} holds no numbers; choose another") from error
-        return out
+        return np.stack([self._numbers(name) for name in names], axis=1) if len(names) else np.empty((len(self), 0))
+
+    def _numbers(self, name: str) -> Float[np.ndarray, " star"]:
+        self.require([name])
+        column = self.table[name]
+        try:
+            return np.where(_masked(column), np.nan, _plain(column).astype(float))
+        except (TypeError, ValueError) as error:
+            raise SlamError(f"column {name!r} of {self.source} holds no numbers; choose another") from error
 
     def require(self, names: Sequence[str]) -> None:
         """Raise unless every one of ``names`` is a column of the table."""

@@ -164,7 +164,7 @@ def compare(
     spectra.require(names)
     edges = checked_edges(bins)
     if by != "snr":
-        (spectra if test is None else test).values([by])  # raises now, not after the fits
+        (spectra if test is None else test).values(by)  # raises now, not after the fits
     ours = _options(options, degree, seed)
     stars = drawn(usable(spectra, names), n_train, seed)
     rounds: list[tuple[Spectra, Spectra]] = []
@@ -210,7 +210,7 @@ def compare(
         held_out = f"{len(stars)} stars in {len(rounds)} folds"
     tables = {name: _stacked([labels for labels, _ in found]) for name, found in parts.items()}
     residuals = {name: np.concatenate([residual for _, residual in found]) for name, found in parts.items()}
-    column = np.asarray(tables["SLAM"]["snr"] if by == "snr" else judged.values([by])[:, 0], float)
+    column = np.asarray(tables["SLAM"]["snr"] if by == "snr" else judged.values(by), float)
     return EmulatorComparison(
         models=models,
         stars=stars,

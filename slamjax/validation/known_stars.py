@@ -137,9 +137,9 @@ def validate(
             f"{spectra.source} states no errors, so its S/N is not known; bin by a column (by, --by) instead"
         )
     labels = fit(model, some, n_starts=n_starts, on_progress=on_progress)
-    column = np.asarray(labels["snr"] if by == "snr" else some.values([by])[:, 0], float)
+    column = np.asarray(labels["snr"] if by == "snr" else some.values(by), float)
     if by == "snr" and not np.any(np.isfinite(column)) and "snr" in some.table.colnames:
-        column = some.values(["snr"])[:, 0]  # spectra without errors may still have a catalogue's S/N
+        column = some.values("snr")  # spectra without errors may still have a catalogue's S/N
     table = scatter_table(labels, model.label_names, column, edges, good_only=good_only)
     errors = some.values([f"{name}_err" for name in model.label_names]) if reference_errors else None
     comparison = compare_fit(labels, model.label_names, reference_errors=errors)

@@ -102,7 +102,7 @@ def test_fits_are_where_the_gradient_of_ln_p_vanishes():
             flux, ivar = jnp.asarray(prepared.flux[row], float), jnp.asarray(prepared.ivar[row], float)
             return log_likelihood(model.emulator, model.noise, labels, flux, ivar)
 
-        fitted = np.array([np.asarray(getattr(table[name], "value", table[name]))[row] for name in LABELS])
+        fitted = np.array([np.asarray(table[name])[row] for name in LABELS])
         x = jnp.asarray(model.host_emulator.scaling(fitted))
         error = np.sqrt(np.diag(np.linalg.inv(-jax.hessian(ln_p)(x))))
         assert np.all(np.abs(jax.grad(ln_p)(x)) * error < 0.05)

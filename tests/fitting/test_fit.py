@@ -17,7 +17,7 @@ from slamjax.spectra.spectra import Spectra
 
 
 def values(table, suffix=""):
-    return np.stack([np.asarray(getattr(table[name + suffix], "value", table[name + suffix])) for name in LABELS], -1)
+    return np.stack([np.asarray(table[name + suffix]) for name in LABELS], -1)
 
 
 def simulated(n=200, noise=0.1, seed=0):

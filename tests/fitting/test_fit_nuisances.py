@@ -70,7 +70,7 @@ def at_rest():
 
 
 def column(table, name):
-    return np.asarray(getattr(table[name], "value", table[name]), float)
+    return np.asarray(table[name], float)
 
 
 def pulls(table, truth, name):

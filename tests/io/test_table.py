@@ -60,7 +60,7 @@ def spectra_of_any_kind(draw):
     }
     table = Table(columns)
     for name in ("c1", "c2"):
-        table[name].unit = draw(st.sampled_from([None, u.K, u.km / u.s, u.mag]))
+        table[name].unit = draw(st.sampled_from([None, u.K, u.km / u.s, u.mag, u.dex, u.dex(u.cm / u.s**2)]))
     steps = draw(hnp.arrays(np.float64, p, elements=st.floats(1e-3, 1e3)))
     return Spectra(
         wave=300 + np.cumsum(steps),

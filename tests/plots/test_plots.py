@@ -50,7 +50,7 @@ def test_spectra_are_shown_with_what_is_left_over():
     for top, bottom in (figure.axes[:2], figure.axes[2:]):
         row = names.index(top.get_title(loc="left").split(":")[0])
         observed, predicted = (one.get_ydata() for one in top.lines)
-        labels = np.stack([np.asarray(getattr(table[name], "value", table[name]))[row] for name in LABELS])
+        labels = np.stack([np.asarray(table[name])[row] for name in LABELS])
         np.testing.assert_allclose(observed, prepared.flux[row], rtol=1e-6)
         np.testing.assert_allclose(predicted, giants_model()(labels), rtol=1e-5)
         np.testing.assert_allclose(line(bottom).get_ydata(), observed - predicted, atol=1e-12)

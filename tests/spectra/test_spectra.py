@@ -193,7 +193,9 @@ def test_values_are_float64_columns_side_by_side():
     table = Table({"teff": np.array([4000, 5000, 6000], dtype=np.int16), "logg": np.array([1, np.nan, 3], np.float32)})
     spectra = make(table=table)
     np.testing.assert_array_equal(spectra.values(["logg", "teff"]), [[1, 4000], [np.nan, 5000], [3, 6000]])
-    assert spectra.values(["teff"]).dtype == np.float64
+    np.testing.assert_array_equal(spectra.values("teff"), [4000, 5000, 6000])
+    assert spectra.values("teff").dtype == spectra.values(["teff"]).dtype == np.float64
+    assert spectra.values([]).shape == (3, 0)
 
 
 def test_a_missing_column_is_named():

@@ -52,7 +52,7 @@ def width(values):
 
 
 def plain(column):
-    return np.asarray(getattr(column, "value", column), float)
+    return np.asarray(column, float)
 
 
 def test_label_errors_are_generalised_least_squares():

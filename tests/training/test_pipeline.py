@@ -129,7 +129,7 @@ def test_spectra_without_errors_put_the_photon_noise_into_the_model_error():
     assert not model.info.has_errors
     assert np.all(model.noise.model_variance > 0)
     np.testing.assert_allclose(np.asarray(model.host_emulator.scaling.inverse(model.training_labels.stars))[:, 0],
-                               spectra.values(["teff"])[:, 0], rtol=1e-6)  # fmt: skip
+                               spectra.values("teff"), rtol=1e-6)  # fmt: skip
 
 
 def test_one_label_is_enough():

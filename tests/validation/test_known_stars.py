@@ -137,7 +137,7 @@ def test_stars_without_a_known_label_are_left_out():
 
 def test_stars_are_binned_by_a_column_of_the_table():
     result = validated()
-    snr = held_out().values(["apogee_snr"])[:, 0]
+    snr = held_out().values("apogee_snr")
     teff = result.table[result.table["label"] == "teff"]
     assert list(teff["n"]) == [40, np.sum((snr >= 80) & (snr < 150)), np.sum((snr >= 150) & (snr < 400))]
     assert result.n_excluded == 0
@@ -242,7 +242,7 @@ def test_reference_errors_are_added_where_asked_for():
     """A catalogue less precise than the training stars': the same fits, wider intervals."""
     stars = held_out()[:8]
     result = validate(giants_model(), stars, n_starts=1, reference_errors=True)
-    errors = np.stack([stars.values([f"{name}_err"])[:, 0] for name in LABELS], axis=-1)
+    errors = np.stack([stars.values(f"{name}_err") for name in LABELS], axis=-1)
     assert np.all(errors > 0)
     expected = compare_fit(result.labels, LABELS, reference_errors=errors)
     np.testing.assert_array_equal(result.comparison.pull, expected.pull)

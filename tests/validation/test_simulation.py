@@ -150,7 +150,7 @@ def test_more_photons_never_hurt():
 def test_fits_of_simulated_stars_reach_the_bound():
     """About labels in the middle of the range, with errors small enough for the model to be linear."""
     model, middle, ivar, table = fitted_copies()
-    fitted = np.stack([np.asarray(getattr(table[name], "value", table[name])) for name in LABELS], axis=-1)
+    fitted = np.stack([np.asarray(table[name]) for name in LABELS], axis=-1)
     sigma = np.sqrt(np.diag(crlb(model, middle, ivar)))
     np.testing.assert_allclose(np.std(fitted - middle, axis=0) / sigma, 1, atol=0.12)
     np.testing.assert_allclose(np.mean(fitted - middle, axis=0) / sigma, 0, atol=0.16)
