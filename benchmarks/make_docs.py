@@ -41,80 +41,81 @@ slamjax sums in sixteen slices, or in eight for more than 2,048 pixels. Errors a
     "fit_speed": """\
 ## Fitting labels
 
-The comparison fits each star as the original does: `scipy.optimize.least_squares` with a residual that loops over the
-pixels' `SVR.predict`, within the training range, from the training star with the smallest χ², with weights 1/√(1/ivar +
-s²). Prepared spectra and predicted templates are not counted in its time; slamjax's time includes preparing the spectra
-and choosing starts, three per star by default, of which the best is kept.""",
+The comparison fits each star as the original does: `scipy.optimize.least_squares` with a residual that loops over
+the pixels' `SVR.predict`, within the training range, from the training star with the smallest χ², with weights
+1/√(1/ivar + s²). Prepared spectra and predicted templates are not counted in its time; slamjax's time includes
+preparing the spectra and choosing starts, three per star by default, of which the best is kept.""",
     "training_speed": """\
 ## Training
 
 All pixels share their training stars, hence the kernel matrix. The batched solver (see
-[architecture](architecture.md#all-duals-on-one-kernel-matrix)) computes it once for each γ and fold and solves every
-pixel, C and ε on it, compiled, with the steps that libsvm takes; it is compared with scikit-learn's GridSearchCV, or
-SVR.fit where settings are fixed, in parallel by joblib. Both solutions are compared with libsvm's at a hundredth of the
-tolerance.""",
+[architecture](architecture.md#all-duals-on-one-kernel-matrix)) computes it once for each γ and fold and solves
+every pixel, C and ε on it, compiled, with the steps that libsvm takes; it is compared with scikit-learn's
+GridSearchCV, or SVR.fit where settings are fixed, in parallel by joblib. Both solutions are compared with libsvm's
+at a hundredth of the tolerance.""",
     "training_scaling": """\
 ![Cost of training](../benchmarks/results/training_scaling.png)
 
-How the cost of training grows. JAX's solver is meant for accelerators; on a CPU it cannot match the compiled one and is
-shown for completeness.""",
+How the cost of training grows. JAX's solver is meant for accelerators; on a CPU it cannot match the compiled one
+and is shown for completeness.""",
     "large_spectra": """\
 ## Spectra as large as APOGEE's
 
-Where most of the time is spent in matrix products, nothing else should matter. The network stands for emulators such as
-The Payne; its weights are random, because only its cost is shown. Exact fits use `compress=False`; by default `fit`
-compresses a model of this size.""",
+Where most of the time is spent in matrix products, nothing else should matter. The network stands for emulators
+such as The Payne; its weights are random, because only its cost is shown. Exact fits use `compress=False`; by
+default `fit` compresses a model of this size.""",
     "fit_scaling": """\
 ![Cost of fitting](../benchmarks/results/fit_scaling.png)
 
-How the cost of a fit grows. It is compared with `least_squares` at its fastest, given model and Jacobian of all pixels as
-NumPy matrix products. A fit of large spectra costs less than the matrix products of its own evaluations, because `fit`
-compresses such a model.""",
+How the cost of a fit grows. It is compared with `least_squares` at its fastest, given model and Jacobian of all
+pixels as NumPy matrix products. A fit of large spectra costs less than the matrix products of its own evaluations,
+because `fit` compresses such a model.""",
     "memory": """\
 ## Tables larger than memory""",
     "versus_cannon": """\
 ## The Cannon
 
-The Cannon (Ness et al. 2015) models each pixel's flux as a quadratic in the labels. PyPI's `thecannon`, and `pollux`, a
-Cannon in JAX, are run as published in separate environments, on the spectra as prepared by slamjax's recipe.
-`thecannon`'s test step starts every star from scaled labels of 1, and fits of stars far from that can end in other
-minima; it is therefore shown a second time, started at the median training star, an option it offers; `pollux` starts
-there. The last code is the same quadratic model written out in the benchmarks, which needs SciPy alone. slamjax's
-training time includes five-fold cross-validation, from which its model error is estimated; its test time includes
-preparing the spectra.""",
+The Cannon (Ness et al. 2015) models each pixel's flux as a quadratic in the labels. PyPI's `thecannon`, and
+`pollux`, a Cannon in JAX, are run as published in separate environments, on the spectra as prepared by slamjax's
+recipe. `thecannon`'s test step starts every star from scaled labels of 1, and fits of stars far from that can end
+in other minima; it is therefore shown a second time, started at the median training star, an option it offers;
+`pollux` starts there. The last code is the same quadratic model written out in the benchmarks, which needs SciPy
+alone. slamjax's training time includes five-fold cross-validation, from which its model error is estimated; its
+test time includes preparing the spectra.""",
     "calibration": """\
 ## Label errors, and other methods
 
-Low-rank noise (`noise="lowrank"`) with rank, floor and factors estimated from the training stars alone: each is fitted by
-the emulator of the cross-validation fold that had not seen it. No test star plays a part in training or in these
-choices. The method itself was developed by the same cross-validation on the training stars of seed 0. Its result on test
-stars was looked at three times on the way, once on seed 0 and twice on all five; what was changed afterwards (errors that
-grow where training stars are sparse, one factor per label, stricter rules for two flags, a separate 95 % interval) was
-fitted to held-out training stars. Test stars of all seeds are from the same 4,257 giants. Stars without flags are
-counted; flags do not use reference labels. Pull width is 1.4826 MAD of (difference / error), pull sd its standard
-deviation; the errors of the reference labels are part of the estimated noise and are not added again.
+Low-rank noise (`noise="lowrank"`) with rank, floor and factors estimated from the training stars alone: each is
+fitted by the emulator of the cross-validation fold that had not seen it. No test star plays a part in training or
+in these choices. The method itself was developed by the same cross-validation on the training stars of seed 0. Its
+result on test stars was looked at three times on the way, once on seed 0 and twice on all five; what was changed
+afterwards (errors that grow where training stars are sparse, one factor per label, stricter rules for two flags, a
+separate 95 % interval) was fitted to held-out training stars. Test stars of all seeds are from the same 4,257
+giants. Stars without flags are counted; flags do not use reference labels. Pull width is 1.4826 MAD of (difference
+/ error), pull sd its standard deviation; the errors of the reference labels are part of the estimated noise and
+are not added again.
 
-The other methods predict labels from flux, on the same prepared spectra, and are judged on the same stars. They know how
-common each kind of star is, a prior that the likelihood does not have: a support vector regression on all pixels with C
-and γ chosen by cross-validation can come closer to the reference labels than any fit of the spectrum. It gives neither
-errors nor a way to see that a spectrum is unlike all training stars. Extinction, which reddens an XP spectrum as a lower
-temperature does, is part of the noise here unless it is a label; the table with it as a fifth label is the fairer
-comparison with methods that can learn to ignore it.""",
+The other methods predict labels from flux, on the same prepared spectra, and are judged on the same stars. They
+know how common each kind of star is, a prior that the likelihood does not have: a support vector regression on all
+pixels with C and γ chosen by cross-validation can come closer to the reference labels than any fit of the
+spectrum. It gives neither errors nor a way to see that a spectrum is unlike all training stars. Extinction, which
+reddens an XP spectrum as a lower temperature does, is part of the noise here unless it is a label; the table with
+it as a fifth label is the fairer comparison with methods that can learn to ignore it.""",
     "outliers": """\
 ## Stars that are further off than their errors say
 
-The same models and test stars as above, three stated errors off or more. Compare each line with the last, all unflagged
-stars. What stands out, for [α/M] above all, are giants of one sequence of [α/M] that are fitted on the other: the
-likelihood has more than one maximum there, or a long ridge, which the Gaussian errors of a fit cannot express. A
-posterior can: the intervals of its draws (above) have the right coverage.""",
+The same models and test stars as above, three stated errors off or more. Compare each line with the last, all
+unflagged stars. What stands out, for [α/M] above all, are giants of one sequence of [α/M] that are fitted on the
+other: the likelihood has more than one maximum there, or a long ridge, which the Gaussian errors of a fit cannot
+express. A posterior can: the intervals of its draws (above) have the right coverage.""",
     "posterior_speed": """\
 ## Posteriors
 
 `slamjax.sample` from spectra as read to diagnosed draws, two chains of 500 draws per star by default. "auto" is
 importance sampling about the mode, and NUTS for stars whose weights have an effective sample size below 400. It is
-compared with emcee over a loop of `SVR.predict`, which is how the original samples, and with NumPyro's NUTS in its most
-direct form. emcee's cost is its autocorrelation time on the same posterior times the measured cost of one evaluation by
-the loop.""",
+compared with emcee over a loop of `SVR.predict`, which is how the original samples, and with NumPyro's NUTS in its
+most direct form. emcee's cost is its autocorrelation time on the same posterior times the measured cost of one
+evaluation by the loop.""",
     "sampler_agreement": """\
 ## All samplers draw from the same posterior
 
@@ -136,11 +137,11 @@ fail shows nothing, so the same posteriors are also tested with their errors enl
     "lamost": """\
 ## From MILES to LAMOST
 
-A model of one library applied to another survey's files as they are: observed frame, vacuum, other pixels, with errors.
-The velocity is measured; the header's is not used. LASP is LAMOST's own pipeline. Preparation and settings were chosen
-among some twenty with these 13 stars in view, so this table is not blind. The errors refer to the labels of the MILES
-catalogue, whose own errors are part of the pulls that widen Σ and are not known separately: differences from LASP are
-smaller than these errors.""",
+A model of one library applied to another survey's files as they are: observed frame, vacuum, other pixels, with
+errors. The velocity is measured; the header's is not used. LASP is LAMOST's own pipeline. Preparation and settings
+were chosen among some twenty with these 13 stars in view, so this table is not blind. The errors refer to the
+labels of the MILES catalogue, whose own errors are part of the pulls that widen Σ and are not known separately:
+differences from LASP are smaller than these errors.""",
     "slam_vs_quadratic": """\
 ## SLAM and a quadratic
 
@@ -158,14 +159,14 @@ Files that are in the system's cache: what is timed is reading, not the disk."""
     "accuracy": """\
 ## Accuracy on stars never seen, published likelihood
 
-For each seed, training stars are drawn, and test stars from all others; a star with two spectra is never on both sides.
-Scatter is 1.4826 times the median absolute deviation of fitted minus APOGEE labels, about the median. Every star with
-finite labels counts, flagged or not. The pull width is the same of (difference / stated error): 1 if errors are right.
-The published likelihood (`noise="diagonal"`), which is used here, treats pixels as independent, which neighbouring pixels
-of XP spectra are not: its errors are too small by about that factor. These figures are not fully blind: the estimator of
-the model error and the weighting by ivar were chosen, among some ten alternatives, by the scatter of seed 0's test stars,
-and test stars of other seeds are drawn from the same 4,257 giants. The spread of the labels is what one would get
-without a spectrum, by giving every star the median label.""",
+For each seed, training stars are drawn, and test stars from all others; a star with two spectra is never on both
+sides. Scatter is 1.4826 times the median absolute deviation of fitted minus APOGEE labels, about the median. Every
+star with finite labels counts, flagged or not. The pull width is the same of (difference / stated error): 1 if
+errors are right. The published likelihood (`noise="diagonal"`), which is used here, treats pixels as independent,
+which neighbouring pixels of XP spectra are not: its errors are too small by about that factor. These figures are
+not fully blind: the estimator of the model error and the weighting by ivar were chosen, among some ten
+alternatives, by the scatter of seed 0's test stars, and test stars of other seeds are drawn from the same 4,257
+giants. The spread of the labels is what one would get without a spectrum, by giving every star the median label.""",
 }
 
 
