@@ -145,7 +145,7 @@ def recipe_of(
             "--recipe says all of the preparation; leave out --wave-range, --resolution, --continuum, --flux-range and "
             "--min-pixel-snr, or write them into it"
         )
-    return slamjax.Recipe.from_toml(recipe)
+    return slamjax.Recipe.read(recipe)
 
 
 def flag_summary(flags: object) -> str:

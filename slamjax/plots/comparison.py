@@ -168,7 +168,7 @@ def check_pixels(
     _slices(names, values, _along(names, along), fixed or {})
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # training tells them
-        placed = recipe.placing(spectra[:1])
+        placed = recipe.regridding(spectra[:1])
     wave, unit = placed.wave, placed.wave_unit
     masked = recipe.masked(wave, unit)
     places = [(float(at), _place(wave, float(at))) for at in pixels or []]

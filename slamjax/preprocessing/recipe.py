@@ -1,17 +1,19 @@
-"""A recipe: the ordered steps of preparation, stored in the model so that new stars get what training stars got."""
+"""Recipes: ordered steps of preparation, stored in the model so that new spectra are prepared like training spectra."""
 
 from __future__ import annotations
 
 import dataclasses
 import os
 import tomllib
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from astropy import units as u
+from jaxtyping import Bool, Float
 
-from slamjax._util.files import existing_file
+from slamjax._util.files import atomic_path, existing_file
 from slamjax.errors import SlamError
 from slamjax.preprocessing.continuum import ChebyshevContinuum, GaussianContinuum, SplineContinuum
 from slamjax.preprocessing.regrid import Resample, RestFrame
@@ -19,13 +21,13 @@ from slamjax.preprocessing.resolution import MatchResolution
 from slamjax.preprocessing.steps import BadPixels, MaskWavelengths, Step, WaveRange
 from slamjax.spectra.spectra import Spectra
 
-#: Steps that say which pixels there are and in which frame. They come first: a new star's spectrum is brought to the
-#: model's grid by what it knows of itself, and what follows must not have seen other pixels in training.
-_PLACING = (WaveRange, RestFrame, Resample)
+#: Steps that choose the pixels and the frame. They come first: a new spectrum is brought to the model's grid by its own
+#: metadata, and the steps that follow must not have seen other pixels in training.
+_REGRIDDING = (WaveRange, RestFrame, Resample)
 STEPS: dict[str, type[Any]] = {
     step.name: step
     for step in (
-        *_PLACING,
+        *_REGRIDDING,
         MatchResolution,
         GaussianContinuum,
         SplineContinuum,
@@ -38,20 +40,43 @@ STEPS: dict[str, type[Any]] = {
 
 @dataclass(frozen=True)
 class Recipe:
-    """Steps applied in order. ``recipe(spectra)`` prepares; ``to_list`` and ``from_list`` store it as plain data."""
+    """Steps of preparation, applied in order by ``recipe(spectra)``.
+
+    Parameters
+    ----------
+    steps : tuple of steps
+        From `slamjax.preprocessing`. Steps that choose pixels and frame (`WaveRange`, `RestFrame`, `Resample`) come
+        before all others.
+
+    Raises
+    ------
+    SlamError
+        If a step that chooses pixels or frame comes after one that treats the flux.
+
+    Examples
+    --------
+    >>> from slamjax import Recipe
+    >>> from slamjax.preprocessing import BadPixels, GaussianContinuum, WaveRange
+    >>> recipe = Recipe((WaveRange(400.0, 900.0), GaussianContinuum(50.0), BadPixels(min_snr=1.0)))
+    >>> print(recipe)
+    wavelengths 400 to 900 nm; continuum: Gaussian of standard deviation 50 nm; bad pixels: S/N < 1
+    >>> recipe == Recipe.make(wave_range=(400, 900), continuum="gaussian:50nm", bad_pixels=BadPixels(min_snr=1.0))
+    True
+    """
 
     steps: tuple[Step, ...] = ()
 
     def __post_init__(self) -> None:
-        kinds = [isinstance(step, _PLACING) for step in self.steps]
-        if kinds != sorted(kinds, reverse=True):
-            late = self.steps[max(k for k, placing in enumerate(kinds) if placing)]
+        regridding = [isinstance(step, _REGRIDDING) for step in self.steps]
+        if regridding != sorted(regridding, reverse=True):
+            late = self.steps[max(k for k, is_regridding in enumerate(regridding) if is_regridding)]
             raise SlamError(
-                f"{late.name} must come before all steps but {', '.join(step.name for step in _PLACING)}: what lies "
-                "outside the grid must not reach the continuum, for new spectra need not have it"
+                f"{late.name} must come before all steps but {', '.join(step.name for step in _REGRIDDING)}: pixels "
+                "outside the grid must not reach the continuum, because new spectra need not have them"
             )
 
     def __call__(self, spectra: Spectra) -> Spectra:
+        """The prepared spectra."""
         for step in self.steps:
             spectra = step(spectra)
         return spectra
@@ -60,22 +85,28 @@ class Recipe:
         return "; ".join(str(step) for step in self.steps) or "spectra as they are"
 
     @property
-    def placing(self) -> Recipe:
+    def regridding(self) -> Recipe:
         """The steps that choose pixels and frame."""
-        return Recipe(tuple(step for step in self.steps if isinstance(step, _PLACING)))
+        return Recipe(tuple(step for step in self.steps if isinstance(step, _REGRIDDING)))
 
     @property
     def treatment(self) -> Recipe:
-        """The steps after those: what is done to spectra that are on the grid, in the frame."""
-        return Recipe(tuple(step for step in self.steps if not isinstance(step, _PLACING)))
+        """The steps after those: what is done to spectra on the model's grid and in its frame."""
+        return Recipe(tuple(step for step in self.steps if not isinstance(step, _REGRIDDING)))
 
-    def masked(self, wave: np.ndarray, wave_unit: str) -> np.ndarray:
-        """(P,) bool: pixels that no spectrum may use, whatever it is."""
+    def masked(self, wave: Float[np.ndarray, " pixel"], wave_unit: str) -> Bool[np.ndarray, " pixel"]:
+        """(P,) bool: pixels that the recipe masks in every spectrum."""
         inside = [step.inside(wave, wave_unit) for step in self.steps if isinstance(step, MaskWavelengths)]
         return np.any([np.zeros(len(wave), bool), *inside], axis=0)
 
     def learn(self, spectra: Spectra) -> Recipe:
-        """The recipe with what its steps find in training spectra, such as continuum pixels."""
+        """The recipe with everything its steps take from the training spectra, such as continuum pixels.
+
+        Parameters
+        ----------
+        spectra : Spectra
+            The training spectra, not yet prepared.
+        """
         steps: list[Step] = []
         for step in self.steps:
             if isinstance(step, ChebyshevContinuum):
@@ -85,69 +116,63 @@ class Recipe:
                 spectra = step(spectra)
         return Recipe(tuple(steps))
 
-    def to_list(self) -> list[dict[str, Any]]:
-        return [{"step": step.name, **dataclasses.asdict(step)} for step in self.steps]  # type: ignore[call-overload]
-
     @classmethod
-    def from_list(cls, items: list[dict[str, Any]]) -> Recipe:
-        steps: list[Step] = []
-        for item in items:
-            options = dict(item)
-            name = options.pop("step", None)
-            if name not in STEPS:
-                raise SlamError(f"the recipe has an unknown step {name!r}; there are: {', '.join(STEPS)}")
-            known = [field.name for field in dataclasses.fields(STEPS[name])]
-            unknown = [option for option in options if option not in known]
-            if unknown:
-                raise SlamError(
-                    f"step {name!r} of the recipe has no option {unknown[0]!r}; it has: {', '.join(known) or 'none'}"
-                )
-            absent = [
-                field.name
-                for field in dataclasses.fields(STEPS[name])
-                if field.name not in options
-                and field.default is dataclasses.MISSING
-                and field.default_factory is dataclasses.MISSING
-            ]
-            if absent:
-                raise SlamError(f"step {name!r} of the recipe lacks {', '.join(absent)}")
-            try:
-                steps.append(STEPS[name](**options))
-            except ValueError as error:
-                raise SlamError(f"step {name!r} of the recipe: {error}") from error
-            except TypeError as error:
-                given = ", ".join(f"{option} = {value!r}" for option, value in options.items())
-                raise SlamError(f"step {name!r} of the recipe has a value of the wrong kind ({given})") from error
-        return cls(tuple(steps))
+    def make(
+        cls,
+        *,
+        wave_range: tuple[float, float] | None = None,
+        wave_unit: str = "nm",
+        continuum: str | Step | None = "none",
+        bad_pixels: BadPixels | None = None,
+        fwhm: float | None = None,
+    ) -> Recipe:
+        """The usual recipe: crop, blur to a common resolution, divide by the continuum, mark bad pixels.
 
-    def to_toml(self) -> str:
-        """The recipe as TOML text, a ``[[steps]]`` table a step, which `from_toml` reads."""
-        tables = []
-        for item in self.to_list():
-            stated = {name: value for name, value in item.items() if value is not None and not _is_empty(value)}
-            lines = [f"{name} = {_toml(value)}" for name, value in stated.items()]
-            tables.append("\n".join(["[[steps]]", *lines]) + "\n")
-        return "\n".join(tables)
-
-    @classmethod
-    def from_toml(cls, path: str | os.PathLike[str]) -> Recipe:
-        """Read a recipe from a TOML file.
-
-        ::
-
-            [[steps]]
-            step = "wave_range"
-            low = 400.0
-            high = 720.0
-
-            [[steps]]
-            step = "spline_continuum"
-            scale = 60.0
+        Parameters
+        ----------
+        wave_range : (float, float), optional
+            First and last wavelength, in ``wave_unit``. Cropping comes first, so that flux outside the range cannot
+            reach the model.
+        wave_unit : str
+        continuum : str or step
+            ``"gaussian:50nm"``, ``"spline:60nm"``, ``"chebyshev:4"``, ``"none"``, or a continuum step.
+        bad_pixels : BadPixels, optional
+        fwhm : float, optional
+            Full width at half maximum of the line spread to blur to, in ``wave_unit``.
 
         Raises
         ------
         SlamError
-            If the file is missing or no TOML, or a step or an option is unknown.
+            If the continuum cannot be parsed or a value is out of range.
+
+        Examples
+        --------
+        >>> import slamjax
+        >>> train, _ = slamjax.datasets.load_xp_giants()
+        >>> recipe = slamjax.Recipe.make(wave_range=(400, 900), continuum="gaussian:50nm")
+        >>> recipe(train[:3]).n_pix
+        251
+        """
+        steps: list[Step] = []
+        if wave_range is not None:
+            steps.append(WaveRange(float(wave_range[0]), float(wave_range[1]), str(wave_unit)))
+        if fwhm is not None:
+            steps.append(MatchResolution(float(fwhm), str(wave_unit)))
+        step = parse_continuum(continuum) if isinstance(continuum, str) else continuum
+        if step is not None:
+            steps.append(step)
+        if bad_pixels is not None:
+            steps.append(bad_pixels)
+        return cls(tuple(steps))
+
+    @classmethod
+    def read(cls, path: str | os.PathLike[str]) -> Recipe:
+        """Read a recipe from a TOML file, one ``[[steps]]`` table per step; see `write`.
+
+        Raises
+        ------
+        SlamError
+            If the file is missing or is not TOML, or a step or an option is unknown.
         """
         source = existing_file(path)
         try:
@@ -162,36 +187,98 @@ class Recipe:
         except SlamError as error:
             raise SlamError(f"{source}: {error}") from error
 
-    @classmethod
-    def make(
-        cls,
-        *,
-        wave_range: tuple[float, float] | None = None,
-        wave_unit: str = "nm",
-        continuum: str | Step | None = "none",
-        bad_pixels: BadPixels | None = None,
-        fwhm: float | None = None,
-    ) -> Recipe:
-        """The usual recipe: crop, blur to a line spread, divide by the continuum, mark bad pixels.
+    def write(self, path: str | os.PathLike[str]) -> None:
+        """Write the recipe as a TOML file that `read` reads back.
 
-        ``wave_range`` and ``fwhm`` are in ``wave_unit``. Cropping comes first, so that what a spectrum holds outside
-        the range cannot reach the model.
+        Examples
+        --------
+        >>> import os, tempfile
+        >>> from slamjax import Recipe
+        >>> recipe = Recipe.make(wave_range=(400, 900), continuum="spline:60nm")
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = os.path.join(folder, "recipe.toml")
+        ...     recipe.write(path)
+        ...     Recipe.read(path) == recipe
+        True
         """
-        steps: list[Step] = []
-        if wave_range is not None:
-            steps.append(WaveRange(float(wave_range[0]), float(wave_range[1]), str(wave_unit)))
-        if fwhm is not None:
-            steps.append(MatchResolution(float(fwhm), str(wave_unit)))
-        step = parse_continuum(continuum) if isinstance(continuum, str) else continuum
-        if step is not None:
-            steps.append(step)
-        if bad_pixels is not None:
-            steps.append(bad_pixels)
-        return cls(tuple(steps))
+        with atomic_path(path) as temporary:
+            temporary.write_text(self.to_toml(), encoding="utf-8")
+
+    def to_toml(self) -> str:
+        """The recipe as TOML text.
+
+        Examples
+        --------
+        >>> from slamjax import Recipe
+        >>> print(Recipe.make(wave_range=(400, 720)).to_toml())
+        [[steps]]
+        step = "wave_range"
+        low = 400.0
+        high = 720.0
+        unit = "nm"
+        <BLANKLINE>
+        """
+        tables = []
+        for item in self.to_list():
+            given = {name: value for name, value in item.items() if value is not None and not _is_empty(value)}
+            tables.append("".join(["[[steps]]\n", *(f"{name} = {_toml(value)}\n" for name, value in given.items())]))
+        return "\n".join(tables)
+
+    def to_list(self) -> list[dict[str, Any]]:
+        """The recipe as plain data: one dictionary per step, its name under "step"."""
+        return [{"step": step.name, **dataclasses.asdict(step)} for step in self.steps]  # type: ignore[call-overload]
+
+    @classmethod
+    def from_list(cls, items: Iterable[Mapping[str, Any]]) -> Recipe:
+        """The recipe of `to_list`'s data.
+
+        Raises
+        ------
+        SlamError
+            If a step or an option is unknown, missing, or has a wrong value.
+        """
+        return cls(tuple(_step(item) for item in items))
+
+
+def _step(item: Mapping[str, Any]) -> Step:
+    options = dict(item)
+    name = options.pop("step", None)
+    if name not in STEPS:
+        raise SlamError(f"the recipe has an unknown step {name!r}; there are: {', '.join(STEPS)}")
+    fields = dataclasses.fields(STEPS[name])
+    known = [field.name for field in fields]
+    unknown = [option for option in options if option not in known]
+    if unknown:
+        raise SlamError(
+            f"step {name!r} of the recipe has no option {unknown[0]!r}; it has: {', '.join(known) or 'none'}"
+        )
+    missing = [field.name for field in fields if field.name not in options and field.default is dataclasses.MISSING]
+    if missing:
+        raise SlamError(f"step {name!r} of the recipe lacks {', '.join(missing)}")
+    try:
+        step: Step = STEPS[name](**options)
+    except ValueError as error:
+        raise SlamError(f"step {name!r} of the recipe: {error}") from error
+    except TypeError as error:
+        given = ", ".join(f"{option} = {value!r}" for option, value in options.items())
+        raise SlamError(f"step {name!r} of the recipe has a value of the wrong type ({given})") from error
+    return step
 
 
 def parse_continuum(text: str) -> Step | None:
-    """A continuum from its short form: ``gaussian:50nm``, ``spline:60nm``, ``chebyshev:4``, ``none``."""
+    """A continuum step from its short form: ``gaussian:50nm``, ``spline:60nm``, ``chebyshev:4``, ``none``.
+
+    Raises
+    ------
+    SlamError
+        If the text cannot be parsed.
+
+    Examples
+    --------
+    >>> from slamjax.preprocessing import parse_continuum
+    >>> parse_continuum("gaussian:50nm")
+    GaussianContinuum(sigma=50.0, unit='nm', arms=())
+    """
     kind, _, size = text.strip().partition(":")
     if kind == "none" and not size:
         return None
@@ -212,7 +299,7 @@ def parse_continuum(text: str) -> Step | None:
 
 
 def _toml(value: Any) -> str:
-    """A number, text, truth value or list of them as TOML."""
+    """A number, string, boolean or list of these as TOML."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, (int, float)):

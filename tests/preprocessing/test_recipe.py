@@ -126,7 +126,7 @@ def test_a_continuum_without_a_size_is_told(text):
             "'wave_range' of the recipe has no option 'lo'; it has: low, high, unit",
         ),
         ([{"step": "gaussian_continuum"}], "step 'gaussian_continuum' of the recipe lacks sigma"),
-        ([{"step": "wave_range", "low": "abc", "high": 5}], "of the recipe has a value of the wrong kind .low = 'abc'"),
+        ([{"step": "wave_range", "low": "abc", "high": 5}], "of the recipe has a value of the wrong type .low = 'abc'"),
         ([{"step": "wave_range", "low": 2.0, "high": 1.0}], "is empty"),
     ],
 )
@@ -159,8 +159,8 @@ WHOLE = Recipe(
 
 def test_a_recipe_survives_toml(tmp_path):
     path = tmp_path / "recipe.toml"
-    path.write_text(WHOLE.to_toml())
-    assert Recipe.from_toml(path) == WHOLE
+    WHOLE.write(path)
+    assert Recipe.read(path) == WHOLE
     assert Recipe.from_list(json.loads(json.dumps(WHOLE.to_list()))) == WHOLE
 
 
@@ -179,12 +179,12 @@ def test_a_recipe_file_that_is_wrong_is_told(text, message, tmp_path):
     path = tmp_path / "wrong.toml"
     path.write_text(text)
     with pytest.raises(SlamError, match=rf"wrong\.toml.*{message}"):
-        Recipe.from_toml(path)
+        Recipe.read(path)
 
 
 def test_steps_that_place_pixels_and_steps_that_treat_flux():
-    assert WHOLE.placing.steps + WHOLE.treatment.steps == WHOLE.steps
-    assert [step.name for step in WHOLE.placing.steps] == ["wave_range", "rest_frame", "resample"]
+    assert WHOLE.regridding.steps + WHOLE.treatment.steps == WHOLE.steps
+    assert [step.name for step in WHOLE.regridding.steps] == ["wave_range", "rest_frame", "resample"]
 
 
 def test_continuum_pixels_are_found_in_what_earlier_steps_give():
