@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 import numpy as np
-from common import LABELS, RECIPE, SVR_SETTINGS, load_pools, parse_options, source_name
+from common import EMULATOR, LABELS, RECIPE, load_pools, parse_options, source_name
 from reporting import current_load, markdown_table, signed, write_results
 from scatter import Scatter, column, robust_width, scatter
 
@@ -21,9 +21,8 @@ def run(train_pool: Spectra, test_pool: Spectra, n_train: int, n_test: int, seed
     """Train on stars drawn by ``seed``, fit others, count every star with finite labels."""
     start = time.perf_counter()
     n_train = min(n_train, len(train_pool))
-    model = slamjax.train(
-        train_pool, LABELS, recipe=RECIPE, n_train=n_train, seed=seed, noise="diagonal", **SVR_SETTINGS
-    )
+    data = slamjax.DataSpec(n_train=n_train)
+    model = slamjax.train(train_pool, LABELS, emulator=EMULATOR, recipe=RECIPE, noise="diagonal", data=data, seed=seed)
     trained = time.perf_counter()
     unseen = np.flatnonzero(~model.info.record.contains(test_pool))
     rows = np.random.default_rng(seed).choice(unseen, min(n_test, unseen.size), replace=False)

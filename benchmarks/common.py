@@ -20,6 +20,7 @@ LABELS = ("teff", "logg", "fe_h", "alpha_m")
 SELECTION = "logg < 3.6 & teff > 3600 & teff < 5600 & fe_h > -1.5 & apogee_snr > 80 & isfinite(alpha_m)"
 RECIPE = slamjax.Recipe.make(wave_range=(376, 1010), continuum="gaussian:50nm")
 SVR_SETTINGS = {"C": 10.0, "epsilon": 0.05, "gamma": 0.1}
+EMULATOR = slamjax.SVR(**SVR_SETTINGS)
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,7 @@ def calibrated_model(train: Spectra, cache: Path, seed: int = 0, labels: tuple[s
     cache.mkdir(parents=True, exist_ok=True)
     model_file = cache / f"{_fingerprint(train, labels)}-lowrank{seed}.h5"
     if not model_file.exists():
-        slamjax.train(train, labels, recipe=RECIPE, noise="lowrank", seed=seed, **SVR_SETTINGS).write(model_file)
+        slamjax.train(train, labels, emulator=EMULATOR, recipe=RECIPE, noise="lowrank", seed=seed).write(model_file)
     return slamjax.Model.read(model_file)
 
 
@@ -113,7 +114,7 @@ def train_machines(train: Spectra, cache: Path) -> Trained:
     key = _fingerprint(train)
     model_file, svr_file = cache / f"{key}.h5", cache / f"{key}.joblib"
     if not model_file.exists():
-        slamjax.train(train, LABELS, recipe=RECIPE, weights="ivar", noise="diagonal", **SVR_SETTINGS).write(model_file)
+        slamjax.train(train, LABELS, emulator=EMULATOR, recipe=RECIPE, noise="diagonal").write(model_file)
     model = slamjax.Model.read(model_file)
     if not model.trained.all():
         raise SystemExit(f"{np.sum(~model.trained)} pixels could not be trained; give more stars by --n-train")

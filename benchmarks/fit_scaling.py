@@ -54,7 +54,13 @@ def cost(size: Size, seed: int, n_rival: int) -> dict[str, float]:
     every = simulated(labels, names, size.pixels, seed)
     train, test = every[np.arange(size.training_stars)], every[np.arange(size.training_stars, len(every))]
     # a kernel as wide as the labels' spread, whatever their number
-    model = slamjax.train(train, names, C=1.0, epsilon=0.1, gamma=0.4 / size.labels, cv=2, noise="diagonal")
+    model = slamjax.train(
+        train,
+        names,
+        emulator=slamjax.SVR(gamma=0.4 / size.labels),
+        search=slamjax.SearchSpec(folds=2),
+        noise="diagonal",
+    )
     table = slamjax.fit(model, test[:2])
     timing = time_call(lambda: slamjax.fit(model, test), repeats=3)
     table = slamjax.fit(model, test)

@@ -33,7 +33,11 @@ RECIPE = Recipe(
         MaskWavelengths(((5640.0, 5930.0), (6860.0, 6960.0)), "Angstrom"),
     )
 )
-SETTINGS: dict[str, Any] = {"C": 2.0, "epsilon": 0.1, "gamma": 0.1, "noise": "lowrank", "log_labels": ["teff"]}
+SETTINGS: dict[str, Any] = {
+    "emulator": slamjax.SVR(C=2.0, epsilon=0.1, gamma=0.1),
+    "noise": "lowrank",
+    "log_labels": ["teff"],
+}
 #: What is wanted of LAMOST stars: largest median difference and robust scatter, and of the velocity's scatter in km/s.
 WANTED = {"teff": (60.0, 110.0), "logg": (0.12, 0.27), "fe_h": (0.12, 0.17)}
 WANTED_RV = 10.0

@@ -72,7 +72,13 @@ def main() -> None:
     load = current_load()
     stars = giants(options.n_pixels, options.seed)
     start = time.perf_counter()
-    model = slamjax.train(stars, LABELS, C=1.0, epsilon=0.1, gamma=0.1, cv=2, noise="diagonal")
+    model = slamjax.train(
+        stars,
+        LABELS,
+        emulator=slamjax.SVR(C=1.0, epsilon=0.1, gamma=0.1),
+        search=slamjax.SearchSpec(folds=2),
+        noise="diagonal",
+    )
     training = time.perf_counter() - start
     start = time.perf_counter()
     small = model.compress()

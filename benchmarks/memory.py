@@ -60,7 +60,13 @@ def main() -> None:
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         model = Path(folder) / "model.h5"
-        slamjax.train(stars[:1000], LABELS, C=1.0, epsilon=0.1, gamma=0.1, cv=2, noise="diagonal").write(model)
+        slamjax.train(
+            stars[:1000],
+            LABELS,
+            emulator=slamjax.SVR(C=1.0, epsilon=0.1, gamma=0.1),
+            search=slamjax.SearchSpec(folds=2),
+            noise="diagonal",
+        ).write(model)
         for n in (options.n_stars // 4, options.n_stars):
             table = Path(folder) / f"{n}.fits"
             repeated(stars, n, table)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import parse_options
+from common import EMULATOR, parse_options
 from reporting import current_load, markdown_table, write_results
 from scatter import column, robust_width
 from simulated import inner_stars
@@ -43,7 +43,7 @@ def miles_model(
         raise SystemExit("give the MILES library: --miles miles.fits")
     stars = slamjax.read_table(options.miles).select(SELECTION)
     recipe = slamjax.Recipe.make(wave_range=wave_range, continuum="gaussian:10nm")
-    return slamjax.train(stars, LABELS, recipe=recipe, noise=noise, C=10.0, epsilon=0.05, gamma=0.1)
+    return slamjax.train(stars, LABELS, emulator=EMULATOR, recipe=recipe, noise=noise)
 
 
 def judge(z: np.ndarray) -> dict[str, Any]:

@@ -15,11 +15,11 @@ from typing import Any
 
 import numpy as np
 from astropy.table import Table
-from common import LABELS, RECIPE, SVR_SETTINGS, load_stars, parse_options, source_name
+from common import EMULATOR, LABELS, RECIPE, SVR_SETTINGS, load_stars, parse_options, source_name
 from reporting import cell, current_load, markdown_table, write_results
 
 import slamjax
-from slamjax.validation.comparison import CONTESTANTS, EmulatorComparison
+from slamjax.validation.comparison import EMULATORS, EmulatorComparison
 
 MILES_LABELS = ("teff", "logg", "fe_h")
 MILES_SELECTION = "isfinite(teff) & isfinite(logg) & isfinite(fe_h) & teff > 3600 & teff < 8000"
@@ -28,14 +28,16 @@ MILES_STEP = 2
 MILES_RECIPE = slamjax.Recipe.make(wave_range=(4000, 7200), wave_unit="Angstrom", continuum="gaussian:10nm")
 
 
-def timed(stars: Any, labels: Any, name: str, **options: Any) -> tuple[EmulatorComparison, float]:
+def timed(
+    stars: Any, labels: Any, name: str, training: slamjax.TrainingSpec, **options: Any
+) -> tuple[EmulatorComparison, float]:
     """A contest and the seconds it took; how far it has come is printed."""
     start = time.perf_counter()
 
     def told(done: int, total: int) -> None:
         print(f"{name}: {done} of {total} after {time.perf_counter() - start:.0f} s", flush=True)
 
-    contest = slamjax.compare(stars, labels, on_progress=told, **SVR_SETTINGS, **options)
+    contest = slamjax.compare(stars, labels, svr=EMULATOR, training=training, on_progress=told, **options)
     return contest, time.perf_counter() - start
 
 
@@ -57,7 +59,7 @@ def rows_of(contest: EmulatorComparison) -> list[tuple[Any, ...]]:
 def bin_rows(contest: EmulatorComparison) -> list[tuple[Any, ...]]:
     """A row a bin: the scatter of each label, SLAM's / the quadratic's."""
     rows = []
-    first, second = (contest.scatter[name] for name in CONTESTANTS)
+    first, second = (contest.scatter[name] for name in EMULATORS)
     for low in np.unique(first["low"][np.isfinite(first["low"])]):
         mine, other = (table[table["low"] == low] for table in (first, second))
         pairs = [f"{cell(float(a))} / {cell(float(b))}" for a, b in zip(mine["scatter"], other["scatter"], strict=True)]
@@ -88,7 +90,7 @@ def tables_of(contest: EmulatorComparison, title: str) -> list[str]:
 def run_xp(options: argparse.Namespace) -> tuple[list[str], dict[str, Any]]:
     """Tables and results of the XP giants."""
     train, test = load_stars(options)
-    contest, seconds = timed(train, LABELS, "XP giants", test=test, recipe=RECIPE, seed=options.seed)
+    contest, seconds = timed(train, LABELS, "XP giants", slamjax.TrainingSpec(RECIPE, seed=options.seed), test=test)
     title = f"Gaia XP giants, {len(train):,} training stars of {source_name(options.data)}"
     return tables_of(contest, title), _record(contest, seconds)
 
@@ -97,7 +99,8 @@ def run_miles(path: Path, seed: int) -> tuple[list[str], dict[str, Any]]:
     """Tables and results of MILES."""
     stars = slamjax.read_table(path).select(MILES_SELECTION)
     stars = stars.on_pixels(slice(None, None, MILES_STEP))
-    contest, seconds = timed(stars, MILES_LABELS, "MILES", recipe=MILES_RECIPE, log_labels=["teff"], seed=seed)
+    training = slamjax.TrainingSpec(MILES_RECIPE, log_labels=["teff"], seed=seed)
+    contest, seconds = timed(stars, MILES_LABELS, "MILES", training)
     return tables_of(contest, f"MILES, 4000 to 7200 Å, {contest.flux['wave'].size:,} pixels"), _record(contest, seconds)
 
 

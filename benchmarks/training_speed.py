@@ -24,7 +24,7 @@ from sklearn.svm import SVR
 
 import slamjax
 from slamjax.spectra.spectra import Spectra
-from slamjax.training.search import Candidate, candidates, make_folds
+from slamjax.training.search import Candidate, make_folds, svr_candidates
 from slamjax.training.svr.batched import Stars, fit_pixels_together
 from slamjax.training.svr.dual import Duals
 from slamjax.training.svr.pixel import SvrSettings
@@ -89,7 +89,8 @@ def exact_one(
 
 def tutorial(x: np.ndarray, y: np.ndarray, n_rival: int) -> dict[str, Any]:
     fold = make_folds(np.arange(len(x)), 3, 0)
-    found = candidates(x, GRID["C"], [EPSILON], GRID["gamma"])
+    svr = slamjax.SVR(C=GRID["C"], epsilon=EPSILON, gamma=GRID["gamma"])
+    found = svr_candidates(svr, x, slamjax.SearchSpec())
     stars = Stars(x, y, np.ones_like(y), fold)
     start_up, _ = timed(
         lambda: fit_pixels_together(Stars(x, y[:, :2], np.ones_like(y[:, :2]), fold), found[:1], SETTINGS, -1, None)

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 import quadratic
-from common import LABELS, RECIPE, SVR_SETTINGS, load_stars, parse_options, source_name
+from common import EMULATOR, LABELS, RECIPE, load_stars, parse_options, source_name
 from reporting import cell, current_load, markdown_table, seconds, signed, write_results
 from scatter import column, scatter
 
@@ -49,7 +49,7 @@ class RivalFailed(Exception):
 def run_slamjax(train: Spectra, test: Spectra) -> Contestant:
     """slamjax from spectra as read, preparation included; the fit is timed when it is compiled."""
     start = time.perf_counter()
-    model = slamjax.train(train, LABELS, recipe=RECIPE, weights="ivar", **SVR_SETTINGS)
+    model = slamjax.train(train, LABELS, emulator=EMULATOR, recipe=RECIPE)
     trained = time.perf_counter()
     slamjax.fit(model, test)
     compiled = time.perf_counter()

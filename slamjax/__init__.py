@@ -32,6 +32,7 @@ _HOMES = {
     "SearchSpec": "training",
     "NoiseSpec": "training",
     "DataSpec": "training",
+    "TrainingSpec": "training",
     "from_sklearn": "training",
     "recalibrate_noise": "training",
     # Model: spectra, and their noise, as functions of labels
@@ -136,6 +137,7 @@ if TYPE_CHECKING:  # the same names for type checkers and editors; a test compar
     from slamjax.training import NoiseSpec as NoiseSpec
     from slamjax.training import Polynomial as Polynomial
     from slamjax.training import SearchSpec as SearchSpec
+    from slamjax.training import TrainingSpec as TrainingSpec
     from slamjax.training import from_sklearn as from_sklearn
     from slamjax.training import recalibrate_noise as recalibrate_noise
     from slamjax.training import train as train

@@ -6,9 +6,13 @@ import numpy as np
 from helpers import miles, xp_giants
 
 from slamjax.preprocessing import Recipe
-from slamjax.training import train
+from slamjax.training import SVR, DataSpec, Polynomial, SearchSpec, train
 
 LABELS = ("teff", "logg", "fe_h", "alpha_m")
+#: The SVR of most tests.
+SVR_10 = SVR(C=10, epsilon=0.05, gamma=0.1, n_jobs=2)
+#: Few folds are quicker.
+TWO_FOLDS, THREE_FOLDS = SearchSpec(folds=2), SearchSpec(folds=3)
 
 
 def recipe():
@@ -18,9 +22,7 @@ def recipe():
 @cache
 def giants_model():
     """Trained on 110 of the 150 giants, 61 pixels, one γ."""
-    return train(
-        xp_giants()[:110], LABELS, recipe=recipe(), C=10, epsilon=0.05, gamma=0.1, cv=3, n_jobs=2, noise="diagonal"
-    )
+    return train(xp_giants()[:110], LABELS, emulator=SVR_10, recipe=recipe(), search=THREE_FOLDS, noise="diagonal")
 
 
 @cache
@@ -28,15 +30,18 @@ def searched_model():
     """The same stars, every fourth pixel, C and γ chosen pixel by pixel: several kernel groups."""
     spectra = recipe()(xp_giants()[:110])
     spectra = spectra.on_pixels(np.arange(0, spectra.n_pix, 4))
-    return train(spectra, LABELS, C=[0.3, 10], gamma=[0.03, 0.1, 0.3], epsilon=0.1, cv=3, n_jobs=2, noise="diagonal")
+    svr = SVR(C=[0.3, 10], gamma=[0.03, 0.1, 0.3], epsilon=0.1, n_jobs=2)
+    return train(spectra, LABELS, emulator=svr, search=THREE_FOLDS, noise="diagonal")
 
 
 @cache
 def miles_model():
     """Stars at rest, 300 pixels of 0.9 Å in air: 90 of the 120 MILES stars."""
     recipe = Recipe.make(continuum="gaussian:10nm")
-    settings = {"recipe": recipe, "C": 10, "epsilon": 0.05, "gamma": 0.1, "cv": 3, "noise": "diagonal", "n_jobs": 2}
-    return train(miles()[:90], LABELS[:3], log_labels=["teff"], **settings)
+    return train(
+        miles()[:90], LABELS[:3], emulator=SVR_10, recipe=recipe, search=THREE_FOLDS, noise="diagonal",
+        log_labels=["teff"],
+    )  # fmt: skip
 
 
 def held_out():
@@ -46,19 +51,19 @@ def held_out():
 
 @cache
 def quadratic_model():
-    """The same stars as `giants_model` and a quadratic in their labels; alpha_m may inform some pixels only."""
+    """The same stars as `giants_model` and a quadratic in their labels; alpha_m acts at some pixels only."""
     return train(
         xp_giants()[:110],
         LABELS,
+        emulator=Polynomial(),
         recipe=recipe(),
-        emulator="polynomial",
-        cv=3,
+        search=THREE_FOLDS,
         noise="diagonal",
-        label_masks={"alpha_m": ALPHA_WINDOWS},
+        data=DataSpec(label_windows={"alpha_m": ALPHA_WINDOWS}),
     )
 
 
-#: Where alpha_m may be used in `quadratic_model`.
+#: Where alpha_m acts in `quadratic_model`.
 ALPHA_WINDOWS = [(510, 530), (590, 600)]
 
 
@@ -69,11 +74,8 @@ def all_miles_model():
     return train(
         spectra[np.flatnonzero(np.isfinite(spectra.values(("teff", "logg", "fe_h"))).all(axis=1))],
         ("teff", "logg", "fe_h"),
+        emulator=SVR_10,
         recipe=Recipe.make(continuum="gaussian:10nm"),
-        C=10,
-        epsilon=0.05,
-        gamma=0.1,
-        cv=3,
-        n_jobs=2,
+        search=THREE_FOLDS,
         noise="diagonal",
     )

@@ -9,11 +9,21 @@ from typing import Annotated
 import typer
 
 import slamjax
-from slamjax.cli.console import console, label_masks, numbers, progress_bar, read_selected, recipe_of, words
+from slamjax.cli.console import (
+    console,
+    label_windows,
+    numbers,
+    polynomial_of,
+    progress_bar,
+    read_selected,
+    recipe_of,
+    svr_of,
+    words,
+)
 from slamjax.cli.options import (
     Continuum,
     FluxRange,
-    LabelMask,
+    LabelWindow,
     NoiseModel,
     PixelSnr,
     RecipeFile,
@@ -55,7 +65,7 @@ def compare(
     ridge: Annotated[
         str | None, typer.Option(help="Penalty of the polynomial's coefficients; a comma list is searched.")
     ] = None,
-    label_mask: LabelMask = None,
+    label_window: LabelWindow = None,
     search: Annotated[SearchKind, typer.Option(help="As in train.")] = SearchKind.grid,
     cv: Annotated[int, typer.Option(help="Cross-validation folds within training.")] = 5,
     weights: Annotated[WeightKind, typer.Option(help="A star's weight in a pixel.")] = WeightKind.ivar,
@@ -96,7 +106,21 @@ def compare(
     stars = read_selected(spectra, select)
     others = None if test is None else read_selected(test, select)
     prepared = recipe_of(stars, wave_range, continuum, flux_range, min_pixel_snr, resolution, recipe)
-    names, masks = words(labels), label_masks(label_mask)
+    names = words(labels)
+    training = slamjax.TrainingSpec(
+        recipe=prepared,
+        search=slamjax.SearchSpec(search.value, folds=cv),
+        noise=noise.value,
+        log_labels=words(log_labels),
+        data=slamjax.DataSpec(
+            n_train=n_train,
+            weights=weights.value,
+            label_scaling=label_scaling.value,
+            flux_scaling=flux_scaling.value,
+            label_windows=label_windows(label_window),
+        ),
+        seed=seed,
+    )
     slamjax.plots.check_pixels(stars, names, prepared, pixels=pixel, along=along, fixed=fixed)
     if output.exists() and not output.is_dir():
         raise SlamError(f"--output {output} is a file; name a folder")
@@ -109,30 +133,14 @@ def compare(
         contest = slamjax.compare(
             stars,
             names,
-            test=others,
-            folds=folds,
-            degree=degree,
+            svr=svr_of(C=C, epsilon=epsilon, gamma=gamma, solver=solver.value, n_jobs=n_jobs),
+            polynomial=polynomial_of(degree, ridge),
+            training=training,
+            test=folds if others is None else others,
             by=by,
             bins=edges,
-            n_train=n_train,
-            seed=seed,
             n_starts=n_starts,
             on_progress=told,
-            recipe=prepared,
-            C=numbers(C, "--C"),
-            epsilon=numbers(epsilon, "--epsilon"),
-            gamma=numbers(gamma, "--gamma"),
-            ridge=None if ridge is None else numbers(ridge, "--ridge"),
-            label_masks=masks,
-            search=search.value,
-            cv=cv,
-            weights=weights.value,
-            noise=noise.value,
-            label_scaling=label_scaling.value,
-            flux_scaling=flux_scaling.value,
-            log_labels=words(log_labels),
-            solver=solver.value,
-            n_jobs=n_jobs,
         )
     console.print(str(contest), markup=False)
     written = contest.write(output)

@@ -82,7 +82,7 @@ def words(text: str) -> list[str]:
     return [part.strip() for part in text.split(",") if part.strip()]
 
 
-def label_masks(given: list[str] | None) -> dict[str, list[tuple[float, float]]]:
+def label_windows(given: list[str] | None) -> dict[str, list[tuple[float, float]]]:
     """Windows of each label from ``alpha_m:500-520,600-620``, one text a label."""
     found: dict[str, list[tuple[float, float]]] = {}
     for text in given or []:
@@ -93,9 +93,21 @@ def label_masks(given: list[str] | None) -> dict[str, list[tuple[float, float]]]
         except ValueError:
             pairs = []
         if not (colon and name.strip() and pairs):
-            raise SlamError(f"--label-mask is {text!r}; give a label and its windows, as in alpha_m:500-520,600-620")
+            raise SlamError(f"--label-window is {text!r}; give a label and its windows, as in alpha_m:500-520,600-620")
         found.setdefault(name.strip(), []).extend(pairs)
     return found
+
+
+def svr_of(**given: Any) -> slamjax.SVR:
+    """The SVR of the options of a command; numbers and comma lists are read."""
+    read = {name: numbers(given.pop(name), f"--{name}") for name in ("C", "epsilon", "gamma")}
+    return slamjax.SVR(**read, **given)
+
+
+def polynomial_of(degree: int | None, ridge: str | None) -> slamjax.Polynomial:
+    """The polynomial of the options of a command; those that are not given are its defaults."""
+    given = {"degree": degree, "ridge": None if ridge is None else numbers(ridge, "--ridge")}
+    return slamjax.Polynomial(**{name: value for name, value in given.items() if value is not None})
 
 
 def read_selected(

@@ -18,7 +18,7 @@ from slamjax.io.labels import write_labels
 from slamjax.model.description import describe
 from slamjax.model.model import Model
 from slamjax.preprocessing import Recipe
-from slamjax.training import train
+from slamjax.training import SVR, DataSpec, train
 from slamjax.typing import Progress
 from slamjax.validation import validate
 
@@ -47,10 +47,8 @@ def run(
             stars,
             LABELS,
             recipe=Recipe.make(wave_range=WAVE_RANGE, continuum="gaussian:50nm"),
-            C=10,
-            epsilon=0.05,
-            gamma=0.1,
-            n_train=min(n_train, len(stars)),
+            emulator=SVR(C=10, epsilon=0.05, gamma=0.1),
+            data=DataSpec(n_train=min(n_train, len(stars))),
             on_progress=told,
         )
     say(f"\ntrained in {time.perf_counter() - began:.0f} s\n{describe(model)}\n")

@@ -8,7 +8,16 @@ from typing import Annotated
 import typer
 
 import slamjax
-from slamjax.cli.console import console, label_masks, numbers, progress_bar, read_selected, recipe_of, words
+from slamjax.cli.console import (
+    console,
+    label_windows,
+    polynomial_of,
+    progress_bar,
+    read_selected,
+    recipe_of,
+    svr_of,
+    words,
+)
 from slamjax.cli.options import (
     Continuum,
     EmulatorKind,
@@ -16,7 +25,7 @@ from slamjax.cli.options import (
     FrameOf,
     FwhmOf,
     Kernel,
-    LabelMask,
+    LabelWindow,
     MediumOf,
     NoiseModel,
     PixelSnr,
@@ -89,7 +98,7 @@ def train(
     ridge: Annotated[
         str | None, typer.Option(help="Penalty of the polynomial's coefficients; a comma list is searched.")
     ] = None,
-    label_mask: LabelMask = None,
+    label_window: LabelWindow = None,
     search: Annotated[
         SearchKind,
         typer.Option(help="Pixel by pixel, all combinations or --n-iter random ones; joint: one for all pixels."),
@@ -125,34 +134,37 @@ def train(
     stars = read_selected(spectra, select, medium, frame, fwhm)
     if output.exists() and any(output.samefile(path) for path in spectra):
         raise SlamError(f"--output {output} is also an input; choose another name")
+    learner: slamjax.SVR | slamjax.Polynomial
+    if emulator is EmulatorKind.polynomial:
+        if (C, epsilon, gamma, kernel, coef0) != ("1", "0.1", "scale", Kernel.rbf, 0.0):
+            raise SlamError("--C, --epsilon, --gamma, --kernel and --coef0 are of the SVR; leave them out")
+        learner = polynomial_of(degree, ridge)
+    else:
+        if ridge is not None:
+            raise SlamError("--ridge is of the polynomial; give --emulator polynomial, or leave it out")
+        learner = svr_of(
+            C=C, epsilon=epsilon, gamma=gamma, kernel=kernel.value, degree=3 if degree is None else degree, coef0=coef0,
+            solver=solver.value, n_jobs=n_jobs,
+        )  # fmt: skip
     steps = recipe_of(stars, wave_range, continuum, flux_range, min_pixel_snr, resolution, recipe)
     with progress_bar("training pixels") as told:
         model = slamjax.train(
             stars,
             words(labels),
             recipe=steps,
-            emulator=emulator.value,
-            kernel=kernel.value,
-            C=numbers(C, "--C"),
-            epsilon=numbers(epsilon, "--epsilon"),
-            gamma=numbers(gamma, "--gamma"),
-            degree=degree,
-            coef0=coef0,
-            ridge=None if ridge is None else numbers(ridge, "--ridge"),
-            label_masks=label_masks(label_mask),
-            search=search.value,
-            n_iter=n_iter,
-            cv=cv,
-            weights=weights.value,
+            emulator=learner,
+            search=slamjax.SearchSpec(search.value, n_iter, cv),
             noise=noise.value,
-            label_scaling=label_scaling.value,
-            flux_scaling=flux_scaling.value,
             log_labels=words(log_labels),
-            n_train=n_train,
+            data=slamjax.DataSpec(
+                n_train=n_train,
+                weights=weights.value,
+                min_stars=min_stars,
+                label_scaling=label_scaling.value,
+                flux_scaling=flux_scaling.value,
+                label_windows=label_windows(label_window),
+            ),
             seed=seed,
-            min_stars=min_stars,
-            solver=solver.value,
-            n_jobs=n_jobs,
             on_progress=told,
         )
     model.write(output)

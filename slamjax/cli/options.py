@@ -51,11 +51,9 @@ ModelFile = Annotated[Path, typer.Argument(metavar="MODEL.h5", help="Model file 
 Select = Annotated[
     str | None, typer.Option(metavar="EXPR", help='Rows to use, e.g. "logg < 3.6 & teff > 3600"; & and | bind loosest.')
 ]
-LabelMask = Annotated[
+LabelWindow = Annotated[
     list[str] | None,
-    typer.Option(
-        metavar="LABEL:LO-HI,...", help="Wavelengths at which a label may be used, and nowhere else; once a label."
-    ),
+    typer.Option(metavar="LABEL:LO-HI,...", help="The only wavelengths at which a label may act; may be given again."),
 ]
 WaveRange = Annotated[
     tuple[float, float] | None, typer.Option(metavar="A B", help="Wavelengths to keep, in the file's unit.")

@@ -48,7 +48,7 @@ def describe(model: Model) -> str:
     for name, unit, (low, high) in zip(model.label_names, info.label_units, model.label_range, strict=True):
         learnt = " (learnt in log10)" if name in settings["log_labels"] else ""
         lines.append(f"    {name:12s} {low:10.3f} to {high:10.3f} {unit}".rstrip() + learnt)
-    for name, windows in settings.get("label_masks", {}).items():
+    for name, windows in settings.get("label_windows", settings.get("label_masks", {})).items():
         shown = ", ".join(f"{low:g} to {high:g}" for low, high in windows[:6]) + ", ..." * (len(windows) > 6)
         lines.append(f"    {name} is used at {shown} {info.wave_unit} only")
     for name in hyper_parameters(model):
@@ -62,7 +62,7 @@ def describe(model: Model) -> str:
     pixels = info.pixels[trained]
     tried = f"{len(info.candidates)} combination" + "s" * (len(info.candidates) > 1)
     lines += [
-        f"  CV           {settings['cv']} folds, {tried}; held-out error / variance "
+        f"  CV           {settings.get('folds', settings.get('cv'))} folds, {tried}; held-out error / variance "
         f"{np.median(pixels['cv_mse']):.3f} (median over pixels)",
         f"  model error  {np.median(pixels['model_error']):.4g} in {flux_name(model)} (median)"
         + ("" if info.has_errors else "; photon noise included, the training spectra state no errors"),

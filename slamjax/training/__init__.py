@@ -7,4 +7,5 @@ from slamjax.training.specs import DataSpec as DataSpec
 from slamjax.training.specs import NoiseSpec as NoiseSpec
 from slamjax.training.specs import Polynomial as Polynomial
 from slamjax.training.specs import SearchSpec as SearchSpec
+from slamjax.training.specs import TrainingSpec as TrainingSpec
 from slamjax.training.svr.export import from_sklearn as from_sklearn

@@ -4,21 +4,96 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from typing import Literal
+from dataclasses import dataclass
 
 import numpy as np
 
 from slamjax._util.constants import LIGHT
-from slamjax.emulators.scaling import METHODS, Method, location_and_width
+from slamjax.emulators.scaling import LabelScaling, Method, location_and_width
 from slamjax.errors import SlamError, SlamWarning
+from slamjax.preprocessing.recipe import Recipe
 from slamjax.spectra.spectra import Spectra
-
-Weights = Literal["ivar", "uniform"]
+from slamjax.training.label_masks import allowed_labels
+from slamjax.training.search import make_folds
+from slamjax.training.specs import TrainingSpec, Weights
 
 #: No star weighs more in a pixel than this many times the median one.
 _HEAVIEST = 100.0
 #: Stars move by some ten km/s: pixels wider than this, km/s, hardly show it.
 _RESOLVED = 200.0
+
+
+@dataclass(frozen=True, eq=False)
+class ScaledStars:
+    """The training stars as learners take them.
+
+    Attributes
+    ----------
+    x, y, weight, ivar : (N, L) scaled labels; (N, P) scaled flux, weights and inverse variances, 0 for bad pixels
+    fold : (N,) number of the cross-validation fold that holds a star out
+    scaling, flux_mean, flux_scale : the way back; (P,)
+    allowed : (P, L) whether a pixel's flux may depend on a label
+    """
+
+    x: np.ndarray
+    y: np.ndarray
+    weight: np.ndarray
+    ivar: np.ndarray
+    fold: np.ndarray
+    scaling: LabelScaling
+    flux_mean: np.ndarray
+    flux_scale: np.ndarray
+    allowed: np.ndarray
+
+    @property
+    def n_folds(self) -> int:
+        return int(self.fold.max()) + 1
+
+    def label_groups(self) -> list[tuple[tuple[int, ...], np.ndarray]]:
+        """Places of labels that may act together, and the pixels at which exactly these may."""
+        kinds, kind = np.unique(self.allowed, axis=0, return_inverse=True)
+        members = [np.flatnonzero(kind.ravel() == number) for number in range(len(kinds))]
+        return [(tuple(np.flatnonzero(row).tolist()), pixels) for row, pixels in zip(kinds, members, strict=True)]
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingSet:
+    """The training stars as read, prepared by the learnt recipe, and scaled."""
+
+    stars: Spectra
+    prepared: Spectra
+    recipe: Recipe
+    names: tuple[str, ...]
+    scaled: ScaledStars
+
+
+def training_set(spectra: Spectra, names: tuple[str, ...], options: TrainingSpec, n_folds: int) -> TrainingSet:
+    """Choose, prepare and scale the training stars.
+
+    Raises SlamError for missing columns, too few stars, a constant label, or wrong label windows or masks.
+    """
+    data, as_log = options.data, options.log_labels
+    spectra.require(names)
+    stars = drawn(usable(spectra, names), data.n_train, options.seed)
+    values = stars.values(names)
+    scaling = LabelScaling.of(values, names, data.label_scaling, (as_log,) if isinstance(as_log, str) else as_log)
+    fold = make_folds(stars.star_groups(), n_folds, options.seed)
+    recipe = (options.recipe if options.recipe is not None else Recipe()).learn(stars)
+    prepared = recipe(stars)
+    tell_moving(prepared)
+    flux_mean, flux_scale, y = scaled_flux(prepared, data.flux_scaling)
+    scaled = ScaledStars(
+        x=np.asarray(scaling(values)),
+        y=y,
+        weight=star_weights(prepared, data.weights),
+        ivar=np.where(prepared.good, prepared.ivar, 0),
+        fold=fold,
+        scaling=scaling,
+        flux_mean=flux_mean,
+        flux_scale=flux_scale,
+        allowed=allowed_labels(data, names, prepared.wave, str(prepared.wave_unit)),
+    )
+    return TrainingSet(stars, prepared, recipe, names, scaled)
 
 
 def label_names(labels: Sequence[str]) -> tuple[str, ...]:
@@ -45,14 +120,14 @@ def usable(spectra: Spectra, names: Sequence[str]) -> Spectra:
             f"{int((~finite).sum())} of {len(spectra)} stars have a label that is not given and are left out of "
             f"training ({counts})",
             SlamWarning,
-            stacklevel=3,
+            stacklevel=4,
         )
     if not seen.all():
         warnings.warn(
             f"{int((~seen).sum())} of {len(spectra)} spectra have no good pixel and are left out of training "
             f"(first: row {spectra.rows[~seen][0]})",
             SlamWarning,
-            stacklevel=3,
+            stacklevel=4,
         )
     if kept.sum() < 2:
         raise SlamError(
@@ -73,8 +148,6 @@ def drawn(spectra: Spectra, n_train: int | None, seed: int) -> Spectra:
 
 def scaled_flux(spectra: Spectra, method: Method) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Mean and scale of each pixel over its good stars, and the flux in those units (0 where bad)."""
-    if method not in METHODS:
-        raise SlamError(f"unknown scaling {method!r}; choose one of {', '.join(METHODS)}")
     good = spectra.good
     some = good.any(axis=0)
     flux = np.where(good, spectra.flux.astype(float), np.nan)
@@ -87,8 +160,6 @@ def scaled_flux(spectra: Spectra, method: Method) -> tuple[np.ndarray, np.ndarra
 def star_weights(spectra: Spectra, kind: Weights) -> np.ndarray:
     """(N, P) weights of mean 1 over each pixel's good stars; 0 for bad pixels."""
     good = spectra.good
-    if kind not in ("ivar", "uniform"):
-        raise SlamError(f"unknown weights {kind!r}; choose ivar or uniform")
     if kind == "uniform" or not spectra.has_errors:
         return good.astype(float)
     ivar = spectra.ivar.astype(float)
@@ -113,5 +184,5 @@ def tell_moving(spectra: Spectra) -> None:
             f"{spectra.source} is as observed, on pixels of {pixel:.0f} km/s: stars' velocities blur what is learnt; "
             "put rest_frame or resample with a column of velocities into the recipe",
             SlamWarning,
-            stacklevel=3,
+            stacklevel=4,
         )

@@ -5,23 +5,23 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, Self, get_args
+from typing import Any, Protocol, Self
 
 import numpy as np
 
 from slamjax.emulators.base import Emulator
 from slamjax.emulators.polynomial import PolynomialEmulator, exponents_of, monomials
 from slamjax.emulators.training_labels import TrainingLabels
+from slamjax.training.data import ScaledStars
 from slamjax.training.label_masks import NO_LABEL
 from slamjax.training.noise_calibration import HeldOut, joint_score
 from slamjax.training.ridge import fit_polynomials
-from slamjax.training.search import Candidate, Ridge
+from slamjax.training.search import Candidate, Ridge, ridge_candidates, svr_candidates
+from slamjax.training.specs import SVR, Polynomial, SearchSpec
 from slamjax.training.svr.pixel import Report, SvrSettings
-from slamjax.training.svr.pixels import Scaled, fit_pixels
+from slamjax.training.svr.pixels import export_fits, export_held_out, fit_pixels
+from slamjax.training.svr.shared_kernel import chosen_solver
 from slamjax.typing import Progress
-
-EmulatorName = Literal["svr", "polynomial"]
-EMULATORS: tuple[str, ...] = get_args(EmulatorName)
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,29 +52,35 @@ class Learner(Protocol):
     """A kind of emulator with the hyper-parameters (K) to choose from."""
 
     @property
-    def found(self) -> Sequence[Any]: ...
+    def candidates(self) -> Sequence[Any]: ...
+    @property
+    def min_stars(self) -> int: ...
     def only(self, number: int) -> Self: ...
-    def learn(self, scaled: Scaled, fold: np.ndarray, on_progress: Progress | None) -> Learnt: ...
+    def learn(self, scaled: ScaledStars, on_progress: Progress | None) -> Learnt: ...
 
 
 @dataclass(frozen=True)
 class SvrLearner:
     """One SVR a pixel."""
 
-    found: tuple[Candidate, ...]
+    candidates: tuple[Candidate, ...]
     settings: SvrSettings
     n_jobs: int
 
-    def only(self, number: int) -> SvrLearner:
-        return dataclasses.replace(self, found=(self.found[number],))
+    @property
+    def min_stars(self) -> int:
+        return self.settings.min_stars
 
-    def learn(self, scaled: Scaled, fold: np.ndarray, on_progress: Progress | None) -> Learnt:
-        fits, report = fit_pixels(scaled, fold, self.found, self.settings, self.n_jobs, on_progress)
+    def only(self, number: int) -> SvrLearner:
+        return dataclasses.replace(self, candidates=(self.candidates[number],))
+
+    def learn(self, scaled: ScaledStars, on_progress: Progress | None) -> Learnt:
+        fits, report = fit_pixels(scaled, self.candidates, self.settings, self.n_jobs, on_progress)
         best = np.array([fit.best for fit in fits])
         some = bool(np.any(best >= 0))
         return Learnt(
-            exact=scaled.emulator(fits, self.found, self.settings) if some else None,
-            held_out=scaled.held_out(fits, fold, self.found, self.settings) if some else None,
+            exact=export_fits(scaled, fits, self.candidates, self.settings) if some else None,
+            held_out=export_held_out(scaled, fits, self.candidates, self.settings) if some else None,
             status=np.array([fit.status for fit in fits]),
             n_train=np.array([fit.n_train for fit in fits]),
             best=best,
@@ -88,19 +94,19 @@ class SvrLearner:
 class PolynomialLearner:
     """One polynomial a pixel."""
 
-    found: tuple[Ridge, ...]
+    candidates: tuple[Ridge, ...]
     degree: int
     min_stars: int
 
     def only(self, number: int) -> PolynomialLearner:
-        return dataclasses.replace(self, found=(self.found[number],))
+        return dataclasses.replace(self, candidates=(self.candidates[number],))
 
-    def learn(self, scaled: Scaled, fold: np.ndarray, on_progress: Progress | None) -> Learnt:
+    def learn(self, scaled: ScaledStars, on_progress: Progress | None) -> Learnt:
         n_labels, n_pix = scaled.x.shape[1], scaled.y.shape[1]
         exponents = exponents_of(n_labels, self.degree)
         terms = np.asarray(monomials(scaled.x, exponents))
-        ridges = np.array([one.ridge for one in self.found])
-        n_fold, n_terms = int(fold.max()) + 1, len(exponents)
+        ridges = np.array([one.ridge for one in self.candidates])
+        fold, n_fold, n_terms = scaled.fold, scaled.n_folds, len(exponents)
         status, n_train = np.full(n_pix, NO_LABEL, dtype="U64"), np.count_nonzero(scaled.weight, axis=0)
         best, scores = np.full(n_pix, -1), np.full((n_pix, len(ridges)), np.nan)
         basis, intercept = np.zeros((n_fold + 1, n_terms, n_pix)), np.full((n_fold + 1, n_pix), np.nan)
@@ -138,14 +144,13 @@ class PolynomialLearner:
 
 def learn_jointly(
     learner: Learner,
-    scaled: Scaled,
+    scaled: ScaledStars,
     training_labels: TrainingLabels,
-    fold: np.ndarray,
     seed: int,
     on_progress: Progress | None,
 ) -> tuple[Learnt, np.ndarray]:
     """What is learnt with the one combination that serves all pixels best together, and every combination's score."""
-    many = len(learner.found)
+    many = len(learner.candidates)
     scores, chosen, every = np.full(many, -np.inf), None, []
     for number in range(many):
 
@@ -153,7 +158,7 @@ def learn_jointly(
             if on_progress is not None:
                 on_progress(number * total + done, many * total)
 
-        learnt = learner.only(number).learn(scaled, fold, told)
+        learnt = learner.only(number).learn(scaled, told)
         every.append(learnt.scores[:, 0])
         report = learnt.report if chosen is None else _added(chosen.report, learnt.report)
         if learnt.exact is not None and learnt.held_out is not None:
@@ -164,6 +169,29 @@ def learn_jointly(
     assert chosen is not None
     best = np.where(chosen.best >= 0, int(np.argmax(scores)), -1)
     return dataclasses.replace(chosen, best=best, scores=np.stack(every, axis=1)), scores
+
+
+def make_learner(
+    emulator: SVR | Polynomial, scaled: ScaledStars, search: SearchSpec, min_stars: int | None, seed: int
+) -> Learner:
+    """The learner of an emulator, with the hyper-parameters that the search tries."""
+    n_stars, n_labels = scaled.x.shape
+    if isinstance(emulator, Polynomial):
+        per_coefficient = 2 * (1 + len(exponents_of(n_labels, emulator.degree)))
+        needed = max(10, 2 * search.folds, per_coefficient) if min_stars is None else min_stars
+        return PolynomialLearner(ridge_candidates(emulator, search, seed), emulator.degree, needed)
+    candidates = svr_candidates(emulator, scaled.x, search, seed)
+    settings = SvrSettings(
+        kernel=emulator.kernel,
+        degree=emulator.degree,
+        coef0=float(emulator.coef0),
+        tol=emulator.tol,
+        max_iter=emulator.max_iter,
+        min_stars=max(10, 2 * search.folds, 5 * n_labels) if min_stars is None else min_stars,
+    )
+    columns = scaled.y.shape[1] * (len(candidates) * search.folds + 1)
+    settings = dataclasses.replace(settings, solver=chosen_solver(emulator.solver, settings, columns, n_stars))
+    return SvrLearner(candidates, settings, emulator.n_jobs)
 
 
 def _added(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:

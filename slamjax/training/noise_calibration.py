@@ -13,10 +13,9 @@ from __future__ import annotations
 
 import dataclasses
 import warnings
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -32,13 +31,10 @@ from slamjax.forward.likelihood import information
 from slamjax.noise.calibration import GAUSSIAN_REACH, Calibration
 from slamjax.noise.estimate import low_rank, model_variance
 from slamjax.noise.models import DiagonalNoise, LowRankNoise, Noise, ivar_in_unit
+from slamjax.training.specs import NoiseSpec
 
-NoiseKind = Literal["auto", "diagonal", "lowrank"]
-NOISES = ("auto", "diagonal", "lowrank")
-#: Columns of V and of W that are tried ...
-RANKS = (10, 20, 40, 60)
-#: ... and parts of the variance that are independent from pixel to pixel.
-FLOORS = (0.1, 0.2, 0.4)
+#: Rank and floor of the low-rank noise by which a joint search judges emulators.
+_JOINT = NoiseSpec(ranks=(40,), floors=(0.2,))
 #: Degrees of freedom of a star's own noise scale that are tried.
 _TAILS = (10.0, 30.0, 100.0, 300.0, 1000.0, np.inf)
 #: Exponents of how label errors grow with the distance to the training stars that are tried.
@@ -132,22 +128,20 @@ class LabelErrors:
 
 
 def choose_noise(
-    kind: NoiseKind, emulator: Emulator, training_labels: TrainingLabels, held_out: HeldOut, *, seed: int = 0
+    spec: NoiseSpec, emulator: Emulator, training_labels: TrainingLabels, held_out: HeldOut, *, seed: int = 0
 ) -> tuple[Noise, Calibration]:
     """The noise model of the wanted kind, with the factors that make it honest.
 
     ``auto`` takes what gives the known labels of judging stars the largest probability; rank and floor of a low-rank
     noise are chosen so, too.
     """
-    if kind not in NOISES:
-        raise SlamError(f"unknown noise {kind!r}; choose one of {', '.join(NOISES)}")
-    if kind == "diagonal":
+    if spec.kind == "diagonal":
         return diagonal(emulator, held_out), Calibration(chi2_limit=_diagonal_limit(emulator, held_out))
-    tried = _compare(emulator, training_labels, held_out, seed)
+    tried = _compare(spec, emulator, training_labels, held_out, seed)
     if not tried:
-        least = 2 * RANKS[0] * _STARS_A_COLUMN * _JUDGES // (_JUDGES - 1)
+        least = 2 * min(spec.ranks) * _STARS_A_COLUMN * _JUDGES // (_JUDGES - 1)
         said = f"{len(held_out.x)} stars cannot make a low-rank noise model, which needs at least {least}"
-        if kind == "lowrank":
+        if spec.kind == "lowrank":
             raise SlamError(f"{said}; give more, or noise='diagonal'")
         warnings.warn(
             f"{said}: pixels are taken as independent (noise='diagonal'), and label errors may be several times too "
@@ -156,7 +150,7 @@ def choose_noise(
             stacklevel=3,
         )
     best = max(tried, key=lambda row: row["score"], default={"rank": 0})
-    if kind == "lowrank":
+    if spec.kind == "lowrank":
         best = max((row for row in tried if row["rank"] > 0), key=lambda row: row["score"])
     if best["rank"] == 0:
         limit = _diagonal_limit(emulator, held_out)
@@ -172,7 +166,7 @@ def joint_score(emulator: Emulator, training_labels: TrainingLabels, held_out: H
     Residuals of single pixels hardly tell settings apart, photon noise dominates them; labels are what all pixels give
     together.
     """
-    tried = _compare(emulator, training_labels, held_out, seed, RANKS[2:3], FLOORS[1:2])
+    tried = _compare(_JOINT, emulator, training_labels, held_out, seed)
     if not tried:  # too few stars for any covariance
         return label_errors(diagonal(emulator, held_out), training_labels, held_out).score()
     return max(row["score"] for row in tried)
@@ -211,12 +205,7 @@ def _learn(held_out: HeldOut, rank: int, floor: float) -> LowRankNoise:
 
 
 def _compare(
-    emulator: Emulator,
-    training_labels: TrainingLabels,
-    held_out: HeldOut,
-    seed: int,
-    sizes: Sequence[int] = RANKS,
-    floors: Sequence[float] = FLOORS,
+    spec: NoiseSpec, emulator: Emulator, training_labels: TrainingLabels, held_out: HeldOut, seed: int
 ) -> list[dict[str, Any]]:
     """Every candidate learnt and adjusted on two thirds of the stars, and its score on the others."""
     n = len(held_out.x)
@@ -224,13 +213,13 @@ def _compare(
     teachers, jury = held_out[~judges], held_out[judges]
     largest = int((~judges).sum()) // (2 * _STARS_A_COLUMN)
     most = min(largest, int(np.isfinite(np.asarray(emulator.intercept)).sum()))
-    ranks = [rank for rank in sizes if rank <= most]
+    ranks = [rank for rank in spec.ranks if rank <= most]
     if not ranks:
         return []
     published = label_errors(diagonal(emulator, teachers), training_labels, jury)
     rows = [{"rank": 0, "floor": 1.0, "score": published.score()}]
     for rank in ranks:
-        for floor in floors:
+        for floor in spec.floors:
             noise = _padded(_learn(teachers, rank, floor), max(ranks))
             learnt, factor = _adjustment(label_errors(noise, training_labels, teachers))
             judged = label_errors(noise, training_labels, jury)

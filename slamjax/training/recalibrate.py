@@ -13,10 +13,11 @@ from slamjax.model.model import Model
 from slamjax.model.radial_velocity import measure_rv
 from slamjax.spectra.spectra import Spectra
 from slamjax.spectra.units import check_units
-from slamjax.training.noise_calibration import HeldOut, NoiseKind, choose_noise, diagonal
+from slamjax.training.noise_calibration import HeldOut, choose_noise, diagonal
+from slamjax.training.specs import NoiseKind, NoiseSpec
 
 
-def recalibrate_noise(model: Model, spectra: Spectra, *, noise: NoiseKind = "auto", seed: int = 0) -> Model:
+def recalibrate_noise(model: Model, spectra: Spectra, *, noise: NoiseKind | NoiseSpec = "auto", seed: int = 0) -> Model:
     """The same emulator with noise learnt from other stars with known labels.
 
     How residuals go along with each other belongs to an instrument and its calibration: it does not carry over to
@@ -28,7 +29,7 @@ def recalibrate_noise(model: Model, spectra: Spectra, *, noise: NoiseKind = "aut
     spectra : Spectra
         As read, with the model's labels in its table, some hundred stars at least. Stars that trained the model are
         left out, for their residuals are too small.
-    noise : "auto", "lowrank" or "diagonal"
+    noise : "auto", "lowrank", "diagonal" or NoiseSpec
         As in `slamjax.train`.
     seed : int
         Draws the stars that judge candidates.
@@ -38,6 +39,7 @@ def recalibrate_noise(model: Model, spectra: Spectra, *, noise: NoiseKind = "aut
     SlamError
         If a label column is missing or too few stars are left.
     """
+    spec = NoiseSpec.from_option(noise)
     names = model.label_names
     spectra.require(names)
     check_units(names, model.info.label_units, spectra)
@@ -70,11 +72,11 @@ def recalibrate_noise(model: Model, spectra: Spectra, *, noise: NoiseKind = "aut
         np.zeros(len(x), dtype=np.int64),
         (model.host_emulator,),
     )
-    found, calibration = choose_noise(noise, model.host_emulator, model.training_labels, held_out, seed=seed)
+    found, calibration = choose_noise(spec, model.host_emulator, model.training_labels, held_out, seed=seed)
     error = np.sqrt(np.asarray(diagonal(model.host_emulator, held_out).model_variance))
     pixels = Table(model.info.pixels, copy=True)
     pixels["model_error"] = np.where(np.isfinite(error), error, np.nan)
-    settings = model.info.provenance["settings"] | {"noise": f"{noise}, recalibrated on {some.source}"}
+    settings = model.info.provenance["settings"] | {"noise": f"{spec.kind}, recalibrated on {some.source}"}
     info = dataclasses.replace(
         model.info,
         pixels=pixels,

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from sklearn.model_selection import GroupKFold, KFold, ParameterGrid, ParameterSampler
 
 from slamjax.errors import SlamError
+from slamjax.training.specs import SVR, Polynomial, SearchSpec
 
-Search = Literal["grid", "random", "joint"]
 Gamma = float | str
 
 
@@ -30,28 +30,14 @@ class Ridge:
     ridge: float
 
 
-#: Penalties that are tried where none is given; 0 is The Cannon's least squares.
-RIDGES = (0.0, 0.1, 1.0, 10.0, 100.0)
-
-
-def candidates(
-    x: np.ndarray,
-    C: Any,
-    epsilon: Any,
-    gamma: Any,
-    *,
-    search: Search = "grid",
-    n_iter: int = 20,
-    seed: int = 0,
-) -> tuple[Candidate, ...]:
+def svr_candidates(svr: SVR, x: np.ndarray, search: SearchSpec, seed: int = 0) -> tuple[Candidate, ...]:
     """The combinations to try: the one given, the grid of the lists given, or ``n_iter`` random draws.
 
-    Each of C, epsilon and gamma is a number, a list of numbers, or (random search) anything with ``rvs``, such as
-    ``scipy.stats.loguniform(0.1, 10)``. The same draws serve all pixels: pixels with the same γ share a kernel matrix.
+    The same draws serve all pixels: pixels with the same γ share a kernel matrix.
 
     Raises SlamError for a value that no SVR can have.
     """
-    drawn = _drawn({"C": C, "epsilon": epsilon, "gamma": gamma}, search, n_iter, seed)
+    drawn = _drawn({"C": svr.C, "epsilon": svr.epsilon, "gamma": svr.gamma}, search, seed)
     unique = dict.fromkeys(
         Candidate(
             _positive("C", item["C"]),
@@ -63,23 +49,21 @@ def candidates(
     return tuple(unique)
 
 
-def ridges(ridge: Any = None, *, search: Search = "grid", n_iter: int = 20, seed: int = 0) -> tuple[Ridge, ...]:
-    """The penalties to try, as `candidates`; None: `RIDGES`. Raises SlamError for a negative one."""
-    drawn = _drawn({"ridge": RIDGES if ridge is None else ridge}, search, n_iter, seed)
+def ridge_candidates(polynomial: Polynomial, search: SearchSpec, seed: int = 0) -> tuple[Ridge, ...]:
+    """The penalties to try, as `svr_candidates`. Raises SlamError for a negative one."""
+    drawn = _drawn({"ridge": polynomial.ridge}, search, seed)
     return tuple(dict.fromkeys(Ridge(_not_negative("ridge", item["ridge"])) for item in drawn))
 
 
-def _drawn(asked: dict[str, Any], search: Search, n_iter: int, seed: int) -> list[dict[str, Any]]:
+def _drawn(asked: dict[str, Any], search: SearchSpec, seed: int) -> list[dict[str, Any]]:
     """The grid of the lists given, or random draws."""
     options = {name: _options(values) for name, values in asked.items()}
-    if search == "random":
-        return list(ParameterSampler(options, n_iter=_at_most(options, n_iter), random_state=seed))
-    if search == "grid":
-        endless = [name for name, values in options.items() if not isinstance(values, list)]
-        if endless:
-            raise SlamError(f"{endless[0]} is a distribution: a grid needs a list; use search='random'")
-        return list(ParameterGrid(options))
-    raise SlamError(f"unknown search {search!r}; choose grid, random or joint")
+    if search.kind == "random":
+        return list(ParameterSampler(options, n_iter=_at_most(options, search.n_iter), random_state=seed))
+    endless = [name for name, values in options.items() if not isinstance(values, list)]
+    if endless:
+        raise SlamError(f"{endless[0]} is a distribution: a grid needs a list; use search='random'")
+    return list(ParameterGrid(options))
 
 
 def resolve_gamma(gamma: Gamma, x: np.ndarray) -> float:
@@ -104,7 +88,7 @@ def make_folds(groups: np.ndarray, n_folds: int, seed: int) -> np.ndarray:
     """
     n_stars = len(np.unique(groups))
     if not isinstance(n_folds, (int, np.integer)) or n_folds < 2:
-        raise SlamError(f"cv is {n_folds}; give at least 2 folds: the model error needs stars held out")
+        raise SlamError(f"folds is {n_folds}; give at least 2: the model error needs stars held out")
     if n_stars < n_folds:
         raise SlamError(f"{n_stars} training stars cannot make {n_folds} folds; give more stars or fewer folds")
     if n_stars == len(groups):
@@ -131,8 +115,6 @@ def _options(values: Any) -> Any:
 
 def _at_most(options: dict[str, Any], n_iter: int) -> int:
     """Draws without replacement from lists alone cannot outnumber the grid."""
-    if n_iter < 1:
-        raise SlamError(f"n_iter is {n_iter}; a random search draws at least one combination")
     if all(isinstance(values, list) for values in options.values()):
         return min(n_iter, int(np.prod([len(values) for values in options.values()])))
     return n_iter

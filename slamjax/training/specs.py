@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, Self, TypeAlias, get_args
 
 import numpy as np
@@ -11,6 +11,7 @@ import numpy as np
 from slamjax.emulators.kernels import check_kernel
 from slamjax.emulators.scaling import Method
 from slamjax.errors import SlamError
+from slamjax.preprocessing.recipe import Recipe
 
 #: A number, several to choose among, or (random search) anything with ``rvs``, such as ``scipy.stats.loguniform``.
 Choice: TypeAlias = Any
@@ -215,6 +216,24 @@ class DataSpec:
         _check_choice("flux_scaling", self.flux_scaling, get_args(Method))
         if self.min_stars is not None and self.min_stars < 2:
             raise SlamError(f"min_stars is {self.min_stars}; give 2 or more")
+
+
+@dataclass(frozen=True)
+class TrainingSpec:
+    """Options of `slamjax.train` that do not depend on the emulator: what several trainings have in common.
+
+    Parameters
+    ----------
+    recipe, search, noise, log_labels, data, seed
+        As in `slamjax.train`.
+    """
+
+    recipe: Recipe | None = None
+    search: SearchKind | SearchSpec = "grid"
+    noise: NoiseKind | NoiseSpec = "auto"
+    log_labels: Sequence[str] = ()
+    data: DataSpec = field(default_factory=DataSpec)
+    seed: int = 0
 
 
 def _check_choice(name: str, given: Any, allowed: tuple[str, ...]) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
 import os
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,20 +22,19 @@ from slamjax.spectra.spectra import Spectra
 from slamjax.training import train
 from slamjax.training.data import drawn, label_names, usable
 from slamjax.training.search import make_folds
+from slamjax.training.specs import SVR, Polynomial, TrainingSpec
 from slamjax.typing import Progress
 from slamjax.validation.bins import MAD_TO_SIGMA, checked_edges
 from slamjax.validation.report import format_scatter, markdown
 from slamjax.validation.scatter import scatter_table
 
-#: The emulators that are compared, by the names that tables and figures give them.
-CONTESTANTS = {"SLAM": "svr", "polynomial": "polynomial"}
-#: Options of training that are of one emulator only.
-_OWN = {"SLAM": ("kernel", "C", "epsilon", "gamma", "coef0", "tol", "max_iter", "solver"), "polynomial": ("ridge",)}
+#: The emulators that are compared, as tables and figures name them.
+EMULATORS = ("SLAM", "polynomial")
 
 
 @dataclass(frozen=True, eq=False)
 class EmulatorComparison:
-    """Both emulators beside each other; every mapping is by the names of `CONTESTANTS`.
+    """Both emulators side by side; the keys of every mapping are "SLAM" and "polynomial".
 
     Attributes
     ----------
@@ -79,7 +80,7 @@ class EmulatorComparison:
         return Table(rows)
 
     def __str__(self) -> str:
-        first, second = (np.asarray(self.flux[f"{name}_scatter"]) for name in CONTESTANTS)
+        first, second = (np.asarray(self.flux[f"{name}_scatter"]) for name in EMULATORS)
         known = np.isfinite(first) & np.isfinite(second)
         better = 100 * np.mean(first[known] < second[known]) if known.any() else np.nan
         parts = [
@@ -110,20 +111,31 @@ class EmulatorComparison:
         return [*written, target / "report.md"]
 
 
+@dataclass(frozen=True, eq=False)
+class _HeldOut:
+    """What both emulators say of the stars that judge them.
+
+    ``labels`` are fitted, ``residuals`` (N, P) are of the flux at the known labels, NaN where there is none.
+    """
+
+    stars: Spectra
+    labels: dict[str, QTable]
+    residuals: dict[str, np.ndarray]
+    description: str
+
+
 def compare(
     spectra: Spectra,
     labels: Sequence[str],
     *,
-    test: Spectra | None = None,
-    folds: int = 5,
-    degree: int = 2,
+    svr: SVR = SVR(),
+    polynomial: Polynomial = Polynomial(),
+    training: TrainingSpec = TrainingSpec(),
+    test: Spectra | int = 5,
     by: str = "snr",
     bins: Sequence[float] | None = None,
-    n_train: int | None = None,
-    seed: int = 0,
     n_starts: int = 3,
     on_progress: Progress | None = None,
-    **options: Any,
 ) -> EmulatorComparison:
     """Train SLAM and a polynomial on the same stars, and judge both by stars that they have not seen.
 
@@ -133,23 +145,20 @@ def compare(
         Stars whose ``table`` holds the labels.
     labels : sequence of str
         Columns to learn from.
-    test : Spectra, optional
-        Other stars with known labels to judge by; those that train are left out of them. Default: the stars
-        themselves in turn, ``folds`` times.
-    folds : int
-        Shuffled folds; spectra of one star stand in the same.
-    degree : int
-        Of the polynomial; 2 is The Cannon's quadratic.
-    by, bins : what label differences are binned by, and the edges
-        ``"snr"`` or a column of the table, as in `slamjax.validate`; one bin where no errors are stated.
-    n_train : int, optional
-        Draw that many of the stars by ``seed``.
+    svr, polynomial : SVR, Polynomial
+        The emulators, with their hyper-parameters.
+    training : TrainingSpec
+        Recipe, search, noise, ``log_labels``, data and seed of both, as in `slamjax.train`.
+    test : Spectra or int
+        Other stars with known labels to judge by (those that train are left out of them), or the number of parts into
+        which the stars are divided, each judged by models of the others; spectra of one star stay together.
+    by, bins : str, sequence of float, optional
+        What label differences are binned by, ``"snr"`` or a column of the table, and the edges, as in
+        `slamjax.validate`; one bin where no errors are stated.
     n_starts : int
         As in `slamjax.fit`.
     on_progress : callable, optional
         Called with (emulators trained and judged, those in all).
-    **options
-        As in `slamjax.train`: those of one emulator (``C``, ``ridge``) go to that one, others to both.
 
     Returns
     -------
@@ -158,67 +167,100 @@ def compare(
     Raises
     ------
     SlamError
-        For missing columns, too few stars, or options that training does not take.
+        For missing columns or too few stars.
     """
     names = label_names(labels)
     spectra.require(names)
     edges = checked_edges(bins)
     if by != "snr":
-        (spectra if test is None else test).values(by)  # raises now, not after the fits
-    ours = _options(options, degree, seed)
-    stars = drawn(usable(spectra, names), n_train, seed)
-    rounds: list[tuple[Spectra, Spectra]] = []
-    if test is None:
-        fold = make_folds(stars.star_groups(), folds, seed)
-        rounds = [(stars[fold != number], stars[fold == number]) for number in range(int(fold.max()) + 1)]
-    steps = len(CONTESTANTS) * (len(rounds) + 1)
-    done = 0
+        (test if isinstance(test, Spectra) else spectra).values(by)  # raises now, not after the fits
+    stars = drawn(usable(spectra, names), training.data.n_train, training.seed)
+    options = vars(training) | {"data": dataclasses.replace(training.data, n_train=None)}
+    emulators: dict[str, SVR | Polynomial] = dict(zip(EMULATORS, (svr, polynomial), strict=True))
+    if isinstance(test, Spectra):
+        fold, n_models = None, len(emulators)
+    else:
+        fold = make_folds(stars.star_groups(), test, training.seed)
+        n_models = len(emulators) * (test + 1)
+    done = itertools.count(1)
 
-    def tell() -> None:
-        nonlocal done
-        done += 1
+    def step() -> None:
         if on_progress is not None:
-            on_progress(done, steps)
+            on_progress(next(done), n_models)
+
+    def trained(name: str, some: Spectra) -> Model:
+        return train(some, names, emulator=emulators[name], **options)
 
     models = {}
-    for name in CONTESTANTS:
-        models[name] = train(stars, names, **ours[name])
-        tell()
-    if test is not None:
-        judges = _judges(test, names, models["SLAM"])
-        parts = {name: [_judged(models[name], judges, n_starts)] for name in CONTESTANTS}
-        judged, held_out = judges, f"{len(judges)} other stars"
+    for name in emulators:
+        models[name] = trained(name, stars)
+        step()
+    if fold is None:
+        assert isinstance(test, Spectra)
+        held_out = _judged_by_others(models, _judges(test, names, models["SLAM"]), n_starts)
     else:
-        parts, weaker = {name: [] for name in CONTESTANTS}, set[str]()
-        for others, held in rounds:
-            for name in CONTESTANTS:
-                with warnings.catch_warnings():
-                    warnings.simplefilter("ignore", SlamWarning)  # told of the models of all stars
-                    trained = train(others, names, **ours[name])
-                    parts[name].append(_judged(trained, held, n_starts))
-                if type(trained.noise) is not type(models[name].noise):
-                    weaker.add(name)
-                tell()
-        if weaker:
-            warnings.warn(
-                f"the folds of {' and '.join(sorted(weaker))} have too few stars for the noise model that all stars "
-                "make: pulls and label scatter are of independent pixels; take more stars or more folds",
-                SlamWarning,
-                stacklevel=2,
-            )
-        judged = stars[np.concatenate([np.flatnonzero(fold == number) for number in range(len(rounds))])]
-        held_out = f"{len(stars)} stars in {len(rounds)} folds"
-    tables = {name: _stacked([labels for labels, _ in found]) for name, found in parts.items()}
-    residuals = {name: np.concatenate([residual for _, residual in found]) for name, found in parts.items()}
-    column = np.asarray(tables["SLAM"]["snr"] if by == "snr" else judged.values(by), float)
+        held_out = _judged_in_turn(models, stars, fold, trained, n_starts, step)
+    column = held_out.labels["SLAM"]["snr"] if by == "snr" else held_out.stars.values(by)
     return EmulatorComparison(
         models=models,
         stars=stars,
-        labels=tables,
-        flux=flux_table(models["SLAM"], judged, residuals),
-        scatter={name: scatter_table(table, names, column, edges) for name, table in tables.items()},
+        labels=held_out.labels,
+        flux=flux_table(models["SLAM"], held_out.stars, held_out.residuals),
+        scatter={
+            name: scatter_table(table, names, np.asarray(column, float), edges)
+            for name, table in held_out.labels.items()
+        },
         by=by,
-        held_out=held_out,
+        held_out=held_out.description,
+    )
+
+
+def _judged_by_others(models: Mapping[str, Model], judges: Spectra, n_starts: int) -> _HeldOut:
+    judged = {name: _judged(model, judges, n_starts) for name, model in models.items()}
+    return _HeldOut(
+        judges,
+        {name: labels for name, (labels, _) in judged.items()},
+        {name: residuals for name, (_, residuals) in judged.items()},
+        f"{len(judges)} other stars",
+    )
+
+
+def _judged_in_turn(
+    models: Mapping[str, Model],
+    stars: Spectra,
+    fold: np.ndarray,
+    trained: Callable[[str, Spectra], Model],
+    n_starts: int,
+    step: Callable[[], None],
+) -> _HeldOut:
+    """Each fold judged by models that are trained on the others."""
+    labels: dict[str, list[QTable]] = {name: [] for name in models}
+    residuals: dict[str, list[np.ndarray]] = {name: [] for name in models}
+    weaker = set()
+    n_folds = int(fold.max()) + 1
+    for number in range(n_folds):
+        for name in models:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", SlamWarning)  # given already for the models of all stars
+                model = trained(name, stars[fold != number])
+                table, residual = _judged(model, stars[fold == number], n_starts)
+            labels[name].append(table)
+            residuals[name].append(residual)
+            if type(model.noise) is not type(models[name].noise):
+                weaker.add(name)
+            step()
+    if weaker:
+        warnings.warn(
+            f"the folds of {' and '.join(sorted(weaker))} have too few stars for the noise model that all stars make: "
+            "pulls and label scatter are of independent pixels; take more stars or more folds",
+            SlamWarning,
+            stacklevel=3,
+        )
+    return _HeldOut(
+        stars[np.argsort(fold, kind="stable")],
+        {name: _stacked(parts) for name, parts in labels.items()},
+        {name: np.concatenate(parts) for name, parts in residuals.items()},
+        f"{len(stars)} stars in {n_folds} folds",
     )
 
 
@@ -241,21 +283,6 @@ def flux_table(model: Model, spectra: Spectra, residuals: Mapping[str, np.ndarra
             table[f"{name}_scatter"] = _width(residual)
     table["wave"].unit = model.info.wave_unit
     return table
-
-
-def _options(given: Mapping[str, Any], degree: int, seed: int) -> dict[str, dict[str, Any]]:
-    """What each emulator is trained with."""
-    known = set(train.__kwdefaults__ or ()) - {"emulator", "n_train", "on_progress"}
-    unknown = sorted(set(given) - known)
-    if unknown:
-        raise SlamError(f"training has no option {', '.join(unknown)}; it has {', '.join(sorted(known))}")
-    found = {}
-    for name, emulator in CONTESTANTS.items():
-        others = {option for rival, own in _OWN.items() if rival != name for option in own}
-        mine = {option: value for option, value in given.items() if option not in others}
-        found[name] = {**mine, "emulator": emulator, "seed": seed}
-    found["polynomial"]["degree"] = degree
-    return found
 
 
 def _judges(test: Spectra, names: Sequence[str], model: Model) -> Spectra:

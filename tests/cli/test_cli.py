@@ -58,7 +58,7 @@ def trained(tmp_path_factory):
 
 
 def test_a_polynomial_trains_and_fits_like_slam(tmp_path):
-    options = ["--emulator", "polynomial", "--ridge", "1,10", "--label-mask", "logg:500-520,530-540", *SMALL[:5]]
+    options = ["--emulator", "polynomial", "--ridge", "1,10", "--label-window", "logg:500-520,530-540", *SMALL[:5]]
     said = run("train", GIANTS, "-o", tmp_path / "q.h5", "--labels", "teff,logg", "--n-train", 90, *options)
     assert said.startswith("polynomial of the labels of degree 2 (quadratic), 21 of 21 pixels trained, 90 stars")
     assert "logg is used at 500 to 520, 530 to 540 nm only" in said
@@ -249,7 +249,7 @@ def test_version_is_printed():
         (["--C", ","], "--C is empty; give a number or a comma list such as 0.1,1,10"),
         (["--gamma", "big"], "--gamma has 'big', which is not a number"),
         (["--n-train", "151"], "n_train is 151 but 150 stars can train; give 2 to 150"),
-        (["--cv", "1"], "cv is 1; give at least 2 folds"),
+        (["--cv", "1"], "folds is 1; give at least 2"),
         (["--wave-range", "600", "500"], "the wavelength range 600 to 500 nm is empty; give low < high"),
         (
             ["--continuum", "median"],

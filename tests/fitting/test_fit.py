@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from helpers import in_precision
-from models import LABELS, giants_model, held_out, recipe, searched_model
+from models import LABELS, TWO_FOLDS, giants_model, held_out, recipe, searched_model
 from scipy.optimize import least_squares
 
 from slamjax.errors import SlamError, SlamWarning
@@ -275,7 +275,7 @@ def test_tiny_flux_units_are_fitted_as_well_as_any():
     stars = held_out()
     spectra = giants_model().prepare(stars).on_pixels(slice(0, None, 6))
     small = Spectra(spectra.wave, spectra.flux.astype(float) * 1e-17, spectra.ivar.astype(float) * 1e34, spectra.table)
-    tables = [fit(train(s, LABELS[:2], cv=2, n_jobs=1), s, n_starts=1) for s in (spectra, small)]
+    tables = [fit(train(s, LABELS[:2], search=TWO_FOLDS), s, n_starts=1) for s in (spectra, small)]
     sound = (np.asarray(tables[0]["flags"]) == 0) & (np.asarray(tables[1]["flags"]) == 0)
     assert sound.sum() > 20
     np.testing.assert_allclose(tables[1]["chi2"][sound], tables[0]["chi2"][sound], rtol=0.05)
@@ -285,8 +285,8 @@ def test_log_labels_come_back_in_physical_units():
     from slamjax.training import train
 
     stars = giants_model().prepare(held_out()).on_pixels(slice(0, None, 6))
-    table = fit(train(stars, LABELS[:2], log_labels=["teff"], cv=2, n_jobs=1), stars)
-    plain = fit(train(stars, LABELS[:2], cv=2, n_jobs=1), stars)
+    table = fit(train(stars, LABELS[:2], log_labels=["teff"], search=TWO_FOLDS), stars)
+    plain = fit(train(stars, LABELS[:2], search=TWO_FOLDS), stars)
     assert np.nanmedian(np.abs(table["teff"] - plain["teff"]).value) < 30
     ratio = np.asarray(table["teff_err"] / plain["teff_err"])
     assert 0.8 < np.nanmedian(ratio) < 1.25

@@ -40,7 +40,9 @@ def stars(n, sigma=None, seed=0):
 @cache
 def blind_model():
     """Trained on stars without stated errors."""
-    return slamjax.train(stars(800), LABELS, emulator="polynomial", noise="lowrank", cv=4)
+    return slamjax.train(
+        stars(800), LABELS, emulator=slamjax.Polynomial(), noise="lowrank", search=slamjax.SearchSpec(folds=4)
+    )
 
 
 def pull_widths(model, spectra):
@@ -64,7 +66,9 @@ def test_training_without_errors_is_remembered_with_the_model(tmp_path):
 
 
 def test_photon_noise_that_training_saw_is_no_stranger():
-    model = slamjax.train(stars(300, 0.05), LABELS, emulator="polynomial", noise="lowrank", cv=4)
+    model = slamjax.train(
+        stars(300, 0.05), LABELS, emulator=slamjax.Polynomial(), noise="lowrank", search=slamjax.SearchSpec(folds=4)
+    )
     assert model.info.calibration.model_factor == 1.0
 
 

@@ -56,7 +56,7 @@ def test_spectra_that_cover_a_part_are_fitted_in_float32_as_in_float64(share, de
     flux = 1 + 0.05 * x @ slopes + sigma * rng.normal(size=(len(x), PLACE.size))
     table = Table({"a": x[:, 0], "b": x[:, 1]})
     stars = Spectra(550 + 150 * PLACE, flux, np.full(flux.shape, sigma**-2.0), table=table, wave_unit="nm")
-    model = slamjax.train(stars[:100], ("a", "b"), emulator="polynomial", degree=1, noise="diagonal", cv=3)
+    model = slamjax.train(stars[:100], ("a", "b"), emulator=slamjax.Polynomial(degree=1), noise="diagonal")
     some = stars[100:]
     tilt = 1 + 0.2 * PLACE**2
     some = some.with_arrays(some.flux * tilt, np.where(covered(share) > 0, some.ivar / tilt**2, 0))

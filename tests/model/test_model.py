@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from astropy import units as u
 from helpers import miles, xp_giants
-from models import LABELS, giants_model, held_out, miles_model, recipe
+from models import LABELS, TWO_FOLDS, giants_model, held_out, miles_model, recipe
 
 from slamjax.errors import SlamError
 from slamjax.preprocessing import onto_grid
@@ -121,7 +121,7 @@ def test_stars_without_an_identifier_are_not_taken_for_training_stars():
     table = trained.table.copy()
     table["apogee_id"][:15], table["source_id"][:15] = "", 0
     some = Spectra(trained.wave, trained.flux, trained.ivar, table, wave_unit="nm")
-    record = train(recipe()(some).on_pixels([3, 30]), LABELS, cv=2, n_jobs=1).info.record
+    record = train(recipe()(some).on_pixels([3, 30]), LABELS, search=TWO_FOLDS).info.record
     unnamed = held_out().table.copy()
     unnamed["apogee_id"], unnamed["source_id"] = "", 0
     new = held_out()

@@ -9,7 +9,7 @@ import numpy as np
 import numpyro.distributions as dist
 import pytest
 from helpers import in_precision, xp_giants
-from models import LABELS, giants_model, held_out
+from models import LABELS, SVR_10, TWO_FOLDS, giants_model, held_out
 
 from slamjax.errors import SlamError
 from slamjax.flags import Flag
@@ -27,7 +27,7 @@ SHORT = {"draws": 60, "warmup": 40, "chains": 2}
 @cache
 def small_model(labels):
     recipe = Recipe.make(wave_range=(500, 540), continuum="gaussian:50nm")
-    return train(xp_giants()[:110], labels, recipe=recipe, C=10, epsilon=0.05, gamma=0.1, cv=2, n_jobs=1)
+    return train(xp_giants()[:110], labels, emulator=SVR_10, recipe=recipe, search=TWO_FOLDS)
 
 
 def grid_moments(model, spectra, prior):

@@ -1,21 +1,23 @@
 """A label that may not inform a pixel does not: its derivative there is zero, and nothing else changes."""
 
+import dataclasses
 from functools import cache
 
 import jax
 import numpy as np
 import pytest
 from helpers import in_precision, xp_giants
-from models import ALPHA_WINDOWS, LABELS, quadratic_model, recipe
+from models import ALPHA_WINDOWS, LABELS, SVR_10, THREE_FOLDS, TWO_FOLDS, quadratic_model, recipe
 from sklearn.svm import SVR
 
+import slamjax
 from slamjax.errors import SlamError, SlamWarning
 from slamjax.model.model import Model
-from slamjax.training import train
+from slamjax.training import DataSpec, train
 from slamjax.training.label_masks import allowed_labels
 
 WAVE = np.arange(500.0, 621.0, 2.0)
-MASKS = {"alpha_m": ALPHA_WINDOWS, "teff": np.arange(61) % 7 > 0}
+DATA = DataSpec(label_windows={"alpha_m": ALPHA_WINDOWS}, label_masks={"teff": np.arange(61) % 7 == 0})
 
 
 def allowed():
@@ -26,10 +28,9 @@ def allowed():
 
 @cache
 def masked_model(solver="sklearn", kernel="rbf"):
-    return train(
-        xp_giants()[:110], LABELS, recipe=recipe(), kernel=kernel, C=10, epsilon=0.05, gamma=0.1, cv=3, n_jobs=2,
-        noise="diagonal", label_masks=MASKS, solver=solver,
-    )  # fmt: skip
+    svr = dataclasses.replace(SVR_10, kernel=kernel, solver=solver)
+    stars = xp_giants()[:110]
+    return train(stars, LABELS, emulator=svr, recipe=recipe(), search=THREE_FOLDS, noise="diagonal", data=DATA)
 
 
 def jacobian(model, seed=0):
@@ -99,44 +100,51 @@ def test_a_masked_model_is_saved_whole(tmp_path):
     masked_model().write(tmp_path / "masked.h5")
     back = Model.read(tmp_path / "masked.h5")
     np.testing.assert_array_equal(jacobian(back), jacobian(masked_model()))
-    assert back.info.provenance["settings"]["label_masks"]["alpha_m"] == [[510, 530], [590, 600]]
+    assert back.info.provenance["settings"]["label_windows"]["alpha_m"] == [[510, 530], [590, 600]]
 
 
 def test_a_mask_of_every_pixel_changes_nothing():
     spectra = recipe()(xp_giants()[:80]).on_pixels(np.arange(0, 61, 20))
     plain, masked = (
-        train(spectra, LABELS, cv=2, n_jobs=1, noise="diagonal", label_masks=masks)
-        for masks in (None, {"logg": [(400, 700)]})
+        train(spectra, LABELS, search=TWO_FOLDS, noise="diagonal", data=DataSpec(label_windows=windows))
+        for windows in (None, {"logg": [(400, 700)]})
     )
     labels = spectra.values(LABELS)
     np.testing.assert_array_equal(plain(labels), masked(labels))
 
 
-@pytest.mark.parametrize("emulator", ["svr", "polynomial"])
+@pytest.mark.parametrize("emulator", [slamjax.SVR(), slamjax.Polynomial()])
 def test_a_pixel_that_no_label_may_inform_is_masked(emulator):
     spectra = recipe()(xp_giants()[:80]).on_pixels(np.arange(4))
-    masks = {name: [(502, 600)] for name in LABELS}
+    data = DataSpec(label_windows={name: [(502, 600)] for name in LABELS})
     with pytest.warns(SlamWarning, match="1 of 4 pixels are masked, no label may inform it"):
-        model = train(spectra, LABELS, emulator=emulator, cv=2, n_jobs=1, noise="diagonal", label_masks=masks)
+        model = train(spectra, LABELS, emulator=emulator, search=TWO_FOLDS, noise="diagonal", data=data)
     np.testing.assert_array_equal(model.trained, [False, True, True, True])
 
 
 @pytest.mark.parametrize(
-    ("masks", "message"),
+    ("given", "message"),
     [
-        ({"ca_fe": [(500, 520)]}, "names 'ca_fe', which is not among the labels"),
-        ({"teff": [(520, 500)]}, "low below high"),
-        ({"teff": (500, 520)}, "give windows"),
-        ({"teff": "blue"}, "give windows"),
-        ({"teff": []}, "give windows"),
-        ({"teff": [(900, 950)]}, "leaves it none of the 61 pixels, 500 to 620 nm"),
-        ({"teff": np.ones(60, bool)}, "has 60 pixels but prepared spectra have 61"),
+        ({"label_windows": {"ca_fe": [(500, 520)]}}, "label_windows names 'ca_fe', which is not among the labels"),
+        ({"label_masks": {"ca_fe": np.ones(61, bool)}}, "label_masks names 'ca_fe', which is not among the labels"),
+        ({"label_windows": {"teff": [(520, 500)]}}, "low below high"),
+        ({"label_windows": {"teff": (500, 520)}}, "give pairs"),
+        ({"label_windows": {"teff": "blue"}}, "give pairs"),
+        ({"label_windows": {"teff": []}}, "give pairs"),
+        ({"label_windows": {"teff": [(900, 950)]}}, "left with none of the 61 pixels, 500 to 620 nm"),
+        ({"label_masks": {"teff": np.ones(61, bool)}}, "left with none of the 61 pixels, 500 to 620 nm"),
+        ({"label_masks": {"teff": np.ones(60, bool)}}, "has 60 pixels but prepared spectra have 61"),
+        ({"label_masks": {"teff": [(500, 520)]}}, "not an array of bool"),
+        (
+            {"label_windows": {"teff": [(500, 520)]}, "label_masks": {"teff": np.zeros(61, bool)}},
+            "'teff' has both label_windows and label_masks",
+        ),
     ],
 )
-def test_masks_that_cannot_be_are_named(masks, message):
+def test_impossible_windows_and_masks_are_named(given, message):
     with pytest.raises(SlamError, match=message):
-        allowed_labels(masks, LABELS, WAVE, "nm")
+        allowed_labels(DataSpec(**given), LABELS, WAVE, "nm")
 
 
-def test_ends_of_windows_belong_to_them():
-    np.testing.assert_array_equal(allowed_labels(MASKS, LABELS, WAVE, "nm"), allowed())
+def test_windows_include_both_ends_and_masks_are_true_where_masked():
+    np.testing.assert_array_equal(allowed_labels(DATA, LABELS, WAVE, "nm"), allowed())

@@ -3,7 +3,7 @@ from functools import cache
 
 import numpy as np
 import pytest
-from models import LABELS, giants_model, recipe, xp_giants
+from models import LABELS, SVR_10, THREE_FOLDS, giants_model, recipe, xp_giants
 
 from slamjax.datasets import load_xp_giants
 from slamjax.emulators.scaling import LabelScaling
@@ -13,10 +13,8 @@ from slamjax.errors import SlamError, SlamWarning
 from slamjax.fitting import fit
 from slamjax.model.model import Model
 from slamjax.noise.models import DiagonalNoise, LowRankNoise
-from slamjax.training import recalibrate_noise, train
+from slamjax.training import NoiseSpec, SearchSpec, recalibrate_noise, train
 from slamjax.training.noise_calibration import HeldOut, LabelErrors, calibrate, choose_noise, label_errors
-
-SETTINGS = {"epsilon": 0.05, "gamma": 0.1, "cv": 3, "n_jobs": 2}
 
 
 @cache
@@ -28,7 +26,7 @@ def many_giants():
 
 @cache
 def calibrated_model():
-    return train(many_giants()[0], LABELS, recipe=recipe(), C=10, noise="lowrank", **SETTINGS)
+    return train(many_giants()[0], LABELS, emulator=SVR_10, recipe=recipe(), search=THREE_FOLDS, noise="lowrank")
 
 
 def linear_stars(n, seed=0, common=0.0, scale=1.0):
@@ -105,7 +103,7 @@ def test_alike_stars_share_one_scale_and_uneven_ones_get_their_own():
 
 def test_auto_takes_low_rank_where_pixels_go_along_with_each_other():
     emulator, training_labels, stars = linear_stars(600, common=3.0)
-    found, how = choose_noise("auto", emulator, training_labels, stars)
+    found, how = choose_noise(NoiseSpec(), emulator, training_labels, stars)
     assert isinstance(found, LowRankNoise)
     scores = {row["rank"]: row["score"] for row in how.tried}
     assert scores[10] > scores[0] + 0.5
@@ -114,7 +112,7 @@ def test_auto_takes_low_rank_where_pixels_go_along_with_each_other():
 def test_diagonal_wins_where_it_is_the_truth():
     """Then a low-rank noise has only its learning errors to add."""
     emulator, training_labels, stars = linear_stars(600)
-    found, how = choose_noise("auto", emulator, training_labels, stars)
+    found, how = choose_noise(NoiseSpec(), emulator, training_labels, stars)
     best = max(row["score"] for row in how.tried)
     assert next(row["score"] for row in how.tried if row["rank"] == 0) > best - 0.05
     assert isinstance(found, DiagonalNoise) == (how.tried[0]["score"] == best)
@@ -134,12 +132,10 @@ def test_the_score_is_highest_for_small_honest_errors():
 def test_too_few_stars_for_a_covariance_are_told():
     emulator, training_labels, stars = linear_stars(60)
     with pytest.raises(SlamError, match="60 stars cannot make a low-rank noise model, which needs at least 240"):
-        choose_noise("lowrank", emulator, training_labels, stars)
+        choose_noise(NoiseSpec("lowrank"), emulator, training_labels, stars)
     with pytest.warns(SlamWarning, match=r"needs at least 240: pixels are taken as independent"):
-        noise, _ = choose_noise("auto", emulator, training_labels, stars)
+        noise, _ = choose_noise(NoiseSpec(), emulator, training_labels, stars)
     assert isinstance(noise, DiagonalNoise)
-    with pytest.raises(SlamError, match="unknown noise 'white'"):
-        choose_noise("white", emulator, training_labels, stars)
 
 
 def test_on_real_giants_errors_hold_better_than_the_published_ones():
@@ -189,7 +185,8 @@ def test_stars_that_trained_the_model_do_not_tell_of_its_noise():
 
 def test_joint_search_takes_one_combination_for_all_pixels():
     stars = many_giants()[0][:260]
-    model = train(stars, LABELS, recipe=recipe(), C=[0.01, 10], search="joint", noise="diagonal", **SETTINGS)
+    svr = dataclasses.replace(SVR_10, C=[0.01, 10])
+    model = train(stars, LABELS, emulator=svr, recipe=recipe(), search=SearchSpec("joint", folds=3), noise="diagonal")
     assert set(model.info.pixels["C"]) == {10.0}
     scores = model.info.candidates["joint_score"]
     assert np.argmax(scores) == list(model.info.candidates["C"]).index(10)

@@ -7,16 +7,14 @@ import numpy as np
 import pytest
 from astropy.table import vstack
 from helpers import in_precision, miles, xp_giants
-from models import LABELS, giants_model, recipe, searched_model
-from sklearn.svm import SVR
+from models import LABELS, THREE_FOLDS, TWO_FOLDS, giants_model, recipe, searched_model
+from sklearn import svm
 
 from slamjax.errors import SlamError, SlamWarning
 from slamjax.model.model import Model
 from slamjax.preprocessing import MaskWavelengths, Recipe, RestFrame, WaveRange
 from slamjax.spectra.spectra import Spectra
-from slamjax.training import train
-
-QUICK = {"recipe": recipe(), "cv": 2, "n_jobs": 1}
+from slamjax.training import SVR, DataSpec, NoiseSpec, SearchSpec, train
 
 
 def few_pixels(spectra, count=4):
@@ -35,7 +33,7 @@ def test_every_pixel_is_scikit_learns_svr():
     for pixel in (0, 17, 60):
         f, w = prepared.flux[:, pixel].astype(float), prepared.ivar[:, pixel].astype(float)
         mean, scale = f.mean(), f.std()
-        svr = SVR(C=10, epsilon=0.05, gamma=0.1).fit(x, (f - mean) / scale, sample_weight=w / w.mean())
+        svr = svm.SVR(C=10, epsilon=0.05, gamma=0.1).fit(x, (f - mean) / scale, sample_weight=w / w.mean())
         # libsvm stops at 1e-3: sums taken in another order end elsewhere within that
         np.testing.assert_allclose(flux[:, pixel], mean + scale * svr.predict(new), atol=5e-3 * scale)
 
@@ -55,7 +53,7 @@ def test_gamma_scale_is_one_number_for_all_pixels_masks_or_not():
     spectra = few_pixels(xp_giants()[:80])
     ivar = spectra.ivar.copy()
     ivar[:30, 1] = 0
-    model = train(spectra.with_arrays(spectra.flux, ivar), LABELS, gamma="scale", cv=2, n_jobs=1)
+    model = train(spectra.with_arrays(spectra.flux, ivar), LABELS, search=TWO_FOLDS)
     x = model.training_labels.stars
     np.testing.assert_allclose(model.info.pixels["gamma"], 1 / (4 * x.var()), rtol=1e-12)
     assert list(model.info.pixels["n_train"]) == [80, 50, 80, 80]
@@ -67,7 +65,7 @@ def test_missing_labels_stay_out_and_are_counted():
     table["fe_h"][:7] = np.nan
     changed = Spectra(spectra.wave, spectra.flux, spectra.ivar, table)
     with pytest.warns(SlamWarning, match=r"7 of 80 stars .*fe_h: 7"):
-        model = train(changed, LABELS, cv=2, n_jobs=1)
+        model = train(changed, LABELS, search=TWO_FOLDS)
     assert len(model.training_labels.stars) == 73
     assert 0 not in model.info.record.rows
 
@@ -78,7 +76,7 @@ def test_a_pixel_that_cannot_be_trained_predicts_nan_and_is_reported():
     flux[:, 0] = 1.0
     ivar[5:, 2] = 0
     with pytest.warns(SlamWarning, match=r"1 of 4 pixels are masked, (constant flux|too few stars)") as told:
-        model = train(spectra.with_arrays(flux, ivar), LABELS, cv=2, n_jobs=1, noise="diagonal")
+        model = train(spectra.with_arrays(flux, ivar), LABELS, search=TWO_FOLDS, noise="diagonal")
     assert len(told) == 2
     assert list(model.info.pixels["status"]) == ["constant flux", "trained", "too few stars", "trained"]
     predicted = np.asarray(model(spectra.values(LABELS)))
@@ -90,7 +88,7 @@ def test_a_pixel_that_cannot_be_trained_predicts_nan_and_is_reported():
 def test_pixels_that_the_recipe_leaves_out_are_no_surprise(recwarn):
     spectra = xp_giants()[:60]
     recipe = Recipe((WaveRange(500, 540, "nm"), MaskWavelengths([(515, 523)], "nm")))
-    model = train(spectra, ("teff", "logg"), recipe=recipe, cv=2, noise="diagonal")
+    model = train(spectra, ("teff", "logg"), recipe=recipe, search=TWO_FOLDS, noise="diagonal")
     inside = (model.wave >= 515) & (model.wave <= 523)
     assert list(np.unique(model.info.pixels["status"][inside])) == ["masked by the recipe"]
     assert np.all(model.info.pixels["status"][~inside] == "trained")
@@ -99,7 +97,9 @@ def test_pixels_that_the_recipe_leaves_out_are_no_surprise(recwarn):
 
 def test_drawn_stars_are_reproducible_and_on_record():
     spectra = few_pixels(xp_giants())
-    first, again, other = (train(spectra, LABELS, n_train=60, seed=s, cv=2, n_jobs=1) for s in (3, 3, 4))
+    first, again, other = (
+        train(spectra, LABELS, data=DataSpec(n_train=60), seed=s, search=TWO_FOLDS) for s in (3, 3, 4)
+    )
     np.testing.assert_array_equal(first.info.record.rows, again.info.record.rows)
     assert len(np.unique(first.info.record.rows)) == 60
     assert set(first.info.record.rows) != set(other.info.record.rows)
@@ -117,7 +117,7 @@ def test_duplicate_stars_train_and_share_a_fold():
     )
     groups = twice.star_groups()
     np.testing.assert_array_equal(groups[60:], groups[:20])
-    model = train(twice, LABELS, cv=2, n_jobs=1)
+    model = train(twice, LABELS, search=TWO_FOLDS)
     assert model.trained.all()
     assert model.info.record.contains(spectra).all()
 
@@ -125,7 +125,9 @@ def test_duplicate_stars_train_and_share_a_fold():
 def test_spectra_without_errors_put_the_photon_noise_into_the_model_error():
     spectra = miles().select("isfinite(teff) & isfinite(logg) & isfinite(fe_h) & teff > 4000 & teff < 7000")
     spectra = spectra.on_pixels(np.arange(0, 300, 30))
-    model = train(spectra, ["teff", "logg", "fe_h"], log_labels=["teff"], gamma="auto", cv=3, n_jobs=1)
+    model = train(
+        spectra, ["teff", "logg", "fe_h"], emulator=SVR(gamma="auto"), log_labels=["teff"], search=THREE_FOLDS
+    )
     assert not model.info.has_errors
     assert np.all(model.noise.model_variance > 0)
     np.testing.assert_allclose(np.asarray(model.host_emulator.scaling.inverse(model.training_labels.stars))[:, 0],
@@ -134,50 +136,71 @@ def test_spectra_without_errors_put_the_photon_noise_into_the_model_error():
 
 def test_one_label_is_enough():
     spectra = few_pixels(xp_giants()[:80])
-    model = train(spectra, "teff", cv=2, n_jobs=1)
+    model = train(spectra, "teff", search=TWO_FOLDS)
     assert model(np.array([[4500.0]])).shape == (1, 4)
 
 
 @pytest.mark.parametrize("kernel", ["linear", "poly", "sigmoid"])
 def test_other_kernels_train(kernel):
     spectra = few_pixels(xp_giants()[:80])
-    model = train(spectra, LABELS, kernel=kernel, gamma=0.05, coef0=0.5, degree=2, cv=2, n_jobs=1)
+    svr = SVR(kernel=kernel, gamma=0.05, coef0=0.5, degree=2)
+    model = train(spectra, LABELS, emulator=svr, search=TWO_FOLDS)
     assert model.host_emulator.blocks[0].kernel == kernel
     assert np.median(model.info.pixels["cv_mse"]) < 1
 
 
 def test_progress_is_told_to_the_last_pixel():
     told = []
-    train(few_pixels(xp_giants()[:60]), LABELS, cv=2, n_jobs=1, on_progress=lambda *at: told.append(at))
+    train(few_pixels(xp_giants()[:60]), LABELS, search=TWO_FOLDS, on_progress=lambda *at: told.append(at))
     assert told == [(1, 4), (2, 4), (3, 4), (4, 4)]
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: SVR(kernel="cubic"), "unknown kernel 'cubic'"),
+        (lambda: SVR(n_jobs=0), "n_jobs is 0"),
+        (lambda: SVR(degree=0), "degree is 0"),
+        (lambda: SVR(coef0=float("nan")), "coef0 is nan"),
+        (lambda: SVR(tol=0), "tol is 0"),
+        (lambda: SVR(max_iter=0), "max_iter is 0"),
+        (lambda: SVR(solver="fast"), "unknown solver 'fast'; choose one of auto, batched, sklearn"),
+        (lambda: SearchSpec(folds=1), "folds is 1"),
+        (lambda: SearchSpec(n_iter=0), "n_iter is 0"),
+        (lambda: NoiseSpec(ranks=()), "ranks are"),
+        (lambda: NoiseSpec(floors=(0,)), "floors are"),
+        (lambda: DataSpec(weights="snr"), "unknown weights 'snr'"),
+        (lambda: DataSpec(flux_scaling="none"), "unknown flux_scaling 'none'"),
+        (lambda: DataSpec(min_stars=-1), "min_stars is -1"),
+    ],
+)
+def test_specs_refuse_impossible_values(make, message):
+    with pytest.raises(SlamError, match=message):
+        make()
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"kernel": "cubic"}, "unknown kernel 'cubic'"),
-        ({"C": 0}, "C is 0; give a number above 0"),
-        ({"C": [1, -1]}, "C is -1"),
-        ({"epsilon": -0.1}, "epsilon is -0.1"),
-        ({"gamma": "wide"}, "gamma is 'wide'"),
-        ({"cv": 1}, "cv is 1"),
-        ({"weights": "snr"}, "unknown weights 'snr'"),
-        ({"flux_scaling": "none"}, "unknown scaling 'none'"),
+        ({"emulator": SVR(C=0)}, "C is 0; give a number above 0"),
+        ({"emulator": SVR(C=[1, -1])}, "C is -1"),
+        ({"emulator": SVR(epsilon=-0.1)}, "epsilon is -0.1"),
+        ({"emulator": SVR(gamma="wide")}, "gamma is 'wide'"),
+        ({"emulator": "svr"}, r"emulator is 'svr'; give slamjax.SVR\(...\) or slamjax.Polynomial\(...\)"),
         ({"search": "halving"}, "unknown search 'halving'"),
-        ({"n_train": 1000}, "n_train is 1000 but 60 stars"),
+        ({"noise": "white"}, "unknown noise 'white'"),
+        ({"data": DataSpec(n_train=1000)}, "n_train is 1000 but 60 stars"),
+        ({"data": {"n_train": 50}}, r"data is {'n_train': 50}; give slamjax.DataSpec\(...\)"),
+        ({"recipe": "recipe.toml"}, "recipe is 'recipe.toml'; give a slamjax.Recipe"),
         ({"labels": ["teff", "colour"]}, "has no column 'colour'"),
         ({"labels": ["teff", "teff"]}, "'teff' is given twice"),
         ({"labels": []}, "no labels are given"),
-        ({"n_jobs": 0}, "n_jobs is 0"),
         ({"seed": -1}, "seed is -1"),
-        ({"degree": 0}, "degree is 0"),
-        ({"coef0": float("nan")}, "coef0 is nan"),
-        ({"min_stars": -1}, "min_stars is -1"),
         ({"log_labels": ["fe_h"]}, "'fe_h' has values that are not positive"),
     ],
 )
-def test_settings_that_cannot_be_are_named(change, message):
-    options = {"labels": LABELS, **QUICK, **change}
+def test_impossible_settings_are_named(change, message):
+    options = {"labels": LABELS, "recipe": recipe(), "search": TWO_FOLDS} | change
     with pytest.raises(SlamError, match=message):
         train(xp_giants()[:60], options.pop("labels"), **options)
 
@@ -194,7 +217,7 @@ def test_one_star_or_a_constant_label_is_refused():
 
 def test_a_handful_of_stars_is_refused_with_the_reason():
     with pytest.raises(SlamError, match=r"no pixel could be trained \(too few stars"):
-        train(few_pixels(xp_giants()[:8]), LABELS, cv=2, n_jobs=1)
+        train(few_pixels(xp_giants()[:8]), LABELS, search=TWO_FOLDS)
 
 
 def test_threads_leave_pythons_warnings_as_they_were():
@@ -202,7 +225,10 @@ def test_threads_leave_pythons_warnings_as_they_were():
     spectra = few_pixels(xp_giants()[:80])
     before = warnings.filters[:], warnings.showwarning
     statuses = [
-        list(train(spectra, LABELS, cv=2, n_jobs=jobs, max_iter=60, C=10).info.pixels["status"]) for jobs in (1, 4)
+        list(
+            train(spectra, LABELS, emulator=SVR(C=10, n_jobs=jobs, max_iter=60), search=TWO_FOLDS).info.pixels["status"]
+        )
+        for jobs in (1, 4)
     ]
     assert (warnings.filters[:], warnings.showwarning) == before
     assert statuses[0] == statuses[1]
@@ -215,27 +241,34 @@ def test_one_absurd_error_does_not_silence_the_other_stars():
     ivar[3] *= 1e8
     labels = spectra.values(LABELS)
     plain, absurd = (
-        np.asarray(train(s, LABELS, cv=2, n_jobs=1)(labels)) for s in (spectra, spectra.with_arrays(spectra.flux, ivar))
+        np.asarray(train(s, LABELS, search=TWO_FOLDS)(labels))
+        for s in (spectra, spectra.with_arrays(spectra.flux, ivar))
     )
     assert np.all(np.ptp(absurd, axis=0) > 0.3 * np.ptp(plain, axis=0))
 
 
 def test_numpy_numbers_as_settings_can_be_saved(tmp_path):
     spectra = few_pixels(xp_giants()[:60])
-    model = train(spectra, LABELS, cv=np.int64(2), seed=np.int64(3), tol=np.float32(1e-3), n_jobs=1)
+    model = train(
+        spectra,
+        LABELS,
+        emulator=SVR(tol=np.float32(1e-3)),
+        search=SearchSpec(folds=np.int64(2)),
+        seed=np.int64(3),
+    )
     model.write(tmp_path / "model.h5")
     assert Model.read(tmp_path / "model.h5").info.provenance["settings"]["seed"] == 3
 
 
 def test_the_selection_and_a_digest_of_flux_and_labels_are_on_record():
     spectra = few_pixels(xp_giants()).select("logg < 3.6").select("teff > 3600")
-    settings = train(spectra, LABELS, cv=2, n_jobs=1).info.provenance["settings"]
+    settings = train(spectra, LABELS, search=TWO_FOLDS).info.provenance["settings"]
     assert settings["selection"] == "(logg < 3.6) & (teff > 3600)"
     table = spectra.table.copy()
     table["teff"][0] += 1
     other = Spectra(spectra.wave, spectra.flux, spectra.ivar, table)
     assert (
-        train(other, LABELS, cv=2, n_jobs=1).info.provenance["settings"]["training_sha256"]
+        train(other, LABELS, search=TWO_FOLDS).info.provenance["settings"]["training_sha256"]
         != settings["training_sha256"]
     )
 
@@ -244,7 +277,7 @@ def test_spectra_as_observed_that_resolve_velocities_are_told():
     """MILES pixels are 53 km/s wide; Gaia XP's, of which nothing is said, a thousand."""
     stars = miles()[:60].select("isfinite(teff) & isfinite(logg) & isfinite(fe_h)")
     moving = dataclasses.replace(stars, frame="observed")
-    settings = {"cv": 2, "C": 1, "noise": "diagonal", "n_jobs": 1}
+    settings = {"search": TWO_FOLDS, "noise": "diagonal"}
     with pytest.warns(SlamWarning, match="as observed, on pixels of 5. km/s: .* put rest_frame or resample"):
         train(moving.on_pixels(slice(0, 20)), ["teff"], **settings)
     moving.table["rv"] = np.zeros(len(moving))

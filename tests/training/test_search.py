@@ -10,11 +10,17 @@ from sklearn.svm import SVR
 
 from slamjax.errors import SlamError
 from slamjax.spectra.spectra import Spectra
-from slamjax.training.search import Candidate, candidates, make_folds, resolve_gamma
+from slamjax.training.search import Candidate, make_folds, resolve_gamma, svr_candidates
+from slamjax.training.specs import SVR as Spec
+from slamjax.training.specs import SearchSpec
 
 
 def values_of(found, name):
     return np.array([getattr(candidate, name) for candidate in found])
+
+
+def candidates(x, C, epsilon, gamma, seed=0, **search):
+    return svr_candidates(Spec(C=C, epsilon=epsilon, gamma=gamma), x, SearchSpec(**search), seed)
 
 
 X = np.random.default_rng(0).normal(size=(40, 3)) * [1, 2, 0.5]
@@ -47,18 +53,18 @@ def test_gamma_words_mean_what_scikit_learn_means(gamma):
 
 def test_random_draws_stay_within_their_distribution_and_come_again():
     draw = {"C": loguniform(0.1, 10), "epsilon": [0.05, 0.1], "gamma": loguniform(0.01, 1)}
-    found = candidates(X, **draw, search="random", n_iter=30, seed=3)
+    found = candidates(X, **draw, kind="random", n_iter=30, seed=3)
     assert len(found) == 30
     assert 0.1 <= values_of(found, "C").min() < 1 < values_of(found, "C").max() <= 10
     assert set(values_of(found, "epsilon")) == {0.05, 0.1}
-    assert candidates(X, **draw, search="random", n_iter=30, seed=3) == found
-    assert candidates(X, **draw, search="random", n_iter=30, seed=4) != found
+    assert candidates(X, **draw, kind="random", n_iter=30, seed=3) == found
+    assert candidates(X, **draw, kind="random", n_iter=30, seed=4) != found
 
 
 def test_random_draws_from_lists_do_not_repeat():
     grid = candidates(X, [1, 10], [0.1, 0.2], [0.1, 1])
-    assert set(candidates(X, [1, 10], [0.1, 0.2], [0.1, 1], search="random", n_iter=100)) == set(grid)
-    assert len(candidates(X, [1, 10], [0.1, 0.2], [0.1, 1], search="random", n_iter=5)) == 5
+    assert set(candidates(X, [1, 10], [0.1, 0.2], [0.1, 1], kind="random", n_iter=100)) == set(grid)
+    assert len(candidates(X, [1, 10], [0.1, 0.2], [0.1, 1], kind="random", n_iter=5)) == 5
 
 
 @pytest.mark.parametrize(
@@ -78,8 +84,8 @@ def test_random_draws_from_lists_do_not_repeat():
         ({"gamma": np.nan}, "gamma is nan; give a finite number"),
         ({"gamma": "wide"}, "gamma is 'wide'; give a number above 0, 'scale' or 'auto'"),
         ({"gamma": loguniform(0.1, 1)}, "gamma is a distribution: a grid needs a list; use search='random'"),
-        ({"search": "bayes"}, "unknown search 'bayes'; choose grid, random or joint"),
-        ({"search": "random", "n_iter": 0}, "n_iter is 0; a random search draws at least one"),
+        ({"kind": "bayes"}, "unknown search 'bayes'; choose one of grid, random, joint"),
+        ({"kind": "random", "n_iter": 0}, "n_iter is 0; a random search draws at least one"),
     ],
 )
 def test_values_that_no_svr_can_have_are_told(values, message):
@@ -145,5 +151,5 @@ def test_fewer_stars_than_folds_is_told():
 
 @pytest.mark.parametrize("n_folds", [1, 0, -2])
 def test_one_fold_holds_nothing_out(n_folds):
-    with pytest.raises(SlamError, match=f"cv is {n_folds}; give at least 2 folds"):
+    with pytest.raises(SlamError, match=f"folds is {n_folds}; give at least 2"):
         make_folds(np.arange(10), n_folds, seed=0)

@@ -9,15 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, get_args
 
 import numpy as np
 from sklearn.svm import SVR
 
 from slamjax.training.search import Candidate
-
-SolverName = Literal["auto", "batched", "sklearn"]
-SOLVERS: tuple[str, ...] = get_args(SolverName)
+from slamjax.training.specs import SolverName
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,10 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics.pairwise import pairwise_kernels
 
-from slamjax.errors import SlamError
 from slamjax.training.search import Candidate
+from slamjax.training.specs import SolverName
 from slamjax.training.svr.dual import Duals, Verdict
-from slamjax.training.svr.pixel import SOLVERS, Report, SolverName, SvrSettings
+from slamjax.training.svr.pixel import Report, SvrSettings
 
 #: Columns times stars from which "auto" takes the batched solver: below, the time to load it is what is seen.
 _WORTHWHILE = 100_000
@@ -38,12 +38,7 @@ class Solver(Protocol):
 
 
 def chosen_solver(solver: SolverName, settings: SvrSettings, n_columns: int, n_stars: int) -> SolverName:
-    """What "auto" stands for: the batched solver on CPUs where it is compiled and where it is worth its start.
-
-    Raises SlamError for a solver that does not exist.
-    """
-    if solver not in SOLVERS:
-        raise SlamError(f"unknown solver {solver!r}; choose one of {', '.join(SOLVERS)}")
+    """What "auto" stands for: the batched solver on CPUs where it is compiled and where it is worth its start."""
     if settings.kernel == "sigmoid":
         return "sklearn"  # its matrix is not positive definite
     if solver != "auto":

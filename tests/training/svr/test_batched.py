@@ -5,9 +5,10 @@ import dataclasses
 import numpy as np
 import pytest
 from helpers import miles
+from models import THREE_FOLDS
 
 import slamjax
-from slamjax.training.search import candidates, make_folds
+from slamjax.training.search import make_folds, svr_candidates
 from slamjax.training.svr import shared_kernel
 from slamjax.training.svr.admm import Admm
 from slamjax.training.svr.batched import Stars, fit_pixels_together
@@ -33,6 +34,10 @@ def stars():
     return Stars(x, y, weight, make_folds(np.arange(len(x)), 3, 0))
 
 
+def candidates(stars, C, epsilon, gamma):
+    return svr_candidates(slamjax.SVR(C=C, epsilon=epsilon, gamma=gamma), stars.x, slamjax.SearchSpec())
+
+
 def one_by_one(stars, found, settings=SETTINGS):
     return [
         fit_pixel(stars.x, stars.y[:, p], stars.weight[:, p], stars.fold, found, settings)
@@ -41,7 +46,7 @@ def one_by_one(stars, found, settings=SETTINGS):
 
 
 def test_every_pixel_is_fitted_as_scikit_learn_fits_it(stars):
-    found = candidates(stars.x, [0.1, 1.0, 10.0], [0.05], [0.1, 1.0])
+    found = candidates(stars, [0.1, 1.0, 10.0], [0.05], [0.1, 1.0])
     together, report = fit_pixels_together(stars, found, SETTINGS, 2, None)
     alone = one_by_one(stars, found)
     assert report.columns == 10 * (6 * 3 + 1)
@@ -61,7 +66,7 @@ def test_every_pixel_is_fitted_as_scikit_learn_fits_it(stars):
 
 
 def test_folds_predict_their_held_out_stars(stars):
-    found = candidates(stars.x, [1.0], [0.05], [0.5])
+    found = candidates(stars, [1.0], [0.05], [0.5])
     fits, _ = fit_pixels_together(stars, found, SETTINGS, 1, None)
     kernel = np.exp(-0.5 * np.square(stars.x[:, None] - stars.x[None]).sum(axis=-1))
     for pixel in (0, 11):
@@ -75,7 +80,7 @@ def test_folds_predict_their_held_out_stars(stars):
 
 
 def test_chunks_of_pixels_do_not_show(stars, monkeypatch):
-    found = candidates(stars.x, [0.1, 1.0], [0.05], [0.1])
+    found = candidates(stars, [0.1, 1.0], [0.05], [0.1])
     whole, report = fit_pixels_together(stars, found, SETTINGS, 1, None)
     monkeypatch.setattr("slamjax.training.svr.batched._KEPT_COEFFICIENTS", 0.0)
     told = []
@@ -91,7 +96,7 @@ def test_chunks_of_pixels_do_not_show(stars, monkeypatch):
 @pytest.mark.parametrize("kernel", ["linear", "poly"])
 def test_other_kernels(stars, kernel):
     settings = dataclasses.replace(SETTINGS, kernel=kernel, degree=2, coef0=1.0)
-    found = candidates(stars.x, [0.1, 1.0], [0.05], [0.3])
+    found = candidates(stars, [0.1, 1.0], [0.05], [0.3])
     together, report = fit_pixels_together(stars, found, settings, 2, None)
     assert report.violation <= 1e-3
     for mine, theirs in zip(together, one_by_one(stars, found, settings), strict=True):
@@ -100,7 +105,7 @@ def test_other_kernels(stars, kernel):
 
 
 def test_without_a_compiler_jax_solves_the_same(stars, monkeypatch):
-    found = candidates(stars.x, [1.0], [0.05], [0.1])
+    found = candidates(stars, [1.0], [0.05], [0.1])
     compiled, _ = fit_pixels_together(stars, found, SETTINGS, 1, None)
     monkeypatch.setattr(shared_kernel, "make_solver", lambda kernel, *_: Admm(kernel))
     others, report = fit_pixels_together(stars, found, SETTINGS, 1, None)
@@ -113,7 +118,9 @@ def test_train_says_who_solved_it(tmp_path):
     spectra = miles()
     some = dataclasses.replace(spectra.on_pixels(np.arange(40)), wave=spectra.wave[:40])
     models = {
-        solver: slamjax.train(some, LABELS, C=1.0, gamma=0.1, cv=3, solver=solver, noise="diagonal")
+        solver: slamjax.train(
+            some, LABELS, emulator=slamjax.SVR(gamma=0.1, solver=solver), search=THREE_FOLDS, noise="diagonal"
+        )
         for solver in ("batched", "sklearn")
     }
     labels = some.values(LABELS)[:20]

@@ -6,15 +6,14 @@ import jax
 import numpy as np
 import pytest
 from sklearn.metrics.pairwise import rbf_kernel
-from tests.training.test_duals import by_sklearn, problem
 
-from slamjax import SlamError
 from slamjax.training.search import Candidate
 from slamjax.training.svr import shared_kernel
 from slamjax.training.svr.admm import Admm, pivoted_cholesky
 from slamjax.training.svr.pixel import SvrSettings
 from slamjax.training.svr.shared_kernel import SharedKernel, chosen_solver, solve_columns
 from slamjax.training.svr.smo import Smo
+from tests.training.svr.test_dual import by_sklearn, problem
 
 SETTINGS = SvrSettings("rbf", 3, 0.0, 1e-3, -1, min_stars=10, solver="batched")
 
@@ -126,5 +125,3 @@ def test_auto_takes_the_batched_solver_where_it_is_compiled_and_worth_it(monkeyp
     assert chosen_solver("batched", dataclasses.replace(SETTINGS, kernel="sigmoid"), 10, 100) == "sklearn"
     monkeypatch.setattr(shared_kernel, "compiled_here", lambda: False)
     assert chosen_solver("auto", SETTINGS, 1000, 1000) == "sklearn"
-    with pytest.raises(SlamError, match="unknown solver 'fast'; choose one of auto, batched, sklearn"):
-        chosen_solver("fast", SETTINGS, 1, 1)
