@@ -56,8 +56,7 @@ at a hundredth of the tolerance.""",
     "training_scaling": """\
 ![Cost of training](../benchmarks/results/training_scaling.png)
 
-How the cost of training grows. JAX's solver is meant for accelerators; on a CPU it cannot match the compiled one
-and is shown for completeness.""",
+How the cost of training grows.""",
     "large_spectra": """\
 ## Spectra as large as APOGEE's
 

@@ -1,6 +1,6 @@
-"""What training costs with the number of stars, of pixels, and with C and γ: batched, scikit-learn, and JAX's solver.
+"""What training costs with the number of stars, of pixels, and with C and γ: batched and by scikit-learn.
 
-Real Gaia XP stars of all kinds. scikit-learn and the solvers get the same columns; scikit-learn runs an even sample of
+Real Gaia XP stars of all kinds. Both get the same columns; scikit-learn runs an even sample of
 the pixels on two threads, which is how slamjax calls it, and its time is scaled.
 """
 
@@ -17,7 +17,6 @@ from sklearn.svm import SVR
 from training_speed import even, scaled, timed
 
 import slamjax
-from slamjax.training.svr.admm import Admm
 from slamjax.training.svr.dual import Duals
 from slamjax.training.svr.shared_kernel import solve_columns
 from slamjax.training.svr.smo import Smo
@@ -26,12 +25,11 @@ STARS, PIXELS, CS = (500, 1000, 2000, 4000, 8000), (32, 64, 128, 256), (0.1, 1.0
 GAMMAS = (0.01, 0.1, 1.0, 10.0)
 LINES = {
     "scikit-learn": ("s--", "scikit-learn"),
-    "JAX": ("^:", "JAX (on a CPU)"),
     "batched": ("o-", "batched"),
 }
 EPSILON, GAMMA, TOL, C = 0.05, 0.1, 1e-3, 1.0
-#: The rival's pixels, JAX's pixels, and the most stars at which JAX's solver is run: on a CPU it is slow.
-RIVAL_PIXELS, JAX_PIXELS, JAX_STARS = 8, 32, 2000
+#: Pixels that scikit-learn trains.
+RIVAL_PIXELS = 8
 
 
 def cost(x: np.ndarray, y: np.ndarray, C: float, gamma: float = GAMMA) -> dict[str, Any]:
@@ -55,17 +53,6 @@ def cost(x: np.ndarray, y: np.ndarray, C: float, gamma: float = GAMMA) -> dict[s
         lambda: Parallel(n_jobs=2, prefer="threads")(delayed(SVR(**machine).fit)(x, y[:, p]) for p in some)
     )
     found["scikit-learn"] = rival / len(some) * n_pix
-    if n <= JAX_STARS:
-        few = even(n_pix, JAX_PIXELS)
-
-        def by_jax() -> Any:
-            given = duals(y[:, few])
-            return solve_columns(given, Admm(given.kernel), TOL)[2]
-
-        by_jax()  # compiles
-        seconds, verdict = timed(by_jax)
-        found["JAX"] = seconds / len(few) * n_pix
-        found["JAX missed"] = float(np.mean(verdict.violation > TOL))
     return found
 
 
@@ -96,12 +83,10 @@ def main() -> None:
             (
                 f"{value:g}", f"{one['batched']:.2f}", f"{one['scikit-learn']:.1f}",
                 f"{one['scikit-learn'] / one['batched']:.1f}",
-                f"{one['JAX']:.1f}" + (f" ({one['JAX missed']:.0%} unfinished)" if one["JAX missed"] else "")
-                if "JAX" in one else "–",
             )
             for value, one in runs[what].items()
         ]  # fmt: skip
-        header = [what, "batched s", "scikit-learn s", "ratio", "JAX (for accelerators), on this CPU, s"]
+        header = [what, "batched s", "scikit-learn s", "ratio"]
         tables.append(
             f"By {what} ({note}), gamma = {GAMMA:g} unless varied, ε = {EPSILON:g}:\n\n" + markdown_table(header, body)
         )

@@ -190,7 +190,7 @@ def make_learner(
         min_stars=max(10, 2 * search.folds, 5 * n_labels) if min_stars is None else min_stars,
     )
     columns = scaled.y.shape[1] * (len(candidates) * search.folds + 1)
-    settings = dataclasses.replace(settings, solver=chosen_solver(emulator.solver, settings, columns, n_stars))
+    settings = dataclasses.replace(settings, solver=chosen_solver(emulator.solver, emulator.kernel, columns, n_stars))
     return SvrLearner(candidates, settings, emulator.n_jobs)
 
 

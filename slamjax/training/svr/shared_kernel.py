@@ -5,13 +5,13 @@ from __future__ import annotations
 import importlib.util
 import warnings
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
-import jax
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics.pairwise import pairwise_kernels
 
+from slamjax.errors import SlamError
 from slamjax.training.search import Candidate
 from slamjax.training.specs import SolverName
 from slamjax.training.svr.dual import Duals, Verdict
@@ -37,30 +37,31 @@ class Solver(Protocol):
     ) -> np.ndarray: ...
 
 
-def chosen_solver(solver: SolverName, settings: SvrSettings, n_columns: int, n_stars: int) -> SolverName:
-    """What "auto" stands for: the batched solver on CPUs where it is compiled and where it is worth its start."""
-    if settings.kernel == "sigmoid":
-        return "sklearn"  # its matrix is not positive definite
-    if solver != "auto":
-        return solver
+def chosen_solver(solver: SolverName, kernel: str, n_columns: int, n_stars: int) -> Literal["batched", "sklearn"]:
+    """What "auto" stands for: the batched solver where numba is installed and the problem is worth its start.
+
+    Raises SlamError if the batched solver is asked for and numba is missing.
+    """
+    if kernel == "sigmoid" or solver == "sklearn":  # a sigmoid's matrix is not positive definite
+        return "sklearn"
+    if solver == "batched":
+        if not compiled_here():
+            raise SlamError("solver='batched' needs numba; install it by: pip install \"slamjax[fast]\"")
+        return "batched"
     return "batched" if compiled_here() and n_columns * n_stars >= _WORTHWHILE else "sklearn"
 
 
 def compiled_here() -> bool:
-    """Whether the solver for CPUs is installed (``pip install "slamjax[fast]"``)."""
+    """Whether numba is installed (``pip install "slamjax[fast]"``)."""
     return importlib.util.find_spec("numba") is not None
 
 
 def make_solver(kernel: np.ndarray, settings: SvrSettings, n_jobs: int) -> Solver:
-    """The compiled solver on CPUs, JAX's on accelerators and where there is no compiler."""
-    if compiled_here() and jax.default_backend() == "cpu":
-        from slamjax.training.svr.smo import Smo
+    """The compiled solver."""
+    from slamjax.training.svr.smo import Smo  # numba is loaded where it is needed
 
-        limit = _STEPS_A_STAR * max(len(kernel), 500) if settings.max_iter < 0 else settings.max_iter
-        return Smo(kernel, n_jobs, limit)
-    from slamjax.training.svr.admm import Admm
-
-    return Admm(kernel)
+    limit = _STEPS_A_STAR * max(len(kernel), 500) if settings.max_iter < 0 else settings.max_iter
+    return Smo(kernel, n_jobs, limit)
 
 
 class Matrices:

@@ -9,8 +9,6 @@ from models import THREE_FOLDS
 
 import slamjax
 from slamjax.training.search import make_folds, svr_candidates
-from slamjax.training.svr import shared_kernel
-from slamjax.training.svr.admm import Admm
 from slamjax.training.svr.batched import Stars, fit_pixels_together
 from slamjax.training.svr.pixel import SvrSettings, fit_pixel
 
@@ -102,16 +100,6 @@ def test_other_kernels(stars, kernel):
     for mine, theirs in zip(together, one_by_one(stars, found, settings), strict=True):
         assert mine.best == theirs.best
         np.testing.assert_allclose(mine.held_out, theirs.held_out, atol=1e-2)
-
-
-def test_without_a_compiler_jax_solves_the_same(stars, monkeypatch):
-    found = candidates(stars, [1.0], [0.05], [0.1])
-    compiled, _ = fit_pixels_together(stars, found, SETTINGS, 1, None)
-    monkeypatch.setattr(shared_kernel, "make_solver", lambda kernel, *_: Admm(kernel))
-    others, report = fit_pixels_together(stars, found, SETTINGS, 1, None)
-    assert report.violation <= 1e-3
-    for a, b in zip(compiled, others, strict=True):
-        np.testing.assert_allclose(a.held_out, b.held_out, atol=1e-2)
 
 
 def test_train_says_who_solved_it(tmp_path):

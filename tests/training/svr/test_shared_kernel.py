@@ -1,15 +1,14 @@
-"""Both solvers against libsvm: the same dual, the same optimum."""
+"""The batched solver against libsvm: the same dual, the same optimum."""
 
 import dataclasses
 
-import jax
 import numpy as np
 import pytest
 from sklearn.metrics.pairwise import rbf_kernel
 
+from slamjax.errors import SlamError
 from slamjax.training.search import Candidate
 from slamjax.training.svr import shared_kernel
-from slamjax.training.svr.admm import Admm, pivoted_cholesky
 from slamjax.training.svr.pixel import SvrSettings
 from slamjax.training.svr.shared_kernel import SharedKernel, chosen_solver, solve_columns
 from slamjax.training.svr.smo import Smo
@@ -22,12 +21,11 @@ def smo(kernel):
     return Smo(kernel, n_jobs=2, max_iter=100_000)
 
 
-@pytest.mark.parametrize("make", [smo, Admm])
 @pytest.mark.parametrize("C", [0.1, 10.0])
-def test_a_solver_finds_the_optimum_that_libsvm_finds(make, C):
+def test_the_solver_finds_the_optimum_that_libsvm_finds(C):
     x, duals = problem(n=150, columns=12, C=C)
     duals.box[:, ::7] = 0  # stars that columns leave out
-    beta, gradient, verdict = solve_columns(duals, make(duals.kernel), 1e-4)
+    beta, gradient, verdict = solve_columns(duals, smo(duals.kernel), 1e-4)
     best, intercept = by_sklearn(x, duals, tol=1e-6)
     least = duals.objective(best, duals.gradient(best))
     assert np.all(verdict.violation <= 1e-4)
@@ -104,24 +102,13 @@ def test_an_iteration_limit_is_kept_and_told():
     assert solution.report.by_sklearn == 0
 
 
-def test_admm_leaves_the_default_precision_of_jax_alone():
-    _, duals = problem(n=40, columns=1)
-    Admm(duals.kernel).improve(duals, 0 * duals.y, -duals.y, duals.judge(0 * duals.y, -duals.y), 1e-3, 0)
-    assert not jax.config.jax_enable_x64
-
-
-@pytest.mark.parametrize("left_out", [1e-3, 1e-8])
-def test_pivoted_cholesky_leaves_out_no_more_than_it_says(left_out):
-    _, duals = problem(n=200)
-    factor = pivoted_cholesky(duals.kernel, left_out, 200)
-    assert factor.shape[1] < 200
-    assert np.abs(duals.kernel - factor @ factor.T).max() <= left_out * (1 + 1e-6)
-
-
 def test_auto_takes_the_batched_solver_where_it_is_compiled_and_worth_it(monkeypatch):
-    assert chosen_solver("auto", SETTINGS, 1000, 1000) == "batched"
-    assert chosen_solver("auto", SETTINGS, 10, 100) == "sklearn"
-    assert chosen_solver("batched", SETTINGS, 10, 100) == "batched"
-    assert chosen_solver("batched", dataclasses.replace(SETTINGS, kernel="sigmoid"), 10, 100) == "sklearn"
+    assert chosen_solver("auto", "rbf", 1000, 1000) == "batched"
+    assert chosen_solver("auto", "rbf", 10, 100) == "sklearn"
+    assert chosen_solver("batched", "rbf", 10, 100) == "batched"
+    assert chosen_solver("batched", "sigmoid", 10, 100) == "sklearn"
     monkeypatch.setattr(shared_kernel, "compiled_here", lambda: False)
-    assert chosen_solver("auto", SETTINGS, 1000, 1000) == "sklearn"
+    assert chosen_solver("auto", "rbf", 1000, 1000) == "sklearn"
+    assert chosen_solver("sklearn", "rbf", 1000, 1000) == "sklearn"
+    with pytest.raises(SlamError, match=r"needs numba; install it by: pip install \"slamjax\[fast\]\""):
+        chosen_solver("batched", "rbf", 10, 100)
