@@ -10,7 +10,8 @@ from astropy.table import Table
 
 from slamjax.noise.calibration import Calibration
 from slamjax.preprocessing.recipe import Recipe
-from slamjax.spectra.spectra import Spectra, is_known
+from slamjax.spectra.identifiers import is_known
+from slamjax.spectra.spectra import Spectra
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,4 +1,4 @@
-"""Steps from spectra as read to spectra on the model's grid."""
+"""Preparation: recipes and their steps, from spectra as read to spectra on the model's grid."""
 
 from slamjax.preprocessing.continuum import ChebyshevContinuum as ChebyshevContinuum
 from slamjax.preprocessing.continuum import GaussianContinuum as GaussianContinuum

@@ -11,15 +11,14 @@ import numpy as np
 from astropy import units as u
 from jaxtyping import Float
 
-from slamjax._util.constants import LIGHT
 from slamjax.errors import SlamError, SlamWarning
-from slamjax.preprocessing.steps import check_unit
+from slamjax.preprocessing.steps import check_length_unit
 from slamjax.spectra.resampling import pixel_edges, resample
 from slamjax.spectra.spectra import Medium, Spectra
-from slamjax.spectra.wavelengths import to_air, to_vacuum
+from slamjax.spectra.wavelengths import doppler_shift, to_air, to_vacuum
 
-#: No star moves faster; a catalogue's 9999 is no velocity.
-_FASTEST = 5000.0
+#: km/s: no star is faster; catalogues write 9999 for an unknown velocity.
+_MAX_VELOCITY = 5000.0
 
 
 def onto_grid(
@@ -29,34 +28,47 @@ def onto_grid(
     medium: Medium = "unknown",
     velocity: Float[np.ndarray, " star"] | None = None,
 ) -> Spectra:
-    """The spectra on another grid, flux conserved.
+    """The spectra on another grid, with flux conserved.
 
     Parameters
     ----------
     spectra : Spectra
-    wave : (P',) rising wavelengths in ``unit``, measured in ``medium``
-        An unknown medium, of either, is taken to be the other's.
+    wave : (P',) increasing wavelengths in ``unit`` and ``medium``
+    unit : astropy unit or str
+    medium : "vacuum", "air" or "unknown"
+        If it is unknown, here or in ``spectra``, both are taken to be in the same medium.
     velocity : (N,) km/s, optional
-        By which each star recedes, positive away from us: ``wave`` is then in its rest frame. A velocity that is not
-        finite gives a spectrum without a good pixel.
+        Radial velocities, positive for receding stars: ``wave`` is then in the stars' rest frame. A spectrum with an
+        unknown velocity (NaN) gets no good pixel.
+
+    Raises
+    ------
+    SlamError
+        If the spectra have a single pixel.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from slamjax import Spectra
+    >>> from slamjax.preprocessing import onto_grid
+    >>> spectra = Spectra(np.linspace(400, 500, 101), np.ones((1, 101)))
+    >>> onto_grid(spectra, np.arange(4200.0, 4801, 100), "Angstrom", velocity=np.array([30.0])).flux
+    array([[1., 1., 1., 1., 1., 1., 1.]])
     """
-    edges = pixel_edges(wave) * u.Unit(unit).to(u.AA)
-    both_known = "unknown" not in (medium, spectra.medium)
-    if velocity is not None:
-        known = np.isfinite(velocity) & (np.abs(velocity) < _FASTEST)
-        beta = np.where(known, velocity, 0)[:, None] / LIGHT
-        # the shift is of vacuum wavelengths; where no medium is known its factor is the same within 1e-7
-        in_air = (medium if medium != "unknown" else spectra.medium) == "air"
-        edges = (to_vacuum(edges) if in_air else edges) * np.sqrt((1 + beta) / (1 - beta))
-        edges = to_air(edges) if in_air else edges
-    if both_known and medium != spectra.medium:
-        edges = to_vacuum(edges) if medium == "air" else to_air(edges)
-    edges = edges * u.AA.to(spectra.wave_unit)
-    ivar = spectra.ivar if velocity is None else np.where(known[:, None], spectra.ivar, 0)
     if spectra.n_pix < 2:
         raise SlamError(f"{spectra.source} has a single pixel, which cannot be brought to another grid")
-    flux, ivar = resample(spectra.wave, spectra.flux, ivar, edges)
-    fwhm = None if spectra.fwhm is None else spectra.fwhm * u.Unit(spectra.wave_unit).to(unit)
+    edges = pixel_edges(wave) * u.Unit(unit).to(u.AA)
+    ivar = spectra.ivar
+    if velocity is not None:
+        known = np.isfinite(velocity) & (np.abs(velocity) < _MAX_VELOCITY)
+        ivar = np.where(known[:, None], ivar, 0)
+        # vacuum wavelengths are shifted; if the medium is unknown, the factor is wrong by less than 1e-7
+        in_air = (medium if medium != "unknown" else spectra.medium) == "air"
+        edges = doppler_shift(to_vacuum(edges) if in_air else edges, np.where(known, velocity, 0)[:, None])
+        edges = to_air(edges) if in_air else edges
+    if "unknown" not in (medium, spectra.medium) and medium != spectra.medium:
+        edges = to_vacuum(edges) if medium == "air" else to_air(edges)
+    flux, ivar = resample(spectra.wave, spectra.flux, ivar, edges * u.AA.to(spectra.wave_unit))
     return dataclasses.replace(
         spectra,
         wave=np.asarray(wave, float),
@@ -65,20 +77,26 @@ def onto_grid(
         wave_unit=u.Unit(unit),
         medium=medium if medium != "unknown" else spectra.medium,
         frame="rest" if velocity is not None else spectra.frame,
-        fwhm=fwhm,
+        fwhm=None if spectra.fwhm is None else spectra.fwhm * u.Unit(spectra.wave_unit).to(unit),
     )
 
 
-def table_velocity(spectra: Spectra, column: str) -> np.ndarray:
-    """(N,) km/s from a column of the table, in whatever unit of velocity it states."""
+def table_velocity(spectra: Spectra, column: str) -> Float[np.ndarray, " star"]:
+    """(N,) km/s from a column of the table, converted from its unit; warns of unknown velocities.
+
+    Raises
+    ------
+    SlamError
+        If the column does not exist or is in a unit that is no velocity.
+    """
     values = spectra.values(column)
-    stated = spectra.table[column].unit
-    if stated is not None:
+    unit = spectra.table[column].unit
+    if unit is not None:
         try:
-            values = values * u.Unit(stated).to(u.km / u.s)
+            values = values * u.Unit(unit).to(u.km / u.s)
         except u.UnitConversionError as error:
-            raise SlamError(f"column {column!r} of {spectra.source} is in {stated}, which is no velocity") from error
-    unknown = ~(np.abs(values) < _FASTEST)
+            raise SlamError(f"column {column!r} of {spectra.source} is in {unit}, which is no velocity") from error
+    unknown = ~(np.abs(values) < _MAX_VELOCITY)
     if unknown.any():
         warnings.warn(
             f"{int(unknown.sum())} of {len(values)} spectra of {spectra.source} have no velocity in column {column!r} "
@@ -91,9 +109,24 @@ def table_velocity(spectra: Spectra, column: str) -> np.ndarray:
 
 @dataclass(frozen=True)
 class RestFrame:
-    """Doppler shift to the star's rest frame by a velocity from the table, on the same wavelengths.
+    """Shift to the star's rest frame by a velocity from the table, on the same wavelengths.
 
-    λ_rest = λ √((1 − β) / (1 + β)), β = v / c; the flux is resampled, its integral conserved.
+    λ_rest = λ √((1 − β) / (1 + β)), β = v / c; the flux is resampled and conserved.
+
+    Parameters
+    ----------
+    velocity : str
+        Column of radial velocities, in km/s or the unit it states.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from astropy.table import Table
+    >>> from slamjax import Spectra
+    >>> from slamjax.preprocessing import RestFrame
+    >>> star = Spectra(np.linspace(400, 500, 101), np.ones((1, 101)), table=Table({"rv": [30.0]}), frame="observed")
+    >>> RestFrame("rv")(star).frame
+    'rest'
     """
 
     velocity: str = "rv"
@@ -109,10 +142,36 @@ class RestFrame:
 
 @dataclass(frozen=True)
 class Resample:
-    """A grid from ``low`` to ``high``: steps of ``spacing``, or, if ``log``, of ``spacing`` in ln λ.
+    """Resample to a grid that is uniform in wavelength or in its logarithm.
 
-    ``medium`` converts wavelengths; ``velocity`` names a column of km/s by which spectra are shifted to rest in the
-    same resampling.
+    Parameters
+    ----------
+    low, high : float
+        First and last wavelength, in ``unit``.
+    spacing : float
+        Step in ``unit``, or in ln λ if ``log``.
+    unit : str
+    log : bool
+    medium : "vacuum", "air" or "unknown"
+        Medium of the new wavelengths; spectra are converted.
+    velocity : str
+        Column of radial velocities, in km/s or the unit it states, by which spectra are shifted to the rest frame in
+        the same resampling; empty for no shift.
+
+    Raises
+    ------
+    SlamError
+        If the grid is empty or a value is not allowed.
+
+    Examples
+    --------
+    >>> from slamjax.preprocessing import Resample
+    >>> Resample(400.0, 402.0, 0.5).wave
+    array([400. , 400.5, 401. , 401.5, 402. ])
+    >>> import slamjax
+    >>> train, _ = slamjax.datasets.load_xp_giants()
+    >>> Resample(400.0, 900.0, 4.0)(train[:2]).n_pix
+    126
     """
 
     low: float
@@ -125,7 +184,7 @@ class Resample:
     name: ClassVar[str] = "resample"
 
     def __post_init__(self) -> None:
-        check_unit(self.unit)
+        check_length_unit(self.unit)
         if not (0 < self.low < self.high and self.spacing > 0):
             raise SlamError(
                 f"a grid of {self.low:g} to {self.high:g} {self.unit} in steps of {self.spacing:g} holds nothing; give "
@@ -135,7 +194,7 @@ class Resample:
             raise SlamError(f"medium is {self.medium!r}; give vacuum or air, or leave it out")
 
     @property
-    def wave(self) -> np.ndarray:
+    def wave(self) -> Float[np.ndarray, " pixel"]:
         """(P,) the grid, in ``unit``."""
         low, high = (np.log(self.low), np.log(self.high)) if self.log else (self.low, self.high)
         grid = low + self.spacing * np.arange(int((high - low) / self.spacing + 1e-6) + 1)

@@ -1,4 +1,4 @@
-"""Steps of preparation, small frozen records that turn Spectra into Spectra: pixels that are kept, and bad ones."""
+"""Steps of preparation: small frozen records that turn Spectra into Spectra; here those that crop and mask pixels."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ from typing import ClassVar, Protocol
 
 import numpy as np
 from astropy import units as u
+from jaxtyping import Bool, Float
 
 from slamjax.errors import SlamError
 from slamjax.spectra.spectra import Spectra
 
 
-def check_unit(unit: str) -> None:
+def check_length_unit(unit: str) -> None:
+    """Raise SlamError unless ``unit`` is a unit of length."""
     try:
         u.Unit(unit).to(u.nm)
     except (ValueError, TypeError, u.UnitConversionError) as error:
@@ -20,7 +22,7 @@ def check_unit(unit: str) -> None:
 
 
 class Step(Protocol):
-    """One step; its fields are plain numbers and strings so that it can be stored as JSON."""
+    """One step of a recipe; its fields are plain numbers and strings, so that it can be stored as JSON and TOML."""
 
     name: ClassVar[str]
 
@@ -31,7 +33,27 @@ class Step(Protocol):
 
 @dataclass(frozen=True)
 class WaveRange:
-    """Keep the pixels with low <= wavelength <= high."""
+    """Keep the pixels with low <= wavelength <= high.
+
+    Parameters
+    ----------
+    low, high : float
+        In ``unit``.
+    unit : str
+
+    Raises
+    ------
+    SlamError
+        If the range is empty; when applied, if no pixel lies in it.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from slamjax import Spectra
+    >>> from slamjax.preprocessing import WaveRange
+    >>> WaveRange(410, 430)(Spectra(np.linspace(400, 500, 11), np.ones((1, 11)))).wave
+    array([410., 420., 430.])
+    """
 
     low: float
     high: float
@@ -39,13 +61,13 @@ class WaveRange:
     name: ClassVar[str] = "wave_range"
 
     def __post_init__(self) -> None:
-        check_unit(self.unit)
+        check_length_unit(self.unit)
         if not self.low < self.high:
             raise SlamError(f"the wavelength range {self.low:g} to {self.high:g} {self.unit} is empty; give low < high")
 
     def __call__(self, spectra: Spectra) -> Spectra:
         wave = spectra.wave * u.Unit(spectra.wave_unit).to(self.unit)
-        margin = 1e-9 * self.high  # a bound that is itself a pixel survives the change of unit
+        margin = 1e-9 * self.high  # a pixel at the bound is kept in spite of rounding in the change of unit
         kept = np.flatnonzero((wave >= self.low - margin) & (wave <= self.high + margin))
         if kept.size == 0:
             raise SlamError(
@@ -59,10 +81,33 @@ class WaveRange:
 
 @dataclass(frozen=True)
 class BadPixels:
-    """Mark pixels as bad (ivar = 0) by their flux, in the units in which the step meets them.
+    """Mark pixels as bad (ivar = 0) by their flux or signal-to-noise ratio.
 
-    There is on purpose no threshold on ivar itself: it would take most pixels of a faint star and none of a
-    bright one. ``min_snr`` is a pixel's own flux over its error; ``grow`` takes neighbours of bad pixels too.
+    There is deliberately no threshold on ivar itself: it would remove most pixels of a faint star and none of a bright
+    one.
+
+    Parameters
+    ----------
+    min_flux, max_flux : float, optional
+        In the units that the flux has at this step (1 at the continuum, after a division by it).
+    min_snr : float, optional
+        Flux over error of the pixel.
+    grow : int
+        Neighbours of a bad pixel, on each side, that are marked too.
+
+    Raises
+    ------
+    SlamError
+        If the flux range is empty or ``grow`` is negative.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from slamjax import Spectra
+    >>> from slamjax.preprocessing import BadPixels
+    >>> spectra = Spectra(np.arange(1.0, 6.0), np.array([[1.0, 1.0, 9.0, 1.0, 1.0]]))
+    >>> BadPixels(max_flux=2.0, grow=1)(spectra).good
+    array([[ True, False, False, False,  True]])
     """
 
     min_flux: float | None = None
@@ -100,26 +145,46 @@ class BadPixels:
             rules.append(f"flux > {self.max_flux:g}")
         if self.min_snr is not None:
             rules.append(f"S/N < {self.min_snr:g}")
-        text = " or ".join(rules) if rules else "flux or error not given"
+        text = " or ".join(rules) if rules else "no flux or no error"
         return f"bad pixels: {text}" + (f", grown by {self.grow}" if self.grow else "")
 
 
 @dataclass(frozen=True)
 class MaskWavelengths:
-    """Mark all pixels in some ranges as bad: where arms of a spectrograph meet, interstellar lines, the Earth's air."""
+    """Mark all pixels in given ranges as bad, such as interstellar lines, telluric bands and the overlap of two arms.
+
+    Parameters
+    ----------
+    ranges : sequence of (low, high)
+        In ``unit``.
+    unit : str
+
+    Raises
+    ------
+    SlamError
+        If a range is empty.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from slamjax import Spectra
+    >>> from slamjax.preprocessing import MaskWavelengths
+    >>> MaskWavelengths([(415, 435)])(Spectra(np.linspace(400, 450, 6), np.ones((1, 6)))).good
+    array([[ True,  True, False, False,  True,  True]])
+    """
 
     ranges: tuple[tuple[float, float], ...]
     unit: str = "nm"
     name: ClassVar[str] = "mask_wavelengths"
 
     def __post_init__(self) -> None:
-        check_unit(self.unit)
+        check_length_unit(self.unit)
         pairs = tuple((float(low), float(high)) for low, high in self.ranges)
         if not pairs or not all(low < high for low, high in pairs):
-            raise SlamError(f"the ranges {pairs} to mask must be pairs of rising wavelengths")
+            raise SlamError(f"the ranges {pairs} to mask must be pairs (low, high) with low < high")
         object.__setattr__(self, "ranges", pairs)
 
-    def inside(self, wave: np.ndarray, wave_unit: str) -> np.ndarray:
+    def inside(self, wave: Float[np.ndarray, " pixel"], wave_unit: u.UnitBase | str) -> Bool[np.ndarray, " pixel"]:
         """(P,) bool: the pixels that are masked."""
         wave = wave * u.Unit(wave_unit).to(self.unit)
         return np.any([(wave >= low) & (wave <= high) for low, high in self.ranges], axis=0)

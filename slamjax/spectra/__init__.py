@@ -1,3 +1,3 @@
-"""Spectra on one wavelength grid, their selection, units, wavelengths and resampling."""
+"""Spectra on one wavelength grid; selection of rows, identifiers, units, wavelengths, resampling."""
 
 from slamjax.spectra.spectra import Spectra as Spectra

@@ -159,6 +159,6 @@ def test_the_line_spread_that_files_do_not_tell_is_told_by_the_caller(recwarn):
     )
     told = slamjax.fit_files(model, FILES, fwhm=3.2)
     assert not [w for w in recwarn if "line spread" in str(w.message)]
-    with pytest.warns(slamjax.SlamWarning, match="does not tell its line spread"):
+    with pytest.warns(slamjax.SlamWarning, match="does not state its line spread"):
         untold = slamjax.fit_files(model, FILES)
     assert np.all(told["chi2"] != untold["chi2"])  # the former were blurred

@@ -11,7 +11,7 @@ from survey_files import APSTAR, APVISIT, BOSS, LAMOST, SDSS, SURVEYS, altered, 
 from slamjax.errors import SlamError, SlamWarning
 from slamjax.io import read
 from slamjax.io.surveys import bitmasks
-from slamjax.spectra.wavelengths import shifted, to_air
+from slamjax.spectra.wavelengths import doppler_shift, to_air
 
 
 def test_lamost_spectra_are_what_the_file_says():
@@ -95,7 +95,7 @@ def test_an_apvisit_is_brought_to_the_barycentre_and_to_apstars_grid():
     assert spectra.frame == "observed"
     assert spectra.n_pix == 8575
     for chip in range(3):
-        wave, flux = shifted(files[4][1][chip], header["BC"])[::-1], files[1][1][chip][::-1].astype(float)
+        wave, flux = doppler_shift(files[4][1][chip], header["BC"])[::-1], files[1][1][chip][::-1].astype(float)
         covered = (spectra.wave > wave[2]) & (spectra.wave < wave[-3]) & spectra.good[0]
         assert covered.sum() > 50
         # between pixels of nearly the same size a mean is near what lies between two neighbours
@@ -103,7 +103,9 @@ def test_an_apvisit_is_brought_to_the_barycentre_and_to_apstars_grid():
         assert np.median(np.abs(spectra.flux[0, covered] / near - 1)) < 0.02
     gaps = [(files[4][1][k + 1].max(), files[4][1][k].min()) for k in range(2)]
     for low, high in gaps:
-        between = (spectra.wave > shifted(low, header["BC"]) + 1) & (spectra.wave < shifted(high, header["BC"]) - 1)
+        between = (spectra.wave > doppler_shift(low, header["BC"]) + 1) & (
+            spectra.wave < doppler_shift(high, header["BC"]) - 1
+        )
         assert between.sum() > 10
         assert not spectra.good[0, between].any()
 

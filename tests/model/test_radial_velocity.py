@@ -11,12 +11,12 @@ import slamjax
 from slamjax.errors import SlamError
 from slamjax.flags import Flag
 from slamjax.model.radial_velocity import measure_rv
-from slamjax.spectra.wavelengths import shifted, to_vacuum
+from slamjax.spectra.wavelengths import doppler_shift, to_vacuum
 
 
 def observed(spectra, velocity, noise=0.01, seed=0):
     """Stars that recede at ``velocity``, seen in vacuum with noise: the same flux at other wavelengths."""
-    wave = shifted(to_vacuum(spectra.wave), velocity)
+    wave = doppler_shift(to_vacuum(spectra.wave), velocity)
     sigma = noise * np.median(spectra.flux, axis=1, keepdims=True)
     flux = spectra.flux + np.random.default_rng(seed).normal(size=spectra.flux.shape) * sigma
     ivar = np.broadcast_to(sigma**-2.0, flux.shape)

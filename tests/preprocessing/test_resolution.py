@@ -56,7 +56,7 @@ def test_bad_pixels_have_no_part_in_their_neighbours():
 
 def test_a_line_spread_that_is_not_told_is_asked_for_and_left():
     spectra = dataclasses.replace(miles()[:2], fwhm=None)
-    with pytest.warns(SlamWarning, match="does not tell its line spread"):
+    with pytest.warns(SlamWarning, match="does not state its line spread"):
         found = MatchResolution(3.0, "Angstrom")(spectra)
     np.testing.assert_array_equal(found.flux, spectra.flux)
     assert found.fwhm is None

@@ -293,7 +293,7 @@ def test_an_arm_is_divided_as_if_it_were_alone(step):
 
 @pytest.mark.parametrize("arms", [((500, 490),), ((500, 510), (505, 520)), ((500, 500),)])
 def test_arms_that_overlap_or_are_empty_are_refused(arms):
-    with pytest.raises(SlamError, match="pairs of rising wavelengths that do not overlap"):
+    with pytest.raises(SlamError, match=r"must be increasing pairs .low, high. that do not overlap"):
         GaussianContinuum(50.0, arms=arms)
 
 
@@ -308,7 +308,7 @@ def test_a_chebyshev_continuum_is_the_polynomial_through_its_pixels():
     found = ChebyshevContinuum(3, pixels=tuple(wave[chosen])).continuum(stars)
     for row in range(4):
         kept = chosen[~bad[row, chosen]]
-        fit = np.polynomial.Chebyshev.fit(wave[kept], stars.flux[row, kept], 3, training_labels=[wave[0], wave[-1]])
+        fit = np.polynomial.Chebyshev.fit(wave[kept], stars.flux[row, kept], 3, domain=[wave[0], wave[-1]])
         np.testing.assert_allclose(found[row], fit(wave), rtol=1e-7)
 
 
@@ -332,7 +332,7 @@ def test_continuum_pixels_must_be_known_or_found():
     with pytest.raises(SlamError, match="no continuum pixels yet"):
         ChebyshevContinuum(2)(miles())
     dark = miles().with_arrays(miles().flux, np.zeros_like(miles().flux))
-    with pytest.raises(SlamError, match="no continuum pixels: hardly a pixel is good"):
+    with pytest.raises(SlamError, match=r"no continuum pixels can be found in .*too few pixels are good"):
         ChebyshevContinuum(2).learn(dark)
 
 
@@ -356,5 +356,5 @@ def test_masked_wavelengths_are_bad_in_every_star():
 
 @pytest.mark.parametrize("ranges", [[], [(5, 4)], [(4, 5), (6, 6)]])
 def test_ranges_to_mask_must_hold_something(ranges):
-    with pytest.raises(SlamError, match="must be pairs of rising wavelengths"):
+    with pytest.raises(SlamError, match=r"must be pairs .low, high. with low < high"):
         MaskWavelengths(ranges)

@@ -26,7 +26,7 @@ from slamjax.io.surveys.base import (
     row_facts,
 )
 from slamjax.io.surveys.fits_columns import column_names
-from slamjax.spectra.wavelengths import shifted
+from slamjax.spectra.wavelengths import doppler_shift
 
 #: APOGEE writes 1e10 and more for the error of a pixel that holds nothing.
 _NO_ERROR = 1e9
@@ -88,7 +88,7 @@ def _apvisit(hdus: fits.HDUList) -> SurveySpectra:
         header, id="OBJID", ra="RA", dec="DEC", snr="SNR", rv="VHELIO", rv_err="VRADERR", bc="BC", mjd="MJD5",
         fiber="FIBERID",
     ) | {"mask_ignored": ignored}  # fmt: skip
-    return piece(shifted(wave, header["BC"]), flux, ivar, "apogee", "observed", facts)
+    return piece(doppler_shift(wave, header["BC"]), flux, ivar, "apogee", "observed", facts)
 
 
 def _is_apogee(hdus: fits.HDUList) -> bool:
