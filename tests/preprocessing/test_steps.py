@@ -293,7 +293,7 @@ def test_an_arm_is_divided_as_if_it_were_alone(step):
 
 @pytest.mark.parametrize("arms", [((500, 490),), ((500, 510), (505, 520)), ((500, 500),)])
 def test_arms_that_overlap_or_are_empty_are_refused(arms):
-    with pytest.raises(SlamError, match=r"must be increasing pairs .low, high. that do not overlap"):
+    with pytest.raises(SlamError, match=r"must be pairs .low, high. of increasing wavelengths that do not overlap"):
         GaussianContinuum(50.0, arms=arms)
 
 
