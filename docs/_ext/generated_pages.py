@@ -171,10 +171,10 @@ def write_flags() -> None:
 
 
 def write_commands() -> None:
-    """What ``slamjax COMMAND --help`` prints in a terminal of 110 columns."""
+    """What ``slamjax COMMAND --help`` prints in a terminal of 96 columns."""
     from slamjax.cli.app import app
 
-    plain = {"COLUMNS": "110", "TERMINAL_WIDTH": "110", "NO_COLOR": "1", "TERM": "dumb"}
+    plain = {"COLUMNS": "96", "TERMINAL_WIDTH": "96", "NO_COLOR": "1", "TERM": "dumb"}
     run = CliRunner(env=plain)
     parts = []
     for name in typer.main.get_command(app).commands:  # type: ignore[attr-defined]
