@@ -25,6 +25,7 @@ extensions = [
     "generated_pages",
 ]
 exclude_patterns = ["_build", "_ext", "_generated", "**.ipynb_checkpoints"]
+toc_object_entries_show_parents = "hide"
 default_role = "autolink"
 nitpicky = True
 #: Names in signatures of other packages: there are no inventories to link them by.

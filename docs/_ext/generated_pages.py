@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import re
 import shutil
+from functools import cached_property
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -203,6 +205,21 @@ def write_all(*_: Any) -> None:
     copy_notebooks()
 
 
+def hide_private_parameters(
+    _app: Any, _what: str, _name: str, _obj: Any, _options: Any, signature: str | None, returned: Any
+) -> Any:
+    """Parameters that begin with an underscore are not for callers."""
+    return (re.sub(r", _\w+=[^,)]*", "", signature) if signature else signature), returned
+
+
+def skip_plain_values(_app: Any, what: str, _name: str, value: Any, skip: bool, _options: Any) -> bool | None:
+    """Defaults of a dataclass are described among its parameters, not as attributes once more."""
+    described = callable(value) or isinstance(value, property | classmethod | staticmethod | cached_property)
+    return True if what == "class" and not described else None
+
+
 def setup(app: Any) -> dict[str, bool]:
     app.connect("builder-inited", write_all)
+    app.connect("autodoc-process-signature", hide_private_parameters)
+    app.connect("autodoc-skip-member", skip_plain_values)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -115,8 +115,9 @@ class Standardised(ABC):
         return jnp.where(first, (flux - constant)[..., None, :] - rows, rows)
 
     def _scaled(self, labels: Labels) -> ScaledLabels:
-        if isinstance(labels, (list, tuple)) and any(isinstance(value, jax.core.Tracer) for value in labels):
-            labels = jnp.stack([jnp.asarray(value) for value in labels], axis=-1)
+        if isinstance(labels, list | tuple):
+            traced = any(isinstance(value, jax.core.Tracer) for value in labels)
+            labels = jnp.stack([jnp.asarray(v) for v in labels], axis=-1) if traced else np.asarray(labels, float)
         shape = jnp.shape(labels)
         if not shape or shape[-1] != self.n_labels:
             raise ValueError(f"labels have shape {shape}; their last axis must hold the {self.n_labels} labels")
