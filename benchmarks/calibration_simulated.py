@@ -9,6 +9,7 @@ from common import parse_options, source_name
 from reporting import current_load, markdown_table, write_results
 from simulated import load_model
 
+from slamjax import SamplerSpec
 from slamjax.plots import plot_simulated, write_figure
 from slamjax.validation import SimulatedCalibration, sbc
 
@@ -45,7 +46,7 @@ def main() -> None:
     load = current_load()
     model, ivar = load_model(options)
     start = time.perf_counter()
-    result = sbc(model, ivar, n_stars=options.n_stars, draws=options.draws, seed=options.seed)
+    result = sbc(model, ivar, n_stars=options.n_stars, sampler=SamplerSpec(draws=options.draws), seed=options.seed)
     seconds = time.perf_counter() - start
     found = {factor: measure(result if factor == 1 else result.widened(factor)) for factor in FACTORS}
     named = {1.0: "as they are", 1.2: "errors × 1.2", 0.8: "errors × 0.8"}

@@ -129,7 +129,9 @@ def grow(model: Model, options: argparse.Namespace) -> dict[str, Any]:
 def rank(model: Model, options: argparse.Namespace) -> dict[str, Any]:
     """SBC of labels and velocities with the continuum integrated out."""
     ivar = np.full((1, model.wave.size), np.inf)
-    result = sbc(model, ivar, n_stars=options.n_sbc, nuisances=RANKED, seed=options.seed, draws=250)
+    result = sbc(
+        model, ivar, n_stars=options.n_sbc, nuisances=RANKED, seed=options.seed, sampler=slamjax.SamplerSpec(draws=250)
+    )
     ranks, regions = result.ranks, result.regions
     return {
         "names": list(ranks.names),

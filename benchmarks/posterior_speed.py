@@ -19,9 +19,9 @@ from slamjax.forward.likelihood import log_likelihood
 from slamjax.model.model import Model
 from slamjax.sampling import spectrum_model, training_range
 from slamjax.sampling.diagnostics import diagnose
+from slamjax.sampling.specs import METHODS
 from slamjax.spectra.spectra import Spectra
 
-SAMPLERS = ("auto", "importance", "nuts", "hmc")
 #: Effective draws wanted of each label of a star.
 ENOUGH = 400
 WALKERS = 32
@@ -126,7 +126,7 @@ def main() -> None:
     machines = train_machines(train, options.cache)
     model = calibrated_model(train, options.cache, options.seed)
     many = test[np.arange(min(len(test), options.n_stars))]
-    speeds = {name: our_speed(model, many, name, options.repeats) for name in SAMPLERS}
+    speeds = {name: our_speed(model, many, name, options.repeats) for name in METHODS}
     best = max(speeds, key=lambda name: speeds[name].effective)
 
     tau = emcee_autocorrelation(model, many[: options.n_emcee], options.emcee_steps)
@@ -156,7 +156,7 @@ def main() -> None:
         "training stars": len(train),
         "stars": len(many),
         "pixels": model.wave.size,
-        "likelihood": slamjax.sample(model, many[:2], draws=20).attrs["likelihood"],
+        "likelihood": slamjax.sample(model, many[:2], sampler=slamjax.SamplerSpec(draws=20)).attrs["likelihood"],
     }
     results = {
         "speed": {name: vars(speed) for name, speed in speeds.items()},

@@ -10,9 +10,9 @@ from reporting import current_load, markdown_table, write_results
 
 import slamjax
 from slamjax.model.model import Model
+from slamjax.sampling.specs import METHODS, SamplerSpec
 from slamjax.spectra.spectra import Spectra
 
-SAMPLERS = ("auto", "importance", "nuts", "hmc")
 #: What is wanted: differences of means in sd, of sd as a part, and the least effective draws of the reference.
 SHIFT, RATIO, ENOUGH = 0.1, 0.05, 5000
 
@@ -22,13 +22,13 @@ def agreement(model: Model, spectra: Spectra, draws: int) -> tuple[dict[str, dic
 
     The reference is repeated with another seed: what it differs from itself is chance.
     """
-    reference = slamjax.sample(model, spectra, sampler="nuts", draws=draws, chains=4, warmup=500, seed=1)
+    reference = slamjax.sample(model, spectra, sampler=SamplerSpec("nuts", draws, 500, 4), seed=1)
     mean, sd = _moments(reference)
     found = {}
-    for name in (*SAMPLERS, "nuts, another seed"):
+    for name in (*METHODS, "nuts, another seed"):
         kind = name.split(",")[0]
         seed = 3 if "," in name else 2
-        other = slamjax.sample(model, spectra, sampler=kind, draws=draws, chains=4, warmup=500, seed=seed)
+        other = slamjax.sample(model, spectra, sampler=SamplerSpec(kind, draws, 500, 4), seed=seed)
         its_mean, its_sd = _moments(other)
         shift, ratio = np.abs(its_mean - mean) / sd, np.abs(its_sd / sd - 1)
         found[name] = {

@@ -57,6 +57,8 @@ _HOMES = {
     "flag_names": "flags",
     # Sampling: posteriors of labels
     "sample": "sampling",
+    "Sampler": "sampling",
+    "SamplerSpec": "sampling",
     "Posterior": "sampling",
     # Validation: how far labels and errors can be trusted
     "validate": "validation",
@@ -130,6 +132,8 @@ if TYPE_CHECKING:  # the same names for type checkers and editors; a test compar
     from slamjax.noise import LowRankNoise as LowRankNoise
     from slamjax.preprocessing import Recipe as Recipe
     from slamjax.sampling import Posterior as Posterior
+    from slamjax.sampling import Sampler as Sampler
+    from slamjax.sampling import SamplerSpec as SamplerSpec
     from slamjax.sampling import sample as sample
     from slamjax.spectra import Spectra as Spectra
     from slamjax.training import SVR as SVR

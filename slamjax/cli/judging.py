@@ -96,8 +96,7 @@ def calibrate(
             ivar,
             n_stars=n_stars,
             prior=prior.value,
-            draws=draws,
-            sampler=sampler.value,
+            sampler=slamjax.SamplerSpec(method=sampler.value, draws=draws),
             seed=seed,
             on_progress=told,
         )

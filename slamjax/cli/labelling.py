@@ -116,6 +116,7 @@ def sample(
     Example: `slamjax sample giants.h5 new.fits -o posterior.nc --select "apogee_snr > 80" --table labels.fits`
     """
     from slamjax._util.files import check_writable
+    from slamjax.sampling import SamplerSpec
 
     for name, path in (("--output", output), ("--table", table)):
         if path is not None:
@@ -132,14 +133,11 @@ def sample(
             stars,
             prior=prior.value,
             nuisances=nuisances,
-            sampler=sampler.value,
-            draws=draws,
-            warmup=warmup,
-            chains=chains,
+            sampler=SamplerSpec(sampler.value, draws, warmup, chains),
             seed=seed,
             memory=memory,
             on_progress=told,
-            parts=output.parent / f".{output.name}.parts",
+            checkpoint=output.parent / f".{output.name}.parts",
         )
     posterior.write(output)
     console.print(flag_summary(posterior.flags), markup=False)

@@ -74,10 +74,16 @@ class TrainingLabels:
         return jax.tree_util.tree_map(jnp.asarray, self)
 
 
-def far_apart(points: Float[np.ndarray, "n label"], count: int) -> Int[np.ndarray, " row"]:
-    """Rows of at most ``count`` points, each the farthest from those before it, the first in the middle."""
+def far_apart(
+    points: Float[np.ndarray, "n label"], count: int, about: Float[np.ndarray, " label"] | None = None
+) -> Int[np.ndarray, " row"]:
+    """Rows of at most ``count`` points, each the farthest from those before it; the first is nearest to ``about``.
+
+    ``about`` is the median by default.
+    """
     points = np.asarray(points, float)
-    rows = [int(np.argmin(np.square(points - np.median(points, axis=0)).sum(axis=1)))]
+    center = np.median(points, axis=0) if about is None else about
+    rows = [int(np.argmin(np.square(points - center).sum(axis=1)))]
     nearest = np.full(len(points), np.inf)
     while len(rows) < min(count, len(points)):
         nearest = np.minimum(nearest, np.square(points - points[rows[-1]]).sum(axis=1))

@@ -5,43 +5,66 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
+from slamjax._util.batching import map_padded
 from slamjax._util.jit import compiled
 from slamjax.sampling.density import Shared, Target, draw_at, make_target
 from slamjax.sampling.diagnostics import diagnose
-from slamjax.sampling.hmc import hmc_chain, nuts_chain
-from slamjax.sampling.importance import LIMIT_KHAT, OVERSAMPLE, propose, resample, smooth_weights
+from slamjax.sampling.hmc import Chain, hmc_chain, nuts_chain
+from slamjax.sampling.importance import (
+    MAX_KHAT,
+    OVERSAMPLE,
+    Proposals,
+    effective_sample_size,
+    propose,
+    resample,
+    smooth_weights,
+)
+from slamjax.sampling.specs import SamplerSpec
 
-SAMPLERS = ("auto", "importance", "nuts", "hmc")
-#: Importance draws worth fewer than this are drawn again by NUTS if the sampler is "auto".
+#: With method "auto", importance draws of a smaller effective sample size are drawn again by NUTS.
 _ENOUGH = 400
+#: Stars that are drawn again come in batches of at least this many, so that few shapes are compiled.
+_FEWEST = 8
+
+Tree = TypeVar("Tree")
 
 
+@jax.tree_util.register_dataclass
 @dataclass(frozen=True)
-class Options:
-    """What is asked of a sampler; hashable, for it is static under jit."""
-
-    sampler: str
-    draws: int
-    warmup: int
-    chains: int
-    at_once: int = 16  # importance draws of a star evaluated together
-
-
-@dataclass(frozen=True)
-class Result:
-    """Of N stars, as NumPy arrays.
+class Stars:
+    """What a sampler needs of N stars, one row each; P pixels, L parameters.
 
     Attributes
     ----------
-    x : (chain, draw, star, label) scaled labels
-    log_density, diverging : (chain, draw, star)
+    flux, ivar : (N, P) prepared spectra, in units near the flux's spread
+    noise_scale : (N,) factor of each star's Σ
+    x : (N, L) scaled labels (and coordinates of velocities) to start from
+    priors : distributions with one row per star
+    keys : (N,) random keys
+    """
+
+    flux: Any
+    ivar: Any
+    noise_scale: Any
+    x: Any
+    priors: tuple[Any, ...]
+    keys: Any
+
+
+@dataclass(frozen=True)
+class BatchDraws:
+    """Draws of N stars, as NumPy arrays.
+
+    Attributes
+    ----------
+    x : (star, chain, draw, label) scaled labels
+    log_density, diverging : (star, chain, draw)
     rhat, ess_bulk, ess_tail : (star, label)
     khat, sampler : (star,)
     """
@@ -55,117 +78,107 @@ class Result:
     khat: np.ndarray
     sampler: np.ndarray
 
+    def with_rows(self, rows: np.ndarray, other: BatchDraws) -> BatchDraws:
+        """These draws with the stars ``rows`` from another sampler; the Pareto shape stays, for it is the reason."""
+        fields = {}
+        for field in dataclasses.fields(self):
+            values = getattr(self, field.name)
+            if field.name != "khat":
+                values = values.copy()
+                values[rows] = getattr(other, field.name)
+            fields[field.name] = values
+        return BatchDraws(**fields)
 
-def sample_batch(
-    shared: Shared,
-    flux: np.ndarray,
-    ivar: np.ndarray,
-    scale: np.ndarray,
-    x: np.ndarray,
-    priors: tuple[Any, ...],
-    keys: Array,
-    options: Options,
-    size: int,
-) -> Result:
-    """The posterior of N ≤ ``size`` stars; the batch is padded to ``size``, so that all batches share a compilation."""
-    n = len(flux)
-    pad = np.concatenate([np.arange(n), np.zeros(size - n, dtype=int)])
-    place = jnp.asarray(x[pad], dtype=flux.dtype)
-    own = jax.tree_util.tree_map(lambda leaf: leaf[pad], priors)
-    scales = jnp.asarray(scale[pad], dtype=flux.dtype)
-    targets = _targets(shared, jnp.asarray(flux[pad]), jnp.asarray(ivar[pad]), scales, place, own)
-    padded = keys[pad]
-    if options.sampler in ("nuts", "hmc"):
-        return _first(_chains(shared, targets, padded, options), n)
-    result = _importance(shared, targets, padded, options)
-    poor = ~(result.khat < LIMIT_KHAT)
-    if options.sampler == "auto":
-        poor |= np.min(result.ess_bulk, axis=1) < min(_ENOUGH, 0.4 * options.chains * options.draws)
-    poor[n:] = False
+
+def select(tree: Tree, rows: np.ndarray) -> Tree:
+    """The given rows of all arrays of a pytree."""
+    return jax.tree_util.tree_map(lambda leaf: leaf[rows], tree)
+
+
+def sample_batch(shared: Shared, stars: Stars, spec: SamplerSpec, size: int) -> BatchDraws:
+    """Draws from the posteriors of N ≤ ``size`` stars; batches are padded to ``size``, so that they compile once."""
+    spectra = (stars.flux, stars.ivar, stars.noise_scale, stars.x, stars.priors)
+    targets = map_padded(partial(_make_targets, shared), spectra, size)
+    if spec.method in ("nuts", "hmc"):
+        return _sample_chains(shared, (targets, stars.keys), spec, size)
+    draws = _sample_importance(shared, (targets, stars.keys), spec, size)
+    poor = ~(draws.khat < MAX_KHAT)
+    if spec.method == "auto":
+        poor |= np.min(draws.ess_bulk, axis=1) < min(_ENOUGH, 0.4 * spec.chains * spec.draws)
     rows = np.flatnonzero(poor)
-    if rows.size:
-        room = max(8, 1 << (int(rows.size) - 1).bit_length()) if rows.size < size else size
-        again = np.concatenate([rows, np.full(max(0, min(room, size) - rows.size), rows[0])])
-        some = jax.tree_util.tree_map(lambda leaf: leaf[again], targets)
-        chained = _chains(shared, some, padded[again], dataclasses.replace(options, sampler="nuts"))
-        result = _replace(result, _first(chained, rows.size), rows)
-    return _first(result, n)
+    if not rows.size:
+        return draws
+    nuts = dataclasses.replace(spec, method="nuts")
+    again = _sample_chains(shared, select((targets, stars.keys), rows), nuts, size, least=_FEWEST)
+    return draws.with_rows(rows, again)
 
 
-def _chains(shared: Shared, targets: Target, keys: Array, options: Options) -> Result:
-    x, density, diverging = (np.asarray(part) for part in _run_chains(shared, targets, keys, options))
-    quality = diagnose(x)
-    n = len(keys)
-    return Result(
-        x, density, diverging, quality.rhat, quality.ess_bulk, quality.ess_tail,
-        np.full(n, np.nan), np.full(n, options.sampler, dtype="U10"),
-    )  # fmt: skip
+def _sample_chains(
+    shared: Shared, stars: tuple[Target, Array], spec: SamplerSpec, size: int, least: int | None = None
+) -> BatchDraws:
+    chain = map_padded(partial(_run_chains, shared, spec=spec), stars, size, least)
+    n = len(chain.u)
+    quality = diagnose(np.moveaxis(chain.u, 0, 2))
+    return BatchDraws(
+        chain.u,
+        chain.log_density,
+        chain.diverging,
+        quality.rhat,
+        quality.ess_bulk,
+        quality.ess_tail,
+        khat=np.full(n, np.nan),
+        sampler=np.full(n, spec.method, dtype="U10"),
+    )
 
 
-def _importance(shared: Shared, targets: Target, keys: Array, options: Options) -> Result:
-    wanted = options.chains * options.draws
-    x, density, log_weight = (np.asarray(part) for part in _run_importance(shared, targets, keys, options))
-    weight, khat = smooth_weights(log_weight)
-    taken = resample(weight, wanted, jax.vmap(lambda key: jax.random.fold_in(key, 1))(keys))
-    n = len(keys)
-    drawn = np.take_along_axis(x, taken[..., None], axis=1)
-    drawn = np.moveaxis(drawn.reshape(n, options.chains, options.draws, -1), 0, 2)
-    density = np.moveaxis(np.take_along_axis(density, taken, axis=1).reshape(n, options.chains, options.draws), 0, 2)
-    # an effective size of the weights; resampled draws cannot be worth more than their number
-    effective = np.minimum(1 / np.sum(np.square(weight), axis=1), wanted)
-    each = np.repeat(effective[:, None], x.shape[-1], axis=1)
-    return Result(
-        drawn, density, np.zeros(density.shape, bool), np.full(each.shape, np.nan), each, each, khat,
-        np.full(n, "importance", dtype="U10"),
-    )  # fmt: skip
-
-
-def _first(result: Result, n: int) -> Result:
-    """The first n stars."""
-    fields = {field.name: getattr(result, field.name) for field in dataclasses.fields(result)}
-    return Result(**{name: a[:, :, :n] if name in _PER_DRAW else a[:n] for name, a in fields.items()})
-
-
-def _replace(result: Result, other: Result, rows: np.ndarray) -> Result:
-    """The result with the stars ``rows`` from another; their Pareto shape stays, it says why."""
-    for field in dataclasses.fields(result):
-        into, values = getattr(result, field.name), getattr(other, field.name)
-        if field.name == "khat":
-            continue
-        into[(slice(None), slice(None), rows) if field.name in _PER_DRAW else rows] = values
-    return result
-
-
-_PER_DRAW = ("x", "log_density", "diverging")
+def _sample_importance(shared: Shared, stars: tuple[Target, Array], spec: SamplerSpec, size: int) -> BatchDraws:
+    n_draws = spec.chains * spec.draws
+    proposals = map_padded(partial(_run_importance, shared, n=OVERSAMPLE * n_draws), stars, size)
+    weight, khat = smooth_weights(proposals.log_weight)
+    taken = resample(weight, n_draws, jax.vmap(lambda key: jax.random.fold_in(key, 1))(stars[1]))
+    n, n_labels = len(khat), proposals.u.shape[-1]
+    x = np.take_along_axis(proposals.u, taken[..., None], axis=1).reshape(n, spec.chains, spec.draws, n_labels)
+    log_density = np.take_along_axis(proposals.log_density, taken, axis=1).reshape(x.shape[:-1])
+    # resampled draws cannot be worth more than their number
+    ess = np.minimum(effective_sample_size(weight), n_draws)[:, None].repeat(n_labels, axis=1)
+    return BatchDraws(
+        x,
+        log_density,
+        np.zeros(log_density.shape, bool),
+        np.full(ess.shape, np.nan),
+        ess,
+        ess,
+        khat,
+        sampler=np.full(n, "importance", dtype="U10"),
+    )
 
 
 @compiled
-def _targets(shared: Shared, flux: Any, ivar: Any, scale: Any, x: Any, priors: Any) -> Target:
-    return jax.vmap(lambda *star: make_target(shared, *star)[0])(flux, ivar, scale, x, priors)
+def _make_targets(shared: Shared, flux: Any, ivar: Any, noise_scale: Any, x: Any, priors: Any) -> Target:
+    return jax.vmap(partial(make_target, shared))(flux, ivar, noise_scale, x, priors)
 
 
-@partial(compiled, static_argnames="options")
-def _run_chains(shared: Shared, targets: Target, keys: Array, options: Options) -> tuple[Array, Array, Array]:
-    """Scaled labels (chain, draw, star, label), ln density and divergences (chain, draw, star)."""
-    chain = nuts_chain if options.sampler == "nuts" else hmc_chain
+@partial(compiled, static_argnames="spec")
+def _run_chains(shared: Shared, targets: Target, keys: Array, *, spec: SamplerSpec) -> Chain:
+    """Chains of every star, (star, chain, draw), with scaled labels x (L,) in place of u."""
+    run = nuts_chain if spec.method == "nuts" else hmc_chain
 
-    def star(target: Target, key: Array) -> tuple[Array, Array, Array]:
-        def one(key: Array) -> tuple[Array, Array, Array]:
-            u, density, diverging = chain(shared, target, key, options.warmup, options.draws)
-            return jax.vmap(partial(draw_at, shared, target))(u), density, diverging
+    def of_star(target: Target, key: Array) -> Chain:
+        chains = jax.vmap(lambda key: run(shared, target, key, spec.warmup, spec.draws))(
+            jax.random.split(key, spec.chains)
+        )
+        x = jax.vmap(jax.vmap(partial(draw_at, shared, target)))(chains.u)
+        return dataclasses.replace(chains, u=x)
 
-        return jax.vmap(one)(jax.random.split(key, options.chains))
-
-    return jax.vmap(star, out_axes=2)(targets, keys)
+    return jax.vmap(of_star)(targets, keys)
 
 
-@partial(compiled, static_argnames="options")
-def _run_importance(shared: Shared, targets: Target, keys: Array, options: Options) -> tuple[Array, Array, Array]:
-    """Scaled labels (star, draw, label), ln density and ln weight (star, draw)."""
+@partial(compiled, static_argnames="n")
+def _run_importance(shared: Shared, targets: Target, keys: Array, *, n: int) -> Proposals:
+    """Proposals for every star, (star, draw), with scaled labels x (L,) in place of u."""
 
-    def star(target: Target, key: Array) -> tuple[Array, Array, Array]:
-        n = OVERSAMPLE * options.chains * options.draws
-        u, density, weight = propose(shared, target, key, n, options.at_once)
-        return jax.vmap(partial(draw_at, shared, target))(u), density, weight
+    def of_star(target: Target, key: Array) -> Proposals:
+        proposals = propose(shared, target, key, n)
+        return dataclasses.replace(proposals, u=jax.vmap(partial(draw_at, shared, target))(proposals.u))
 
-    return jax.vmap(star)(targets, keys)
+    return jax.vmap(of_star)(targets, keys)

@@ -1,6 +1,7 @@
 """R-hat and effective sample sizes of many stars at once (Vehtari et al. 2021, Bayesian Analysis 16, 667).
 
-What ArviZ computes one variable at a time, for whole arrays (chain, draw, ...).
+As ArviZ computes them, but for whole arrays (chain, draw, ...) instead of one variable at a time; NumPyro has neither
+the rank-normalised R-hat nor the tail effective sample size.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from scipy.stats import rankdata
 
 @dataclass(frozen=True)
 class Diagnostics:
-    """For each star and label: rank-normalised split R-hat, bulk and tail effective sample size."""
+    """Rank-normalised split R-hat, bulk and tail effective sample size of each star and label, (star, label)."""
 
     rhat: np.ndarray
     ess_bulk: np.ndarray
@@ -26,11 +27,11 @@ def diagnose(draws: np.ndarray) -> Diagnostics:
     """Diagnostics of draws (chain, draw, ...); NaN where draws are not finite."""
     halves = _split(np.asarray(draws, np.float64))
     finite = np.isfinite(halves).all(axis=(0, 1))
-    safe = np.where(finite, halves, 0)
-    normal = _rank_normal(safe)
-    folded = _rank_normal(np.abs(safe - np.median(safe, axis=(0, 1))))
-    low, high = np.quantile(safe, [0.05, 0.95], axis=(0, 1))
-    tail = np.minimum(_ess((safe <= low).astype(float)), _ess((safe <= high).astype(float)))
+    halves = np.where(finite, halves, 0)
+    normal = _rank_normal(halves)
+    folded = _rank_normal(np.abs(halves - np.median(halves, axis=(0, 1))))
+    low, high = np.quantile(halves, [0.05, 0.95], axis=(0, 1))
+    tail = np.minimum(_ess((halves <= low).astype(float)), _ess((halves <= high).astype(float)))
     values = np.maximum(_rhat(normal), _rhat(folded)), _ess(normal), tail
     return Diagnostics(*(np.where(finite, value, np.nan) for value in values))
 

@@ -1,7 +1,8 @@
-"""Markov chains of one star in whitened labels: NumPyro's NUTS, and HMC of a fixed number of steps."""
+"""Markov chains of one star in whitened labels: NumPyro's NUTS, and HMC with a fixed number of leapfrog steps."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -12,23 +13,35 @@ from numpyro.infer.hmc import hmc
 from numpyro.infer.hmc_util import dual_averaging
 
 from slamjax.sampling.density import Shared, Target, log_density
+from slamjax.typing import Scalar
 
-Draws = tuple[Float[Array, "draw free"], Float[Array, " draw"], Bool[Array, " draw"]]
-
-#: Leapfrog steps of `hmc_chain`, and the longest, in whitened labels: a quarter turn of a unit normal at most.
-_LEAPFROGS = 4
-_LONGEST = 0.45
+#: Leapfrog steps of a trajectory of `hmc_chain`, and the longest step in whitened labels: a trajectory is at most a
+#: quarter turn of a unit normal.
+_LEAPFROG_STEPS = 4
+_LONGEST_STEP = 0.45
+#: Acceptance that the step size of `hmc_chain` is adapted to.
+_ACCEPTANCE = 0.85
 #: Energy error beyond which a trajectory has diverged, as in Stan and NumPyro.
-_DIVERGED = 1000.0
+_DIVERGENCE = 1000.0
 
 
-def start(key: Array, n_free: int, dtype: Any) -> Float[Array, " free"]:
-    """Chains start apart, or R-hat could not tell that they mix: a unit normal about the mode."""
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Chain:
+    """Draws of one chain: u (draw, F), ln density (draw,), and whether the trajectory diverged (draw,)."""
+
+    u: Float[Array, "draw free"]
+    log_density: Float[Array, " draw"]
+    diverging: Bool[Array, " draw"]
+
+
+def _start(key: Array, n_free: int, dtype: Any) -> Float[Array, " free"]:
+    """A unit normal about the mode: chains must start apart, or R-hat could not tell whether they mix."""
     return jax.random.normal(key, (n_free,), dtype)
 
 
-def nuts_chain(shared: Shared, target: Target, key: Array, warmup: int, draws: int) -> Draws:
-    """One chain of the No-U-Turn sampler (Hoffman & Gelman 2014): draws of u, their ln density, divergences.
+def nuts_chain(shared: Shared, target: Target, key: Array, warmup: int, draws: int) -> Chain:
+    """One chain of the No-U-Turn sampler (Hoffman & Gelman 2014, JMLR 15, 1593).
 
     Step size and a dense mass matrix are adapted during the warm-up: whitening by the curvature at the mode is right
     for a Gaussian posterior only.
@@ -39,9 +52,8 @@ def nuts_chain(shared: Shared, target: Target, key: Array, warmup: int, draws: i
 
     init, kernel = hmc(potential_fn_gen=potential_of, algo="NUTS")
     first, second = jax.random.split(key)
-    u = start(first, target.lower.shape[-1], target.center.dtype)
     state = init(
-        u,
+        _start(first, target.lower.shape[-1], target.center.dtype),
         warmup,
         step_size=0.7,
         dense_mass=True,
@@ -52,69 +64,81 @@ def nuts_chain(shared: Shared, target: Target, key: Array, warmup: int, draws: i
         rng_key=second,
     )
 
-    def step(state: Any, _: Any) -> tuple[Any, Any]:
+    def step(state: Any, _: Any) -> tuple[Any, Chain]:
         state = kernel(state, model_args=(shared, target))
-        return state, (state.z, -state.potential_energy, state.diverging)
+        return state, Chain(state.z, -state.potential_energy, state.diverging)
 
     state = jax.lax.fori_loop(0, warmup, lambda _, s: step(s, None)[0], state)
     return jax.lax.scan(step, state, None, length=draws)[1]
 
 
-def hmc_chain(shared: Shared, target: Target, key: Array, warmup: int, draws: int) -> Draws:
-    """One chain of Hamiltonian Monte Carlo with four leapfrogs of jittered length.
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class _Point:
+    """A point of the chain with its potential energy and the gradient of that."""
 
-    Every star of a batch takes the same number of steps, so none waits for another. The step size is adapted to an
-    acceptance of 0.85 but kept short enough that a trajectory does not turn back.
+    u: Float[Array, " free"]
+    energy: Scalar
+    slope: Float[Array, " free"]
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class _Move:
+    """Where a trajectory leads after the Metropolis step, with its acceptance probability."""
+
+    point: _Point
+    acceptance: Scalar
+    diverging: Array
+
+
+def hmc_chain(shared: Shared, target: Target, key: Array, warmup: int, draws: int) -> Chain:
+    """One chain of Hamiltonian Monte Carlo with four leapfrog steps of jittered length.
+
+    Every star of a batch takes the same number of steps, so that none waits for another. The step size is adapted to
+    an acceptance of 0.85 but kept short enough that a trajectory does not turn back.
     """
-    n_free, dtype = target.lower.shape[-1], target.center.dtype
+    dtype = target.center.dtype
     init_step, update_step = dual_averaging()
+    value_and_slope = jax.value_and_grad(lambda u: -_finite(log_density(shared, target, u)))
 
-    def potential(u: Array) -> Array:
-        return -_finite(log_density(shared, target, u))
-
-    value_and_slope = jax.value_and_grad(potential)
-
-    def move(carry: tuple[Any, ...], key: Array, size: Array) -> tuple[tuple[Any, ...], Array, Array]:
-        u, energy, slope = carry
+    def move(point: _Point, key: Array, size: Array) -> _Move:
         keys = jax.random.split(key, 3)
-        p = jax.random.normal(keys[0], (n_free,), dtype)
+        momentum = jax.random.normal(keys[0], point.u.shape, dtype)
         eps = size * jax.random.uniform(keys[1], (), dtype, 0.6, 1.0)
 
-        def leap(_: Any, state: tuple[Array, ...]) -> tuple[Array, ...]:
-            u, p, _, slope = state
-            p = p - 0.5 * eps * slope
-            u = u + eps * p
+        def leapfrog(_: Any, state: tuple[_Point, Array]) -> tuple[_Point, Array]:
+            at, p = state
+            p = p - 0.5 * eps * at.slope
+            u = at.u + eps * p
             energy, slope = value_and_slope(u)
-            return u, p - 0.5 * eps * slope, energy, slope
+            return _Point(u, energy, slope), p - 0.5 * eps * slope
 
-        new_u, new_p, new_energy, new_slope = jax.lax.fori_loop(0, _LEAPFROGS, leap, (u, p, energy, slope))
-        change = new_energy - energy + 0.5 * (jnp.sum(new_p**2) - jnp.sum(p**2))
+        end, p = jax.lax.fori_loop(0, _LEAPFROG_STEPS, leapfrog, (point, momentum))
+        change = end.energy - point.energy + 0.5 * (jnp.sum(p**2) - jnp.sum(momentum**2))
         change = jnp.where(jnp.isnan(change), jnp.inf, change)
-        accept = jnp.minimum(jnp.exp(-change), 1)
-        taken = jax.random.uniform(keys[2], (), dtype) < accept
-        kept = jax.tree_util.tree_map(partial(jnp.where, taken), (new_u, new_energy, new_slope), carry)
-        return kept, accept, change > _DIVERGED
+        acceptance = jnp.minimum(jnp.exp(-change), 1)
+        accepted = jax.random.uniform(keys[2], (), dtype) < acceptance
+        return _Move(jax.tree_util.tree_map(partial(jnp.where, accepted), end, point), acceptance, change > _DIVERGENCE)
 
-    def warm(carry: tuple[Any, ...], key: Array) -> tuple[tuple[Any, ...], None]:
-        state, adapt = carry
-        state, accept, _ = move(state, key, jnp.minimum(jnp.exp(adapt[0]), _LONGEST))
-        return (state, update_step(0.85 - accept, adapt)), None
-
-    def step(carry: tuple[Any, ...], key: Array) -> tuple[Any, Any]:
-        state, size = carry
-        state, _, diverged = move(state, key, size)
-        return (state, size), (state[0], -state[1], diverged)
+    def warm_up(state: tuple[_Point, Any], key: Array) -> tuple[tuple[_Point, Any], None]:
+        point, adaptation = state
+        moved = move(point, key, jnp.minimum(jnp.exp(adaptation[0]), _LONGEST_STEP))
+        return (moved.point, update_step(_ACCEPTANCE - moved.acceptance, adaptation)), None
 
     keys = jax.random.split(key, warmup + draws + 1)
-    u = start(keys[0], n_free, dtype)
-    state = (u, *value_and_slope(u))
-    (state, adapt), _ = jax.lax.scan(
-        warm, (state, init_step(jnp.log(jnp.asarray(_LONGEST, dtype)))), keys[1 : warmup + 1]
-    )
-    size = jnp.minimum(jnp.exp(adapt[1]), _LONGEST)
-    return jax.lax.scan(step, (state, size), keys[warmup + 1 :])[1]
+    u = _start(keys[0], target.lower.shape[-1], dtype)
+    first = (_Point(u, *value_and_slope(u)), init_step(jnp.log(jnp.asarray(_LONGEST_STEP, dtype))))
+    (point, adaptation), _ = jax.lax.scan(warm_up, first, keys[1 : warmup + 1])
+    size = jnp.minimum(jnp.exp(adaptation[1]), _LONGEST_STEP)
+
+    def draw(point: _Point, key: Array) -> tuple[_Point, Chain]:
+        moved = move(point, key, size)
+        return moved.point, Chain(moved.point.u, -moved.point.energy, moved.diverging)
+
+    return jax.lax.scan(draw, point, keys[warmup + 1 :])[1]
 
 
 def _finite(value: Array) -> Array:
-    """A density of 0 as one that is only very small: the slopes of −inf are NaN."""
+    """A density of 0 as a very small one: the gradient of −inf is NaN."""
     return jnp.where(jnp.isfinite(value), value, -1e30)

@@ -1,12 +1,13 @@
 """Importance sampling about the mode: Student-t draws in whitened labels, weighted to the exact posterior.
 
-Adaptive rounds mend the proposal's mean and covariance, a last one gives the draws. The largest weights are smoothed
-by a generalised Pareto tail (Vehtari, Simpson, Gelman, Yao & Gabry 2024, JMLR 25, 72), whose shape k tells whether to
-trust them: above 0.7 they are not to be, and the star is sampled by NUTS.
+Adaptive rounds improve the proposal's mean and covariance, a last one gives the draws. The largest weights are smoothed
+by a generalised Pareto tail (Vehtari, Simpson, Gelman, Yao & Gabry 2024, JMLR 25, 72). Where its shape k is above 0.7
+the weights are unreliable, and the star is sampled by NUTS.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -18,40 +19,50 @@ from slamjax.sampling.density import Shared, Target, log_density
 
 #: Degrees of freedom of the proposal: its tails must be wider than the posterior's.
 _NU = 7.0
-#: Adaptive rounds, draws of each, and how many times the wanted draws are proposed in the end.
-ROUNDS, FIRST, OVERSAMPLE = 3, 384, 2
-#: Pareto shape above which weights are not trusted.
-LIMIT_KHAT = 0.7
+#: Adaptive rounds, draws of each, and proposals in the last round per draw that is wanted.
+ROUNDS, ROUND_DRAWS, OVERSAMPLE = 3, 384, 2
+#: Draws of a star whose density is evaluated together: bounds memory.
+AT_ONCE = 16
+#: Pareto shape above which weights are unreliable.
+MAX_KHAT = 0.7
 
 
-def propose(
-    shared: Shared, target: Target, key: Array, n: int, at_once: int
-) -> tuple[Float[Array, "draw free"], Float[Array, " draw"], Float[Array, " draw"]]:
-    """Draws u (n, F), their ln density and their ln weight."""
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Proposals:
+    """Draws u (draw, F) of the proposal, their ln density and their ln importance weight (draw,)."""
+
+    u: Float[Array, "draw free"]
+    log_density: Float[Array, " draw"]
+    log_weight: Float[Array, " draw"]
+
+
+def propose(shared: Shared, target: Target, key: Array, n: int) -> Proposals:
+    """n draws from a Student-t that was adapted to the posterior."""
     first, second = jax.random.split(key)
     n_free, dtype = target.lower.shape[-1], target.center.dtype
 
     def density(u: Array) -> Array:
-        return jax.lax.map(lambda one: log_density(shared, target, one), u, batch_size=at_once)
+        return jax.lax.map(lambda draw: log_density(shared, target, draw), u, batch_size=AT_ONCE)
 
     eye = jnp.eye(n_free, dtype=dtype)
-    # a little wider than the curvature says: too narrow a proposal cannot be mended by weights
+    # a little wider than the curvature says: weights cannot correct a proposal that is too narrow
     mean, lower = jnp.zeros(n_free, dtype), 1.1 * eye
     for key in jax.random.split(first, ROUNDS):
-        u, log_q = _student(key, mean, lower, FIRST)
+        u, log_q = _student(key, mean, lower, ROUND_DRAWS)
         weight = jax.nn.softmax(_clip(density(u) - log_q))
-        # the largest weights must not decide alone: they are cut, as in truncated importance sampling
+        # no few draws must dominate: large weights are cut, as in truncated importance sampling
         weight = jnp.minimum(weight, 0.02)
         weight = weight / jnp.sum(weight)
         share = 1 / (1 + 20 * jnp.sum(jnp.square(weight)))
         mean = (1 - share) * mean + share * (weight @ u)
-        apart = u - mean
-        covariance = (weight[:, None] * apart).T @ apart
-        # what few draws say is mixed with what was known before
+        centred = u - mean
+        covariance = (weight[:, None] * centred).T @ centred
+        # few draws give a noisy covariance, which is mixed with the one before
         lower = jnp.linalg.cholesky(share * covariance + (1 - share) * lower @ lower.T + 1e-3 * eye)
     u, log_q = _student(second, mean, 1.05 * lower, n)
     log_p = density(u)
-    return u, log_p, jnp.where(jnp.isfinite(log_p), log_p - log_q, -jnp.inf)
+    return Proposals(u, log_p, jnp.where(jnp.isfinite(log_p), log_p - log_q, -jnp.inf))
 
 
 def _student(key: Array, mean: Array, lower: Array, n: int) -> tuple[Array, Array]:
@@ -71,6 +82,11 @@ def _clip(log_weight: Array) -> Array:
 
 
 # --- on the host, for all stars of a batch at once
+
+
+def effective_sample_size(weight: np.ndarray) -> np.ndarray:
+    """Kish's effective sample size (N,) of normalised weights (N, S)."""
+    return 1 / np.sum(np.square(weight), axis=1)
 
 
 def smooth_weights(log_weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -130,19 +146,21 @@ def _fit_pareto(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 @jax.jit
-def _places(key: Array, n: Any) -> tuple[Array, Array]:
+def _offset_and_order(key: Array, n: Any) -> tuple[Array, Array]:
     offset, order = jax.random.split(key)
     return jax.random.uniform(offset), jax.random.uniform(order, n.shape)
 
 
 def resample(weight: np.ndarray, n: int, keys: Array) -> np.ndarray:
-    """(N, n) which draws to take: systematic resampling, in random order; one key a star."""
-    offset, shuffle = (np.asarray(part, np.float64) for part in jax.vmap(_places, (0, None))(keys, jnp.zeros(n)))
+    """Indices (N, n) of the draws to take: systematic resampling, in random order; one key per star."""
+    offset, shuffle = (
+        np.asarray(part, np.float64) for part in jax.vmap(_offset_and_order, (0, None))(keys, jnp.zeros(n))
+    )
     row = np.arange(len(weight))[:, None]
     total = np.cumsum(weight, axis=1)
     steps = total / total[:, -1:]
     places = (offset[:, None] + np.arange(n)) / n
     # all stars in one search: star k's steps and places lie between k and k + 1
-    found = np.searchsorted((steps + row).ravel(), (places + row).ravel(), side="right").reshape(places.shape)
-    found = np.clip(found - row * weight.shape[1], 0, weight.shape[1] - 1)
-    return np.take_along_axis(found, np.argsort(shuffle, axis=1), axis=1)
+    index = np.searchsorted((steps + row).ravel(), (places + row).ravel(), side="right").reshape(places.shape)
+    index = np.clip(index - row * weight.shape[1], 0, weight.shape[1] - 1)
+    return np.take_along_axis(index, np.argsort(shuffle, axis=1), axis=1)

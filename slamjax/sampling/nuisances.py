@@ -1,14 +1,13 @@
-"""Nuisances beside the labels of a posterior: velocities are sampled, the polynomial is integrated out.
+"""Nuisances beside the labels of a posterior: velocities are sampled, the polynomial is marginalised analytically.
 
-Velocities move in coordinates t without bounds, behind the scaled labels. A free one is low + (high − low) sigmoid(t),
-uniform between its bounds; one with a Gaussian prior mean + sd t. Spectra know the square of a width only, so that
-widths go through 0 to negative ones, which stand for the same: there is no wall at which a chain would turn.
+Velocities are sampled in unbounded coordinates t, behind the scaled labels. A free one is
+low + (high − low) sigmoid(t), uniform between its bounds; one with a Gaussian prior mean + sd t. A spectrum depends on
+the square of a width only, so widths pass through 0 to negative values, which mean the same: a chain meets no wall.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import jax
@@ -21,30 +20,30 @@ from scipy.special import expit
 from slamjax.forward.emulator import ForwardEmulator
 from slamjax.forward.nuisances import WIDTHS, Gaussian
 from slamjax.noise.models import Noise
-from slamjax.sampling.density import FluxStar, Star, X
+from slamjax.sampling.likelihoods import FluxStar, StarFlux, X
 from slamjax.typing import Scalar
 
-#: A start at its bound is moved this part of the range inside.
+#: A start at its bound is moved inside by this fraction of the range.
 _INSIDE = 1e-3
 
 
-@partial(jax.tree_util.register_dataclass, data_fields=["emulator", "noise"], meta_fields=[])
+@jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class ForwardLikelihood:
-    """Pixel by pixel, at x (L + V,): scaled labels and coordinates of velocities."""
+    """χ² summed over pixels, at x (L + V,): scaled labels and coordinates of velocities."""
 
     emulator: ForwardEmulator
     noise: Noise
 
-    def star(self, flux: Star, ivar: Star, x: X) -> FluxStar:
+    def prepare_star(self, flux: StarFlux, ivar: StarFlux, x: X) -> FluxStar:
         return FluxStar(flux, self.noise.inverse_covariance(ivar))
 
-    def terms(self, star: FluxStar, x: X, own: Any) -> tuple[Scalar, Any]:
-        """χ² of S = own Σ + F T Fᵀ, and ln |S| − ln |own Σ|, which depends on x: brighter models spread wider."""
-        return self.emulator.marginal(star.inv_cov, parameters(self.emulator, x), star.flux, own)
+    def chi2_and_logdet(self, data: FluxStar, x: X, noise_scale: Any) -> tuple[Scalar, Any]:
+        """χ² of S = s Σ + F T Fᵀ, with s the noise scale, and ln |S| − ln |s Σ|, which depends on x through F."""
+        return self.emulator.marginal(data.inv_cov, parameters(self.emulator, x), data.flux, noise_scale)
 
     def log_prior(self, x: X) -> Scalar:
-        """Of the velocities' coordinates."""
+        """ln prior of the velocities' coordinates."""
         total = jnp.zeros((), x.dtype)
         for k, name in enumerate(self.emulator.free):
             prior, t = getattr(self.emulator.nuisances, name), x[self.emulator.n_labels + k]
@@ -55,15 +54,15 @@ class ForwardLikelihood:
                 total = total + jax.nn.log_sigmoid(t) + jax.nn.log_sigmoid(-t)
         return total
 
-    def folded(self, x: Any) -> Any:
-        """Draws (..., L + V) with widths on one side of 0."""
+    def fold(self, x: Any) -> Any:
+        """Draws (..., L + V) with widths at or above 0."""
         for k, name in enumerate(self.emulator.free):
-            place, prior = self.emulator.n_labels + k, getattr(self.emulator.nuisances, name)
+            column, prior = self.emulator.n_labels + k, getattr(self.emulator.nuisances, name)
             if name in WIDTHS and isinstance(prior, Gaussian):
                 about = prior.mean / prior.sd
-                x = x.at[..., place].set(jnp.abs(x[..., place] + about) - about)
+                x = x.at[..., column].set(jnp.abs(x[..., column] + about) - about)
             elif name in WIDTHS and prior.low == 0:
-                x = x.at[..., place].set(jnp.abs(x[..., place]))
+                x = x.at[..., column].set(jnp.abs(x[..., column]))
         return x
 
 
@@ -77,12 +76,12 @@ def parameters(forward: ForwardEmulator, x: Any) -> Array:
 
 
 def velocities(forward: ForwardEmulator, x: np.ndarray) -> np.ndarray:
-    """Velocities (..., V), km/s, of draws x (..., L + V), on the host; widths are positive."""
-    found = []
+    """Velocities (..., V) in km/s of draws x (..., L + V), on the host; widths are positive."""
+    columns = []
     for k, name in enumerate(forward.free):
         value = _velocity(forward, name, np.asarray(x[..., forward.n_labels + k], float), expit)
-        found.append(np.abs(value) if name in WIDTHS else value)
-    return np.stack(found, axis=-1)
+        columns.append(np.abs(value) if name in WIDTHS else value)
+    return np.stack(columns, axis=-1)
 
 
 def _velocity(forward: ForwardEmulator, name: str, t: Any, sigmoid: Any) -> Any:
@@ -94,14 +93,14 @@ def _velocity(forward: ForwardEmulator, name: str, t: Any, sigmoid: Any) -> Any:
 
 
 def starts(forward: ForwardEmulator, table: QTable) -> np.ndarray:
-    """Coordinates (N, V) of the velocities that a fit found."""
-    found = []
+    """Coordinates (N, V) of the fitted velocities."""
+    columns = []
     for name in forward.free:
         prior, value = getattr(forward.nuisances, name), np.nan_to_num(np.asarray(table[name].value, float))
         if isinstance(prior, Gaussian):
-            found.append((value - prior.mean) / prior.sd)
+            columns.append((value - prior.mean) / prior.sd)
             continue
         low = -prior.high if name in WIDTHS and prior.low == 0 else prior.low
-        part = np.clip((value - low) / (prior.high - low), _INSIDE, 1 - _INSIDE)
-        found.append(np.log(part) - np.log1p(-part))
-    return np.stack(found, axis=-1) if found else np.zeros((len(table), 0))
+        fraction = np.clip((value - low) / (prior.high - low), _INSIDE, 1 - _INSIDE)
+        columns.append(np.log(fraction) - np.log1p(-fraction))
+    return np.stack(columns, axis=-1) if columns else np.zeros((len(table), 0))

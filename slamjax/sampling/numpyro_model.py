@@ -1,4 +1,4 @@
-"""The emulator and its noise inside NumPyro models: a distribution of spectra, and a ready model function."""
+"""Emulator and noise inside NumPyro models: a distribution of spectra, and a complete model function."""
 
 from __future__ import annotations
 
@@ -13,22 +13,38 @@ from numpyro.distributions import constraints
 
 from slamjax.model.model import Model
 from slamjax.noise.models import Noise
-from slamjax.sampling.density import log_likelihood_from_chi2
+from slamjax.sampling.likelihoods import log_likelihood_from_chi2
 from slamjax.sampling.priors import training_range
 from slamjax.typing import Flux, Ivar
 
 
 class SpectrumDistribution(dist.Distribution):
-    """A spectrum as the noise model sees it: flux ~ N(loc, Σ(ivar)) over the good pixels.
+    """A NumPyro distribution of spectra: flux ~ N(loc, Σ(ivar)) over the good pixels.
 
-    A pixel with ivar = 0, or one that was not trained, has no part in `log_prob`, whatever the flux there; `sample`
-    gives ``loc`` at such a pixel.
+    Pixels with ivar = 0, or untrained ones, are left out of `log_prob`, whatever their flux; `sample` gives ``loc``
+    there.
 
     Parameters
     ----------
-    loc : (..., P) predicted flux, such as ``model.emulator(labels)``
-    noise : the model's noise, ``model.noise``
-    ivar : (..., P) inverse variances of the spectrum's own errors
+    loc : (..., P) array
+        Predicted flux, such as ``model.emulator(labels)``.
+    noise : Noise
+        ``model.noise``.
+    ivar : (..., P) array
+        Inverse variances of the prepared flux, without the model error.
+
+    Examples
+    --------
+    >>> import jax
+    >>> import numpy as np
+    >>> from slamjax import DiagonalNoise
+    >>> from slamjax.sampling import SpectrumDistribution
+    >>> noise = DiagonalNoise(np.full(5, 1e-4))
+    >>> spectrum = SpectrumDistribution(np.ones(5), noise, np.array([1e4, 1e4, 0.0, 1e4, np.inf]))
+    >>> spectrum.sample(jax.random.key(0), (3,)).shape
+    (3, 5)
+    >>> bool(spectrum.log_prob(np.ones(5)) > spectrum.log_prob(np.zeros(5)))
+    True
     """
 
     arg_constraints: ClassVar[dict[str, Any]] = {}
@@ -56,10 +72,20 @@ class SpectrumDistribution(dist.Distribution):
 
 
 def spectrum_model(model: Model, flux: Flux | None, ivar: Ivar, prior: dist.Distribution | None = None) -> None:
-    """A NumPyro model of prepared spectra (P,) or (N, P): labels ~ prior, flux ~ N(emulator(labels), Σ).
+    """A NumPyro model of prepared spectra: labels ~ prior, flux ~ N(emulator(labels), Σ).
 
-    Run it with ``NUTS(spectrum_model)``, or copy its three lines into a model of your own. ``flux=None`` draws spectra.
-    Prepared flux should be of order 1: float32 does not hold squares of fluxes near 1e-20.
+    Run it with ``numpyro.infer.NUTS(spectrum_model)``, or copy its three lines into another model. Prepared flux should
+    be of order 1: float32 does not hold squares of fluxes near 1e-20.
+
+    Parameters
+    ----------
+    model : Model
+    flux : (P,) or (N, P) array, optional
+        Prepared flux, ``model.prepare(spectra).flux``; None draws spectra.
+    ivar : (P,) or (N, P) array
+        Its inverse variance.
+    prior : NumPyro distribution, optional
+        Of event shape (L,), in physical units; `training_range` by default.
     """
     prior = training_range(model) if prior is None else prior
     noise = jax.tree_util.tree_map(jnp.asarray, model.noise)

@@ -1,303 +1,29 @@
-"""Priors on the labels of one star, in physical units, as NumPyro distributions of event shape (L,).
-
-Each is an ordinary distribution for a model of your own (``numpyro.sample("labels", prior)``). Those made from a model
-also tell NumPyro to sample in the model's scaled labels, where a step of 1 is a standard deviation of the training
-stars, whatever the units.
-"""
+"""Priors and fixed labels of `slamjax.sample`: from a model and what a user gives, to distributions and arrays."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
-from jaxtyping import Array, Float
-from numpyro.distributions import constraints
-from numpyro.distributions.transforms import Transform, biject_to
+from astropy import units as u
+from numpyro.distributions.batch_util import promote_batch_shape
 from scipy.cluster.vq import kmeans2
 
-from slamjax.emulators.kernels import similarity
-from slamjax.emulators.scaling import LabelScaling
-from slamjax.emulators.training_labels import NEIGHBOUR
 from slamjax.errors import SlamError
 from slamjax.model.model import Model
-from slamjax.typing import AnyArray, Labels, ScaledLabels
+from slamjax.sampling.distributions import LabelNormal, Product, TrainingDensity, TrainingRange
+from slamjax.spectra.units import known_unit, label_unit
 
-Density = Float[Array, "*batch"]
+#: What can be given as a prior of labels, see `slamjax.Sampler.sample`.
+Prior: TypeAlias = dist.Distribution | Mapping[str, Any] | str | None
 
-#: More training stars than this are thinned in `TrainingDensity`: a smooth density needs no more.
-_MAX_STARS = 2048
-#: More than this are merged in `TrainingRange`, where only their number near a point counts.
-_MAX_GROUPS = 384
-#: Candidates among which a draw is chosen where there is no direct way to draw.
-_CANDIDATES = 256
-#: How quickly the prior falls where training stars become few: power of their number.
-_STEEPNESS = 2.0
-
-
-class LabelSpace(constraints.Constraint):
-    """Physical labels: any number, or any positive one where the scaling takes a logarithm."""
-
-    event_dim = 1
-
-    def __init__(self, scaling: LabelScaling) -> None:
-        self.scaling = scaling
-
-    def __call__(self, x: Any) -> Any:
-        return jnp.all(jnp.isfinite(x) & (~jnp.asarray(self.scaling.log) | (x > 0)), axis=-1)
-
-    def feasible_like(self, prototype: Any) -> Any:
-        return jnp.broadcast_to(self.scaling.inverse(jnp.zeros(self.scaling.n_labels)), jnp.shape(prototype))
-
-    def tree_flatten(self) -> Any:
-        return (self.scaling,), (("scaling",), {})
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, LabelSpace) and self.scaling is other.scaling
-
-    def __hash__(self) -> int:
-        return id(self.scaling)
-
-
-class ScaledToPhysical(Transform):
-    """Scaled labels x to physical ones: how NumPyro moves in `LabelSpace`."""
-
-    training_labels = constraints.real_vector
-
-    def __init__(self, scaling: LabelScaling) -> None:
-        self.scaling = scaling
-
-    @property
-    def codomain(self) -> LabelSpace:
-        return LabelSpace(self.scaling)
-
-    def __call__(self, x: ScaledLabels) -> Labels:
-        return self.scaling.inverse(jnp.asarray(x))
-
-    def _inverse(self, y: Labels) -> ScaledLabels:
-        return self.scaling(jnp.asarray(y))
-
-    def log_abs_det_jacobian(self, x: ScaledLabels, y: Labels, intermediates: Any = None) -> Density:
-        return log_volume(self.scaling, jnp.asarray(x))
-
-    def tree_flatten(self) -> Any:
-        return (self.scaling,), (("scaling",), {})
-
-
-@biject_to.register(LabelSpace)
-def _to_label_space(constraint: LabelSpace) -> ScaledToPhysical:
-    return ScaledToPhysical(constraint.scaling)
-
-
-def log_volume(scaling: LabelScaling, x: ScaledLabels) -> Density:
-    """ln |∂ labels / ∂ x|."""
-    return jnp.sum(jnp.log(jnp.abs(scaling.slope(x))), axis=-1)
-
-
-class _ScaledDistribution(dist.Distribution):
-    """A density of scaled labels x, offered as one of physical labels."""
-
-    arg_constraints: ClassVar[dict[str, Any]] = {}
-    reparametrized_params: ClassVar[list[str]] = []
-    pytree_data_fields: tuple[str, ...] = ("scaling",)
-    scaling: LabelScaling
-
-    def __init__(self, scaling: LabelScaling) -> None:
-        self.scaling = scaling
-        super().__init__((), (scaling.n_labels,), validate_args=False)
-
-    @constraints.dependent_property(is_discrete=False, event_dim=1)
-    def support(self) -> LabelSpace:
-        return LabelSpace(self.scaling)
-
-    def log_prob(self, value: Labels, intermediates: Any = None) -> Density:
-        """ln of the density of physical labels (..., L)."""
-        x = self.scaling(jnp.asarray(value))
-        return self._log_density(x) - log_volume(self.scaling, x)
-
-    def sample(self, key: Array, sample_shape: tuple[int, ...] = ()) -> Labels:
-        """Labels drawn from the prior, (*sample_shape, L)."""
-        return self.scaling.inverse(self._draw(key, sample_shape))
-
-    def _log_density(self, x: ScaledLabels) -> Density:
-        raise NotImplementedError
-
-    def _draw(self, key: Array, shape: tuple[int, ...]) -> ScaledLabels:
-        raise NotImplementedError
-
-
-class TrainingRange(_ScaledDistribution):
-    """Uniform where the training stars are, falling off smoothly outside.
-
-    ln p = −½ Σ_k (e_k / w_k)² + ln [nᵖ / (nᵖ + n₀ᵖ)] + const, with e the excess over the training range and w its
-    soft edge, n(x) = Σ_i exp(−2 |x − x_i|² / reach²) the number of training stars near, p = 2, and n₀ that of five
-    stars at the model's reach: the prior is halved about where `Flag.OUTSIDE_TRAINING` begins. A hard wall would
-    stop Hamiltonian trajectories; without the second term most of the box would hold no training star, and a kernel
-    expansion says nothing there.
-    """
-
-    pytree_data_fields = ("scaling", "low", "high", "edge", "stars", "log_weight", "rate", "log_norm")
-
-    def __init__(
-        self,
-        scaling: LabelScaling,
-        low: AnyArray,
-        high: AnyArray,
-        edge: AnyArray,
-        stars: AnyArray | None,
-        log_weight: float | np.ndarray = 0.0,
-        reach: float = 1.0,
-    ) -> None:
-        self.low, self.high, self.edge = jnp.asarray(low), jnp.asarray(high), jnp.asarray(edge)
-        self.stars = None if stars is None else jnp.asarray(stars)
-        self.log_weight = jnp.asarray(log_weight, float)
-        self.rate = jnp.asarray(2 / reach**2, float)
-        self.log_norm = jnp.sum(jnp.log(self.high - self.low + np.sqrt(2 * np.pi) * self.edge))
-        super().__init__(scaling)
-        if stars is not None:  # the part of the box that is kept, from points drawn once and for all
-            points = self._draw_box(jax.random.key(0), (4096,))
-            kept = jax.lax.map(self._log_near, points, batch_size=512)
-            self.log_norm = self.log_norm + jax.nn.logsumexp(kept) - np.log(kept.size)
-
-    def _log_near(self, x: ScaledLabels) -> Density:
-        if self.stars is None:
-            return jnp.zeros(jnp.shape(x)[:-1])
-        log_n = jax.nn.logsumexp(self.log_weight - self.rate * similarity("rbf", x, self.stars), axis=-1)
-        return jax.nn.log_sigmoid(_STEEPNESS * (log_n - (np.log(NEIGHBOUR) - 2.0)))
-
-    def _log_density(self, x: ScaledLabels) -> Density:
-        excess = jnp.maximum(x - self.high, 0) + jnp.minimum(x - self.low, 0)
-        return -0.5 * jnp.sum(jnp.square(excess / self.edge), axis=-1) + self._log_near(x) - self.log_norm
-
-    def _draw_box(self, key: Array, shape: tuple[int, ...]) -> ScaledLabels:
-        inside, beyond, choice = jax.random.split(key, 3)
-        full = (*shape, self.scaling.n_labels)
-        tail = self.edge * jax.random.normal(beyond, full)
-        flat = self.low + (self.high - self.low) * jax.random.uniform(inside, full)
-        share = (self.high - self.low) / (self.high - self.low + np.sqrt(2 * np.pi) * self.edge)
-        outer = jnp.where(tail > 0, self.high, self.low) + tail
-        return jnp.where(jax.random.uniform(choice, full) < share, flat, outer)
-
-    def _draw(self, key: Array, shape: tuple[int, ...]) -> ScaledLabels:
-        if self.stars is None:
-            return self._draw_box(key, shape)
-        return _choose(key, shape, self._draw_box, self._log_near)
-
-
-class TrainingDensity(_ScaledDistribution):
-    """The training stars' own density: p(x) = mean_i N(x; x_i, h² C), with C their covariance.
-
-    h = N^(−1/(L+4)) (Scott 1992): smooth, nowhere zero, a Gaussian far away.
-    """
-
-    pytree_data_fields = ("scaling", "stars", "lower", "log_norm")
-
-    def __init__(self, scaling: LabelScaling, stars: AnyArray, width: float = 1.0) -> None:
-        x = np.asarray(stars, float)
-        n, n_labels = x.shape
-        bandwidth = width * n ** (-1 / (n_labels + 4))
-        lower = bandwidth * np.linalg.cholesky(np.atleast_2d(np.cov(x.T)) + 1e-8 * np.eye(n_labels))
-        rows = np.random.default_rng(0).permutation(n)[:_MAX_STARS]
-        self.lower = jnp.asarray(lower)
-        self.stars = jnp.asarray(np.linalg.solve(lower, x[np.sort(rows)].T).T)  # in units of the bandwidth
-        self.log_norm = jnp.asarray(
-            np.log(len(rows)) + np.log(np.diag(lower)).sum() + 0.5 * n_labels * np.log(2 * np.pi)
-        )
-        super().__init__(scaling)
-
-    def _log_density(self, x: ScaledLabels) -> Density:
-        inverse = jax.scipy.linalg.solve_triangular(self.lower, jnp.eye(self.lower.shape[-1]), lower=True)
-        y = jnp.einsum("kl,...l->...k", inverse, x, precision=jax.lax.Precision.HIGHEST)
-        return jax.nn.logsumexp(-0.5 * similarity("rbf", y, self.stars), axis=-1) - self.log_norm
-
-    def _draw(self, key: Array, shape: tuple[int, ...]) -> ScaledLabels:
-        which, shift = jax.random.split(key)
-        star = self.stars[jax.random.randint(which, shape, 0, self.stars.shape[0])]
-        return jnp.einsum("kl,...l->...k", self.lower, star + jax.random.normal(shift, star.shape))
-
-
-class LabelNormal(dist.Distribution):
-    """Independent normal distributions of some labels, in physical units; σ = inf leaves a label free.
-
-    What photometry or a parallax says of a star. With a free label it is a factor of `Product`, no density of its own.
-    """
-
-    arg_constraints: ClassVar[dict[str, Any]] = {}
-    support = constraints.real_vector
-    pytree_data_fields = ("loc", "scale")
-
-    def __init__(self, loc: Float[AnyArray, "*batch label"], scale: Float[AnyArray, "*batch label"]) -> None:
-        self.loc, self.scale = jnp.asarray(loc, float), jnp.asarray(scale, float)
-        shape = jnp.broadcast_shapes(self.loc.shape, self.scale.shape)
-        super().__init__(shape[:-1], shape[-1:], validate_args=False)
-
-    def log_prob(self, value: Labels, intermediates: Any = None) -> Density:
-        stated = jnp.isfinite(self.scale)
-        scale = jnp.where(stated, self.scale, 1)
-        each = -0.5 * jnp.square((value - self.loc) / scale) - jnp.log(scale) - 0.5 * np.log(2 * np.pi)
-        return jnp.sum(jnp.where(stated, each, 0), axis=-1)
-
-    def sample(self, key: Array, sample_shape: tuple[int, ...] = ()) -> Labels:
-        scale = jnp.where(jnp.isfinite(self.scale), self.scale, jnp.nan)
-        return self.loc + scale * jax.random.normal(key, self.shape(sample_shape))
-
-
-class Product(dist.Distribution):
-    """A prior times what else is known: ln p = Σ ln p_k + const, the constant left out.
-
-    Draws are made from the first factor and chosen by the others, among 256 candidates: exact where the others are
-    not much narrower than the first, which `log_prob` does not ask for.
-    """
-
-    arg_constraints: ClassVar[dict[str, Any]] = {}
-    pytree_data_fields = ("factors",)
-
-    def __init__(self, *factors: dist.Distribution) -> None:
-        self.factors = factors
-        batch = jnp.broadcast_shapes(*(factor.batch_shape for factor in factors))
-        super().__init__(batch, factors[0].event_shape, validate_args=False)
-
-    @constraints.dependent_property(is_discrete=False, event_dim=1)
-    def support(self) -> constraints.Constraint:
-        return self.factors[0].support
-
-    def log_prob(self, value: Labels, intermediates: Any = None) -> Density:
-        return sum((log_prob_inside(factor, value) for factor in self.factors), start=jnp.zeros(()))
-
-    def sample(self, key: Array, sample_shape: tuple[int, ...] = ()) -> Labels:
-        first, others = self.factors[0], self.factors[1:]
-        shape = sample_shape + self.batch_shape
-
-        def draw(key: Array, shape: tuple[int, ...]) -> Labels:
-            extra = len(first.batch_shape)
-            return first.sample(key, shape[: len(shape) - extra])
-
-        def rest(value: Labels) -> Density:
-            return sum((log_prob_inside(factor, value) for factor in others), start=jnp.zeros(()))
-
-        return _choose(key, shape, draw, rest)
-
-
-def log_prob_inside(prior: dist.Distribution, labels: Labels) -> Density:
-    """ln p, and −inf outside of the distribution's support, which NumPyro itself does not check."""
-    inside = prior.support(labels)
-    sound = jnp.where(inside[..., None], labels, prior.support.feasible_like(labels))
-    return jnp.where(inside, prior.log_prob(sound), -jnp.inf)
-
-
-def _choose(key: Array, shape: tuple[int, ...], draw: Any, log_weight: Any) -> Array:
-    """One of `_CANDIDATES` draws for each place of ``shape``, with probabilities ∝ exp(log_weight)."""
-    first, second = jax.random.split(key)
-    candidates = draw(first, (_CANDIDATES, *shape))
-    weights = log_weight(candidates)
-    taken = jnp.argmax(weights + jax.random.gumbel(second, weights.shape), axis=0)
-    return jnp.take_along_axis(candidates, taken[None, ..., None], axis=0)[0]
-
-
-# --- from a model
+#: `TrainingRange` counts nearby stars among at most this many points, each of which stands for several stars.
+_MAX_POINTS = 384
 
 
 def training_range(model: Model, *, edge: float = 0.02, reach: bool = True) -> TrainingRange:
@@ -307,42 +33,61 @@ def training_range(model: Model, *, edge: float = 0.02, reach: bool = True) -> T
     ----------
     model : Model
     edge : float
-        Standard deviation of the Gaussian edge outside, as a part of each label's range.
+        Standard deviation of the Gaussian fall-off outside, as a fraction of each label's range.
     reach : bool
-        Also fall off where there are no training stars near; False keeps the whole box.
+        Also fall off where no training stars are near; False keeps the whole box.
+
+    Returns
+    -------
+    TrainingRange
+        Event shape (L,), batch shape ().
+
+    Raises
+    ------
+    SlamError
+        If ``edge`` is not positive.
     """
     if not edge > 0:
         raise SlamError(f"edge is {edge}; give more than 0")
     training_labels = model.training_labels
     low, high = np.asarray(training_labels.low), np.asarray(training_labels.high)
-    stars, log_weight = _groups(np.asarray(training_labels.stars)) if reach else (None, 0.0)
-    return TrainingRange(
-        model.host_emulator.scaling,
-        low,
-        high,
-        edge * (high - low),
-        stars,
-        log_weight,
-        float(training_labels.max_distance),
-    )
+    points, log_weight = _merge_neighbours(np.asarray(training_labels.stars)) if reach else (None, 0.0)
+    scaling, distance = model.host_emulator.scaling, float(training_labels.max_distance)
+    return TrainingRange(scaling, low, high, edge * (high - low), points, log_weight, distance)
 
 
-def _groups(stars: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """At most `_MAX_GROUPS` places that stand for all stars, and ln of how many stars each stands for.
+def _merge_neighbours(stars: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """At most `_MAX_POINTS` points that stand for all stars, and ln of the number of stars of each.
 
-    Neighbours are merged by k-means, lone stars stay themselves: the prior must not cost more than the likelihood.
+    Neighbours are merged by k-means, isolated stars remain: the prior must not cost more than the likelihood.
     """
-    if len(stars) <= _MAX_GROUPS:
+    if len(stars) <= _MAX_POINTS:
         return stars, np.zeros(len(stars))
-    centers, which = kmeans2(stars, _MAX_GROUPS, minit="++", seed=np.random.default_rng(0))
-    count = np.bincount(which, minlength=_MAX_GROUPS)
+    centers, cluster = kmeans2(stars, _MAX_POINTS, minit="++", seed=np.random.default_rng(0))
+    count = np.bincount(cluster, minlength=_MAX_POINTS)
     return centers[count > 0], np.log(count[count > 0])
 
 
 def training_density(model: Model, *, width: float = 1.0) -> TrainingDensity:
-    """The density of the training labels, smoothed; for stars drawn like the training stars.
+    """The smoothed density of the training labels, for stars drawn like the training stars.
 
-    ``training_density(model).log_prob`` is also a ``log_prior`` of `slamjax.fit`. ``width`` multiplies the smoothing.
+    ``training_density(model).log_prob`` can also be the ``log_prior`` of `slamjax.fit`.
+
+    Parameters
+    ----------
+    model : Model
+    width : float
+        Factor of the smoothing length.
+
+    Returns
+    -------
+    TrainingDensity
+        Event shape (L,), batch shape ().
+
+    Raises
+    ------
+    SlamError
+        If ``width`` is not positive.
     """
     if not width > 0:
         raise SlamError(f"width is {width}; give more than 0")
@@ -350,48 +95,163 @@ def training_density(model: Model, *, width: float = 1.0) -> TrainingDensity:
 
 
 def known(model: Model, labels: Mapping[str, Any]) -> LabelNormal:
-    """What else is known of some labels: ``{"teff": (values, errors)}``, numbers or arrays of N stars.
+    """Independent Gaussians for labels that are known from elsewhere; the other labels stay unconstrained.
 
-    NaN, or an error that is not finite, says that nothing is known of that star's label.
+    Parameters
+    ----------
+    model : Model
+    labels : mapping of label to (value, error)
+        Numbers, arrays of N stars or Quantities. NaN, or an error that is not finite, leaves the label of that star
+        unconstrained.
+
+    Returns
+    -------
+    LabelNormal
+        Event shape (L,), batch shape () or (N,).
+
+    Raises
+    ------
+    SlamError
+        For a name that is not a label of the model, a unit that cannot be converted, or an error that is not positive.
     """
     if not labels:
         raise SlamError("the prior names no label; leave it out or give {label: (value, error)}")
-    locs, scales = [], []
-    shape: tuple[int, ...] = ()
     for name in labels:
         label_index(model, name)
-    for name, unit in zip(model.label_names, model.info.label_units, strict=True):
-        if name not in labels:
-            locs.append(np.zeros(()))
-            scales.append(np.full((), np.inf))
-            continue
-        pair = labels[name]
-        if not isinstance(pair, Sequence) or len(pair) != 2:
-            raise SlamError(f"the prior of {name!r} is {pair!r}; give a pair (value, error)")
-        value, error = (in_unit(part, unit, name) for part in pair)
-        try:
-            value, error = np.broadcast_arrays(value, error)
-        except ValueError:
-            raise SlamError(f"the prior of {name!r} has {value.shape} values and {error.shape} errors") from None
-        if np.any(error <= 0):
-            raise SlamError(f"the prior of {name!r} has an error that is not positive; give standard deviations")
-        stated = np.isfinite(value) & np.isfinite(error)
-        locs.append(np.where(stated, value, 0))
-        scales.append(np.where(stated, error, np.inf))
+    pairs = [
+        _value_and_error(name, labels[name], unit) if name in labels else (np.zeros(()), np.full((), np.inf))
+        for name, unit in zip(model.label_names, model.info.label_units, strict=True)
+    ]
     try:
-        shape = np.broadcast_shapes(*(loc.shape for loc in locs))
+        shape = np.broadcast_shapes(*(value.shape for value, _ in pairs))
     except ValueError:
         raise SlamError("the prior's labels have different numbers of stars; they must agree") from None
-    stack = [np.stack([np.broadcast_to(part, shape) for part in parts], axis=-1) for parts in (locs, scales)]
-    return LabelNormal(*stack)
+    loc, scale = (
+        np.stack([np.broadcast_to(part, shape) for part in parts], axis=-1) for parts in zip(*pairs, strict=True)
+    )
+    return LabelNormal(loc, scale)
+
+
+def _value_and_error(name: str, pair: Any, unit: str) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation in the model's unit; an unconstrained star has 0 and infinity."""
+    if not isinstance(pair, Sequence) or len(pair) != 2:
+        raise SlamError(f"the prior of {name!r} is {pair!r}; give a pair (value, error)")
+    value, error = (in_unit(part, unit, name) for part in pair)
+    try:
+        value, error = np.broadcast_arrays(value, error)
+    except ValueError:
+        raise SlamError(f"the prior of {name!r} has {value.shape} values and {error.shape} errors") from None
+    if np.any(error <= 0):
+        raise SlamError(f"the prior of {name!r} has an error that is not positive; give standard deviations")
+    constrained = np.isfinite(value) & np.isfinite(error)
+    return np.where(constrained, value, 0), np.where(constrained, error, np.inf)
 
 
 def normal(model: Model, labels: Mapping[str, Any], base: dist.Distribution | None = None) -> Product:
-    """``base`` (by default `training_range`) times normal distributions of some labels, see `known`."""
+    """``base`` times the Gaussians of `known`.
+
+    Parameters
+    ----------
+    model : Model
+    labels : mapping of label to (value, error)
+        As of `known`.
+    base : NumPyro distribution, optional
+        Of event shape (L,); `training_range` by default.
+
+    Returns
+    -------
+    Product
+    """
     return Product(training_range(model) if base is None else base, known(model, labels))
 
 
+# --- arguments of `slamjax.sample`
+
+
+@dataclass(frozen=True)
+class PriorFactors:
+    """A prior as a product: distributions that all stars share, and those whose arrays have one row per star."""
+
+    shared: tuple[dist.Distribution, ...]
+    per_star: tuple[dist.Distribution, ...]
+
+    @classmethod
+    def from_option(cls, model: Model, prior: Prior | Sequence[Prior], n: int) -> PriorFactors:
+        """The prior of n stars as `slamjax.sample` is given it."""
+        given = list(prior) if isinstance(prior, list | tuple) else [prior]
+        if len(given) == 1 and isinstance(given[0], Mapping):
+            given = [None, given[0]]
+        shared, per_star = [], []
+        for factor in (factor for each in given for factor in _factors(model, each)):
+            if factor.event_shape != (len(model.label_names),):
+                raise SlamError(
+                    f"the prior has event shape {factor.event_shape}; this model has {len(model.label_names)} labels "
+                    "(combine scalar distributions with .to_event(1))"
+                )
+            if factor.batch_shape == ():
+                shared.append(factor)
+            elif factor.batch_shape == (n,):
+                per_star.append(_with_rows(factor, n))
+            else:
+                raise SlamError(f"the prior has batch shape {factor.batch_shape}; it must be () or ({n},)")
+        return cls(tuple(shared), tuple(per_star))
+
+
+def _factors(model: Model, prior: Any) -> Sequence[dist.Distribution]:
+    if prior is None or (isinstance(prior, str) and prior == "uniform"):
+        return (training_range(model),)
+    if isinstance(prior, str) and prior == "density":
+        return (training_density(model),)
+    if isinstance(prior, Mapping):
+        return (known(model, prior),)
+    if isinstance(prior, Product):
+        return prior.factors
+    if isinstance(prior, dist.Distribution):
+        return (prior,)
+    raise SlamError(
+        f"prior is {prior!r}; give 'uniform', 'density', a NumPyro distribution or a dict {{label: (values, errors)}}"
+    )
+
+
+def _with_rows(factor: dist.Distribution, n: int) -> dist.Distribution:
+    """The distribution with every array of shape (N, ...), so that stars can be selected."""
+    promoted = factor if isinstance(factor, LabelNormal | Product) else promote_batch_shape(factor)
+    leaves = jax.tree_util.tree_leaves(promoted)
+    if all(jnp.ndim(leaf) and jnp.shape(leaf)[0] == n for leaf in leaves):
+        return promoted
+    return jax.tree_util.tree_map(
+        lambda leaf: leaf if jnp.ndim(leaf) == 2 else jnp.broadcast_to(leaf, (n, *jnp.shape(leaf))), promoted
+    )
+
+
+def describe_prior(prior: Any) -> str:
+    """One line for provenance."""
+    if isinstance(prior, list | tuple):
+        return ", ".join(describe_prior(factor) for factor in prior)
+    if isinstance(prior, Mapping):
+        return f"known {', '.join(prior)}"
+    return "uniform" if prior is None else prior if isinstance(prior, str) else type(prior).__name__
+
+
+def fixed_labels(model: Model, fixed: Mapping[str, Any] | None, n: int) -> np.ndarray:
+    """(N, L) physical values of the labels that are fixed, NaN for those that are sampled."""
+    values = np.full((n, len(model.label_names)), np.nan)
+    for name, given in (fixed or {}).items():
+        k = label_index(model, name)
+        number = in_unit(given, model.info.label_units[k], name)
+        if number.shape not in ((), (n,)):
+            raise SlamError(f"fixed {name!r} has shape {number.shape}; give one number, or one per spectrum ({n},)")
+        bad = np.flatnonzero(~np.isfinite(np.broadcast_to(number, n)))
+        if bad.size:
+            raise SlamError(f"fixed {name!r} is not finite for spectrum {bad[0]}; leave such stars out")
+        values[:, k] = number
+    if not np.isnan(values).any(axis=1).all():
+        raise SlamError("all labels are fixed; leave at least one to sample")
+    return values
+
+
 def label_index(model: Model, name: str) -> int:
+    """Position of a label, by its name."""
     if name not in model.label_names:
         raise SlamError(f"{name!r} is not a label of this model; it has {', '.join(model.label_names)}")
     return model.label_names.index(name)
@@ -399,17 +259,15 @@ def label_index(model: Model, name: str) -> int:
 
 def in_unit(values: Any, unit: str, name: str) -> np.ndarray:
     """Numbers in the model's unit; a Quantity is converted."""
-    from astropy import units as u
-
-    from slamjax.spectra.units import known_unit, label_unit
-
     if isinstance(values, u.Quantity):
         try:
             same = values.unit == label_unit(unit)  # that of label tables
             values = values.value if same else values.to_value(known_unit(unit) or u.dimensionless_unscaled)
         except (u.UnitConversionError, ValueError) as error:
-            raise SlamError(f"{name!r} is given in {values.unit}, the model's label in {unit or 'no unit'}") from error
+            raise SlamError(
+                f"{name!r} is given in {values.unit}, but the model's label is in {unit or 'no unit'}"
+            ) from error
     try:
         return np.asarray(values, dtype=float)
     except (TypeError, ValueError):
-        raise SlamError(f"{name!r} holds no numbers") from None
+        raise SlamError(f"{name!r} does not hold numbers") from None

@@ -138,7 +138,7 @@ def sbc(
     on_progress : callable, optional
         As of `slamjax.sample`.
     **options
-        Handed to `slamjax.sample`: ``draws``, ``warmup``, ``chains``, ``sampler``.
+        Handed to `slamjax.sample`: ``sampler``, ``memory``.
     """
     from slamjax.sampling import priors, sample  # numpyro is loaded where it is needed
 

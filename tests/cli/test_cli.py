@@ -193,7 +193,7 @@ def test_calibrate_simulates_with_the_errors_of_real_stars_and_draws(trained, tm
     said = run("calibrate", trained[0], GIANTS, "-o", tmp_path / "ranks.png", *options)
     some = xp_giants().select("apogee_snr > 220")
     np.testing.assert_array_equal(given.pop("ivar"), slamjax.Model.read(trained[0]).prepare(some).ivar)
-    assert given == {"n_stars": 60, "seed": 3, "draws": 99, "sampler": "auto", "prior": "uniform"}
+    assert given == {"n_stars": 60, "seed": 3, "sampler": slamjax.SamplerSpec(draws=99), "prior": "uniform"}
     assert said.startswith("ranks of 60 truths among 99 draws in 10 bins: ")
     assert "| teff |" in said.replace("  ", " ")
     assert (tmp_path / "ranks.png").read_bytes().startswith(b"\x89PNG")

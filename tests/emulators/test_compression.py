@@ -121,11 +121,11 @@ def test_posteriors_are_projected_from_components_as_from_pixels(monkeypatch):
     model = giants_model()
     small = model.compress(1e-3)
     ivar = np.full(model.wave.size, np.median(model.prepare(held_out()).ivar))
-    a, b = (projection.choose_projection(m.host_emulator, m.noise, m.training_labels, ivar) for m in (model, small))
-    assert a.projection is not None, a.reason
-    assert b.projection is not None, b.reason
+    a, b = (projection.choose_components(m.host_emulator, m.noise, m.training_labels, ivar) for m in (model, small))
+    assert a.components is not None, a.reason
+    assert b.components is not None, b.reason
     x = points(model, 20).astype(np.float32)
-    flux = [np.asarray(c.projection(x[1:]) - c.projection(x[:-1])) @ np.asarray(c.projection.basis) for c in (a, b)]
+    flux = [np.asarray(c.components(x[1:]) - c.components(x[:-1])) @ np.asarray(c.components.basis) for c in (a, b)]
     spread = np.std(flux[0])
     np.testing.assert_allclose(flux[1], flux[0], atol=0.05 * spread)
 

@@ -19,7 +19,7 @@ from slamjax.forward.likelihood import log_likelihood
 from slamjax.model.description import describe
 from slamjax.model.model import Model
 from slamjax.plots import plot_spectra, plot_training
-from slamjax.sampling import sample
+from slamjax.sampling import SamplerSpec, sample
 
 
 def random_emulator(n_labels=3, degree=3, n_pix=7, seed=4):
@@ -110,7 +110,7 @@ def test_fits_are_where_the_gradient_of_ln_p_vanishes():
 
 def test_posteriors_are_drawn_through_the_monomials_themselves():
     model, stars = quadratic_model(), held_out()[:3]
-    posterior = sample(model, stars, draws=200, chains=1, warmup=50, sampler="importance")
+    posterior = sample(model, stars, sampler=SamplerSpec("importance", draws=200, chains=1, warmup=50))
     assert posterior.attrs["likelihood"] == "projected on 14 monomials, exactly"
     fitted, drawn = fit(model, stars), posterior.table()
     distance = np.abs(np.asarray(fitted["teff"].value) - drawn["teff"].value) / np.asarray(fitted["teff_err"].value)
@@ -119,17 +119,17 @@ def test_posteriors_are_drawn_through_the_monomials_themselves():
 
 def test_the_projected_likelihood_is_that_of_the_pixels():
     """χ² by monomials against χ² by pixels, a mask and labels away from the fit included."""
-    from slamjax.sampling.density import FluxLikelihood, ProjectedLikelihood
-    from slamjax.sampling.projection import choose_projection
+    from slamjax.sampling.likelihoods import FluxLikelihood, ProjectedLikelihood
+    from slamjax.sampling.projection import choose_components
 
     model, prepared = quadratic_model(), quadratic_model().prepare(held_out()[:1])
     ivar = np.where(np.arange(61) % 5 == 0, 0, prepared.ivar[0])
     with in_precision("float64"):
         emulator, noise = (jax.tree_util.tree_map(jnp.asarray, part) for part in (model.host_emulator, model.noise))
-        choice = choose_projection(model.host_emulator, model.noise, model.training_labels, ivar)
+        choice = choose_components(model.host_emulator, model.noise, model.training_labels, ivar)
         stars = [
             (likelihood, likelihood.star(jnp.asarray(prepared.flux[0], float), jnp.asarray(ivar), jnp.zeros(4)))
-            for likelihood in (FluxLikelihood(emulator, noise), ProjectedLikelihood(emulator, noise, choice.projection))
+            for likelihood in (FluxLikelihood(emulator, noise), ProjectedLikelihood(emulator, noise, choice.components))
         ]
         for x in np.random.default_rng(0).normal(size=(5, 4)):
             plain, projected = (float(likelihood.chi2(star, jnp.asarray(x))) for likelihood, star in stars)

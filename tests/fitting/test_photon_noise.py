@@ -106,7 +106,7 @@ def test_a_star_unlike_all_others_is_flagged_in_spite_of_photon_noise():
 def test_a_posterior_is_as_wide_as_the_fit():
     some = stars(12, 0.1, seed=8)
     table = slamjax.fit(blind_model(), some)
-    posterior = slamjax.sample(blind_model(), some, sampler="importance", draws=1000, warmup=50, chains=2)
+    posterior = slamjax.sample(blind_model(), some, sampler=slamjax.SamplerSpec("importance", draws=1000, warmup=50))
     drawn = posterior.table()
     own = np.asarray(table["noise_scale"])
     np.testing.assert_array_equal(posterior.stars["noise_scale"], own)

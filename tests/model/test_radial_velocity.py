@@ -160,7 +160,8 @@ def test_velocities_of_spectra_at_rest_are_passed_on():
 def test_posteriors_and_plots_of_moving_stars_are_of_stars_at_rest():
     model, moving = miles_model(), observed(stars(), 150.0, noise=0.02)[:2]
     labels = slamjax.fit(model, moving)
-    mean, covariance = slamjax.sample(model, moving, sampler="importance", draws=100, seed=1).moments()
+    spec = slamjax.SamplerSpec("importance", draws=100)
+    mean, covariance = slamjax.sample(model, moving, sampler=spec, seed=1).moments()
     fitted = np.stack([np.asarray(labels[name]) for name in model.label_names], axis=-1)
     assert np.all(np.abs(mean - fitted) < 2 * np.sqrt(np.einsum("nll->nl", covariance)))
     assert len(slamjax.plots.plot_spectra(model, moving, labels, count=2).axes) == 4

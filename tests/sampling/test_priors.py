@@ -138,7 +138,7 @@ def test_the_density_is_a_prior_of_fit():
 
 def test_any_numpyro_distribution_serves():
     box = dist.Uniform(jnp.array([4000.0, 1.0]), jnp.array([5000.0, 3.0])).to_event(1)
-    from slamjax.sampling.priors import log_prob_inside
+    from slamjax.sampling.distributions import log_prob_inside
 
     values = log_prob_inside(box, jnp.array([[4500.0, 2.0], [5500.0, 2.0]]))
     assert np.isfinite(values[0])
