@@ -10,7 +10,7 @@ from slamjax.training import SVR, DataSpec, Polynomial, SearchSpec, train
 
 LABELS = ("teff", "logg", "fe_h", "alpha_m")
 #: The SVR of most tests.
-SVR_10 = SVR(C=10, epsilon=0.05, gamma=0.1, n_jobs=2)
+SVR_10 = SVR(C=10, epsilon=0.05, gamma=0.1)
 #: Few folds are quicker.
 TWO_FOLDS, THREE_FOLDS = SearchSpec(folds=2), SearchSpec(folds=3)
 
@@ -30,7 +30,7 @@ def searched_model():
     """The same stars, every fourth pixel, C and γ chosen pixel by pixel: several kernel groups."""
     spectra = recipe()(xp_giants()[:110])
     spectra = spectra.on_pixels(np.arange(0, spectra.n_pix, 4))
-    svr = SVR(C=[0.3, 10], gamma=[0.03, 0.1, 0.3], epsilon=0.1, n_jobs=2)
+    svr = SVR(C=[0.3, 10], gamma=[0.03, 0.1, 0.3], epsilon=0.1)
     return train(spectra, LABELS, emulator=svr, search=THREE_FOLDS, noise="diagonal")
 
 

@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import slamjax
+
 SCRIPT = """
 import jax, numpy as np
 from functools import partial
@@ -29,8 +31,9 @@ def test_emulator_and_fit_run_on_two_devices(tmp_path):
 
     from slamjax.fitting import fit
 
-    environment = dict(os.environ, XLA_FLAGS="--xla_force_host_platform_device_count=2")
-    environment["PYTHONPATH"] = str(Path(__file__).parent)
+    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=2"
+    environment = dict(os.environ, XLA_FLAGS=flags)
+    environment["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parent), str(Path(slamjax.__file__).parents[1])])
     subprocess.run([sys.executable, "-c", SCRIPT], cwd=tmp_path, env=environment, check=True)
     table = fit(giants_model(), held_out(), n_starts=2)
     here = np.stack([np.asarray(table[name]) for name in LABELS])
