@@ -1,3 +1,3 @@
-"""The command line: ``slamjax train | fit | sample | validate | compare | info | plot | demo``."""
+"""The command line: ``slamjax read | train | fit | sample | validate | calibrate | compare | info | plot | demo``."""
 
 from slamjax.cli.app import main as main

@@ -1,40 +1,77 @@
-"""The command line: its commands, and what becomes of errors."""
+"""The command line: its commands, and how errors end it."""
 
 from __future__ import annotations
 
+import importlib
 import sys
 import warnings
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+import typer.core
+import typer.main
 
 import slamjax
-from slamjax.cli.comparing import compare
-from slamjax.cli.console import console, errors, show_warning
-from slamjax.cli.judging import calibrate, validate
-from slamjax.cli.labelling import fit, sample
-from slamjax.cli.making import read, train
-from slamjax.cli.showing import demo, info, plot
+from slamjax.cli.console import say, say_error, show_warning
 from slamjax.errors import SlamError
 
+#: Every command is the function of its name in the module of its name, with the line that --help lists it with.
+COMMANDS = {
+    "read": "Convert survey files to one table of spectra.",
+    "train": "Train a model on stars with known labels.",
+    "fit": "Fit the labels of every spectrum, with errors and flags.",
+    "sample": "Sample the posterior of the labels of every spectrum.",
+    "validate": "Compare fitted with known labels, and errors with their scatter.",
+    "calibrate": "Test posteriors on simulated stars (SBC, TARP).",
+    "compare": "Train SLAM and The Cannon on the same stars and compare them on held-out ones.",
+    "info": "Describe a model: its pixels, labels, preparation and settings.",
+    "plot": "Draw spectra, labels, errors, training scores or posteriors.",
+    "demo": "Train on 1000 real giants, label 1000 others and draw the results.",
+}
+_MARKUP: Any = "markdown"
+
+
+class CommandGroup(typer.core.TyperGroup):
+    """Imports a command's module only when the command runs, so that ``slamjax --help`` is quick."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """The command's name and line for --help, without its options."""
+        if cmd_name not in COMMANDS:
+            return None
+        return typer.core.TyperCommand(cmd_name, help=COMMANDS[cmd_name], rich_markup_mode=_MARKUP)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        name, command, rest = super().resolve_command(ctx, args)
+        return name, command and load_command(command.name), rest
+
+
+def load_command(name: str) -> Any:
+    """The command with its options."""
+    function = getattr(importlib.import_module(f"slamjax.cli.{name}"), name)
+    one = typer.Typer(add_completion=False, rich_markup_mode=_MARKUP)
+    one.command(name, help=f"{COMMANDS[name]}\n\n{function.__doc__}")(function)
+    return typer.main.get_command(one)
+
+
 app = typer.Typer(
+    cls=CommandGroup,
     no_args_is_help=True,
     add_completion=False,
-    rich_markup_mode="markdown",
+    rich_markup_mode=_MARKUP,
     pretty_exceptions_enable=False,
-    help="SLAM, the Stellar LAbel Machine, in JAX: learn spectra from stars with known labels, then label other stars.",
+    help="SLAM, the Stellar LAbel Machine, in JAX: train a model of spectra on stars with known labels, then fit the "
+    "labels of other stars.",
 )
 
 
 @app.callback(invoke_without_command=True)
 def root(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
     if version:
-        console.print(slamjax.__version__)
+        say(slamjax.__version__)
         raise typer.Exit()
-
-
-for command in (read, train, fit, sample, validate, calibrate, compare, info, plot, demo):
-    app.command()(command)
 
 
 def main() -> None:
@@ -43,8 +80,8 @@ def main() -> None:
     try:
         app()
     except SlamError as error:
-        errors.print(f"slamjax: error: {error}", style="red", markup=False)
+        say_error(f"error: {error}")
         sys.exit(1)
     except KeyboardInterrupt:
-        errors.print("slamjax: stopped; nothing was written half", markup=False)
+        say_error("stopped; no partial files were left", style="")
         sys.exit(130)

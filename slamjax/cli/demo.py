@@ -1,76 +1,87 @@
-"""The demonstration: everything once, on the real stars that ship with the package."""
+"""``slamjax demo``: everything once, on the real stars that ship with the package."""
 
 from __future__ import annotations
 
-import os
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
-import numpy as np
+import typer
 
+import slamjax
 from slamjax import plots
-from slamjax._util.files import check_writable
-from slamjax.datasets.xp_giants import LABELS, WAVE_RANGE, load_xp_giants
-from slamjax.errors import SlamError
-from slamjax.io.labels import write_labels
-from slamjax.model.description import describe
-from slamjax.model.model import Model
-from slamjax.preprocessing import Recipe
-from slamjax.training import SVR, DataSpec, train
-from slamjax.typing import Progress
-from slamjax.validation import validate
+from slamjax.cli.console import progress_bar, say
+from slamjax.cli.files import make_folder
+
+if TYPE_CHECKING:
+    from slamjax.validation import Validation
+
+_SNR_BINS = (80, 120, 160, 220, 400)
 
 
-def run(
-    folder: str | os.PathLike[str],
-    *,
-    n_train: int = 1000,
-    say: Callable[[str], None] = print,
-    bar: Callable[[str], AbstractContextManager[Progress]],
+def demo(
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="FOLDER", help="Folder to write to.")] = Path(
+        "demo_output"
+    ),
+    n_train: Annotated[int, typer.Option(min=2, help="Training stars, at most 1000.")] = 1000,
 ) -> None:
-    """Train on embedded giants, save and load the model, label the others, compare, draw; files go to ``folder``."""
-    target = Path(folder)
-    try:
-        target.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise SlamError(f"cannot make the folder {target}: {error.strerror}; choose another with -o") from error
-    check_writable(target / "model.h5")
-    plots.check_figure_path(target / "spectra.png")
+    """Uses giants with Gaia XP spectra and APOGEE labels that ship with slamjax. Writes the model, the labels, a report
+    and figures.
+
+    Example: `slamjax demo -o demo_output`
+    """
+    from slamjax.datasets import load_xp_giants
+
+    make_folder(output, "model.h5")
+    plots.check_figure_path(output / "spectra.png")
     stars, others = load_xp_giants()
-    say(f"{len(stars)} giants to learn from, {len(others)} others to label (Gaia XP spectra, APOGEE labels)")
+    say(f"{len(stars)} training stars and {len(others)} test stars (Gaia XP spectra, APOGEE labels)")
+    model = _train(stars, min(n_train, len(stars)), output / "model.h5")
+    result = _validate(model, others)
+    _write(model, others, result, output)
+
+
+def _train(stars: slamjax.Spectra, n_train: int, path: Path) -> slamjax.Model:
+    """A model, as its file gives it back."""
+    from slamjax.datasets.xp_giants import LABELS, WAVE_RANGE
 
     began = time.perf_counter()
-    with bar("training pixels") as told:
-        model = train(
+    with progress_bar("training pixels") as on_progress:
+        model = slamjax.train(
             stars,
             LABELS,
-            recipe=Recipe.make(wave_range=WAVE_RANGE, continuum="gaussian:50nm"),
-            emulator=SVR(C=10, epsilon=0.05, gamma=0.1),
-            data=DataSpec(n_train=min(n_train, len(stars))),
-            on_progress=told,
+            emulator=slamjax.SVR(C=10, epsilon=0.05, gamma=0.1),
+            recipe=slamjax.Recipe.make(wave_range=WAVE_RANGE, continuum="gaussian:50nm"),
+            data=slamjax.DataSpec(n_train=n_train),
+            on_progress=on_progress,
         )
-    say(f"\ntrained in {time.perf_counter() - began:.0f} s\n{describe(model)}\n")
-    model.write(target / "model.h5")
-    model = Model.read(target / "model.h5")
+    say(f"\ntrained in {time.perf_counter() - began:.0f} s\n{slamjax.describe(model)}\n")
+    model.write(path)
+    return slamjax.Model.read(path)
 
+
+def _validate(model: slamjax.Model, others: slamjax.Spectra) -> Validation:
+    """Labels of stars that the model has not seen, compared with APOGEE's."""
     began = time.perf_counter()
-    with bar("fitting stars") as told:
-        result = validate(model, others, by="apogee_snr", bins=(80, 120, 160, 220, 400), on_progress=told)
+    with progress_bar("fitting stars") as on_progress:
+        result = slamjax.validate(model, others, by="apogee_snr", bins=_SNR_BINS, on_progress=on_progress)
     seconds = time.perf_counter() - began
-    good = int(np.sum(np.asarray(result.labels["flags"]) == 0))
-    say(
-        f"\n{len(result.labels)} stars labelled in {seconds:.1f} s (compilation included), {good} of them without flags"
-    )
-    say("SLAM - APOGEE, by APOGEE's S/N (robust scatter is 1.4826 MAD; a pull width of 1 means honest errors)")
+    good = int((result.labels["flags"] == 0).sum())
+    say(f"\n{len(result.labels)} stars fitted in {seconds:.1f} s, compilation included; {good} without flags")
+    say("SLAM - APOGEE by APOGEE's S/N (robust scatter is 1.4826 MAD; pulls of width 1 mean that errors are right)")
     say(f"{result}\n")
-    write_labels(result.labels, target / "labels.fits")
-    result.write(target / "report.md")
+    return result
+
+
+def _write(model: slamjax.Model, others: slamjax.Spectra, result: Validation, folder: Path) -> None:
+    """Label table, report and figures."""
+    slamjax.write_labels(result.labels, folder / "labels.fits")
+    result.write(folder / "report.md")
     for name, figure in (
         ("spectra.png", plots.plot_spectra(model, others, result.labels)),
         ("labels.png", plots.plot_labels(result.labels, model.label_names)),
         ("training.png", plots.plot_training(model)),
     ):
-        plots.write_figure(figure, target / name)
-    say(f"written to {target}: {', '.join(sorted(p.name for p in target.iterdir() if not p.name.startswith('.')))}")
+        plots.write_figure(figure, folder / name)
+    files = sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
+    say(f"written to {folder}: {', '.join(files)}")

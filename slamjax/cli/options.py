@@ -1,93 +1,198 @@
-"""Arguments and options that commands share, and the values that options may take, as --help shows them."""
+"""Arguments and options that several commands share, and how their texts are parsed."""
 
 from __future__ import annotations
 
-from enum import StrEnum
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from slamjax.errors import SlamError
-from slamjax.forward.nuisances import Free, Gaussian
+
+if TYPE_CHECKING:
+    from slamjax.forward import Free, Gaussian, Nuisances
+    from slamjax.preprocessing import Recipe
+    from slamjax.spectra import Spectra
 
 
-class Medium(StrEnum):
-    vacuum = "vacuum"
-    air = "air"
-
-
-class Frame(StrEnum):
-    rest = "rest"
-    observed = "observed"
-
-
-SpectraFile = Annotated[Path, typer.Argument(metavar="SPECTRA.fits", help="slamjax FITS table of spectra.")]
-
-
-def _matched(given: list[Path]) -> list[Path]:
-    """Files that patterns match, for a shell takes only so many names."""
+def _expanded(patterns: list[Path]) -> list[Path]:
+    """The files that patterns match: a shell passes on only so many names."""
     from slamjax.io import matched
 
-    return [Path(path) for one in given for path in matched(str(one))]
+    return [Path(path) for pattern in patterns for path in matched(str(pattern))]
 
 
+ModelFile = Annotated[Path, typer.Argument(metavar="MODEL.h5", help="Model file written by `slamjax train`.")]
+SpectraFile = Annotated[Path, typer.Argument(metavar="SPECTRA.fits", help="slamjax FITS table of spectra.")]
 SpectraFiles = Annotated[
     list[Path],
     typer.Argument(
         metavar="SPECTRA...",
-        help="A slamjax FITS table of spectra, or survey files as they come; quoted patterns are expanded.",
-        callback=_matched,
+        help="A slamjax FITS table of spectra, or survey files as downloaded; quoted patterns are expanded.",
+        callback=_expanded,
     ),
 ]
-MediumOf = Annotated[
-    Medium | None, typer.Option("--medium", help="Where wavelengths are measured, if the file does not say.")
-]
-FrameOf = Annotated[Frame | None, typer.Option("--frame", help="Frame of the wavelengths, if the file does not say.")]
-FwhmOf = Annotated[
-    float | None, typer.Option("--fwhm", help="Line spread (FWHM, unit of wavelength), if the file does not say.")
-]
-ModelFile = Annotated[Path, typer.Argument(metavar="MODEL.h5", help="Model file written by `slamjax train`.")]
 Select = Annotated[
-    str | None, typer.Option(metavar="EXPR", help='Rows to use, e.g. "logg < 3.6 & teff > 3600"; & and | bind loosest.')
-]
-LabelWindow = Annotated[
-    list[str] | None,
-    typer.Option(metavar="LABEL:LO-HI,...", help="The only wavelengths at which a label may act; may be given again."),
-]
-WaveRange = Annotated[
-    tuple[float, float] | None, typer.Option(metavar="A B", help="Wavelengths to keep, in the file's unit.")
-]
-Continuum = Annotated[str, typer.Option(help="gaussian:50nm, spline:60nm, chebyshev:4 or none.")]
-FluxRange = Annotated[
-    tuple[float, float] | None,
-    typer.Option(metavar="LO HI", help="Pixels outside are bad (after division by the continuum)."),
-]
-PixelSnr = Annotated[float | None, typer.Option(help="Pixels with a smaller flux over error are bad.")]
-RecipeFile = Annotated[
-    Path | None,
-    typer.Option("--recipe", metavar="RECIPE.toml", help="Steps of preparation, instead of the options for them."),
-]
-Resolution = Annotated[
-    float | None, typer.Option("--resolution", help="Blur to this line spread (FWHM), in the unit of wavelength.")
-]
-Starts = Annotated[int, typer.Option(help="Starting points a star, far apart.")]
-
-Velocity = Annotated[
     str | None,
-    typer.Option(
-        metavar="KM/S", help='"free", LOW:HIGH to search between, MEAN+-SD as known, or a number to hold it at; km/s.'
-    ),
+    typer.Option(metavar="EXPR", help='Use only these rows, e.g. "logg < 3.6 & teff > 3600".'),
+]
+Starts = Annotated[int, typer.Option(help="Starting points per star, far apart in label space.")]
+Memory = Annotated[float, typer.Option(help="GiB that one batch of stars may use on the device.")]
+Jobs = Annotated[int, typer.Option(help="Processes that read files; -1: one per core.")]
+Survey = Annotated[
+    str | None, typer.Option(help="Survey of the files if it cannot be recognised: lamost, sdss, apogee-star, ...")
+]
+By = Annotated[str, typer.Option(help="Bin by this column of the table, or by snr, the median S/N per pixel.")]
+Bins = Annotated[str | None, typer.Option(help="Bin edges, e.g. 20,60,100,200,300; default: quartiles.")]
+IncludeTraining = Annotated[bool, typer.Option("--include-training", help="Keep the training stars.")]
+PriorName = Annotated[
+    Literal["uniform", "density"],
+    typer.Option(help="Uniform over the region of the training stars (with soft edges), or their density."),
 ]
 
-
-Polynomial = Annotated[
-    int | None, typer.Option(metavar="DEGREE", help="Multiply the model by a polynomial in wavelength, solved for.")
-]
+_SUPPLIED = "Missing metadata"
 
 
-def velocity(option: str, text: str | None) -> Free | Gaussian | Literal["free"] | float | None:
-    """What ``text`` says of a velocity."""
+@dataclass(frozen=True)
+class Metadata:
+    """What a file of spectra may leave unsaid."""
+
+    medium: Annotated[
+        Literal["vacuum", "air"] | None,
+        typer.Option(help="Medium of the wavelengths, if the file does not state it.", rich_help_panel=_SUPPLIED),
+    ] = None
+    frame: Annotated[
+        Literal["rest", "observed"] | None,
+        typer.Option(help="Frame of the wavelengths, if the file does not state it.", rich_help_panel=_SUPPLIED),
+    ] = None
+    fwhm: Annotated[
+        float | None,
+        typer.Option(
+            help="FWHM of the line spread in the unit of wavelength, if the file does not state it.",
+            rich_help_panel=_SUPPLIED,
+        ),
+    ] = None
+
+
+_PREPARATION = "Preparation"
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """How spectra are prepared: by options, or by a recipe file."""
+
+    wave_range: Annotated[
+        tuple[float, float] | None,
+        typer.Option(metavar="LO HI", help="Wavelengths to keep, in the file's unit.", rich_help_panel=_PREPARATION),
+    ] = None
+    continuum: Annotated[
+        str,
+        typer.Option(
+            help="Continuum to divide by: gaussian:50nm, spline:60nm, chebyshev:4 or none.",
+            rich_help_panel=_PREPARATION,
+        ),
+    ] = "none"
+    flux_range: Annotated[
+        tuple[float, float] | None,
+        typer.Option(
+            metavar="LO HI",
+            help="Mask pixels whose flux (after division by the continuum) is outside.",
+            rich_help_panel=_PREPARATION,
+        ),
+    ] = None
+    min_pixel_snr: Annotated[
+        float | None, typer.Option(help="Mask pixels with a smaller S/N.", rich_help_panel=_PREPARATION)
+    ] = None
+    resolution: Annotated[
+        float | None,
+        typer.Option(
+            metavar="FWHM", help="Blur to this line spread, in the unit of wavelength.", rich_help_panel=_PREPARATION
+        ),
+    ] = None
+    recipe: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="RECIPE.toml",
+            help="Preparation from a file, instead of these options.",
+            rich_help_panel=_PREPARATION,
+        ),
+    ] = None
+
+    def recipe_for(self, spectra: Spectra) -> Recipe:
+        """The recipe, with wavelengths in the unit of these spectra."""
+        from slamjax.preprocessing import BadPixels, Recipe
+
+        if self.recipe is not None:
+            if self != Preparation(recipe=self.recipe):
+                raise SlamError(
+                    "--recipe states the whole preparation; leave out --wave-range, --resolution, --continuum, "
+                    "--flux-range and --min-pixel-snr, or write them into the recipe"
+                )
+            return Recipe.from_toml(self.recipe)
+        rules = None
+        if self.flux_range is not None or self.min_pixel_snr is not None:
+            low, high = self.flux_range or (None, None)
+            rules = BadPixels(min_flux=low, max_flux=high, min_snr=self.min_pixel_snr)
+        return Recipe.make(
+            wave_range=self.wave_range,
+            wave_unit=str(spectra.wave_unit),
+            continuum=self.continuum,
+            bad_pixels=rules,
+            fwhm=self.resolution,
+        )
+
+
+_NUISANCES = "Nuisances"
+_VELOCITY = "KM/S"
+
+
+@dataclass(frozen=True)
+class NuisanceOptions:
+    """What shapes a spectrum beside its labels, as text."""
+
+    rv: Annotated[
+        str | None,
+        typer.Option(
+            metavar=_VELOCITY,
+            help='Radial velocity: "free", a range as -300:300, a prior as 20+-5, or a fixed number.',
+            rich_help_panel=_NUISANCES,
+        ),
+    ] = None
+    sigma_v: Annotated[
+        str | None,
+        typer.Option(metavar=_VELOCITY, help="Gaussian broadening, given like --rv.", rich_help_panel=_NUISANCES),
+    ] = None
+    vsini: Annotated[
+        str | None,
+        typer.Option(
+            metavar=_VELOCITY, help="Projected rotation v sin i, given like --rv.", rich_help_panel=_NUISANCES
+        ),
+    ] = None
+    polynomial: Annotated[
+        int | None,
+        typer.Option(
+            metavar="DEGREE",
+            help="Multiply the model by a polynomial in wavelength, whose coefficients are fitted.",
+            rich_help_panel=_NUISANCES,
+        ),
+    ] = None
+
+    def nuisances(self) -> Nuisances:
+        from slamjax.forward import Nuisances
+
+        return Nuisances(
+            rv=velocity("--rv", self.rv),
+            sigma_v=velocity("--sigma-v", self.sigma_v),
+            vsini=velocity("--vsini", self.vsini),
+            polynomial=self.polynomial,
+        )
+
+
+def velocity(flag: str, text: str | None) -> Free | Gaussian | Literal["free"] | float | None:
+    """A velocity that is free, free within a range, known within errors, fixed, or absent."""
+    from slamjax.forward import Free, Gaussian
+
     if text is None:
         return None
     try:
@@ -100,73 +205,51 @@ def velocity(option: str, text: str | None) -> Free | Gaussian | Literal["free"]
         return float(text)
     except (TypeError, ValueError):
         raise SlamError(
-            f'{option} is {text!r}; give "free", a range such as -300:300, a known value such as 20+-5, or a number, '
+            f'{flag} is {text!r}; give "free", a range such as -300:300, a known value such as 20+-5, or a number, '
             "in km/s"
         ) from None
 
 
-class EmulatorKind(StrEnum):
-    svr = "svr"
-    polynomial = "polynomial"
+def words(text: str) -> list[str]:
+    """The names in ``teff,logg,fe_h``."""
+    return [part.strip() for part in text.split(",") if part.strip()]
 
 
-class Kernel(StrEnum):
-    rbf = "rbf"
-    linear = "linear"
-    poly = "poly"
-    sigmoid = "sigmoid"
+def numbers(text: str, flag: str) -> Any:
+    """The number in ``10``, or the list in ``1,10,100``; for --gamma also ``scale`` and ``auto``."""
+    values = [_number(part, flag) for part in words(text)]
+    if not values:
+        raise SlamError(f"{flag} is empty; give a number, or several separated by commas, such as 0.1,1,10")
+    return values if len(values) > 1 else values[0]
 
 
-class SearchKind(StrEnum):
-    grid = "grid"
-    random = "random"
-    joint = "joint"
+def _number(text: str, flag: str) -> float | str:
+    try:
+        return float(text)
+    except ValueError:
+        if flag == "--gamma" and text in ("scale", "auto"):
+            return text
+        raise SlamError(f"{flag} has {text!r}, which is not a number; give numbers separated by commas") from None
 
 
-class NoiseModel(StrEnum):
-    auto = "auto"
-    lowrank = "lowrank"
-    diagonal = "diagonal"
+def bin_edges(text: str | None) -> list[float] | None:
+    """The edges in ``20,60,100``; one number alone is an edge as well."""
+    if text is None:
+        return None
+    values = numbers(text, "--bins")
+    return values if isinstance(values, list) else [values]
 
 
-class WeightKind(StrEnum):
-    ivar = "ivar"
-    uniform = "uniform"
-
-
-class Solver(StrEnum):
-    auto = "auto"
-    batched = "batched"
-    sklearn = "sklearn"
-
-
-class Scaling(StrEnum):
-    standard = "standard"
-    robust = "robust"
-
-
-class Method(StrEnum):
-    lm = "lm"
-    adam = "adam"
-    lbfgs = "lbfgs"
-
-
-class Sampler(StrEnum):
-    auto = "auto"
-    importance = "importance"
-    nuts = "nuts"
-    hmc = "hmc"
-
-
-class PriorKind(StrEnum):
-    uniform = "uniform"
-    density = "density"
-
-
-class Figure(StrEnum):
-    spectra = "spectra"
-    labels = "labels"
-    errors = "errors"
-    training = "training"
-    corner = "corner"
-    trace = "trace"
+def label_windows(texts: list[str], flag: str) -> dict[str, list[tuple[float, float]]]:
+    """Windows by label, from texts such as ``alpha_m:500-520,600-620``."""
+    windows: dict[str, list[tuple[float, float]]] = {}
+    for text in texts:
+        name, _, ranges = text.partition(":")
+        try:
+            pairs = [(float(low), float(high)) for low, high in (part.split("-") for part in words(ranges))]
+        except ValueError:
+            pairs = []
+        if not (name.strip() and pairs):
+            raise SlamError(f"{flag} is {text!r}; give a label and its windows, as in alpha_m:500-520,600-620")
+        windows.setdefault(name.strip(), []).extend(pairs)
+    return windows

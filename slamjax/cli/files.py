@@ -1,0 +1,52 @@
+"""Files of a command: read what is selected, and check outputs before any long work."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import slamjax
+from slamjax.cli.options import Metadata
+from slamjax.errors import SlamError
+
+if TYPE_CHECKING:
+    from slamjax.spectra import Spectra
+
+
+def is_table(files: list[Path]) -> bool:
+    """Whether the input is one slamjax table, rather than survey files."""
+    from slamjax.io import is_table
+
+    return len(files) == 1 and is_table(files[0])
+
+
+def read_spectra(files: list[Path], select: str | None = None, metadata: Metadata | None = None) -> Spectra:
+    """The selected spectra of a slamjax table or of survey files, with missing metadata supplied."""
+    spectra = slamjax.read_table(files[0]) if is_table(files) else slamjax.read([str(path) for path in files])
+    if metadata is not None:
+        spectra = spectra.with_metadata(metadata.medium, metadata.frame, metadata.fwhm)
+    return spectra if select is None else spectra.select(select)
+
+
+def check_output(output: Path, inputs: Iterable[Path] = (), flag: str = "--output") -> None:
+    """Raise unless the output can be written, all inputs exist, and none of them is the output."""
+    from slamjax._util.files import check_writable, existing_file
+
+    check_writable(output)
+    for path in inputs:
+        if existing_file(path) and output.exists() and output.samefile(path):
+            raise SlamError(f"{flag} {output} is also an input; choose another name")
+
+
+def make_folder(folder: Path, file: str) -> None:
+    """Make the output folder, and check that a file can be written into it."""
+    from slamjax._util.files import check_writable
+
+    if folder.exists() and not folder.is_dir():
+        raise SlamError(f"--output {folder} is a file; name a folder")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SlamError(f"cannot make the folder {folder}: {error.strerror}; choose another with -o") from error
+    check_writable(folder / file)

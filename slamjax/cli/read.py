@@ -1,0 +1,42 @@
+"""``slamjax read``: survey files to one table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+import slamjax
+from slamjax.cli.console import progress_bar, say, say_written
+from slamjax.cli.files import check_output
+from slamjax.cli.options import Jobs, Survey
+
+
+def read(
+    files: Annotated[list[Path], typer.Argument(metavar="FILES...", help="Survey files, or quoted patterns.")],
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="SPECTRA.fits", help="Table to write.")],
+    survey: Survey = None,
+    labels: Annotated[
+        Path | None,
+        typer.Option(metavar="CATALOG", help="Catalogue (CSV, ECSV, FITS) whose columns are joined to the spectra."),
+    ] = None,
+    on: Annotated[
+        str, typer.Option(metavar="COLUMN", help="Column by which --labels is matched; it stands in both.")
+    ] = "file",
+    n_jobs: Jobs = -1,
+) -> None:
+    """Reads LAMOST low and medium resolution, SDSS and BOSS spec, APOGEE apStar, aspcapStar and apVisit, SDSS-V mwmStar
+    and mwmVisit, DESI coadds and Gaia XP as written by GaiaXPy. Rows keep the order of the files; a file with several
+    spectra gives several rows.
+
+    Example: `slamjax read spec-*.fits -o spectra.fits --labels catalog.csv --on file`
+    """
+    check_output(output)
+    with progress_bar("reading files") as on_progress:
+        spectra = slamjax.read([str(path) for path in files], survey, n_jobs=n_jobs, on_progress=on_progress)
+    if labels is not None:
+        spectra = slamjax.join_labels(spectra, labels, on)
+    slamjax.write_table(spectra, output)
+    say(repr(spectra))
+    say_written(output)
