@@ -45,7 +45,7 @@ class CommandGroup(typer.core.TyperGroup):
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         name, command, rest = super().resolve_command(ctx, args)
-        return name, command and load_command(command.name), rest
+        return name, command if name is None else load_command(name), rest
 
 
 def load_command(name: str) -> Any:

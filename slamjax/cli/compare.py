@@ -18,7 +18,7 @@ from slamjax.errors import SlamError
 from slamjax.training import SVR, DataSpec, NoiseSpec, Polynomial, SearchSpec, TrainingSpec
 
 if TYPE_CHECKING:
-    from slamjax.validation import EmulatorComparison
+    from slamjax.validation.comparison import EmulatorComparison
 
 _FIGURE = "Figure of single pixels"
 
@@ -79,15 +79,16 @@ def compare(
     fixed, edges, names = dict(_fixed(text) for text in at or []), bin_edges(bins), words(labels)
     stars = read_spectra([spectra], select)
     others = None if test is None else read_spectra([test], select)
+    recipe = preparation.recipe_for(stars)
     training = TrainingSpec(
-        recipe=preparation.recipe_for(stars),
+        recipe=recipe,
         search=search,
         noise=noise,
         log_labels=words(log_labels),
         data=data,
         seed=seed,
     )
-    slamjax.plots.check_pixels(stars, names, training.recipe, pixels=pixel, along=along, fixed=fixed)
+    slamjax.plots.check_pixels(stars, names, recipe, pixels=pixel, along=along, fixed=fixed)
     make_folder(output, "report.md")
     with progress_bar("training both") as on_progress:
         comparison = slamjax.compare(

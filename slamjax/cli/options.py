@@ -129,7 +129,7 @@ class Preparation:
                     "--recipe states the whole preparation; leave out --wave-range, --resolution, --continuum, "
                     "--flux-range and --min-pixel-snr, or write them into the recipe"
                 )
-            return Recipe.from_toml(self.recipe)
+            return Recipe.read(self.recipe)
         rules = None
         if self.flux_range is not None or self.min_pixel_snr is not None:
             low, high = self.flux_range or (None, None)

@@ -22,9 +22,7 @@ Kind: TypeAlias = Literal["spectra", "labels", "errors", "training", "corner", "
 def plot(
     model: Annotated[
         Path,
-        typer.Argument(
-            metavar="MODEL.h5", help="Model file; for corner and trace the POSTERIOR.nc of `slamjax sample`."
-        ),
+        typer.Argument(metavar="MODEL.h5", help="Model; for corner and trace the POSTERIOR.nc of `slamjax sample`."),
     ],
     spectra: Annotated[Path | None, typer.Argument(metavar="SPECTRA.fits", help="Spectra to fit and draw.")] = None,
     output: Annotated[

@@ -23,7 +23,7 @@ def validate(
             "-o",
             "--output",
             metavar="REPORT",
-            help="Report to write: .ecsv, .csv, .fits, .html or .tex, else Markdown.",
+            help="Report: .ecsv, .csv, .fits, .html or .tex, else Markdown.",
         ),
     ] = None,
     select: Select = None,

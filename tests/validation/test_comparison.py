@@ -8,10 +8,8 @@ import pytest
 from astropy.table import Table
 from helpers import miles, xp_giants
 from models import SVR_10, TWO_FOLDS, recipe
-from typer.testing import CliRunner
 
 import slamjax
-from slamjax.cli.app import app
 from slamjax.errors import SlamError
 from slamjax.fitting import fit
 from slamjax.plots import plot_flux_errors, plot_label_scatter, plot_pixels
@@ -139,45 +137,3 @@ def test_folds_too_small_for_the_noise_of_all_stars_are_told(monkeypatch):
     svr = dataclasses.replace(SVR_10, solver="sklearn")
     with pytest.warns(slamjax.SlamWarning, match="have too few stars for the noise model that all stars make"):
         compare(stars()[:100], ("teff", "logg"), svr=svr, training=TrainingSpec(search=TWO_FOLDS), test=2)
-
-
-def test_the_command_writes_what_it_says(tmp_path):
-    table = tmp_path / "stars.fits"
-    slamjax.write_table(stars(), table)
-    arguments = ["compare", table, "--labels", "teff,logg", "-o", tmp_path / "out", "--folds", "2", "--cv", "2"]
-    arguments += ["--C", "10", "--epsilon", "0.05", "--gamma", "0.1", "--noise", "diagonal", "--n-starts", "1"]
-    arguments += ["--label-window", "logg:500-560", "--pixel", "524", "--at", "logg:2.4:0.5", "--ridge", "1,10"]
-    result = CliRunner().invoke(app, [str(one) for one in arguments], catch_exceptions=False)
-    assert result.exit_code == 0, result.output
-    written = {path.name for path in (tmp_path / "out").iterdir()}
-    assert written == {
-        "report.md", "flux_error.ecsv", "label_scatter.ecsv", "labels_slam.fits", "labels_polynomial.fits",
-        "flux_error.png", "label_scatter.png", "pixels.png", "slam.h5", "polynomial.h5",
-    }  # fmt: skip
-    assert "| polynomial |" in (tmp_path / "out" / "report.md").read_text()
-    flux = Table.read(tmp_path / "out" / "flux_error.ecsv")
-    assert np.all(flux["polynomial_rms"] > 0)
-    model = slamjax.Model.read(tmp_path / "out" / "polynomial.h5")
-    assert model.info.provenance["settings"]["label_windows"]["logg"] == [[500, 560]]
-    assert set(model.info.candidates["ridge"]) == {1, 10}
-
-
-@pytest.mark.parametrize(
-    ("option", "message"),
-    [
-        (["--label-window", "logg=500"], "--label-window is 'logg=500'"),
-        (["--at", "logg"], "--at is 'logg'"),
-        (["--at", "logg:99"], "hardly any training star"),
-        (["--labels", ""], "no labels are given"),
-        (["--at", "age:3"], "age cannot be held fixed"),
-        (["--along", "age"], "'age' is not among the labels"),
-        (["--pixel", "900"], "no pixel at 900 nm"),
-    ],
-)
-def test_options_of_the_command_are_explained(option, message, tmp_path):
-    slamjax.write_table(stars(), tmp_path / "stars.fits")
-    arguments = ["compare", tmp_path / "stars.fits", "--labels", "teff,logg", "-o", tmp_path / "out", *option]
-    result = CliRunner().invoke(app, [str(one) for one in arguments])
-    assert isinstance(result.exception, SlamError)
-    assert message in str(result.exception)
-    assert not (tmp_path / "out").exists()  # told before anything is trained

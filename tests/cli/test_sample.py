@@ -1,8 +1,10 @@
-"""`slamjax sample`: a posterior file and a table from the command line, and a run that was stopped."""
+"""``slamjax sample``: a posterior file and a table from the command line, and a run that was stopped."""
 
 import numpy as np
 import pytest
-from models import LABELS, giants_model
+from commands import run
+from helpers import DATA
+from models import LABELS, giants_model, miles_model
 from typer.testing import CliRunner
 
 import slamjax
@@ -13,16 +15,8 @@ from slamjax.sampling import sampler as run_module
 SHORT = ["--draws", "60", "--warmup", "40", "--chains", "2", "--seed", "3"]
 
 
-def run(*arguments):
-    result = CliRunner().invoke(app, [str(argument) for argument in arguments], catch_exceptions=False)
-    assert result.exit_code == 0, result.output
-    return result.stdout
-
-
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
-    from helpers import DATA
-
     folder = tmp_path_factory.mktemp("sample")
     giants_model().write(folder / "giants.h5")
     return folder, DATA / "xp_giants.fits"
@@ -47,9 +41,6 @@ def test_sample_writes_a_posterior_and_a_table_and_draws_them(files):
 
 
 def test_velocities_are_sampled_beside_the_labels(files, tmp_path):
-    from helpers import DATA
-    from models import miles_model
-
     miles_model().write(tmp_path / "miles.h5")
     star = DATA / "surveys" / "3709013.fits"
     out = tmp_path / "p.nc"

@@ -1,0 +1,134 @@
+"""The command line as a whole: help, version, warnings, errors."""
+
+import dataclasses
+import os
+import subprocess
+import sys
+import warnings
+
+import pytest
+from commands import GIANTS, run
+from helpers import xp_giants
+from typer.testing import CliRunner
+
+import slamjax
+from slamjax.cli import app as app_module
+from slamjax.cli.app import COMMANDS, app, load_command, main
+
+
+def flat(text):
+    """Help without the lines and boxes of the terminal."""
+    return " ".join(text.replace("│", " ").split())
+
+
+def test_help_lists_every_command_without_importing_them():
+    code = (
+        "import sys\nfrom slamjax.cli import main\nsys.argv = ['slamjax', '--help']\n"
+        "try: main()\nexcept SystemExit: pass\nprint([name for name in ('jax', 'astropy') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+    for name, line in COMMANDS.items():
+        assert f"{name} {line}" in flat(done.stdout)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_of_a_command_opens_with_its_line_and_has_an_example(command):
+    text = flat(run(command, "--help"))
+    assert COMMANDS[command] in text
+    assert f": slamjax {command} " in text
+
+
+def test_version_is_printed():
+    assert run("--version") == f"{slamjax.__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("command", "specs"),
+    [
+        ("train", {slamjax.SVR: "", slamjax.Polynomial: "", slamjax.SearchSpec: "", slamjax.DataSpec: ""}),
+        ("compare", {slamjax.SVR: "", slamjax.Polynomial: ""}),
+    ],
+)
+def test_defaults_are_those_of_the_option_objects(command, specs):
+    """A default that is changed in the library is changed on the command line."""
+    defaults = {option.name: option.default for option in load_command(command).params}
+    compared = 0
+    for spec in specs:
+        for field in dataclasses.fields(spec):
+            if field.name in defaults and field.name != "degree":
+                shown = defaults[field.name]
+                shared = ",".join(f"{value:g}" for value in field.default) if field.name == "ridge" else field.default
+                assert shown in (shared, f"{field.default:g}" if isinstance(field.default, float) else shared)
+                compared += 1
+    assert compared >= len(specs)
+
+
+def test_choices_and_ranges_are_refused_with_usage():
+    result = CliRunner().invoke(app, ["train", GIANTS, "-o", "m.h5", "--labels", "teff", "--kernel", "cubic"])
+    assert result.exit_code == 2
+    assert "cubic" in result.stderr
+    assert CliRunner().invoke(app, ["plot", "m.h5", "--count", "0"]).exit_code == 2
+    unknown = CliRunner().invoke(app, ["trian"])
+    assert unknown.exit_code == 2
+    assert "No such command 'trian'" in unknown.stderr
+
+
+def test_missing_and_damaged_files_are_named(trained, refused, tmp_path):
+    out = tmp_path / "out.fits"
+    nowhere = tmp_path / "nowhere.fits"
+    assert f"{nowhere}: no such file" in refused("fit", trained[0], nowhere, "-o", out)
+    assert f"{nowhere}: no such file" in refused("info", nowhere)
+    assert "cannot be read as a slamjax model" in refused("fit", GIANTS, GIANTS, "-o", out)
+    damaged = tmp_path / "damaged.h5"
+    damaged.write_bytes(trained[0].read_bytes()[:5000])
+    assert f"{damaged} is damaged: the checksum of the file" in refused("validate", damaged, GIANTS)
+    assert os.listdir(tmp_path) == ["damaged.h5"]
+
+
+@pytest.mark.parametrize("command", ["train", "fit", "validate", "plot"])
+def test_outputs_are_checked_before_inputs(command, refused, tmp_path):
+    output = ["-o", tmp_path / "nowhere" / "out.png"]
+    inputs = ["no.fits", "--labels", "teff"] if command == "train" else ["no.h5", "no.fits"]
+    assert f"the folder {tmp_path / 'nowhere'} does not exist" in refused(command, *inputs, *output)
+
+
+def test_a_missing_input_is_named_where_the_output_exists(refused, tmp_path):
+    (tmp_path / "labels.fits").write_text("old")
+    message = refused("fit", "absent.h5", "absent.fits", "-o", tmp_path / "labels.fits")
+    assert "absent.h5: no such file" in message
+    assert (tmp_path / "labels.fits").read_text() == "old"
+
+
+def test_an_interrupted_command_says_so(monkeypatch, capsys):
+    def interrupted():
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
+    monkeypatch.setattr(app_module, "app", interrupted)
+    with pytest.raises(SystemExit, match="130"):
+        main()
+    assert capsys.readouterr().err == "slamjax: stopped; no partial files were left\n"
+
+
+def test_warnings_and_errors_of_a_real_process_are_one_line(trained, tmp_path):
+    """In a process of its own, as astropy and pytest both put themselves before Python's warnings."""
+    stars = xp_giants()[:3]
+    silent = slamjax.Spectra(stars.wave, stars.flux, None, stars.table, wave_unit="nm", medium="vacuum")
+    slamjax.write_table(silent, tmp_path / "silent.fits")
+    command = [sys.executable, "-m", "slamjax", "fit", str(trained[0])]
+    output = ["-o", str(tmp_path / "out.fits")]
+    done = subprocess.run([*command, str(tmp_path / "silent.fits"), *output], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "3 NO_ERRORS" in done.stdout
+    warned = [line for line in done.stderr.splitlines() if "warning" in line.lower()]
+    assert len(warned) == 1
+    assert warned[0].startswith("slamjax: warning: ")
+    assert "states no flux errors" in warned[0]
+    assert len(slamjax.read_labels(tmp_path / "out.fits")) == 3
+
+    absent = str(tmp_path / "no.fits")
+    done = subprocess.run([*command, absent, *output], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert done.stderr == f"slamjax: error: {absent}: no such file; check the path\n"
