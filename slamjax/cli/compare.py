@@ -36,7 +36,7 @@ def compare(
         typer.Option(metavar="SPECTRA.fits", help="Other stars to test on; default: the same stars, by --folds."),
     ] = None,
     folds: Annotated[
-        int, typer.Option(min=2, help="Parts of the stars; each is tested by models of the others.")
+        int, typer.Option(min=2, help="Parts of the stars, each tested with models of the others.")
     ] = default(slamjax.compare, "test"),
     by: By = default(slamjax.compare, "by"),
     bins: Bins = None,

@@ -49,8 +49,9 @@ def fit(
     """Survey files need no further option: they are shifted to rest by their measured velocity, resampled to the
     model's wavelengths and prepared as the training stars were. The table has one row per spectrum, in the order given.
 
-    Examples: `slamjax fit giants.h5 new.fits -o labels.fits --select "apogee_snr > 80"`,
-    `slamjax fit miles.h5 "spectra/spec-*.fits" -o labels.fits`
+    Example: `slamjax fit giants.h5 new.fits -o labels.fits --select "apogee_snr > 80"`
+
+    Example: `slamjax fit miles.h5 "spectra/spec-*.fits" -o labels.fits`
     """
     check_output(output, [model, *spectra])
     options: dict[str, Any] = {

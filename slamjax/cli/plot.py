@@ -29,7 +29,8 @@ def plot(
         Path, typer.Option("-o", "--output", metavar="PLOT.png", help="Figure to write, in any format of matplotlib.")
     ] = Path("slamjax.png"),
     what: Annotated[
-        Kind | None, typer.Option(help="Default: spectra if a file of spectra is given, else training.")
+        Kind | None,
+        typer.Option(metavar="KIND", help="As listed above; default: spectra if a file is given, else training."),
     ] = None,
     select: Select = None,
     count: Annotated[int, typer.Option(min=1, help="Spectra to draw.")] = 3,

@@ -67,7 +67,8 @@ offer(
     "Noise model",
     {
         "kind": Offered(
-            "Residuals correlated between pixels (lowrank), independent (diagonal), or the likelier.", flag="noise"
+            "Residuals correlated between pixels (lowrank) or independent (diagonal); auto: the better one.",
+            flag="noise",
         )
     },
 )
