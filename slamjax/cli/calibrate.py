@@ -8,11 +8,12 @@ from typing import Annotated
 import typer
 
 import slamjax
+from slamjax.cli import sampling_options as sampling_options
 from slamjax.cli.console import progress_bar, say, say_written
 from slamjax.cli.files import read_spectra
 from slamjax.cli.groups import default, option_groups
 from slamjax.cli.options import ModelFile, PriorName, Select, SpectraFiles
-from slamjax.cli.sampling_options import SamplerSpec
+from slamjax.sampling import SamplerSpec
 from slamjax.validation import sbc
 
 
@@ -41,7 +42,7 @@ def calibrate(
     ivar = slam.prepare(read_spectra(spectra, select)).ivar
     with progress_bar("sampling posteriors") as on_progress:
         result = slamjax.validation.sbc(
-            slam, ivar, n_stars=n_stars, prior=prior, **vars(sampler), seed=seed, on_progress=on_progress
+            slam, ivar, n_stars=n_stars, prior=prior, sampler=sampler, seed=seed, on_progress=on_progress
         )
     say(result)
     if output is not None:

@@ -8,12 +8,13 @@ from typing import Annotated
 import typer
 
 import slamjax
+from slamjax.cli import sampling_options as sampling_options
 from slamjax.cli.console import flag_summary, progress_bar, say, say_written
 from slamjax.cli.files import check_output, read_spectra
 from slamjax.cli.groups import default, option_groups
 from slamjax.cli.options import Memory, Metadata, ModelFile, NuisanceOptions, PriorName, Select, SpectraFiles
-from slamjax.cli.sampling_options import SamplerSpec
 from slamjax.errors import SlamError
+from slamjax.sampling import SamplerSpec
 
 
 @option_groups
@@ -52,10 +53,10 @@ def sample(
             stars,
             prior=prior,
             nuisances=given,
-            **vars(sampler),
+            sampler=sampler,
             seed=seed,
             memory=memory,
-            parts=output.parent / f".{output.name}.parts",
+            checkpoint=output.parent / f".{output.name}.parts",
             on_progress=on_progress,
         )
     posterior.write(output)

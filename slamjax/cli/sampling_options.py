@@ -1,30 +1,20 @@
-"""Options of sampling, which `sample` and `calibrate` share."""
+"""Options of sampling, which `sample` and `calibrate` share, made from the library's option object."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Annotated
+from slamjax.cli.groups import Offered, offer
+from slamjax.sampling import SamplerSpec
 
-import typer
-
-from slamjax.cli.groups import default
-from slamjax.sampling import sample
-from slamjax.sampling.sampler import Sampler
-
-_PANEL = "Sampler"
-
-
-@dataclass(frozen=True)
-class SamplerSpec:
-    sampler: Annotated[
-        Sampler,
-        typer.Option(
-            help="Importance sampling, with NUTS where it falls short (auto), or one method.",
-            rich_help_panel=_PANEL,
+offer(
+    SamplerSpec,
+    "Sampler",
+    {
+        "method": Offered(
+            "Importance sampling, with NUTS where it falls short (auto), or one method for all stars.",
+            flag="sampler",
         ),
-    ] = default(sample, "sampler")
-    draws: Annotated[int, typer.Option(help="Draws per chain.", rich_help_panel=_PANEL)] = default(sample, "draws")
-    chains: Annotated[int, typer.Option(help="Chains per star.", rich_help_panel=_PANEL)] = default(sample, "chains")
-    warmup: Annotated[
-        int, typer.Option(help="Warm-up steps before the draws of a chain (NUTS, HMC).", rich_help_panel=_PANEL)
-    ] = default(sample, "warmup")
+        "draws": Offered("Draws per chain."),
+        "chains": Offered("Chains per star."),
+        "warmup": Offered("Warm-up steps before the draws of a chain (NUTS, HMC)."),
+    },
+)
