@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
 import typer
 
@@ -12,9 +12,6 @@ from slamjax.cli.console import say_written
 from slamjax.cli.files import read_spectra
 from slamjax.cli.options import IncludeTraining, Select
 from slamjax.errors import SlamError
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 Kind: TypeAlias = Literal["spectra", "labels", "errors", "training", "corner", "trace"]
 
@@ -71,8 +68,8 @@ def plot(
     say_written(output)
 
 
-def _plot_spectra(model: Path, spectra: Path, select: str | None, count: int) -> Figure:
-    """Some of the stars, evenly spaced in the file."""
+def _plot_spectra(model: Path, spectra: Path, select: str | None, count: int) -> Any:
+    """A figure of some of the stars, evenly spaced in the file."""
     slam = slamjax.Model.read(model)
     stars = read_spectra([spectra], select)
     if len(stars) > count:
