@@ -1,12 +1,15 @@
 # Everything starts from a machine with Python 3.11 or later and nothing else: the environment is made in .venv.
 PYTHON ?= python3
 BIN := .venv/bin
+# one worker per core, four at most; tests of one file share what they compute, so they stay together
+PYTEST := $(BIN)/pytest -q -n auto --maxprocesses 4 --dist loadfile --durations 20
 
-.PHONY: help demo test lint docs bench clean
+.PHONY: help demo check test lint docs bench clean
 
 help:
 	@echo "make demo    install, then train on real stars, label others, draw (demo_output/)"
-	@echo "make test    install, then lint, check types, run the tests"
+	@echo "make check   install, then lint, check types, run the fast tests"
+	@echo "make test    the same with all tests, docstring examples and notebooks"
 	@echo "make docs    install, then build the documentation into docs/_build/html"
 	@echo "make bench   install, then run the benchmarks (DATA=table.fits, MILES=miles.fits, LAMOST=folder for other stars than the embedded ones)"
 
@@ -39,8 +42,11 @@ lint: .venv/installed-test
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+check: lint
+	$(PYTEST) -m "not slow"
+
 test: lint
-	$(BIN)/pytest -n auto --maxprocesses 4 -q
+	$(PYTEST)
 
 docs: .venv/installed-docs
 	$(BIN)/sphinx-build -W --keep-going -n -q -j auto docs docs/_build/html
@@ -57,4 +63,4 @@ bench: .venv/installed-bench
 	$(BIN)/python benchmarks/make_docs.py
 
 clean:
-	rm -rf .venv demo_output .pytest_cache .mypy_cache .ruff_cache build dist docs/_build docs/_generated docs/api docs/notebooks
+	rm -rf .venv demo_output $${XDG_CACHE_HOME:-$$HOME/.cache}/slamjax-tests .pytest_cache .mypy_cache .ruff_cache build dist docs/_build docs/_generated docs/api docs/notebooks

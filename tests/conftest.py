@@ -43,6 +43,9 @@ import pytest  # noqa: E402
 from helpers import in_precision  # noqa: E402
 from hypothesis import settings  # noqa: E402
 
+#: Scripts that made the data.
+collect_ignore = ["data"]
+
 # shared machines are slow now and then: no deadline; the same examples every time
 settings.register_profile("slamjax", deadline=None, max_examples=60, derandomize=True)
 settings.load_profile("slamjax")
