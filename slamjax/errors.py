@@ -1,11 +1,30 @@
-"""What slamjax says when something is wrong: one sentence that tells what, where, and what to do."""
+"""Errors and warnings: one sentence that says what is wrong, where, and what to do."""
 
 from __future__ import annotations
 
 
 class SlamError(ValueError):
-    """Bad input or a bad file; the message names the file, row, column or argument."""
+    """Invalid input or an unreadable file; the message names the file, row, column or argument.
+
+    Examples
+    --------
+    >>> import slamjax
+    >>> slamjax.Recipe.make(wave_range=(900, 400))
+    Traceback (most recent call last):
+        ...
+    slamjax.errors.SlamError: the wavelength range 900 to 400 nm is empty; give low < high
+    """
 
 
 class SlamWarning(UserWarning):
-    """Something a user would want to know that did not stop the work."""
+    """Something that users should know but that did not stop the work.
+
+    Examples
+    --------
+    Turn slamjax's warnings into errors:
+
+    >>> import warnings
+    >>> import slamjax
+    >>> with warnings.catch_warnings():
+    ...     warnings.simplefilter("error", slamjax.SlamWarning)
+    """

@@ -1,4 +1,4 @@
-"""What is wrong with a row of results, as bits."""
+"""Flags of label tables: problems of a row, as bits."""
 
 from __future__ import annotations
 
@@ -6,7 +6,16 @@ import enum
 
 
 class Flag(enum.IntFlag):
-    """What is wrong with a row; 0 is good. ``Flag(row["flags"])`` prints the names."""
+    """Problems of a row in a label table; 0 is a good row. `FLAG_MEANINGS` explains each of them.
+
+    Examples
+    --------
+    >>> from slamjax import Flag
+    >>> bool(Flag.HIGH_CHI2 & 36)
+    True
+    >>> int(Flag.AT_BOUND | Flag.HIGH_CHI2)
+    36
+    """
 
     NO_DATA = 1
     NOT_CONVERGED = 2
@@ -25,26 +34,43 @@ class Flag(enum.IntFlag):
     UNSURE_VELOCITY = 16384
 
 
-#: What each flag says, for tables and documents.
+#: The meaning of each flag, for tables and documentation.
 FLAG_MEANINGS: dict[Flag, str] = {
     Flag.NO_DATA: "no good pixel: labels are NaN and errors infinite",
-    Flag.NOT_CONVERGED: "out of iterations before the steps became small",
-    Flag.AT_BOUND: "a label ended at the edge of the training range; its error does not hold",
+    Flag.NOT_CONVERGED: "the fit reached the maximum number of iterations before it converged",
+    Flag.AT_BOUND: "a label ended at the edge of the training range; its error is not valid",
     Flag.OUTSIDE_TRAINING: "too few training stars near these labels: the emulator extrapolates",
     Flag.FEW_PIXELS: "fewer than half of the model's pixels were good",
-    Flag.HIGH_CHI2: "chi2 a pixel far above that of stars the training had not seen: unlike any training star",
-    Flag.MULTIPLE_MINIMA: "another start ended at other labels, beyond the errors of both, with nearly the same chi2",
+    Flag.HIGH_CHI2: "chi2 per pixel far above that of held-out training stars: unlike any training star",
+    Flag.MULTIPLE_MINIMA: "another start ended at significantly different labels with nearly the same chi2",
     Flag.UNCONSTRAINED: "the spectrum does not constrain a label within the training range; its error is infinite",
-    Flag.NO_ERRORS: "the spectrum states no errors though the training spectra did: label errors are too small",
-    Flag.LOW_ESS: "the posterior's draws are worth fewer than 400 independent ones for a label; take more draws",
-    Flag.HIGH_RHAT: "the posterior's chains disagree (R-hat above 1.03): its draws do not stand for it yet",
-    Flag.DIVERGENCES: "more than one draw in a hundred of the posterior ended a diverging trajectory: it may be biased",
-    Flag.NOT_SAMPLED: "no posterior: the fit that it starts from failed; draws are NaN",
-    Flag.NUISANCE_AT_BOUND: "a velocity or a width ended at its bound; labels and errors may not hold",
-    Flag.UNSURE_VELOCITY: "no radial velocity fits clearly better than all others: the labels may be of another shift",
+    Flag.NO_ERRORS: "the spectrum has no errors although the training spectra had: label errors are too small",
+    Flag.LOW_ESS: "effective sample size below 400 for a label; take more draws",
+    Flag.HIGH_RHAT: "R-hat above 1.03: the chains have not converged to the same distribution",
+    Flag.DIVERGENCES: "more than 1 % of the draws ended a divergent trajectory: the posterior may be biased",
+    Flag.NOT_SAMPLED: "no posterior, because the fit that it starts from failed; draws are NaN",
+    Flag.NUISANCE_AT_BOUND: "a velocity or a broadening ended at its bound; labels and errors may not be valid",
+    Flag.UNSURE_VELOCITY: "ambiguous radial velocity: no velocity fits clearly better; labels may be biased",
 }
 
 
 def flag_names(flags: int) -> str:
-    """Names of the flags that are set, such as ``"AT_BOUND, HIGH_CHI2"``; empty for a good row."""
+    """Names of the flags that are set.
+
+    Parameters
+    ----------
+    flags : int
+        A value of the column ``flags``.
+
+    Returns
+    -------
+    str
+        Comma-separated; empty for a good row.
+
+    Examples
+    --------
+    >>> import slamjax
+    >>> slamjax.flag_names(36)
+    'AT_BOUND, HIGH_CHI2'
+    """
     return ", ".join(str(flag.name) for flag in Flag if flags & flag)

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 def _expanded(patterns: list[Path]) -> list[Path]:
     """The files that patterns match: a shell passes on only so many names."""
-    from slamjax.io import matched
+    from slamjax.io import expand_pattern
 
-    return [Path(path) for pattern in patterns for path in matched(str(pattern))]
+    return [Path(path) for pattern in patterns for path in expand_pattern(str(pattern))]
 
 
 ModelFile = Annotated[Path, typer.Argument(metavar="MODEL.h5", help="Model file written by `slamjax train`.")]

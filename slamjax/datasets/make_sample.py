@@ -1,7 +1,7 @@
 """Make the embedded sample: ``python slamjax/datasets/make_sample.py ../shared/data/gaia_xp_apogee.fits``.
 
-2,000 giants with Gaia DR3 XP spectra and APOGEE DR17 labels, drawn at random, half to train and half to test;
-spectra of one star stand in one half.
+2,000 giants with Gaia DR3 XP spectra and APOGEE DR17 labels, drawn at random, half for training and half for testing;
+all spectra of a star are in the same half.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from slamjax.io import read_table, write_table
 
 SELECTION = (
     "logg < 3.6 & teff > 3600 & teff < 5600 & fe_h > -1.5 & apogee_snr > 80 & isfinite(alpha_m)"
-    " & ak_targ > -1"  # sentinels such as -84 are no extinction
+    " & ak_targ > -1"  # -84 and the like are sentinels
 )
 SEED = 2020
 HALF = 1000

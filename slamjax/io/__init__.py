@@ -1,10 +1,10 @@
-"""Files in, Spectra out."""
+"""Reading and writing: survey files, tables of spectra, label tables, catalogues."""
 
 from slamjax.io.catalog import join_labels as join_labels
 from slamjax.io.labels import read_labels as read_labels
 from slamjax.io.labels import write_labels as write_labels
+from slamjax.io.reading import expand_pattern as expand_pattern
 from slamjax.io.reading import is_table as is_table
-from slamjax.io.reading import matched as matched
 from slamjax.io.reading import read as read
 from slamjax.io.surveys.specutils_registry import register_specutils as register_specutils
 from slamjax.io.table import count_rows as count_rows

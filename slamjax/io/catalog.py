@@ -1,4 +1,4 @@
-"""Labels of a catalogue joined to spectra, so that survey files can train."""
+"""Labels of a catalogue joined to spectra, so that survey files can train a model."""
 
 from __future__ import annotations
 
@@ -16,21 +16,35 @@ from slamjax.spectra.spectra import Spectra
 
 
 def join_labels(spectra: Spectra, catalog: Table | str | os.PathLike[str], on: str = "file") -> Spectra:
-    """The spectra with the catalogue's columns in their table; rows keep their order and number.
+    """The spectra with a catalogue's columns added to their table; number and order of rows stay.
 
     Parameters
     ----------
     spectra : Spectra
     catalog : Table or path
-        Any table that astropy reads (CSV, ECSV, FITS, ...), a row a star.
+        Any table that astropy reads (CSV, ECSV, FITS, ...), one row per star.
     on : str
-        A column of both that says which row belongs to which spectrum. Spectra that the catalogue does not have get
-        NaN, or an empty text, and a warning tells how many; a column of both is taken from the catalogue.
+        Column of both tables that matches rows to spectra. Spectra that are not in the catalogue get NaN or empty
+        strings, with a warning. If both tables have another column of the same name, that of the catalogue is taken.
+
+    Returns
+    -------
+    Spectra
 
     Raises
     ------
     SlamError
-        If ``on`` is no column of both, the catalogue has a star twice, or no spectrum is found in it.
+        If one of the tables lacks the column ``on``, the catalogue has a star twice, or no spectrum is in it.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from astropy.table import Table
+    >>> import slamjax
+    >>> spectra = slamjax.Spectra(np.arange(1.0, 4.0), np.ones((2, 3)), table=Table({"file": ["a.fits", "b.fits"]}))
+    >>> catalog = Table({"file": ["b.fits", "a.fits"], "teff": [5000.0, 4000.0]})
+    >>> slamjax.join_labels(spectra, catalog).values("teff")
+    array([4000., 5000.])
     """
     source = "the catalogue" if isinstance(catalog, Table) else str(catalog)
     table = catalog if isinstance(catalog, Table) else _read(catalog)
@@ -38,11 +52,11 @@ def join_labels(spectra: Spectra, catalog: Table | str | os.PathLike[str], on: s
         if on not in names:
             raise SlamError(f"{where} has no column {on!r} to join on; it has {', '.join(names) or 'none'}")
     keys = _keys(table[on])
-    place = {key: row for row, key in enumerate(keys)}
-    if len(place) < len(keys):
-        twice = next(key for row, key in enumerate(keys) if place[key] != row)
-        raise SlamError(f"{source} has {twice} more than once in column {on!r}; keep one row for each")
-    rows = np.array([place.get(key, -1) for key in _keys(spectra.table[on])])
+    row_of = {key: row for row, key in enumerate(keys)}
+    if len(row_of) < len(keys):
+        repeated = next(key for row, key in enumerate(keys) if row_of[key] != row)
+        raise SlamError(f"{source} has {repeated} more than once in column {on!r}; keep one row for each")
+    rows = np.array([row_of.get(key, -1) for key in _keys(spectra.table[on])])
     if not np.any(rows >= 0):
         raise SlamError(f"{source} has none of the {len(spectra)} spectra in its column {on!r}")
     if np.any(rows < 0):
@@ -51,16 +65,16 @@ def join_labels(spectra: Spectra, catalog: Table | str | os.PathLike[str], on: s
             SlamWarning,
             stacklevel=2,
         )
-    out = spectra.table.copy()
+    joined = spectra.table.copy()
     for name in table.colnames:
         if name != on:
-            out[name] = _taken(table[name], rows)
-            out[name].unit = table[name].unit
-    return replace(spectra, table=out)
+            joined[name] = _take(table[name], rows)
+            joined[name].unit = table[name].unit
+    return replace(spectra, table=joined)
 
 
-def _taken(column: Any, rows: np.ndarray) -> np.ndarray:
-    """The column's values at these rows; missing ones are NaN or empty."""
+def _take(column: Any, rows: np.ndarray) -> np.ndarray:
+    """The column's values in these rows; NaN or "" if masked or if the row is negative."""
     known = (rows >= 0) & ~np.asarray(getattr(column, "mask", np.zeros(len(column), bool)))[rows]
     values = np.asarray(column.filled() if hasattr(column, "filled") else column)[rows]
     if values.dtype.kind in "SUO":
@@ -80,5 +94,5 @@ def _read(path: str | os.PathLike[str]) -> Table:
         if source.suffix.lower() == ".csv":
             return Table.read(source, format="ascii.csv", comment="#")
         return Table.read(source)
-    except Exception as error:  # astropy's formats raise what they like
+    except Exception as error:  # astropy's readers raise exceptions of many types
         raise SlamError(f"{source} cannot be read as a table ({error}); give CSV, ECSV or FITS") from error

@@ -1,38 +1,44 @@
-"""One wavelength grid for spectra of one survey: pieces of a common grid are placed, others are resampled."""
+"""A common wavelength grid of spectra of one survey: parts of one grid are copied to it, others are resampled."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 import numpy as np
+from jaxtyping import Float
 
 from slamjax.errors import SlamError
 from slamjax.io.surveys.base import SurveySpectra
 from slamjax.spectra.resampling import pixel_edges, resample
 
-#: log10 of wavelength from pixel to pixel of LAMOST's low resolution, SDSS and BOSS, which start where they like.
+#: Step in log10 λ of LAMOST's low resolution, SDSS and BOSS, whose spectra start at different pixels of one grid.
 _STEP = 1e-4
-#: How far from a pixel's place in such a grid, in pixels, a wavelength may lie: rounding in files, no more.
-_OFF = 0.02
-#: Steps that are this many times the median one are gaps between detectors.
+#: Fraction of a pixel by which a wavelength may differ from its place in the grid, by rounding in files.
+_TOLERANCE = 0.02
+#: Steps larger than the median one by this factor are gaps between detectors.
 _GAP = 10.0
-#: apStar's grid, which apVisit files are brought to (APOGEE DR17, apStar data model).
+#: apStar's grid, to which apVisit files are resampled (APOGEE DR17, apStar data model).
 _APSTAR = 10 ** (4.179 + 6e-6 * np.arange(8575))
 
 
-def common_grid(pieces: Sequence[SurveySpectra]) -> np.ndarray:
-    """(P,) Å: what all pieces can be placed on; raises SlamError where they have none in common."""
-    first = pieces[0].wave
-    surveys = sorted({piece.survey for piece in pieces})
+def common_grid(spectra: Sequence[SurveySpectra]) -> Float[np.ndarray, " pixel"]:
+    """(P,) Å: the grid on which all spectra can be placed.
+
+    Raises
+    ------
+    SlamError
+        If there is none.
+    """
+    first = spectra[0].wave
+    surveys = sorted({one.survey for one in spectra})
     if surveys == ["lamost-mrs"]:
-        return _filled(pieces)
-    if all(piece.wave.shape == first.shape and np.allclose(piece.wave, first, rtol=1e-8) for piece in pieces):
-        return _APSTAR if pieces[0].survey == "apogee" and len(first) != len(_APSTAR) else first
-    places = [_places(piece.wave) for piece in pieces]
-    if all(place is not None for place in places):
-        low = min(place[0] for place in places if place is not None)
-        high = max(place[-1] for place in places if place is not None)
-        return 10 ** (_STEP * np.arange(low, high + 1))
+        return _grid_of_arms(spectra)
+    if all(one.wave.shape == first.shape and np.allclose(one.wave, first, rtol=1e-8) for one in spectra):
+        return _APSTAR if spectra[0].survey == "apogee" and len(first) != len(_APSTAR) else first
+    pixels = [_log_pixels(one.wave) for one in spectra]
+    on_grid = [one for one in pixels if one is not None]
+    if len(on_grid) == len(pixels):
+        return 10 ** (_STEP * np.arange(min(one[0] for one in on_grid), max(one[-1] for one in on_grid) + 1))
     if surveys == ["apogee"]:
         return _APSTAR
     raise SlamError(
@@ -40,51 +46,56 @@ def common_grid(pieces: Sequence[SurveySpectra]) -> np.ndarray:
     )
 
 
-def place(piece: SurveySpectra, wave: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Flux and ivar (N, P) on ``wave``: moved where the pixels are the same, else resampled; the rest is bad."""
-    if np.array_equal(piece.wave, wave):
-        return piece.flux, piece.ivar
-    flux, ivar = np.zeros((2, len(piece), len(wave)))
+def place(
+    spectra: SurveySpectra, wave: Float[np.ndarray, " pixel"]
+) -> tuple[Float[np.ndarray, "star pixel"], Float[np.ndarray, "star pixel"]]:
+    """Flux and ivar (N, P) on ``wave``: copied if the pixels are the same, else resampled; other pixels are bad."""
+    if np.array_equal(spectra.wave, wave):
+        return spectra.flux, spectra.ivar
+    flux, ivar = np.zeros((2, len(spectra), len(wave)))
     edges = pixel_edges(wave)
-    inside = np.flatnonzero((piece.wave >= edges[0]) & (piece.wave < edges[-1]))
-    at = np.searchsorted(edges[1:-1], piece.wave[inside])
-    same = np.abs(wave[at] - piece.wave[inside]) < _OFF * np.gradient(wave)[at]
-    neighbours = np.diff(at) == 1
-    if same.all() and (neighbours.all() or np.all(neighbours | _gaps(piece.wave)[inside[:-1]])):
-        flux[:, at], ivar[:, at] = piece.flux[:, inside], piece.ivar[:, inside]
+    inside = np.flatnonzero((spectra.wave >= edges[0]) & (spectra.wave < edges[-1]))
+    pixels = np.searchsorted(edges[1:-1], spectra.wave[inside])
+    same = np.abs(wave[pixels] - spectra.wave[inside]) < _TOLERANCE * np.gradient(wave)[pixels]
+    neighbours = np.diff(pixels) == 1
+    if same.all() and (neighbours.all() or np.all(neighbours | _gaps(spectra.wave)[inside[:-1]])):
+        flux[:, pixels], ivar[:, pixels] = spectra.flux[:, inside], spectra.ivar[:, inside]
         return flux, ivar
-    # detectors one by one: a pixel must not reach over the gap between two
-    for part in np.split(np.arange(len(piece.wave)), np.flatnonzero(_gaps(piece.wave)) + 1):
-        if len(part) > 1:
-            new_flux, new_ivar = resample(piece.wave[part], piece.flux[:, part], piece.ivar[:, part], edges)
-            flux, ivar = np.where(new_ivar > 0, new_flux, flux), np.where(new_ivar > 0, new_ivar, ivar)
+    for arm in _arms(spectra.wave):  # one by one: a pixel must not extend over the gap between two detectors
+        new_flux, new_ivar = resample(spectra.wave[arm], spectra.flux[:, arm], spectra.ivar[:, arm], edges)
+        flux, ivar = np.where(new_ivar > 0, new_flux, flux), np.where(new_ivar > 0, new_ivar, ivar)
     return flux, ivar
 
 
 def _gaps(wave: np.ndarray) -> np.ndarray:
-    """(P - 1,) whether a gap follows a pixel."""
+    """(P - 1,) whether a gap follows the pixel."""
     step = np.diff(wave)
     return step > _GAP * np.median(step)
 
 
-def _filled(pieces: Sequence[SurveySpectra]) -> np.ndarray:
-    """Multiples of the arms' own step in log10 over all that they cover, the gap between the arms too.
+def _arms(wave: np.ndarray) -> list[np.ndarray]:
+    """Indices of the pixels between gaps, without single pixels."""
+    arms = np.split(np.arange(len(wave)), np.flatnonzero(_gaps(wave)) + 1)
+    return [arm for arm in arms if len(arm) > 1]
 
-    The step is the mean one of each arm, for single ones are rounded in files, to three digits.
+
+def _grid_of_arms(spectra: Sequence[SurveySpectra]) -> np.ndarray:
+    """Uniform in log10 λ over all arms and the gap between them.
+
+    The step is the mean one of each arm, rounded to three digits, because single steps are rounded in files.
     """
     steps = [
-        (np.log10(part[-1]) - np.log10(part[0])) / (len(part) - 1)
-        for piece in pieces
-        for part in np.split(piece.wave, np.flatnonzero(_gaps(piece.wave)) + 1)
-        if len(part) > 1
+        (np.log10(wave[-1]) - np.log10(wave[0])) / (len(wave) - 1)
+        for wave in (one.wave[arm] for one in spectra for arm in _arms(one.wave))
     ]
     step = float(f"{np.median(steps):.3g}")
-    low, high = min(piece.wave[0] for piece in pieces), max(piece.wave[-1] for piece in pieces)
+    low, high = min(one.wave[0] for one in spectra), max(one.wave[-1] for one in spectra)
     return 10 ** (step * np.arange(round(np.log10(low) / step), round(np.log10(high) / step) + 1))
 
 
-def _places(wave: np.ndarray) -> np.ndarray | None:
-    """Places in the grid of `_STEP`, if the wavelengths are pixels of it."""
-    place = np.log10(wave) / _STEP
-    rounded = np.round(place)
-    return rounded.astype(int) if np.abs(place - rounded).max() < _OFF and np.all(np.diff(rounded) == 1) else None
+def _log_pixels(wave: np.ndarray) -> np.ndarray | None:
+    """Pixel numbers in the grid of step `_STEP`, or None if the wavelengths are not on it."""
+    steps = np.log10(wave) / _STEP
+    pixels = np.round(steps)
+    on_grid = np.abs(steps - pixels).max() < _TOLERANCE and np.all(np.diff(pixels) == 1)
+    return pixels.astype(int) if on_grid else None

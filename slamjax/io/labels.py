@@ -1,6 +1,8 @@
-"""Label tables as files: FITS, with the meaning of every flag in the header."""
+"""Label tables as FITS files, with the meaning of every flag in the header."""
 
 from __future__ import annotations
+
+import os
 
 import numpy as np
 from astropy.io import fits
@@ -13,8 +15,35 @@ from slamjax.io.fits_tables import hdu_to_table, table_to_hdu
 from slamjax.spectra.units import with_unit
 
 
-def write_labels(table: Table, path: object) -> None:
-    """Write a label table as FITS, HDU LABELS, with the meaning of every flag in the header."""
+def write_labels(table: Table, path: str | os.PathLike[str]) -> None:
+    """Write a label table as FITS, with the meaning of every flag in the header; `read_labels` reads it back.
+
+    The file appears whole or not at all.
+
+    Parameters
+    ----------
+    table : QTable
+        Of `slamjax.fit` or `slamjax.Posterior.table`.
+    path : path
+
+    Raises
+    ------
+    SlamError
+        If no file can be written there.
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> import astropy.units as u
+    >>> from astropy.table import QTable
+    >>> import slamjax
+    >>> table = QTable({"teff": [4500.0] * u.K, "fe_h": [-0.2] * u.dex, "flags": [0]})
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = os.path.join(folder, "labels.fits")
+    ...     slamjax.write_labels(table, path)
+    ...     slamjax.read_labels(path)["fe_h"]
+    <Quantity [-0.2] dex>
+    """
     plain = table.copy()
     plain.meta.clear()
     for name in plain.colnames:
@@ -24,13 +53,32 @@ def write_labels(table: Table, path: object) -> None:
     sheet.header["LABELS"] = (table.meta.get("labels", ""), "labels, in the order of cov")
     for flag in Flag:
         sheet.header.add_comment(f"flags & {int(flag)}: {flag.name}: {FLAG_MEANINGS[flag]}")
-    with atomic_path(str(path)) as temporary:
+    with atomic_path(path) as temporary:
         fits.HDUList([fits.PrimaryHDU(), sheet]).writeto(temporary, overwrite=True, checksum=True)
 
 
-def read_labels(path: object) -> QTable:
-    """Read back what `write_labels` wrote."""
-    source = existing_file(str(path))
+def read_labels(path: str | os.PathLike[str]) -> QTable:
+    """Read a label table that `write_labels` or ``slamjax fit`` has written.
+
+    Parameters
+    ----------
+    path : path
+
+    Returns
+    -------
+    QTable
+        With the same columns, units and types.
+
+    Raises
+    ------
+    SlamError
+        If the file is missing, is not FITS, or holds no label table.
+
+    Examples
+    --------
+    See `write_labels`.
+    """
+    source = existing_file(path)
     try:
         with fits.open(source, memmap=False) as hdus:
             if "LABELS" not in hdus:

@@ -1,4 +1,4 @@
-"""What files say of their spectra, as the columns of a table."""
+"""Metadata of survey files as the columns of a table."""
 
 from __future__ import annotations
 
@@ -8,42 +8,54 @@ from typing import Any
 
 import numpy as np
 from astropy.table import Table
+from jaxtyping import Float
 
 from slamjax.io.surveys.base import SurveySpectra
 
 
-def table_of(names: Sequence[str], found: Sequence[SurveySpectra | str], ivar: np.ndarray) -> Table:
-    """A row a spectrum, a column a fact; where a file lacks one: NaN, an empty text, 0 for an identifier.
+def metadata_table(
+    names: Sequence[str], results: Sequence[SurveySpectra | str], ivar: Float[np.ndarray, "star pixel"]
+) -> Table:
+    """One row per spectrum, one column per name of metadata; NaN, "" or (identifiers) 0 if a file lacks it.
 
-    ``found`` are pieces of some spectra each, or why a file gave none; ``ivar`` (N, P) is that of all.
+    Parameters
+    ----------
+    names : names of the files
+    results : the spectra of each file, or the reason why it gives none
+    ivar : (N, P) of all spectra; files without a spectrum have one row
     """
-    counts = [len(piece) if isinstance(piece, SurveySpectra) else 1 for piece in found]
-    facts = [piece.facts if isinstance(piece, SurveySpectra) else {"problem": piece} for piece in found]
+    counts = [len(result) if isinstance(result, SurveySpectra) else 1 for result in results]
+    metadata = [result.metadata if isinstance(result, SurveySpectra) else {"problem": result} for result in results]
     good = np.any(ivar > 0, axis=1)
-    problem = _column("problem", [one.get("problem", "") for one in facts], counts)
-    files = np.repeat([os.path.basename(name) for name in names], counts)
-    table = Table({"file": files, "problem": np.where(good | (problem != ""), problem, "no good pixel")})
-    for name in dict.fromkeys(name for one in facts for name in one):
+    problem = _column("problem", [file.get("problem", "") for file in metadata], counts)
+    table = Table(
+        {
+            "file": np.repeat([os.path.basename(name) for name in names], counts),
+            "problem": np.where(good | (problem != ""), problem, "no good pixel"),
+        }
+    )
+    for name in dict.fromkeys(name for file in metadata for name in file):
         if name != "problem":
-            table[name] = _column(name, [one.get(name) for one in facts], counts)
+            table[name] = _column(name, [file.get(name) for file in metadata], counts)
     return table
 
 
 def _column(name: str, values: Sequence[Any], counts: Sequence[int]) -> np.ndarray:
-    """Values for all rows; of each file one value, one a row, or None."""
-    known = [np.asarray(value) for value in values if value is not None]
-    kinds = {value.dtype.kind for value in known}
+    """A column of all rows, from one value per file, one per row of a file, or None."""
+    given = [np.asarray(value) for value in values if value is not None]
+    kinds = {value.dtype.kind for value in given}
+    missing: Any
+    dtype: Any
     if kinds & set("USO"):
-        missing: Any = ""
-        dtype: Any = str
+        missing, dtype = "", str
     elif kinds <= {"b"}:
         missing, dtype = False, bool
-    elif kinds <= set("iu") and (len(known) == len(values) or name.endswith("id")):
+    elif kinds <= set("iu") and (len(given) == len(values) or name.endswith("id")):
         missing, dtype = 0, np.int64  # an identifier must stay exact
     else:
         missing, dtype = np.nan, float
-    parts = [
+    columns = [
         np.broadcast_to(np.asarray(missing if value is None else value), (count,)).astype(dtype)
         for value, count in zip(values, counts, strict=True)
     ]
-    return np.concatenate(parts)
+    return np.concatenate(columns)

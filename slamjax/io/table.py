@@ -1,8 +1,8 @@
-"""slamjax's own FITS table: HDU SPECTRA, a row a star; HDU WAVELENGTH, one column with its unit.
+"""slamjax's own FITS table: HDU SPECTRA, one row per star; HDU WAVELENGTH, one column with its unit.
 
-SPECTRA holds the vector columns ``flux`` and one of ``ivar`` and ``flux_error`` (neither where errors are
-unknown) beside the labels and metadata. WAVELENGTH's header says ``WAVEMED`` (air or vacuum), ``FRAME`` (rest or
-observed) and, where known, ``FWHM`` in the column's unit.
+SPECTRA holds the vector columns ``flux`` and ``ivar`` or ``flux_error`` (neither if errors are unknown) beside labels
+and metadata. The header of WAVELENGTH has ``WAVEMED`` (air or vacuum), ``FRAME`` (rest or observed) and, if known,
+``FWHM`` in the column's unit.
 """
 
 from __future__ import annotations
@@ -20,13 +20,16 @@ from astropy.table import Table
 from slamjax._util.files import atomic_path, existing_file
 from slamjax.errors import SlamError, SlamWarning
 from slamjax.io.fits_tables import hdu_to_table, table_to_hdu
+from slamjax.spectra.columns import plain_column
 from slamjax.spectra.spectra import Spectra
 
 _VECTORS = ("flux", "ivar", "flux_error")
+#: Inverse variances below this are kept in float64.
+_FLOAT32_MIN = 1e-30
 
 
 def count_rows(path: str | os.PathLike[str]) -> tuple[int, int]:
-    """Spectra in a slamjax FITS table, and bytes that each of them takes in the file."""
+    """Number of spectra in a slamjax FITS table, and bytes per spectrum in the file."""
     source = existing_file(path)
     try:
         header = fits.getheader(source, "SPECTRA")
@@ -42,35 +45,37 @@ def read_table(path: str | os.PathLike[str], rows: slice | None = None) -> Spect
     ----------
     path : path
     rows : slice, optional
-        Neighbouring rows: only these are read from the disk.
+        If its step is 1, only these rows are read from the disk.
+
+    Returns
+    -------
+    Spectra
 
     Raises
     ------
     SlamError
         If the file is missing, is not FITS, or lacks an HDU or a column; the message names it.
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> import slamjax
+    >>> train, _ = slamjax.datasets.load_xp_giants()
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = os.path.join(folder, "stars.fits")
+    ...     slamjax.write_table(train[:10], path)
+    ...     some = slamjax.read_table(path, rows=slice(2, 5))
+    >>> len(some), some.wave_unit, some.frame
+    (3, Unit("nm"), 'observed')
     """
     source = existing_file(path)
     try:
         with fits.open(source, memmap=False) as hdus:
-            names = [hdu.name for hdu in hdus]
-            for needed in ("SPECTRA", "WAVELENGTH"):
-                if needed not in names:
-                    raise SlamError(f"{source} has no HDU {needed}; it has {', '.join(names)}")
-            waves = hdus["WAVELENGTH"]
-            for name in ("SPECTRA", "WAVELENGTH"):
-                if not isinstance(hdus[name], fits.BinTableHDU):
-                    raise SlamError(f"HDU {name} of {source} is not a table; it holds a {type(hdus[name]).__name__}")
-            if "wavelength" not in waves.columns.names:
-                raise SlamError(f"HDU WAVELENGTH of {source} has no column 'wavelength'; it has {waves.columns.names}")
+            sheet, waves = _sheets(hdus, source)
             wave = np.asarray(waves.data["wavelength"], dtype=np.float64)
-            unit = waves.columns["wavelength"].unit
-            if unit is None:
-                raise SlamError(f"column 'wavelength' of {source} states no unit; set its TUNIT to nm or Angstrom")
-            header = waves.header
-            sheet = hdus["SPECTRA"]
             numbers = np.arange(int(sheet.header["NAXIS2"]))
             if rows is not None:
-                sheet, numbers = _part(sheet, numbers[rows], source), numbers[rows]
+                sheet, numbers = _read_rows(sheet, numbers[rows], source), numbers[rows]
             table = hdu_to_table(sheet)
             comments = [str(line) for line in hdus[0].header.get("COMMENT", [])]
     except SlamError:
@@ -79,7 +84,7 @@ def read_table(path: str | os.PathLike[str], rows: slice | None = None) -> Spect
         raise SlamError(f"{source} cannot be read as a FITS table ({error}); is it complete?") from error
     if "flux" not in table.colnames:
         raise SlamError(f"HDU SPECTRA of {source} has no column 'flux'; it has: {', '.join(table.colnames)}")
-    flux = _native(table["flux"])
+    flux = plain_column(table["flux"])
     if flux.ndim == 1 and wave.size == 1:
         flux = flux[:, None]
     ivar = _read_ivar(table, flux, str(source))
@@ -92,17 +97,33 @@ def read_table(path: str | os.PathLike[str], rows: slice | None = None) -> Spect
         flux=flux,
         ivar=ivar,  # type: ignore[arg-type]
         table=_native_table(table),
-        wave_unit=unit,
-        medium=_word(header, "WAVEMED"),
-        frame=_word(header, "FRAME"),
-        fwhm=header.get("FWHM"),
+        wave_unit=waves.columns["wavelength"].unit,
+        medium=_keyword(waves.header, "WAVEMED"),
+        frame=_keyword(waves.header, "FRAME"),
+        fwhm=waves.header.get("FWHM"),
         rows=numbers,
         source=str(source),
     )
 
 
 def write_table(spectra: Spectra, path: str | os.PathLike[str]) -> None:
-    """Write spectra so that `read_table` gives exactly them back; the file appears whole or not at all."""
+    """Write spectra as a FITS table that `read_table` reads back unchanged; the file appears whole or not at all.
+
+    Parameters
+    ----------
+    spectra : Spectra
+    path : path
+
+    Raises
+    ------
+    SlamError
+        If the table has columns that FITS cannot hold or that are named ``flux``, ``ivar`` or ``flux_error``, or no
+        file can be written there.
+
+    Examples
+    --------
+    See `read_table`.
+    """
     table = _storable(spectra.table.copy(), spectra.source)
     for name in _VECTORS:
         if name in table.colnames:
@@ -114,10 +135,9 @@ def write_table(spectra: Spectra, path: str | os.PathLike[str]) -> None:
     table["flux"] = spectra.flux
     if not np.all(np.isposinf(spectra.ivar)):
         table["ivar"] = spectra.ivar
-    sheet = table_to_hdu(table, "SPECTRA")
     column = fits.Column("wavelength", "D", unit=u.Unit(spectra.wave_unit).to_string("fits"), array=spectra.wave)
     waves = fits.BinTableHDU.from_columns([column], name="WAVELENGTH")
-    waves.header["WAVEMED"] = (spectra.medium, "where wavelengths are measured")
+    waves.header["WAVEMED"] = (spectra.medium, "medium of the wavelengths")
     waves.header["FRAME"] = (spectra.frame, "rest or observed")
     if spectra.fwhm is not None:
         waves.header["FWHM"] = (spectra.fwhm, "line-spread width, unit of wavelength")
@@ -125,15 +145,32 @@ def write_table(spectra: Spectra, path: str | os.PathLike[str]) -> None:
     for line in comments:
         primary.header.add_comment(line)
     with atomic_path(path) as temporary:
-        fits.HDUList([primary, sheet, waves]).writeto(temporary, overwrite=True, checksum=True)
+        fits.HDUList([primary, table_to_hdu(table, "SPECTRA"), waves]).writeto(temporary, overwrite=True, checksum=True)
 
 
-def _part(sheet: fits.BinTableHDU, rows: np.ndarray, source: Path) -> fits.BinTableHDU:
-    """Some neighbouring rows of a table, nothing else of which is read; astropy would map and copy all of it."""
+def _sheets(hdus: fits.HDUList, source: Path) -> tuple[fits.BinTableHDU, fits.BinTableHDU]:
+    """The HDUs SPECTRA and WAVELENGTH; raises SlamError if one is missing or has no wavelengths."""
+    names = [hdu.name for hdu in hdus]
+    for name in ("SPECTRA", "WAVELENGTH"):
+        if name not in names:
+            raise SlamError(f"{source} has no HDU {name}; it has {', '.join(names)}")
+    for name in ("SPECTRA", "WAVELENGTH"):
+        if not isinstance(hdus[name], fits.BinTableHDU):
+            raise SlamError(f"HDU {name} of {source} is not a table; it holds a {type(hdus[name]).__name__}")
+    columns = hdus["WAVELENGTH"].columns
+    if "wavelength" not in columns.names:
+        raise SlamError(f"HDU WAVELENGTH of {source} has no column 'wavelength'; it has {columns.names}")
+    if columns["wavelength"].unit is None:
+        raise SlamError(f"column 'wavelength' of {source} states no unit; set its TUNIT to nm or Angstrom")
+    return hdus["SPECTRA"], hdus["WAVELENGTH"]
+
+
+def _read_rows(sheet: fits.BinTableHDU, rows: np.ndarray, source: Path) -> fits.BinTableHDU:
+    """A table of neighbouring rows, read without the others; astropy would copy the whole table."""
     with source.open("rb") as file:
-        plain = file.read(6) == b"SIMPLE"
-        lists = any(column.format.lstrip("0123456789")[0] in "PQ" for column in sheet.columns)
-        if not plain or lists or np.any(np.diff(rows) != 1):  # compressed, vectors of any length, rows apart
+        is_plain = file.read(6) == b"SIMPLE"
+        has_lists = any(column.format.lstrip("0123456789")[0] in "PQ" for column in sheet.columns)
+        if not is_plain or has_lists or np.any(np.diff(rows) != 1):  # compressed, variable-length vectors, a step
             return fits.BinTableHDU(sheet.data[rows], header=sheet.header)
         header, first = sheet.header.copy(), int(rows[0]) if rows.size else 0
         for keyword in ("CHECKSUM", "DATASUM"):
@@ -148,45 +185,46 @@ def _part(sheet: fits.BinTableHDU, rows: np.ndarray, source: Path) -> fits.BinTa
 
 
 def _read_ivar(table: Table, flux: np.ndarray, source: str) -> np.ndarray | None:
+    """Inverse variances from ``ivar`` or ``flux_error``; None if the table has neither."""
     if "ivar" in table.colnames:
-        return _native(table["ivar"])
+        return plain_column(table["ivar"])
     if "flux_error" not in table.colnames:
         return None
-    error = _native(table["flux_error"])
+    error = plain_column(table["flux_error"])
     if error.shape != flux.shape:
         raise SlamError(f"flux_error of {source} has shape {error.shape} but flux has {flux.shape}; they must agree")
     bad = ~(np.isfinite(error) & (error > 0))
     if np.any(error < 0):
         warnings.warn(
             f"{source}: {int((error < 0).sum())} negative flux errors (first in row {np.nonzero(error < 0)[0][0]}) "
-            "are taken as bad pixels",
+            "are treated as bad pixels",
             SlamWarning,
             stacklevel=3,
         )
     ivar = np.where(bad, 0.0, 1.0 / np.where(bad, 1.0, error.astype(np.float64)) ** 2)
-    # float32 halves the memory, but fluxes in W m-2 nm-1 have variances beyond its range
+    # float32 halves the memory, but variances of fluxes in W m-2 nm-1 are beyond its range
     with np.errstate(over="ignore"):
         single = ivar.astype(np.float32)
-    safe = flux.dtype == np.float32 and np.all(np.isfinite(single)) and not np.any((single < 1e-30) & ~bad)
+    safe = flux.dtype == np.float32 and np.all(np.isfinite(single)) and not np.any((single < _FLOAT32_MIN) & ~bad)
     return single if safe else ivar
 
 
-def _word(header: fits.Header, keyword: str) -> Any:
-    """A keyword's value in lower case, "unknown" where it is not given; Spectra tells if it is none it knows."""
-    return str(header.get(keyword, "")).strip().lower() or "unknown"
+def _keyword(header: fits.Header, name: str) -> Any:
+    """A keyword's value in lower case, "unknown" if it is missing; Spectra checks it."""
+    return str(header.get(name, "")).strip().lower() or "unknown"
 
 
 def _storable(table: Table, source: str) -> Table:
-    """The table with what FITS cannot hold made wider, or told."""
+    """The table with signed bytes widened; raises SlamError for values that FITS cannot hold."""
     for name in table.colnames:
         column = table[name]
-        if column.dtype == np.int8:  # FITS bytes have no sign: astropy would write truth values
+        if column.dtype == np.int8:  # FITS bytes have no sign: astropy would write booleans
             table[name] = column.astype(np.int16)
         elif column.dtype.kind == "U":
             values = np.asarray(column).astype(str)
-            plain = np.char.str_len(np.char.encode(values, "ascii", "ignore")) == np.char.str_len(values)
-            if not np.all(plain):
-                row = int(np.flatnonzero(~plain)[0])
+            ascii_only = np.char.str_len(np.char.encode(values, "ascii", "ignore")) == np.char.str_len(values)
+            if not np.all(ascii_only):
+                row = int(np.flatnonzero(~ascii_only)[0])
                 raise SlamError(
                     f"column {name!r} of {source} has {values[row]!r} in row {row}; FITS holds ASCII text only"
                 )
@@ -197,24 +235,17 @@ def _storable(table: Table, source: str) -> Table:
     return table
 
 
-def _native(column: Any) -> np.ndarray:
-    values = np.asarray(column.filled(np.nan) if hasattr(column, "filled") else column)
-    return values if values.dtype.isnative else values.astype(values.dtype.newbyteorder("="))
-
-
 def _native_table(table: Table) -> Table:
     """Columns in native byte order, strings as str, missing floats as NaN."""
-    out = Table(meta=table.meta)
+    native = Table(meta=table.meta)
     for name in table.colnames:
         column = table[name]
         if column.dtype.kind == "S":
-            column = np.char.decode(np.asarray(column), "utf-8", "replace")
-            out[name] = column
+            native[name] = np.char.decode(np.asarray(column), "utf-8", "replace")
             continue
+        unit = column.unit
         if column.dtype.kind == "f" and hasattr(column, "filled"):
-            unit = column.unit
-            out[name] = column.filled(np.nan).astype(column.dtype.newbyteorder("="))
-            out[name].unit = unit
-            continue
-        out[name] = column if column.dtype.isnative else column.astype(column.dtype.newbyteorder("="))
-    return out
+            column = column.filled(np.nan)
+        native[name] = column.astype(column.dtype.newbyteorder("="))
+        native[name].unit = unit
+    return native

@@ -1,8 +1,8 @@
 """Selection of table rows by an expression, evaluated without Python's ``eval``.
 
-The grammar is Python's, with ``&``, ``|`` and ``~`` read as *and*, *or* and *not*: they bind looser than
-comparisons, so ``logg < 3.6 & teff > 3600`` means what it looks like. Every comparison with NaN is false (so its
-negation by ``~`` is true).
+The grammar is Python's, except that ``&``, ``|`` and ``~`` mean *and*, *or* and *not*: they bind less tightly than
+comparisons, so ``logg < 3.6 & teff > 3600`` needs no parentheses. Every comparison with NaN is false, so its negation
+with ``~`` is true.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _ARITHMETIC: dict[type, Callable[[Any, Any], Any]] = {
     ast.Mult: operator.mul,
     ast.Div: operator.truediv,
     ast.Mod: operator.mod,
-    ast.Pow: lambda a, b: np.power(np.asarray(a, float), b),  # floats overflow to inf, integers never end
+    ast.Pow: lambda a, b: np.power(np.asarray(a, float), b),  # floats overflow to inf, integers grow without limit
 }
 _FUNCTIONS: dict[str, Callable[[Any], Any]] = {
     "abs": np.abs,
@@ -48,7 +48,7 @@ _FUNCTIONS: dict[str, Callable[[Any], Any]] = {
 
 
 def _to_python(expression: str) -> str:
-    """The expression with its bit operators written as words."""
+    """The expression with its bit operators replaced by words."""
     words = []
     previous = ""
     try:
@@ -65,19 +65,19 @@ def _to_python(expression: str) -> str:
                 words.append(text)
             previous = text
     except (tokenize.TokenError, SyntaxError) as error:
-        raise SlamError(f"cannot read the selection {expression!r}: {error.args[0]}") from error
+        raise SlamError(f"cannot parse the selection {expression!r}: {error.args[0]}") from error
     return " ".join(words)
 
 
 def evaluate_selection(expression: str, columns: Mapping[str, np.ndarray], n_rows: int) -> np.ndarray:
-    """The rows for which ``expression`` is true.
+    """The rows of a table for which an expression is true.
 
     Parameters
     ----------
     expression : str
-        Comparisons of columns and numbers joined by ``&``/``and``, ``|``/``or``, ``~``/``not``; also
-        arithmetic, parentheses, quoted strings, chains such as ``3600 < teff < 5600`` and the functions
-        abs, sqrt, exp, log, log10, isfinite, isnan.
+        Comparisons of columns and numbers joined by ``&``/``and``, ``|``/``or``, ``~``/``not``; also arithmetic,
+        parentheses, quoted strings, chains such as ``3600 < teff < 5600`` and the functions abs, sqrt, exp, log, log10,
+        isfinite, isnan.
     columns : mapping of str to (n_rows,) array
     n_rows : int
 
@@ -88,7 +88,13 @@ def evaluate_selection(expression: str, columns: Mapping[str, np.ndarray], n_row
     Raises
     ------
     SlamError
-        If the expression cannot be read, names an unknown column, or is not true or false for each row.
+        If the expression cannot be parsed, names an unknown column, or is not true or false for each row.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> evaluate_selection("logg < 3.6 & teff > 3600", {"teff": np.array([3500, 4800]), "logg": np.array([1, 2])}, 2)
+    array([False,  True])
     """
     if not expression.strip():
         raise SlamError('the selection is empty; write, for example, "logg < 3.6 & teff > 3600"')
@@ -97,11 +103,11 @@ def evaluate_selection(expression: str, columns: Mapping[str, np.ndarray], n_row
         with np.errstate(all="ignore"):
             result = np.asarray(_value(tree.body, columns))
     except SyntaxError as error:
-        raise SlamError(f"cannot read the selection {expression!r}: {error.msg}") from error
+        raise SlamError(f"cannot parse the selection {expression!r}: {error.msg}") from error
     except RecursionError as error:
-        raise SlamError("the selection is nested too deeply to be read; write it more simply") from error
+        raise SlamError("the selection is nested too deeply to be parsed; write it more simply") from error
     except (TypeError, np.exceptions.DTypePromotionError, OverflowError, ZeroDivisionError) as error:
-        raise SlamError(f"the selection {expression!r} mixes things that do not compare: {error}") from error
+        raise SlamError(f"the selection {expression!r} mixes values that cannot be compared: {error}") from error
     if result.dtype != bool:
         raise SlamError(f"the selection {expression!r} is not true or false for each row; compare it with something")
     return np.array(np.broadcast_to(result, (n_rows,)))
@@ -132,12 +138,12 @@ def _value(node: ast.expr, columns: Mapping[str, np.ndarray]) -> Any:
             result = np.asarray(True)
             for comparison, a, b in zip(ops, values[:-1], values[1:], strict=True):
                 if type(comparison) not in _COMPARE:
-                    raise SlamError("a selection compares with <, <=, >, >=, == or != only")
+                    raise SlamError("a selection can compare with <, <=, >, >=, == and != only")
                 result = np.logical_and(result, _COMPARE[type(comparison)](a, b))
             return result
         case ast.Call(func=ast.Name(id=name), args=[argument], keywords=[]) if name in _FUNCTIONS:
             return _FUNCTIONS[name](_value(argument, columns))
-    raise SlamError(f"a selection cannot hold {ast.unparse(node)!r}; it takes columns, numbers and comparisons")
+    raise SlamError(f"a selection cannot contain {ast.unparse(node)!r}; use columns, numbers and comparisons")
 
 
 def _is_known(value: Any) -> np.ndarray:
@@ -147,7 +153,7 @@ def _is_known(value: Any) -> np.ndarray:
 
 def _arithmetic(operation: Callable[[Any, Any], Any], *values: Any) -> Any:
     if any(np.asarray(value).dtype.kind not in "iufb" for value in values):
-        raise SlamError("a selection calculates with numbers only; compare strings with == or !=")
+        raise SlamError("a selection can calculate with numbers only; compare strings with == or !=")
     return operation(*(np.asarray(value) for value in values))
 
 
@@ -162,5 +168,5 @@ def _column(name: str, columns: Mapping[str, np.ndarray]) -> np.ndarray:
     if name in columns:
         return columns[name]
     near = difflib.get_close_matches(name, list(columns), n=1)
-    hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(columns)}"
+    hint = f"did you mean {near[0]!r}?" if near else f"it has: {', '.join(columns)}"
     raise SlamError(f"the selection names a column {name!r} that the table does not have; {hint}")

@@ -123,7 +123,7 @@ def test_spectra_are_brought_to_the_wavelengths_asked_for():
 
 
 def test_spectra_without_a_common_grid_or_frame_are_refused():
-    with pytest.raises(SlamError, match="some are not; read them apart"):
+    with pytest.raises(SlamError, match="some are not; read them separately"):
         read([APSTAR, APVISIT])
     with pytest.raises(SlamError, match="have no grid in common; give the wavelengths"):
         read([LAMOST[0], APVISIT])
@@ -147,7 +147,7 @@ def all_masked(hdus):
 BROKEN = {
     "truncated": (lambda target: truncated(LAMOST[1], target), "truncated"),
     "wrong HDU": (lambda target: altered(SDSS, target, lambda hdus: hdus.pop(1)), "of no survey that slamjax knows"),
-    "swapped columns": (lambda target: altered(LAMOST[1], target, swapped), "wavelengths that do not rise"),
+    "swapped columns": (lambda target: altered(LAMOST[1], target, swapped), "wavelengths that do not increase"),
     "not FITS": (lambda target: shutil.copy(__file__, target), "cannot be read"),
     "missing": (lambda target: target, "no such file"),
 }
@@ -206,7 +206,7 @@ def test_patterns_tables_and_surveys_by_name(tmp_path):
 
 
 def test_many_files_are_read_in_processes_and_in_order(monkeypatch):
-    monkeypatch.setattr("slamjax.io.reading._MANY", 4)
+    monkeypatch.setattr("slamjax.io.reading._MANY_FILES", 4)
     told = []
     spectra = read(LAMOST * 3, n_jobs=2, on_progress=lambda done, total: told.append((done, total)))
     assert list(spectra.table["obsid"]) == [3703110, 3709013] * 3

@@ -1,1 +1,1 @@
-"""Survey files: a module per survey; `registry` decides which reads a file."""
+"""Survey files: one module per survey; `registry` decides which loader reads a file."""

@@ -1,4 +1,4 @@
-"""APOGEE's files up to DR17: apStar, aspcapStar, apVisit.
+"""APOGEE files up to DR17: apStar, aspcapStar, apVisit.
 
 https://data.sdss.org/datamodel/files/APOGEE_REDUX/APRED_VERS/stars/TELESCOPE/FIELD/apStar.html,
 https://data.sdss.org/datamodel/files/APOGEE_ASPCAP/APRED_VERS/ASPCAP_VERS/TELESCOPE/FIELD/aspcapStar.html,
@@ -17,18 +17,18 @@ from slamjax.io.surveys import bitmasks
 from slamjax.io.surveys.base import (
     Loader,
     SurveySpectra,
+    apply_mask,
     hdu_at,
-    header_facts,
+    header_metadata,
     inverse_square,
-    log_wave,
-    masked,
-    piece,
-    row_facts,
+    log_wavelengths,
+    survey_spectra,
+    table_metadata,
 )
 from slamjax.io.surveys.fits_columns import column_names
 from slamjax.spectra.wavelengths import doppler_shift
 
-#: APOGEE writes 1e10 and more for the error of a pixel that holds nothing.
+#: APOGEE writes errors of 1e10 and more for pixels without data.
 _NO_ERROR = 1e9
 
 
@@ -37,13 +37,13 @@ def _is_apstar(hdus: fits.HDUList) -> bool:
 
 
 def _apstar(hdus: fits.HDUList) -> SurveySpectra:
-    """apStar: the combined spectrum of all visits, in the star's own frame; visits are rows below it."""
+    """apStar: the combined spectrum of all visits, at rest, in the first row; single visits are not read."""
     flux, error, mask = (np.atleast_2d(hdus[k].data)[0] for k in (1, 2, 3))
-    ivar, ignored = masked(mask, _ivar(error), bitmasks.APOGEE)
-    facts = header_facts(
+    ivar, ignored = apply_mask(mask, _ivar(error), bitmasks.APOGEE)
+    metadata = header_metadata(
         hdus[0].header, id="OBJID", ra="RA", dec="DEC", snr="SNR", rv="VHELIO", rv_err="VERR", n_visits="NVISITS"
     ) | {"mask_ignored": ignored}
-    return piece(log_wave(hdus[1].header, len(flux)), flux, ivar, "apogee", "rest", facts)
+    return survey_spectra(log_wavelengths(hdus[1].header, len(flux)), flux, ivar, "apogee", "rest", metadata)
 
 
 def _is_aspcap(hdus: fits.HDUList) -> bool:
@@ -53,22 +53,22 @@ def _is_aspcap(hdus: fits.HDUList) -> bool:
 
 
 def _aspcap(hdus: fits.HDUList) -> SurveySpectra:
-    """aspcapStar: HDU 1 the spectrum, divided by a continuum and at rest, 2 its error, 3 ASPCAP's fit, 4 its results.
+    """aspcapStar: HDU 1 the normalised spectrum at rest, HDU 2 its error, HDU 3 ASPCAP's fit, HDU 4 its results.
 
-    There is no mask: pixels between the detectors and those that ASPCAP did not use are 0 or have a huge error. Its
-    labels come along, calibrated, where ASPCAP gives them.
+    There is no mask: pixels between the detectors and those that ASPCAP did not use are 0 or have a huge error. The
+    calibrated labels become metadata where ASPCAP gives them.
     """
     flux, error = (np.asarray(hdus[k].data, float) for k in (1, 2))
     header = hdus[1].header if "CRVAL1" in hdus[1].header else hdus[0].header
-    facts = row_facts(
+    metadata = table_metadata(
         hdus[-1], id="apogee_id", ra="ra", dec="dec", snr="snr", rv=("vhelio_avg", "vhelio"), rv_err="verr",
         teff="teff", teff_err="teff_err", logg="logg", logg_err="logg_err", m_h="m_h", m_h_err="m_h_err",
         fe_h="fe_h", fe_h_err="fe_h_err", alpha_m="alpha_m", alpha_m_err="alpha_m_err",
     )  # fmt: skip
     names = {"id": "OBJID", "ra": "RA", "dec": "DEC", "snr": "SNR", "rv": "VHELIO", "rv_err": "VERR"}
-    facts = header_facts(hdus[0].header, **names) | facts
+    metadata = header_metadata(hdus[0].header, **names) | metadata
     ivar = np.where(flux == 0, 0, _ivar(error))
-    return piece(log_wave(header, len(flux)), flux, ivar, "apogee", "rest", facts)
+    return survey_spectra(log_wavelengths(header, len(flux)), flux, ivar, "apogee", "rest", metadata)
 
 
 def _is_apvisit(hdus: fits.HDUList) -> bool:
@@ -77,18 +77,17 @@ def _is_apvisit(hdus: fits.HDUList) -> bool:
 
 
 def _apvisit(hdus: fits.HDUList) -> SurveySpectra:
-    """apVisit: three chips on grids of their own, in the observer's frame; brought to the barycentre's here."""
+    """apVisit: three chips on separate grids in the observer's frame, shifted here to the barycentric frame."""
     header = hdus[0].header
-    parts = [np.asarray(hdus[k].data) for k in (4, 1, 2, 3)]
-    wave, flux, error, mask = (part.reshape(-1) for part in parts)
+    wave, flux, error, mask = (np.asarray(hdus[k].data).reshape(-1) for k in (4, 1, 2, 3))
     order = np.argsort(wave)
-    wave, flux, error, mask = (part[order] for part in (wave, flux, error, mask))
-    ivar, ignored = masked(mask, _ivar(error), bitmasks.APOGEE)
-    facts = header_facts(
+    wave, flux, error, mask = (array[order] for array in (wave, flux, error, mask))
+    ivar, ignored = apply_mask(mask, _ivar(error), bitmasks.APOGEE)
+    metadata = header_metadata(
         header, id="OBJID", ra="RA", dec="DEC", snr="SNR", rv="VHELIO", rv_err="VRADERR", bc="BC", mjd="MJD5",
         fiber="FIBERID",
     ) | {"mask_ignored": ignored}  # fmt: skip
-    return piece(doppler_shift(wave, header["BC"]), flux, ivar, "apogee", "observed", facts)
+    return survey_spectra(doppler_shift(wave, header["BC"]), flux, ivar, "apogee", "observed", metadata)
 
 
 def _is_apogee(hdus: fits.HDUList) -> bool:

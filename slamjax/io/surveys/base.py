@@ -1,8 +1,8 @@
-"""Spectra as a survey's file has them, and what the loaders of all surveys share.
+"""Spectra of one survey file, and what the loaders of all surveys share.
 
-A loader takes an open FITS file and gives a `SurveySpectra`: wavelengths in Å, vacuum, barycentric or in the star's
-frame; flux; ivar, 0 at masked pixels; and the metadata of each spectrum under one name for all surveys. Values that a
-survey writes for "not known" (-9999) are dropped.
+A loader takes an open FITS file and returns `SurveySpectra`: vacuum wavelengths in Å, barycentric or in the star's rest
+frame; flux; ivar, 0 at masked pixels; and metadata under names that are the same for all surveys. Values by which a
+survey marks unknown quantities (-9999) are dropped.
 """
 
 from __future__ import annotations
@@ -13,31 +13,42 @@ from typing import Any
 
 import numpy as np
 from astropy.io import fits
+from jaxtyping import Bool, Float
 
 from slamjax.errors import SlamError
 from slamjax.io.surveys import bitmasks
 from slamjax.io.surveys.fits_columns import read_columns
 from slamjax.spectra.spectra import Frame, Medium
 
-#: A mask that leaves less than this part of the pixels with errors is not believed: the spectrum keeps its ivar.
-LEAST_LEFT = 0.1
-_UNKNOWN = (-9999.0, -999.0)
+#: A mask that leaves less than this fraction of a spectrum's pixels is ignored.
+MIN_UNMASKED = 0.1
+#: Values that surveys write for unknown quantities.
+_SENTINELS = (-9999.0, -999.0)
 
 
 @dataclass(frozen=True)
 class SurveySpectra:
-    """N spectra on one grid: wave (P,) in Å, rising; flux and ivar (N, P).
+    """N spectra of one file on one grid.
 
-    ``facts`` has a value for all of them, or N values, under each name; "problem" says why a spectrum is not to be
-    used, "mask_ignored" whose mask was not believed. ``unit`` is that of the wavelengths as users know them.
+    Attributes
+    ----------
+    wave : (P,) Å, increasing
+    flux, ivar : (N, P)
+    survey : str
+    frame, medium : as in Spectra
+    metadata : dict
+        Under each name one value for all spectra, or N values. "problem" says why a spectrum must not be used,
+        "mask_ignored" whose mask was ignored.
+    unit : str
+        Unit of wavelength in which users expect this survey's spectra.
     """
 
-    wave: np.ndarray
-    flux: np.ndarray
-    ivar: np.ndarray
+    wave: Float[np.ndarray, " pixel"]
+    flux: Float[np.ndarray, "star pixel"]
+    ivar: Float[np.ndarray, "star pixel"]
     survey: str
     frame: Frame
-    facts: dict[str, Any] = field(default_factory=dict)
+    metadata: dict[str, Any] = field(default_factory=dict)
     medium: Medium = "vacuum"
     unit: str = "Angstrom"
 
@@ -45,75 +56,96 @@ class SurveySpectra:
         return len(self.flux)
 
 
-#: What tells a survey's file, and what reads it.
+#: Whether an open file is of this kind, and the function that reads it.
 Loader = tuple[Callable[[fits.HDUList], bool], Callable[[fits.HDUList], SurveySpectra]]
 
 
-def piece(
-    wave: Any, flux: Any, ivar: Any, survey: str, frame: Frame, facts: dict[str, Any], **options: Any
+def survey_spectra(
+    wave: Any, flux: Any, ivar: Any, survey: str, frame: Frame, metadata: dict[str, Any], **options: Any
 ) -> SurveySpectra:
-    """A piece of native arrays whose wavelengths rise; what is not finite, or has no positive ivar, is bad."""
+    """SurveySpectra of checked arrays; pixels whose flux is not finite or whose ivar is not positive become bad.
+
+    Raises
+    ------
+    SlamError
+        If shapes disagree or wavelengths do not increase.
+    """
     wave = np.asarray(wave, float).reshape(-1)
-    flux, ivar = (np.atleast_2d(np.asarray(part, float)) for part in (flux, ivar))
+    flux, ivar = (np.atleast_2d(np.asarray(array, float)) for array in (flux, ivar))
     if not (flux.shape == ivar.shape and flux.shape[1:] == wave.shape):
         raise SlamError(
             f"has {len(wave)} wavelengths, {flux.shape[-1]} fluxes and {ivar.shape[-1]} errors; it is damaged"
         )
     if len(wave) < 2 or not np.all(np.diff(wave) > 0):
-        raise SlamError("has wavelengths that do not rise; it is damaged, or its columns are not what they say")
-    sound = np.isfinite(flux) & (ivar > 0)
-    return SurveySpectra(wave, np.where(sound, flux, 0), np.where(sound, ivar, 0), survey, frame, facts, **options)
+        raise SlamError("has wavelengths that do not increase; it is damaged, or of an unknown kind")
+    good = np.isfinite(flux) & (ivar > 0)
+    return SurveySpectra(wave, np.where(good, flux, 0), np.where(good, ivar, 0), survey, frame, metadata, **options)
 
 
-def masked(mask: Any, ivar: Any, named: Mapping[str, int]) -> tuple[np.ndarray, np.ndarray]:
-    """ivar (..., P), 0 where a bit is set or it is not finite, and for which spectra (...) the mask is ignored.
+def apply_mask(
+    mask: Any, ivar: Any, bad_bits: Mapping[str, int]
+) -> tuple[Float[np.ndarray, "*star pixel"], Bool[np.ndarray, "*star"]]:
+    """ivar with 0 where a bad bit is set, and for which spectra the mask is ignored.
 
-    It is where less than `LEAST_LEFT` of the pixels with errors would be left.
+    It is ignored if it would leave less than `MIN_UNMASKED` of the pixels that have errors.
+
+    Parameters
+    ----------
+    mask : (..., P) integers
+    ivar : (..., P)
+    bad_bits : mapping of names to bit numbers
+        Of `slamjax.io.surveys.bitmasks`.
+
+    Returns
+    -------
+    ivar : (..., P)
+    ignored : (...) bool
     """
     ivar = np.asarray(ivar, float)
     ivar = np.where(np.isfinite(ivar), ivar, 0)
     usable = ivar > 0
-    flags = np.asarray(mask)
-    if flags.dtype.kind == "f":
-        flags = np.where(np.isfinite(flags), flags, 0)
-    if flags.shape != ivar.shape:
-        raise SlamError(f"has {flags.shape[-1]} mask values and {ivar.shape[-1]} errors; it is damaged")
-    left = usable & ((flags.astype(np.int64) & bitmasks.bits(named)) == 0)
-    ignored = left.sum(axis=-1) < LEAST_LEFT * usable.sum(axis=-1)
-    return np.where(left | ignored[..., None], ivar, 0), ignored
+    bits = np.asarray(mask)
+    if bits.dtype.kind == "f":
+        bits = np.where(np.isfinite(bits), bits, 0)
+    if bits.shape != ivar.shape:
+        raise SlamError(f"has {bits.shape[-1]} mask values and {ivar.shape[-1]} errors; it is damaged")
+    unmasked = usable & ((bits.astype(np.int64) & bitmasks.bits(bad_bits)) == 0)
+    ignored = unmasked.sum(axis=-1) < MIN_UNMASKED * usable.sum(axis=-1)
+    return np.where(unmasked | ignored[..., None], ivar, 0), ignored
 
 
-def inverse_square(error: Any) -> np.ndarray:
-    """ivar of errors; 0 where there is none."""
+def inverse_square(error: Any) -> Float[np.ndarray, "*star pixel"]:
+    """Inverse variances of errors; 0 where the error is not positive and finite."""
     sigma = np.asarray(error, float)
-    sound = np.isfinite(sigma) & (sigma > 0)
-    return np.where(sound, 1 / np.square(np.where(sound, sigma, 1)), 0)
+    valid = np.isfinite(sigma) & (sigma > 0)
+    return np.where(valid, 1 / np.square(np.where(valid, sigma, 1)), 0)
 
 
-def header_facts(header: Mapping[str, Any], **names: str) -> dict[str, Any]:
-    """What a header knows, ``fact="KEYWORD"``."""
-    return known({fact: plain(header[key]) for fact, key in names.items() if key in header})
+def header_metadata(header: Mapping[str, Any], **keywords: str) -> dict[str, Any]:
+    """Known values of header keywords, ``name="KEYWORD"``."""
+    return drop_unknown({name: python_value(header[key]) for name, key in keywords.items() if key in header})
 
 
-def row_facts(hdu: fits.BinTableHDU, **names: str | Iterable[str]) -> dict[str, Any]:
-    """What a table's rows say, ``fact="column"`` or ``fact=(the first of these columns that there is)``."""
-    choices = {fact: (wanted,) if isinstance(wanted, str) else tuple(wanted) for fact, wanted in names.items()}
-    columns = read_columns(hdu, {name for choice in choices.values() for name in choice}, required=False)
-    facts = {fact: [columns[name] for name in choice if name in columns] for fact, choice in choices.items()}
-    return {
-        fact: np.char.strip(found[0].astype(str)) if found[0].dtype.kind in "SUO" else _native(found[0])
-        for fact, found in facts.items()
-        if found and found[0].ndim == 1
-    }
+def table_metadata(hdu: fits.BinTableHDU, **columns: str | Iterable[str]) -> dict[str, Any]:
+    """Scalar columns of a table, ``name="column"`` or ``name=(alternatives, the first that exists is taken)``."""
+    choices = {name: (wanted,) if isinstance(wanted, str) else tuple(wanted) for name, wanted in columns.items()}
+    present = read_columns(hdu, {column for choice in choices.values() for column in choice}, required=False)
+    metadata = {}
+    for name, choice in choices.items():
+        values = next((present[column] for column in choice if column in present), None)
+        if values is not None and values.ndim == 1:
+            metadata[name] = np.char.strip(values.astype(str)) if values.dtype.kind in "SUO" else _native(values)
+    return metadata
 
 
-def known(facts: dict[str, Any]) -> dict[str, Any]:
-    """Those of some header's facts that are given."""
-    return {name: value for name, value in facts.items() if value is not None and value not in (*_UNKNOWN, "", "NaN")}
+def drop_unknown(metadata: dict[str, Any]) -> dict[str, Any]:
+    """The single values that are neither missing, nor empty, nor sentinels."""
+    unknown = (None, *_SENTINELS, "", "NaN")
+    return {name: value for name, value in metadata.items() if value not in unknown}
 
 
-def plain(value: Any) -> Any:
-    """A header's value as Python's own: numbers as numbers, text stripped."""
+def python_value(value: Any) -> Any:
+    """A header's value as a Python number or stripped string; None if it is undefined."""
     if isinstance(value, np.generic):
         return value.item()
     if isinstance(value, fits.card.Undefined):
@@ -122,19 +154,19 @@ def plain(value: Any) -> Any:
 
 
 def hdu_at(hdus: fits.HDUList, number: int) -> Any:
-    """The HDU at a place from the start, or None; ``len`` would read the headers of all, and some files have many."""
+    """The HDU with this number, or None; ``len(hdus)`` would read all headers, and some files have many."""
     try:
         return hdus[number]
     except IndexError:
         return None
 
 
-def log_wave(header: fits.Header, n_pix: int, suffix: str = "1") -> np.ndarray:
-    """(P,) Å of a header's log10 start and step at its first pixel."""
+def log_wavelengths(header: fits.Header, n_pix: int, suffix: str = "1") -> Float[np.ndarray, " pixel"]:
+    """(P,) Å from the log10 wavelength of the first pixel and the step in the header (CRVAL, CDELT)."""
     return 10 ** (header[f"CRVAL{suffix}"] + header[f"CDELT{suffix}"] * np.arange(n_pix))
 
 
 def _native(values: np.ndarray) -> np.ndarray:
-    """Rows' numbers in the machine's byte order, NaN where they are not known."""
+    """Numbers in native byte order, NaN for unknown ones."""
     values = values if values.dtype.isnative else values.astype(values.dtype.newbyteorder("="))
-    return np.where(np.isin(values, _UNKNOWN), np.nan, values) if values.dtype.kind == "f" else values
+    return np.where(np.isin(values, _SENTINELS), np.nan, values) if values.dtype.kind == "f" else values

@@ -1,14 +1,14 @@
-"""Which bits of a survey's pixel masks make a pixel bad by default, and why."""
+"""Bits of each survey's pixel masks that make a pixel bad, and why."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-#: SDSS and BOSS ``and_mask`` (SPPIXMASK): what every exposure of a pixel suffers from.
+#: SDSS and BOSS ``and_mask`` (SPPIXMASK): problems that all exposures of a pixel share.
 #: https://www.sdss4.org/dr17/algorithms/bitmasks/#SPPIXMASK
 SDSS = {"FULLREJECT": 18, "NOSKY": 22, "BRIGHTSKY": 23, "NODATA": 24}
 
-#: APOGEE pixel mask: bad detectors and reductions, and sky lines that are left (bits 0-7 and 12).
+#: APOGEE pixel mask: defects of detector and reduction, and residuals of sky lines (bits 0-7 and 12).
 #: https://www.sdss4.org/dr17/irspec/apogee-bitmasks/#APOGEE_PIXMASK
 APOGEE = {
     "BADPIX": 0,
@@ -23,11 +23,11 @@ APOGEE = {
 }
 
 #: LAMOST ``ANDMASK``: bad columns, bad profiles, no sky, fibre traces off the detector, no data; not bright sky, which
-#: is told of whole stretches in the red. https://www.lamost.org/dr10/v2.0/doc/lr-data-production-description
+#: is set in whole ranges of the red. https://www.lamost.org/dr10/v2.0/doc/lr-data-production-description
 LAMOST = {"BADCCD": 0, "BADPROFILE": 1, "NOSKY": 2, "BADCENTER": 4, "NODATA": 5}
 
-#: SDSS-V's ``pixel_flags`` of stacked BOSS spectra, bits of SPPIXMASK that any exposure of any visit has set: only what
-#: says that there was nothing to measure. A pixel rejected in one exposure does not make the stack bad.
+#: SDSS-V's ``pixel_flags`` of stacked BOSS spectra: SPPIXMASK bits set in any exposure of any visit. Only bits that
+#: mean "no data" are used: a pixel rejected in one exposure does not spoil the stack.
 BOSS_STACK = {"NOSKY": 22, "NODATA": 24}
 
 #: DESI's SPECMASK: "all bits are bad" (https://desidatamodel.readthedocs.io/en/latest/bitmasks.html).
@@ -46,6 +46,6 @@ DESI = {
 }
 
 
-def bits(named: Mapping[str, int]) -> int:
-    """The mask value that has all these bits."""
-    return sum(1 << bit for bit in named.values())
+def bits(bad_bits: Mapping[str, int]) -> int:
+    """The mask value with all these bits set."""
+    return sum(1 << bit for bit in bad_bits.values())

@@ -1,8 +1,9 @@
-"""DESI's coadded spectra: many a file, three arms that overlap.
+"""DESI coadds: many spectra per file, in three arms that overlap.
 
 https://desidatamodel.readthedocs.io/en/latest/DESI_SPECTRO_REDUX/SPECPROD/healpix/SURVEY/PROGRAM/PIXGROUP/PIXNUM/\
-coadd-SURVEY-PROGRAM-PIXNUM.html: images B_, R_ and Z_ FLUX, IVAR and MASK, a row a target, on one lattice of 0.8 Å,
-vacuum, barycentric; FIBERMAP and SCORES have a row for each. ``spectra`` files have the same layout, a row an exposure.
+coadd-SURVEY-PROGRAM-PIXNUM.html: images B_, R_ and Z_ FLUX, IVAR and MASK, one row per target, on a common grid of
+0.8 Å steps, vacuum, barycentric; FIBERMAP and SCORES with one row per target. ``spectra`` files have the same layout
+with one row per exposure.
 """
 
 from __future__ import annotations
@@ -14,11 +15,11 @@ from astropy.io import fits
 
 from slamjax.errors import SlamError
 from slamjax.io.surveys import bitmasks
-from slamjax.io.surveys.base import Loader, SurveySpectra, masked, piece, row_facts
+from slamjax.io.surveys.base import Loader, SurveySpectra, apply_mask, survey_spectra, table_metadata
 
 _ARMS = "BRZ"
-#: How far from the lattice, in steps, a wavelength may lie.
-_OFF = 1e-3
+#: Steps by which a wavelength may differ from the common grid.
+_TOLERANCE = 1e-3
 
 
 def _is_desi(hdus: fits.HDUList) -> bool:
@@ -26,41 +27,42 @@ def _is_desi(hdus: fits.HDUList) -> bool:
 
 
 def _desi(hdus: fits.HDUList) -> SurveySpectra:
-    """All targets of the file; where arms overlap, their mean weighted with ivar. What no arm covers is bad."""
+    """All targets of the file; the mean weighted with ivar where arms overlap, bad pixels where no arm has data."""
     arms = [arm for arm in _ARMS if f"{arm}_FLUX" in hdus]
     waves = [np.asarray(hdus[f"{arm}_WAVELENGTH"].data, float) for arm in arms]
     flux, ivar, mask = (
         np.concatenate([np.asarray(hdus[f"{arm}_{name}"].data) for arm in arms], axis=1)
         for name in ("FLUX", "IVAR", "MASK")
     )
-    ivar, ignored = masked(mask, ivar, bitmasks.DESI)
+    ivar, ignored = apply_mask(mask, ivar, bitmasks.DESI)
     flux = np.where(ivar > 0, flux, 0).astype(float)
-    step = float(np.median(np.diff(waves[0])))
-    places = (np.concatenate(waves) - min(wave[0] for wave in waves)) / step
-    at = np.round(places).astype(int)
-    if np.abs(places - at).max() > _OFF:
-        raise SlamError("has arms that share no lattice of wavelengths; it is damaged, or of another kind")
-    whole_flux, whole_ivar = np.zeros((2, len(flux), at.max() + 1))
+    first, step = min(wave[0] for wave in waves), float(np.median(np.diff(waves[0])))
+    steps = (np.concatenate(waves) - first) / step
+    pixels = np.round(steps).astype(int)
+    if np.abs(steps - pixels).max() > _TOLERANCE:
+        raise SlamError("has arms that share no wavelength grid; it is damaged, or of another kind")
+    mean_flux, total_ivar = np.zeros((2, len(flux), pixels.max() + 1))
     start = 0
     for wave in waves:
-        here = slice(start, start + len(wave))
-        whole_ivar[:, at[here]] += ivar[:, here]
-        whole_flux[:, at[here]] += ivar[:, here] * flux[:, here]
+        arm = slice(start, start + len(wave))
+        total_ivar[:, pixels[arm]] += ivar[:, arm]
+        mean_flux[:, pixels[arm]] += ivar[:, arm] * flux[:, arm]
         start += len(wave)
-    whole_flux /= np.where(whole_ivar > 0, whole_ivar, 1)
-    grid = min(wave[0] for wave in waves) + step * np.arange(whole_flux.shape[1])
-    return piece(grid, whole_flux, whole_ivar, "desi", "observed", _facts(hdus) | {"mask_ignored": ignored})
+    mean_flux /= np.where(total_ivar > 0, total_ivar, 1)
+    grid = first + step * np.arange(mean_flux.shape[1])
+    metadata = _metadata(hdus) | {"mask_ignored": ignored}
+    return survey_spectra(grid, mean_flux, total_ivar, "desi", "observed", metadata)
 
 
-def _facts(hdus: fits.HDUList) -> dict[str, Any]:
-    facts = row_facts(
+def _metadata(hdus: fits.HDUList) -> dict[str, Any]:
+    metadata = table_metadata(
         hdus["FIBERMAP"], targetid="targetid", ra="target_ra", dec="target_dec", objtype="objtype",
         fiberstatus=("coadd_fiberstatus", "fiberstatus"), ref_id="ref_id", mjd="mjd",
     )  # fmt: skip
-    facts = {"id": facts["targetid"].astype(str)} | facts
+    metadata = {"id": metadata["targetid"].astype(str)} | metadata
     if "SCORES" in hdus:
-        facts |= row_facts(hdus["SCORES"], **{f"snr_{arm.lower()}": f"median_coadd_snr_{arm}" for arm in _ARMS})
-    return facts
+        metadata |= table_metadata(hdus["SCORES"], **{f"snr_{arm.lower()}": f"median_coadd_snr_{arm}" for arm in _ARMS})
+    return metadata
 
 
 LOADERS: dict[str, Loader] = {"desi": (_is_desi, _desi)}

@@ -1,8 +1,8 @@
-"""Some columns of a FITS table in an open file.
+"""Selected columns of a FITS table in an open file.
 
-astropy makes a record of every column of a table before it gives one, which takes longer than all else where a table
-has hundreds of columns and one row, as in survey files. So plain columns are taken from the table's bytes here; what is
-not plain (scaled values, bits, vectors of any length) is left to astropy.
+astropy prepares every column of a table before it returns one, which dominates the reading time of survey files whose
+tables have hundreds of columns and one row. Plain columns are therefore taken from the table's bytes here; others
+(scaled values, bits, variable-length vectors) are left to astropy.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 from astropy.io import fits
 
-#: FITS's letters (standard 4.0, section 7.3.2) for plain values as NumPy calls them.
+#: NumPy types of the FITS letters for plain values (standard 4.0, section 7.3.2).
 _PLAIN = {"B": "u1", "I": ">i2", "J": ">i4", "K": ">i8", "E": ">f4", "D": ">f8"}
-#: Bytes of a value of the others, characters and truth values among them.
+#: Bytes per value of the other letters.
 _SIZES = {"A": 1, "L": 1, "C": 8, "M": 16, "P": 8, "Q": 16}
 _KEYWORDS = (b"TTYPE", b"TFORM", b"TSCAL", b"TZERO")
 _TEXT = re.compile(rb"'([^']*)'")
@@ -35,14 +35,14 @@ class _Column:
 
 
 def column_names(hdu: Any) -> set[str]:
-    """Lower-case names of a table's columns; none where it is no table."""
+    """Lower-case names of a table's columns; empty if the HDU is no table."""
     return {column.name.lower() for column in _columns(hdu)} if isinstance(hdu, fits.BinTableHDU) else set()
 
 
 def read_columns(hdu: fits.BinTableHDU, names: Iterable[str], *, required: bool = True) -> dict[str, np.ndarray]:
-    """Columns by the names asked for, in whatever case, in the table's own order of bytes; text as bytes.
+    """Columns (N,) or (N, P) under the given names, in the table's byte order; strings as bytes.
 
-    (N,) or (N, P). For one that there is not: KeyError, or nothing where they are not ``required``.
+    Names are compared without regard to case. A missing column raises KeyError, or is left out if not ``required``.
     """
     columns = {column.name.lower(): column for column in _columns(hdu)}
     wanted = {name: columns[name.lower()] for name in names if required or name.lower() in columns}
@@ -65,23 +65,23 @@ def _format(column: _Column) -> Any:
 
 
 def _columns(hdu: fits.BinTableHDU) -> list[_Column]:
-    """All columns in their order, from the header's text: astropy parses card by card."""
+    """All columns in order, from the text of the header, because astropy parses its cards one by one."""
     info = hdu.fileinfo()
     text = _bytes(hdu, "hdrLoc", info["datLoc"] - info["hdrLoc"])
     cards: dict[tuple[bytes, int], str] = {}
     for start in range(0, len(text), _CARD_LENGTH):
-        keyword, number = text[start : start + 5], text[start + 5 : start + 8].strip()
-        if keyword in _KEYWORDS and number.isdigit():
+        keyword, digits = text[start : start + 5], text[start + 5 : start + 8].strip()
+        if keyword in _KEYWORDS and digits.isdigit():
             value = _TEXT.search(text, start, start + _CARD_LENGTH)
-            cards[keyword, int(number)] = value[1].decode().strip() if value else ""
+            cards[keyword, int(digits)] = value[1].decode().strip() if value else ""
     columns, offset = [], 0
-    for place in range(1, int(hdu.header["TFIELDS"]) + 1):
-        form = cards[b"TFORM", place]
+    for number in range(1, int(hdu.header["TFIELDS"]) + 1):
+        form = cards[b"TFORM", number]
         count, letter = _FORM.match(form).groups()  # type: ignore[union-attr]
         repeat = int(count or 1)
-        scaled = (b"TSCAL", place) in cards or (b"TZERO", place) in cards
+        scaled = (b"TSCAL", number) in cards or (b"TZERO", number) in cards
         plain = not scaled and (letter in _PLAIN or letter == "A" or form in ("L", "1L")) and repeat > 0
-        columns.append(_Column(cards.get((b"TTYPE", place), ""), repeat, letter, offset, plain))
+        columns.append(_Column(cards.get((b"TTYPE", number), ""), repeat, letter, offset, plain))
         offset += -(-repeat // 8) if letter == "X" else repeat * _size(letter)
     return columns
 
@@ -90,10 +90,10 @@ def _size(letter: str) -> int:
     return np.dtype(_PLAIN[letter]).itemsize if letter in _PLAIN else _SIZES[letter]
 
 
-def _bytes(hdu: Any, place: str, size: int) -> bytes:
-    """So many bytes of the file from the start of a HDU's header or data; compressed files are expanded by astropy."""
+def _bytes(hdu: Any, start: str, size: int) -> bytes:
+    """``size`` bytes from the start of a HDU's header or data, decompressed by astropy if need be."""
     info = hdu.fileinfo()
-    info["file"].seek(info[place])
+    info["file"].seek(info[start])
     data = info["file"].read(size)
     if len(data) < size:
         raise OSError("the file ends before its table does")

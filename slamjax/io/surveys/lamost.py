@@ -1,8 +1,8 @@
-"""LAMOST's files: low resolution in both layouts, medium resolution.
+"""LAMOST files: low resolution (LRS) in both layouts, medium resolution (MRS).
 
 https://www.lamost.org/dr10/v2.0/doc/lr-data-production-description and
-https://www.lamost.org/dr10/v2.0/doc/mr-data-production-description. Wavelengths are vacuum, heliocentric; files that
-are in air say so (VACUUM).
+https://www.lamost.org/dr10/v2.0/doc/mr-data-production-description. Wavelengths are vacuum, heliocentric; files in
+air state so (VACUUM).
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from astropy.io import fits
 
 from slamjax.errors import SlamError
 from slamjax.io.surveys import bitmasks
-from slamjax.io.surveys.base import Loader, SurveySpectra, header_facts, masked, piece
+from slamjax.io.surveys.base import Loader, SurveySpectra, apply_mask, header_metadata, survey_spectra
 from slamjax.io.surveys.fits_columns import column_names, read_columns
 from slamjax.spectra.wavelengths import to_vacuum
 
-#: The two arms of medium resolution: 4950 to 5350 Å and 6300 to 6800 Å.
+#: Arms of medium resolution: 4950 to 5350 Å and 6300 to 6800 Å.
 _ARMS = ("COADD_B", "COADD_R")
 
 
@@ -27,21 +27,21 @@ def _is_lamost(hdus: fits.HDUList) -> bool:
 
 
 def _table(hdus: fits.HDUList) -> SurveySpectra:
-    """LRS since DR8: a COADD table of one row whose columns are vectors."""
+    """LRS since DR8: a COADD table with one row of vectors."""
     columns = read_columns(hdus["COADD"], ("FLUX", "IVAR", "WAVELENGTH", "ANDMASK"))
     row, header = {name: values[0] for name, values in columns.items()}, hdus[0].header
-    ivar, ignored = masked(row["ANDMASK"], row["IVAR"], bitmasks.LAMOST)
-    facts = _facts(header) | {"mask_ignored": ignored}
-    return piece(_vacuum(row["WAVELENGTH"], header), row["FLUX"], ivar, "lamost", "observed", facts)
+    ivar, ignored = apply_mask(row["ANDMASK"], row["IVAR"], bitmasks.LAMOST)
+    metadata = _metadata(header) | {"mask_ignored": ignored}
+    return survey_spectra(_vacuum(row["WAVELENGTH"], header), row["FLUX"], ivar, "lamost", "observed", metadata)
 
 
 def _image(hdus: fits.HDUList) -> SurveySpectra:
     """LRS up to DR7: an image whose rows are flux, ivar, wavelength, andmask, ormask."""
     flux, ivar, wave, andmask = np.asarray(hdus[0].data, float)[:4]
     header = hdus[0].header
-    ivar, ignored = masked(andmask, ivar, bitmasks.LAMOST)
-    facts = _facts(header) | {"mask_ignored": ignored}
-    return piece(_vacuum(wave, header), flux, ivar, "lamost", "observed", facts)
+    ivar, ignored = apply_mask(andmask, ivar, bitmasks.LAMOST)
+    metadata = _metadata(header) | {"mask_ignored": ignored}
+    return survey_spectra(_vacuum(wave, header), flux, ivar, "lamost", "observed", metadata)
 
 
 def _has_arms(hdus: fits.HDUList) -> bool:
@@ -49,12 +49,12 @@ def _has_arms(hdus: fits.HDUList) -> bool:
 
 
 def _medium(hdus: fits.HDUList) -> SurveySpectra:
-    """MRS: tables COADD_B and COADD_R, with a row a pixel and LOGLAM (up to DR7), or vectors in one row (WAVELENGTH).
+    """MRS: tables COADD_B and COADD_R, one row per pixel with LOGLAM (up to DR7) or one row of vectors with WAVELENGTH.
 
-    Single exposures (B-..., R-...) are left alone. A file may lack an arm.
+    Single exposures (B-..., R-...) are not read. A file may lack an arm.
     """
     header = hdus[0].header
-    facts = _facts(header)
+    metadata = _metadata(header)
     arms = []
     for name in _ARMS:
         names = column_names(hdus[name]) if name in hdus else set()
@@ -64,25 +64,25 @@ def _medium(hdus: fits.HDUList) -> SurveySpectra:
         wave = np.ravel(data["WAVELENGTH"] if "wavelength" in names else 10 ** data["LOGLAM"].astype(float))
         wave = _vacuum(wave, hdus[name].header if "VACUUM" in hdus[name].header else header)
         mask = data["ANDMASK" if "andmask" in names else "ORMASK"]
-        arms.append([np.ravel(part).astype(float) for part in (wave, data["FLUX"], data["IVAR"], mask)])
-        facts |= header_facts(hdus[name].header, **{f"snr_{name[-1].lower()}": "SNR"})
+        arms.append([np.ravel(array).astype(float) for array in (wave, data["FLUX"], data["IVAR"], mask)])
+        metadata |= header_metadata(hdus[name].header, **{f"snr_{name[-1].lower()}": "SNR"})
     if not arms:
-        raise SlamError("has a coadded spectrum of neither arm (COADD_B, COADD_R)")
+        raise SlamError("has no coadded spectrum of either arm (COADD_B, COADD_R)")
     wave, flux, ivar, mask = np.concatenate(arms, axis=1)
     order = np.argsort(wave)
-    ivar, ignored = masked(mask, ivar, bitmasks.LAMOST)
-    facts["mask_ignored"] = ignored
-    return piece(wave[order], flux[order], ivar[order], "lamost-mrs", "observed", facts)
+    ivar, ignored = apply_mask(mask, ivar, bitmasks.LAMOST)
+    metadata["mask_ignored"] = ignored
+    return survey_spectra(wave[order], flux[order], ivar[order], "lamost-mrs", "observed", metadata)
 
 
 def _vacuum(wave: Any, header: fits.Header) -> np.ndarray:
-    """Vacuum Å; older files are in air and say so."""
+    """Vacuum wavelengths in Å; older files are in air and state so."""
     angstrom = np.asarray(wave, float)
     return angstrom if header.get("VACUUM", True) else to_vacuum(angstrom)
 
 
-def _facts(header: fits.Header) -> dict[str, Any]:
-    return header_facts(
+def _metadata(header: fits.Header) -> dict[str, Any]:
+    return header_metadata(
         header, id="DESIG", obsid="OBSID", ra="RA", dec="DEC", mjd="MJD", snr_g="SNRG", snr_r="SNRR", snr_i="SNRI",
         redshift="Z", subclass="SUBCLASS",
     )  # fmt: skip

@@ -1,11 +1,11 @@
-"""SDSS-V's Milky Way Mapper: mwmStar and mwmVisit of the Astra pipeline, since DR19.
+"""SDSS-V Milky Way Mapper: mwmStar and mwmVisit files of the Astra pipeline, since DR19.
 
 https://github.com/sdss/datamodel (products/md/mwmStar.md) and Astra's own source (astra/products/mwm.py, apogee.py,
-boss.py): HDUs BOSS/APO, BOSS/LCO, APOGEE/APO, APOGEE/LCO hold tables, empty where there is nothing, whose rows are
-coadded spectra (mwmStar) or visits (mwmVisit); the header has the grid's log10 start and step. Wavelengths are vacuum.
+boss.py): HDUs BOSS/APO, BOSS/LCO, APOGEE/APO and APOGEE/LCO hold tables, possibly empty, whose rows are coadded spectra
+(mwmStar) or visits (mwmVisit); the header has the first wavelength and the step, in log10. Wavelengths are vacuum.
 
-Coadds are at rest. So are visits that went into them (``in_stack``); the others are bad spectra that Astra leaves where
-they were, shifted by no velocity: their rows are flagged.
+Coadds are at rest, and so are the visits that they consist of (``in_stack``). Other visits are bad spectra that Astra
+does not shift to rest; their rows get a "problem".
 """
 
 from __future__ import annotations
@@ -17,14 +17,22 @@ from astropy.io import fits
 
 from slamjax.errors import SlamError
 from slamjax.io.surveys import bitmasks
-from slamjax.io.surveys.base import Loader, SurveySpectra, header_facts, log_wave, masked, piece, row_facts
+from slamjax.io.surveys.base import (
+    Loader,
+    SurveySpectra,
+    apply_mask,
+    header_metadata,
+    log_wavelengths,
+    survey_spectra,
+    table_metadata,
+)
 from slamjax.io.surveys.fits_columns import column_names, read_columns
 
 _NOT_AT_REST = "the visit is not in the stack: a bad spectrum, not shifted to rest"
 
 
 def _tables(hdus: fits.HDUList, instrument: str) -> list[fits.BinTableHDU]:
-    """The HDUs with spectra of an instrument, of both observatories."""
+    """The HDUs with spectra of an instrument, from both observatories."""
     return [
         hdu
         for hdu in hdus[1:]
@@ -34,14 +42,15 @@ def _tables(hdus: fits.HDUList, instrument: str) -> list[fits.BinTableHDU]:
     ]
 
 
-def _loader(instrument: str, survey: str, named: dict[str, int]) -> Loader:
+def _loader(instrument: str, survey: str, bad_bits: dict[str, int]) -> Loader:
+    """Tests and reads the spectra of one instrument."""
+
     def recognises(hdus: fits.HDUList) -> bool:
         if "V_ASTRA" not in hdus[0].header:
             return False
-        if all(_tables(hdus, one) for one in ("APOGEE", "BOSS")):
+        if all(_tables(hdus, name) for name in ("APOGEE", "BOSS")):
             raise SlamError(
-                "has spectra of APOGEE and BOSS, which do not go together; name those to read by survey, mwm-apogee or "
-                "mwm-boss"
+                "has spectra of both APOGEE and BOSS; choose one of them with survey, mwm-apogee or mwm-boss"
             )
         return bool(_tables(hdus, instrument))
 
@@ -49,36 +58,36 @@ def _loader(instrument: str, survey: str, named: dict[str, int]) -> Loader:
         tables = _tables(hdus, instrument)
         if not tables:
             raise SlamError(f"has no {instrument} spectrum")
-        waves = [log_wave(hdu.header, hdu.header["NPIXELS"], "") for hdu in tables]
+        waves = [log_wavelengths(hdu.header, hdu.header["NPIXELS"], "") for hdu in tables]
         if any(wave.shape != waves[0].shape or not np.allclose(wave, waves[0], rtol=1e-9) for wave in waves):
             raise SlamError("has spectra of two observatories on different grids")
         columns = [read_columns(hdu, ("flux", "ivar", "pixel_flags")) for hdu in tables]
         flux, ivar, flags = (
-            np.concatenate([one[name].astype(float) for one in columns]) for name in ("flux", "ivar", "pixel_flags")
+            np.concatenate([table[name].astype(float) for table in columns]) for name in ("flux", "ivar", "pixel_flags")
         )
-        ivar, ignored = masked(flags, ivar, named)
-        facts = _facts(hdus[0].header, tables) | {"mask_ignored": ignored}
-        if "in_stack" in facts:
-            ivar = np.where(facts["in_stack"][:, None], ivar, 0)
-            facts["problem"] = np.where(facts["in_stack"], "", _NOT_AT_REST)
-        return piece(waves[0], flux, ivar, survey, "rest", facts)
+        ivar, ignored = apply_mask(flags, ivar, bad_bits)
+        metadata = _metadata(hdus[0].header, tables) | {"mask_ignored": ignored}
+        if "in_stack" in metadata:
+            ivar = np.where(metadata["in_stack"][:, None], ivar, 0)
+            metadata["problem"] = np.where(metadata["in_stack"], "", _NOT_AT_REST)
+        return survey_spectra(waves[0], flux, ivar, survey, "rest", metadata)
 
     return recognises, load
 
 
-def _facts(header: fits.Header, tables: list[fits.BinTableHDU]) -> dict[str, Any]:
-    facts = header_facts(header, id="SDSS_ID", source_id="GAIA3_ID", ra="RA", dec="DEC", apogee_id="APOGEEID")
-    if "id" in facts:
-        facts["id"] = str(facts["id"])
+def _metadata(header: fits.Header, tables: list[fits.BinTableHDU]) -> dict[str, Any]:
+    metadata = header_metadata(header, id="SDSS_ID", source_id="GAIA3_ID", ra="RA", dec="DEC", apogee_id="APOGEEID")
+    if "id" in metadata:
+        metadata["id"] = str(metadata["id"])
     rows = [
-        row_facts(
+        table_metadata(
             hdu, telescope="telescope", snr="snr", rv=("v_rad", "xcsao_v_rad"),
             rv_err=("e_v_rad", "xcsao_e_v_rad", "e_v_rel"), mjd="mjd", n_visits="n_visits", in_stack="in_stack",
         )
         for hdu in tables
     ]  # fmt: skip
-    shared = [name for name in rows[0] if all(name in one for one in rows)]
-    return facts | {name: np.concatenate([one[name] for one in rows]) for name in shared}
+    shared = [name for name in rows[0] if all(name in table for table in rows)]
+    return metadata | {name: np.concatenate([table[name] for table in rows]) for name in shared}
 
 
 LOADERS: dict[str, Loader] = {

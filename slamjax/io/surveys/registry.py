@@ -1,4 +1,4 @@
-"""Which loader reads which file."""
+"""The loaders of all surveys, and which of them reads a file."""
 
 from __future__ import annotations
 
@@ -8,21 +8,27 @@ from slamjax.errors import SlamError
 from slamjax.io.surveys import apogee, desi, gaia, lamost, mwm, sdss
 from slamjax.io.surveys.base import Loader, SurveySpectra
 
-#: In the order in which they look at a file: the last ones read the headers of all its HDUs.
+#: In the order in which they are tried; the last ones read the headers of all HDUs.
 LOADERS: dict[str, Loader] = (
     lamost.LOADERS | sdss.LOADERS | mwm.LOADERS | apogee.LOADERS | gaia.LOADERS | desi.LOADERS | lamost.ARMS
 )
 
 
 def identify(hdus: fits.HDUList) -> str:
-    """The name of the loader for an open file; raises SlamError if there is none."""
+    """The name of the loader of an open file.
+
+    Raises
+    ------
+    SlamError
+        If there is none.
+    """
     for name, (recognises, _) in LOADERS.items():
         if recognises(hdus):
             return name
     names = ", ".join(hdu.name or str(number) for number, hdu in enumerate(hdus))
-    raise SlamError(f"is of no survey that slamjax knows ({', '.join(LOADERS)}), or truncated; its HDUs are {names}")
+    raise SlamError(f"is of no survey that slamjax knows ({', '.join(LOADERS)}) or truncated; its HDUs are {names}")
 
 
 def load(hdus: fits.HDUList, survey: str | None) -> SurveySpectra:
-    """The spectra of an open file."""
+    """The spectra of an open file, by the named loader or the one that recognises it."""
     return LOADERS[survey or identify(hdus)][1](hdus)

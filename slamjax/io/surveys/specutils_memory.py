@@ -1,7 +1,7 @@
-"""Spectra that another package has in memory: specutils' ``Spectrum``, ``SpectrumList``, ``SpectrumCollection``.
+"""Spectra of specutils in memory: ``Spectrum``, ``SpectrumList``, ``SpectrumCollection``.
 
-Recognised by what they have (``spectral_axis``, ``flux``, ``uncertainty``, ``mask``, ``meta``), so that nothing
-of specutils is imported.
+They are recognised by their attributes (``spectral_axis``, ``flux``, ``uncertainty``, ``mask``, ``meta``), so specutils
+is not imported.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from astropy import units as u
 from astropy.nddata import InverseVariance
 
 from slamjax.errors import SlamError
-from slamjax.io.surveys.base import SurveySpectra, known, masked, piece, plain
+from slamjax.io.surveys.base import SurveySpectra, apply_mask, drop_unknown, python_value, survey_spectra
 from slamjax.spectra.spectra import Frame, Medium
 from slamjax.spectra.wavelengths import to_vacuum
 
-#: Facts, and the keys of ``meta`` and its header under which they are looked for.
+#: Names of metadata, and the keys of ``meta`` and its header in which they are looked for.
 _KEYS = {
     "id": ("id", "objid", "obj", "desig", "name"),
     "ra": ("ra", "plug_ra"),
@@ -28,101 +28,101 @@ _KEYS = {
     "rv_err": ("rv_err", "verr"),
     "mjd": ("mjd",),
 }
-#: FITS's names of spectral axes that say where wavelengths are measured (Greisen et al. 2006).
+#: Media of the FITS names of spectral axes (Greisen et al. 2006).
 _MEDIA = {"WAVE": "vacuum", "AWAV": "air"}
 
 
 def is_spectrum(thing: Any) -> bool:
-    """Whether a thing looks like a spectrum, or some on one array."""
+    """Whether an object looks like a spectrum, or several in one array."""
     return hasattr(thing, "spectral_axis") and hasattr(thing, "flux")
 
 
-def spectra_of(thing: Any) -> list[Any]:
-    """A collection's spectra one by one where they have wavelengths of their own, else itself."""
-    axis = np.atleast_2d(thing.spectral_axis.value)
-    return [thing] if np.all(axis == axis[0]) else [thing[row] for row in range(len(axis))]
+def split(spectrum: Any) -> list[Any]:
+    """A collection's spectra one by one if they have different wavelengths, else the collection itself."""
+    axis = np.atleast_2d(spectrum.spectral_axis.value)
+    return [spectrum] if np.all(axis == axis[0]) else [spectrum[row] for row in range(len(axis))]
 
 
-def name_of(thing: Any, number: int) -> str:
-    """What the table calls it."""
-    meta = _meta(thing)
+def name_of(spectrum: Any, number: int) -> str:
+    """The spectrum's name in the column "file" of the table."""
+    meta = _meta(spectrum)
     return str(meta.get("filename") or meta.get("name") or f"spectrum {number}")
 
 
-def load(thing: Any) -> SurveySpectra:
-    """Its spectra, rows of ``flux``; wavelengths of any spectral unit, in whatever order.
+def load(spectrum: Any) -> SurveySpectra:
+    """Spectra of an object, one per row of ``flux``; wavelengths in any spectral unit and order.
 
-    Where wavelengths are measured, and in which frame, is what ``meta`` says ("medium": air or vacuum; "frame": rest or
-    observed) or the FITS axis; else it is not known. Air ones are made vacuum. Without ``uncertainty`` errors are
-    unstated.
+    Medium ("air" or "vacuum") and frame ("rest" or "observed") are taken from ``meta``, the medium also from the FITS
+    axis; otherwise they are unknown. Air wavelengths are converted to vacuum. Without ``uncertainty`` no errors are
+    known.
     """
-    axis = thing.spectral_axis
+    axis = spectrum.spectral_axis
     wave = np.asarray(u.Quantity(np.atleast_2d(axis.value)[0], axis.unit).to_value(u.AA, u.spectral()), float)
-    flux = np.asarray(thing.flux.value, float)
-    index = getattr(thing, "spectral_axis_index", None)
+    flux = np.asarray(spectrum.flux.value, float)
+    index = getattr(spectrum, "spectral_axis_index", None)
     last = flux.ndim - 1 if index is None else index
 
-    def rows(values: Any) -> np.ndarray:
+    def as_rows(values: Any) -> np.ndarray:
         return np.moveaxis(np.broadcast_to(np.asarray(values), flux.shape), last, -1).reshape(-1, len(wave))
 
-    ivar, facts = rows(_ivar(thing)), _facts(thing)
-    if getattr(thing, "mask", None) is not None:
-        stated = np.isfinite(ivar)
-        left, ignored = masked(rows(thing.mask).astype(int), np.where(stated, ivar, 1), {"masked": 0})
-        ivar, facts["mask_ignored"] = np.where((left > 0) & ~stated, ivar, left), ignored
-    medium = _medium(thing)
+    ivar, metadata = as_rows(_ivar(spectrum)), _metadata(spectrum)
+    if getattr(spectrum, "mask", None) is not None:
+        known = np.isfinite(ivar)
+        unmasked, ignored = apply_mask(as_rows(spectrum.mask).astype(int), np.where(known, ivar, 1), {"masked": 0})
+        ivar, metadata["mask_ignored"] = np.where((unmasked > 0) & ~known, ivar, unmasked), ignored
+    medium = _medium(spectrum)
     if medium == "air":
         wave, medium = to_vacuum(wave), "vacuum"
     order = np.argsort(wave)
-    length = axis.unit.physical_type == "length"
-    return piece(
-        wave[order], rows(flux)[:, order], ivar[:, order], "specutils", _frame(thing), facts,
-        medium=medium, unit=str(axis.unit) if length else "Angstrom",
+    is_length = axis.unit.physical_type == "length"
+    return survey_spectra(
+        wave[order], as_rows(flux)[:, order], ivar[:, order], "specutils", _frame(spectrum), metadata,
+        medium=medium, unit=str(axis.unit) if is_length else "Angstrom",
     )  # fmt: skip
 
 
-def _ivar(thing: Any) -> Any:
-    """Inverse variances in the flux's unit; infinite where none are stated."""
-    if getattr(thing, "uncertainty", None) is None:
+def _ivar(spectrum: Any) -> Any:
+    """Inverse variances in the unit of the flux; infinite if there is no uncertainty."""
+    if getattr(spectrum, "uncertainty", None) is None:
         return np.inf
     try:
-        found = thing.uncertainty.represent_as(InverseVariance)
+        inverse = spectrum.uncertainty.represent_as(InverseVariance)
     except (TypeError, AttributeError, ValueError) as error:
-        raise SlamError(f"has an uncertainty that does not say what it is ({error}); make it a StdDev") from error
+        raise SlamError(f"has an uncertainty of unknown type ({error}); make it a StdDevUncertainty") from error
     with np.errstate(divide="ignore"):
-        ivar = np.asarray(found.array, float)
-    if found.unit is not None and thing.flux.unit is not None:
-        ivar = ivar * found.unit.to(1 / thing.flux.unit**2)
+        ivar = np.asarray(inverse.array, float)
+    if inverse.unit is not None and spectrum.flux.unit is not None:
+        ivar = ivar * inverse.unit.to(1 / spectrum.flux.unit**2)
     return np.where(np.isfinite(ivar), ivar, 0)
 
 
-def _meta(thing: Any) -> Mapping[str, Any]:
-    meta = getattr(thing, "meta", None)
+def _meta(spectrum: Any) -> Mapping[str, Any]:
+    meta = getattr(spectrum, "meta", None)
     return meta if isinstance(meta, Mapping) else {}
 
 
-def _facts(thing: Any) -> dict[str, Any]:
-    """Single values of ``meta``, and of the header that loaders of specutils put there."""
-    said: dict[str, Any] = {}
-    for source in (_meta(thing).get("header"), _meta(thing)):
+def _metadata(spectrum: Any) -> dict[str, Any]:
+    """Single values of ``meta`` and of the header that specutils' loaders put there."""
+    given: dict[str, Any] = {}
+    for source in (_meta(spectrum).get("header"), _meta(spectrum)):
         if source is not None and hasattr(source, "items"):
-            said |= {str(key).lower(): getattr(value, "value", value) for key, value in source.items()}
-    found = {}
-    for fact, keys in _KEYS.items():
-        values = [plain(said[key]) for key in keys if isinstance(said.get(key), (str, int, float, np.generic))]
+            given |= {str(key).lower(): getattr(value, "value", value) for key, value in source.items()}
+    metadata = {}
+    for name, keys in _KEYS.items():
+        values = [python_value(given[key]) for key in keys if isinstance(given.get(key), (str, int, float, np.generic))]
         if values:
-            found[fact] = str(values[0]) if fact == "id" else values[0]
-    return known(found)
+            metadata[name] = str(values[0]) if name == "id" else values[0]
+    return drop_unknown(metadata)
 
 
-def _medium(thing: Any) -> Medium:
-    stated = str(_meta(thing).get("medium", "")).lower()
+def _medium(spectrum: Any) -> Medium:
+    stated = str(_meta(spectrum).get("medium", "")).lower()
     if stated in ("air", "vacuum"):
         return cast(Medium, stated)
-    ctype = getattr(getattr(getattr(thing, "wcs", None), "wcs", None), "ctype", [""])
+    ctype = getattr(getattr(getattr(spectrum, "wcs", None), "wcs", None), "ctype", [""])
     return cast(Medium, _MEDIA.get(str(ctype[0])[:4], "unknown"))
 
 
-def _frame(thing: Any) -> Frame:
-    stated = str(_meta(thing).get("frame", "")).lower()
+def _frame(spectrum: Any) -> Frame:
+    stated = str(_meta(spectrum).get("frame", "")).lower()
     return cast(Frame, stated if stated in ("rest", "observed") else "unknown")

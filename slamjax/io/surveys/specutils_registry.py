@@ -1,4 +1,4 @@
-"""LAMOST's files for specutils: loaders in its registry, so that ``Spectrum.read(path)`` knows them."""
+"""LAMOST files for specutils: loaders in its registry, so that ``Spectrum.read(path)`` reads them."""
 
 from __future__ import annotations
 
@@ -17,23 +17,29 @@ _NAMES = {"lamost": "LAMOST LRS", "lamost-image": "LAMOST LRS image", "lamost-mr
 
 
 def register_specutils() -> None:
-    """Teach specutils LAMOST's files of low and medium resolution.
+    """Register loaders of LAMOST files, low and medium resolution, in specutils.
 
-    From then on ``Spectrum.read(path)`` and ``SpectrumList.read(path)`` know them: wavelengths in vacuum Å, relative
-    flux without a unit, inverse variances, masked pixels, and the header's facts in ``meta``. Calling it again is
-    harmless.
+    Then ``Spectrum.read(path)`` and ``SpectrumList.read(path)`` read them: vacuum wavelengths in Å, relative flux
+    without a unit, inverse variances, masked pixels, and metadata in ``meta``. Calling it again is harmless.
 
     Raises
     ------
     SlamError
         If specutils is not installed.
+
+    Examples
+    --------
+    >>> import slamjax
+    >>> slamjax.register_specutils()  # doctest: +SKIP
+    >>> from specutils import Spectrum  # doctest: +SKIP
+    >>> Spectrum.read("spec-55859-F5902_sp01-001.fits.gz")  # doctest: +SKIP
     """
     try:
         from specutils.io.registers import data_loader
     except ImportError as error:
         raise SlamError("specutils is not installed; pip install 'slamjax[specutils]'") from error
     for name, loader in {**lamost.LOADERS, **lamost.ARMS}.items():
-        # some generic loader of specutils' would take these files, too
+        # a generic loader of specutils would accept these files, too
         register = data_loader(
             _NAMES[name], identifier=_identifier(loader), extensions=["fits", "fits.gz"], priority=10, force=True
         )
@@ -62,15 +68,15 @@ def _reader(loader: Loader) -> Any:
     return read
 
 
-def _spectrum(piece: SurveySpectra, header: fits.Header) -> Any:
+def _spectrum(spectra: SurveySpectra, header: fits.Header) -> Any:
     from specutils import Spectrum
 
-    said = {"header": header, "medium": piece.medium, "frame": piece.frame, "survey": piece.survey}
-    facts = {name: np.atleast_1d(value)[0] for name, value in piece.facts.items()}
+    meta = {"header": header, "medium": spectra.medium, "frame": spectra.frame, "survey": spectra.survey}
+    meta |= {name: np.atleast_1d(value)[0] for name, value in spectra.metadata.items()}
     return Spectrum(
-        spectral_axis=piece.wave * u.AA,
-        flux=piece.flux[0] * u.dimensionless_unscaled,
-        uncertainty=InverseVariance(piece.ivar[0]),
-        mask=piece.ivar[0] <= 0,
-        meta=said | facts,
+        spectral_axis=spectra.wave * u.AA,
+        flux=spectra.flux[0] * u.dimensionless_unscaled,
+        uncertainty=InverseVariance(spectra.ivar[0]),
+        mask=spectra.ivar[0] <= 0,
+        meta=meta,
     )

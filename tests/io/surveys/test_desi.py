@@ -54,7 +54,7 @@ def test_broken_files_say_what_is_wrong(tmp_path):
     def shifted(hdus):
         hdus["R_WAVELENGTH"].data = hdus["R_WAVELENGTH"].data + 0.3
 
-    with pytest.raises(SlamError, match="share no lattice"):
+    with pytest.raises(SlamError, match="share no wavelength grid"):
         read(altered(DESI, tmp_path / "shifted.fits", shifted))
     with pytest.raises(SlamError, match=r"lost\.fits.*cannot be read"):
         read(altered(DESI, tmp_path / "lost.fits", lambda hdus: hdus.pop(hdus.index_of("R_IVAR"))))

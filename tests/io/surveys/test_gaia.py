@@ -72,7 +72,7 @@ def test_patterns_leave_the_files_of_wavelengths_out(tmp_path):
 def test_without_wavelengths_only_the_usual_number_of_pixels_is_believed(tmp_path):
     np.testing.assert_array_equal(read(xp_csv(tmp_path / "xp.csv", sampling=False)).wave, DEFAULT_SAMPLING)
     short = xp_csv(tmp_path / "short.csv", lambda values: str(tuple(values[:10].tolist())), sampling=False)
-    with pytest.raises(SlamError, match=r"does not say at which wavelengths its 10 pixels are.*NAME_sampling\.csv"):
+    with pytest.raises(SlamError, match=r"does not state the wavelengths of its 10 pixels.*NAME_sampling\.csv"):
         read(short)
     with_file = xp_csv(tmp_path / "file.csv", lambda values: str(tuple(values[:10].tolist())))
     np.testing.assert_array_equal(read(with_file).wave, DEFAULT_SAMPLING[:10])

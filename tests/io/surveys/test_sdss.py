@@ -87,7 +87,7 @@ def test_masks_of_mwm_files_are_those_of_their_instruments(tmp_path):
 
 def test_two_instruments_in_a_file_must_be_told_apart(tmp_path):
     path = mwm(tmp_path / "mwmStar.fits")
-    with pytest.raises(SlamError, match=r"mwmStar\.fits: has spectra of APOGEE and BOSS.*mwm-apogee or mwm-boss"):
+    with pytest.raises(SlamError, match=r"mwmStar\.fits: has spectra of both APOGEE and BOSS.*mwm-apogee or mwm-boss"):
         read(path)
     with pytest.raises(SlamError, match="has no BOSS spectrum"):
         read(mwm(tmp_path / "mwmStar.fits", boss=False), "mwm-boss")
@@ -123,7 +123,7 @@ def test_spectra_of_both_observatories_are_rows(tmp_path):
 def test_boss_coadds_share_the_grid_of_spec_files(tmp_path):
     found, spec = read(mwm(tmp_path / "mwmStar.fits", apogee=False)), read(BOSS)
     np.testing.assert_allclose(found.wave, spec.wave, rtol=1e-6)
-    with pytest.raises(SlamError, match="read them apart"):  # at rest and not
+    with pytest.raises(SlamError, match="read them separately"):  # at rest and not
         read([tmp_path / "mwmStar.fits", BOSS])
 
 

@@ -69,7 +69,7 @@ def test_unstated_errors_stay_unstated_and_unknown_ones_are_refused():
     spectra = read(spectrum(uncertainty=None, mask=mask))
     assert not spectra.has_errors
     np.testing.assert_array_equal(spectra.good[0], ~mask)
-    with pytest.raises(SlamError, match="uncertainty that does not say what it is"):
+    with pytest.raises(SlamError, match="uncertainty of unknown type"):
         read(spectrum(uncertainty=UnknownUncertainty(arrays()[2])))
 
 
@@ -176,5 +176,5 @@ def test_broken_objects_among_others_are_flagged_rows():
     for wrong in (3, [3], [LAMOST[0], None]):
         with pytest.raises(SlamError, match=r"(int 3|NoneType None) cannot be read; give paths"):
             read(wrong)
-    with pytest.raises(SlamError, match="read them apart"):
+    with pytest.raises(SlamError, match="read them separately"):
         read([spectrum(), LAMOST[0]])
