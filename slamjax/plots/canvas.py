@@ -1,4 +1,4 @@
-"""Figures: made without a display, titled in the field's notation, written whole or not at all."""
+"""Empty figures without a display, names of labels on axes, and files that are written whole or not at all."""
 
 from __future__ import annotations
 
@@ -16,29 +16,79 @@ _NAMES = {"teff": r"$T_{\rm eff}$", "logg": r"$\log g$", "fe_h": "[Fe/H]", "alph
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """An empty figure of that size in inches."""
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise SlamError("plots need matplotlib; install it with: pip install 'slamjax[plots]'") from error
+    """An empty figure of a size in inches; matplotlib is imported only here, when it is needed."""
+    from matplotlib.figure import Figure
+
     return Figure(figsize=(width, height), layout="constrained")
 
 
 def check_figure_path(path: str | os.PathLike[str]) -> None:
-    """Raise unless a figure can be written there: matplotlib, the format and the folder, asked before long work."""
+    """Raise unless a figure can be written to a file; ask before long work.
+
+    Parameters
+    ----------
+    path : path
+
+    Raises
+    ------
+    SlamError
+        If the folder cannot be written to, or matplotlib does not know the suffix.
+
+    Examples
+    --------
+    >>> from slamjax.plots import check_figure_path
+    >>> check_figure_path("spectra.png")
+    """
     formats = new_figure(1, 1).canvas.get_supported_filetypes()
     check_writable(path)
     if Path(path).suffix.lower().removeprefix(".") not in formats:
-        raise SlamError(f"cannot write {path}: matplotlib goes by the ending; give one of {', '.join(sorted(formats))}")
+        raise SlamError(
+            f"cannot write {path}: the suffix gives the format of a figure; use one of {', '.join(sorted(formats))}"
+        )
 
 
 def write_figure(figure: Figure, path: str | os.PathLike[str]) -> None:
-    """Save a figure in the format of the name's ending; the file appears whole or not at all."""
+    """Save a figure in the format of the file's suffix; the file appears whole or not at all.
+
+    Parameters
+    ----------
+    figure : matplotlib Figure
+    path : path
+        An existing file is replaced.
+
+    Raises
+    ------
+    SlamError
+        As for `check_figure_path`.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from matplotlib.figure import Figure
+    >>> from slamjax.plots import write_figure
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_figure(Figure(), f"{folder}/empty.png")
+    """
     check_figure_path(path)
     with atomic_path(path) as temporary:
         figure.savefig(temporary, dpi=150)
 
 
 def title_of(name: str, unit: str = "") -> str:
-    """A label's name as it stands on an axis."""
+    """A label's name as it is written on an axis.
+
+    Parameters
+    ----------
+    name, unit : str
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> from slamjax.plots import title_of
+    >>> title_of("fe_h", "dex"), title_of("vmic")
+    ('[Fe/H] [dex]', 'vmic')
+    """
     return _NAMES.get(name, name) + (f" [{unit}]" if unit else "")
