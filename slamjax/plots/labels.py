@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from astropy.table import Table
@@ -76,7 +76,7 @@ def _draw_label(top: Axes, bottom: Axes, labels: Table, name: str) -> None:
     low, high = np.percentile(np.concatenate([known[finite], fitted[finite]]), [0.2, 99.8])
     margin = 0.05 * (high - low)
     for shown, colour, text in ((finite & ~flagged, _GOOD, "good"), (finite & flagged, _FLAGGED, "flagged")):
-        style = {"ms": 2.5, "color": colour, "alpha": 0.7, "rasterized": True}
+        style: dict[str, Any] = {"ms": 2.5, "color": colour, "alpha": 0.7, "rasterized": True}
         top.plot(known[shown], fitted[shown], ".", label=text, **style)
         bottom.plot(known[shown], difference[shown], ".", **style)
     top.plot([low, high], [low, high], color="k", lw=0.8)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from scipy.ndimage import gaussian_filter
 
 from slamjax.errors import SlamError
+from slamjax.flags import flag_names
 from slamjax.model.description import flux_name
 from slamjax.model.model import Model
 from slamjax.model.radial_velocity import measure_rv
@@ -14,116 +16,158 @@ from slamjax.plots.canvas import new_figure, title_of
 from slamjax.spectra.spectra import Spectra
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
     from slamjax.sampling import Posterior
 
 _LINE, _FILL, _OBSERVED, _PREDICTED = "#2e5e8c", "#9bb7d4", "0.25", "#d1495b"
-#: Shares of the draws that a normal posterior has within one and two standard deviations in two dimensions.
+#: Share of the draws within one and two standard deviations of a normal posterior in two dimensions.
 _SHARES = (0.393, 0.865)
-
-
-def _star(posterior: Posterior, row: int | None) -> int:
-    """Place of the star of an input's row; by default the first that was sampled."""
-    sampled = np.isfinite(posterior.labels[0, 0]).all(axis=-1)
-    if row is None:
-        if not sampled.any():
-            raise SlamError("no star of this posterior was sampled; there is nothing to plot")
-        return int(np.argmax(sampled))
-    places = np.flatnonzero(posterior.stars["row"] == row)
-    if not places.size:
-        raise SlamError(f"the posterior has no star of row {row}; its rows go from {posterior.stars['row'].min()} on")
-    if not sampled[places[0]]:
-        raise SlamError(f"the star of row {row} could not be sampled; choose another")
-    return int(places[0])
-
-
-def _varying(posterior: Posterior, star: int) -> list[int]:
-    """Labels that were not fixed."""
-    flat = posterior.labels[:, :, star].reshape(-1, len(posterior.label_names))
-    return [k for k in range(flat.shape[1]) if np.ptp(flat[:, k]) > 0]
+#: Draws of which predicted spectra are made.
+_PREDICTIONS = 200
 
 
 def plot_corner(posterior: Posterior, *, row: int | None = None) -> Figure:
-    """Every label against every other for one star: draws, regions of 39 and 86 %, medians with 68 % intervals."""
+    """Each label against each other for one star: draws, 39 and 86 % regions, medians with 68 % intervals.
+
+    Parameters
+    ----------
+    posterior : Posterior
+    row : int, optional
+        The star, by its row of the input; default: the first that was sampled.
+
+    Returns
+    -------
+    matplotlib Figure
+        L × L axes, of which those above the diagonal are hidden; fixed labels are left out.
+
+    Raises
+    ------
+    SlamError
+        If the star is not in the posterior, or was not sampled.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from slamjax.plots import plot_corner
+    >>> from slamjax.sampling import Diagnostics, Posterior
+    >>> draws = np.random.default_rng(0).normal([4500, 2.0], [50, 0.1], size=(2, 500, 1, 2))
+    >>> ess = np.full((1, 2), 1000.0)
+    >>> posterior = Posterior(
+    ...     ("teff", "logg"), ("K", "dex"), draws, np.zeros((2, 500, 1)), np.zeros((2, 500, 1), bool),
+    ...     Diagnostics(np.ones((1, 2)), ess, ess), khat=np.full(1, 0.1), sampler=np.full(1, "importance"),
+    ...     flags=np.zeros(1, int), stars={"row": np.arange(1)},
+    ... )
+    >>> figure = plot_corner(posterior)
+    >>> len(figure.axes)
+    4
+    """
     star = _star(posterior, row)
     labels = _varying(posterior, star)
     draws = posterior.labels[:, :, star].reshape(-1, len(posterior.label_names)).astype(float)[:, labels]
     names = [title_of(posterior.label_names[k], posterior.label_units[k]) for k in labels]
     n = len(labels)
+    ranges = np.percentile(draws, [0.3, 99.7], axis=0).T
     figure = new_figure(1.2 + 1.9 * n, 1.2 + 1.9 * n)
-    axes = figure.subplots(n, n, squeeze=False, sharex="col")
-    low, high = np.percentile(draws, [0.3, 99.7], axis=0)
-    for i in range(n):
-        for j in range(n):
-            ax = axes[i, j]
-            if j > i:
-                ax.set_visible(False)
-                continue
-            ax.set_xlim(low[j], high[j])
-            ax.locator_params(nbins=4)
-            ax.tick_params(labelsize=7)
-            ax.tick_params(axis="x", rotation=35)
-            if i == j:
-                ax.hist(draws[:, i], bins=30, range=(low[i], high[i]), color=_FILL)
-                below, middle, above = np.percentile(draws[:, i], [16, 50, 84])
-                for value, style in ((below, ":"), (middle, "-"), (above, ":")):
-                    ax.axvline(value, color=_LINE, lw=0.9, ls=style)
-                digits = max(0, 1 - int(np.floor(np.log10(max((above - below) / 2, 1e-9)))))
-                above, below = (f"{abs(value - middle):.{digits}f}" for value in (above, below))
-                ax.set_title(f"{names[i]}\n${middle:.{digits}f}^{{+{above}}}_{{-{below}}}$", fontsize=8)
-                ax.set_yticks([])
-            else:
-                ax.set_ylim(low[i], high[i])
-                ax.plot(draws[:, j], draws[:, i], ".", ms=1.2, color=_FILL, alpha=0.6, rasterized=True)
-                _regions(ax, draws[:, j], draws[:, i], (low[j], high[j]), (low[i], high[i]))
-                if j:
-                    ax.tick_params(labelleft=False)
-            if i == n - 1:
-                ax.set_xlabel(names[j], fontsize=8)
-            if j == 0 and i > 0:
-                ax.set_ylabel(names[i], fontsize=8)
+    axes: Any = figure.subplots(n, n, squeeze=False, sharex="col")
+    for i, j in np.ndindex(n, n):
+        axis = axes[i, j]
+        if j > i:
+            axis.set_visible(False)
+            continue
+        axis.set_xlim(*ranges[j])
+        axis.locator_params(nbins=4)
+        axis.tick_params(labelsize=7)
+        axis.tick_params(axis="x", rotation=35)
+        if i == j:
+            _draw_histogram(axis, draws[:, i], ranges[i], names[i])
+        else:
+            _draw_pair(axis, draws[:, j], draws[:, i], ranges[j], ranges[i])
+            axis.tick_params(labelleft=j == 0)
+        if i == n - 1:
+            axis.set_xlabel(names[j], fontsize=8)
+        if j == 0 and i > 0:
+            axis.set_ylabel(names[i], fontsize=8)
     figure.suptitle(_title(posterior, star), fontsize=9)
     return figure
 
 
-def _regions(
-    ax: object, x: np.ndarray, y: np.ndarray, x_range: tuple[float, float], y_range: tuple[float, float]
-) -> None:
-    """Contours of the densest regions that hold `_SHARES` of the draws, from a smoothed histogram."""
-    from scipy.ndimage import gaussian_filter
+def _draw_histogram(axis: Axes, draws: np.ndarray, limits: np.ndarray, name: str) -> None:
+    """One label, with its median and 68 % interval."""
+    axis.hist(draws, bins=30, range=tuple(limits), color=_FILL)
+    low, middle, high = np.percentile(draws, [16, 50, 84])
+    for value, style in ((low, ":"), (middle, "-"), (high, ":")):
+        axis.axvline(value, color=_LINE, lw=0.9, ls=style)
+    digits = max(0, 1 - int(np.floor(np.log10(max((high - low) / 2, 1e-9)))))
+    above, below = (f"{abs(value - middle):.{digits}f}" for value in (high, low))
+    axis.set_title(f"{name}\n${middle:.{digits}f}^{{+{above}}}_{{-{below}}}$", fontsize=8)
+    axis.set_yticks([])
 
+
+def _draw_pair(axis: Axes, x: np.ndarray, y: np.ndarray, x_range: np.ndarray, y_range: np.ndarray) -> None:
+    """Draws of two labels, and contours of the densest regions that hold `_SHARES` of them."""
+    axis.set_ylim(*y_range)
+    axis.plot(x, y, ".", ms=1.2, color=_FILL, alpha=0.6, rasterized=True)
     counts, x_edges, y_edges = np.histogram2d(x, y, bins=40, range=(x_range, y_range))
     density = gaussian_filter(counts, 2.0)
     ordered = np.sort(density.ravel())[::-1]
     share = np.cumsum(ordered) / ordered.sum()
     levels = np.unique([ordered[np.searchsorted(share, wanted)] for wanted in _SHARES])
-    middle = [(edges[1:] + edges[:-1]) / 2 for edges in (x_edges, y_edges)]
-    ax.contour(*middle, density.T, levels=levels, colors=_LINE, linewidths=0.9)  # type: ignore[attr-defined]
+    x_middle, y_middle = ((edges[1:] + edges[:-1]) / 2 for edges in (x_edges, y_edges))
+    axis.contour(x_middle, y_middle, density.T, levels=levels, colors=_LINE, linewidths=0.9)
 
 
 def plot_trace(posterior: Posterior, *, row: int | None = None) -> Figure:
-    """Draw after draw of one star, a line a chain, and each chain's distribution; diverging draws are marked."""
+    """Draws of one star in order, one line per chain, and each chain's distribution; diverging draws are marked.
+
+    Parameters
+    ----------
+    posterior : Posterior
+    row : int, optional
+        The star, by its row of the input; default: the first that was sampled.
+
+    Returns
+    -------
+    matplotlib Figure
+        Two axes per label; fixed labels are left out.
+
+    Raises
+    ------
+    SlamError
+        If the star is not in the posterior, or was not sampled.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from slamjax.plots import plot_trace
+    >>> from slamjax.sampling import Diagnostics, Posterior
+    >>> draws = np.random.default_rng(0).normal([4500, 2.0], [50, 0.1], size=(2, 500, 1, 2))
+    >>> ess = np.full((1, 2), 1000.0)
+    >>> posterior = Posterior(
+    ...     ("teff", "logg"), ("K", "dex"), draws, np.zeros((2, 500, 1)), np.zeros((2, 500, 1), bool),
+    ...     Diagnostics(np.ones((1, 2)), ess, ess), khat=np.full(1, 0.1), sampler=np.full(1, "importance"),
+    ...     flags=np.zeros(1, int), stars={"row": np.arange(1)},
+    ... )
+    >>> figure = plot_trace(posterior)
+    >>> figure.axes[1].get_title()
+    'bulk ESS 1000, R-hat 1.000'
+    """
     star = _star(posterior, row)
     labels = _varying(posterior, star)
-    n = len(labels)
-    figure = new_figure(9, 0.8 + 1.5 * n)
-    axes = figure.subplots(n, 2, squeeze=False, width_ratios=[3, 1], sharey="row")
-    chains = posterior.labels.shape[0]
-    for i, k in enumerate(labels):
-        for chain in range(chains):
-            values = posterior.labels[chain, :, star, k].astype(float)
-            colour = f"C{chain}"
-            axes[i, 0].plot(values, lw=0.5, color=colour, alpha=0.9)
-            axes[i, 1].hist(values, bins=30, orientation="horizontal", histtype="step", color=colour)
-            diverged = np.flatnonzero(posterior.diverging[chain, :, star])
-            axes[i, 0].plot(diverged, values[diverged], "|", color="k", ms=6)
-        axes[i, 0].set_ylabel(title_of(posterior.label_names[k], posterior.label_units[k]), fontsize=8)
+    figure = new_figure(9, 0.8 + 1.5 * len(labels))
+    axes = figure.subplots(len(labels), 2, squeeze=False, width_ratios=[3, 1], sharey="row")
+    for (left, right), k in zip(axes, labels, strict=True):
+        for chain, values in enumerate(posterior.labels[:, :, star, k].astype(float)):
+            left.plot(values, lw=0.5, color=f"C{chain}", alpha=0.9)
+            right.hist(values, bins=30, orientation="horizontal", histtype="step", color=f"C{chain}")
+            diverging = np.flatnonzero(posterior.diverging[chain, :, star])
+            left.plot(diverging, values[diverging], "|", color="k", ms=6)
+        left.set_ylabel(title_of(posterior.label_names[k], posterior.label_units[k]), fontsize=8)
+        left.tick_params(labelsize=7)
         bulk, rhat = posterior.diagnostics.ess_bulk[star, k], posterior.diagnostics.rhat[star, k]
-        text = f"bulk ESS {bulk:.0f}" + (f", R-hat {rhat:.3f}" if np.isfinite(rhat) else "")
-        axes[i, 1].set_title(text, fontsize=7)
-        axes[i, 1].set_xticks([])
-        axes[i, 0].tick_params(labelsize=7)
+        right.set_title(f"bulk ESS {bulk:.0f}" + (f", R-hat {rhat:.3f}" if np.isfinite(rhat) else ""), fontsize=7)
+        right.set_xticks([])
     axes[-1, 0].set_xlabel("draw")
     figure.suptitle(_title(posterior, star), fontsize=9)
     figure.align_ylabels()
@@ -131,32 +175,62 @@ def plot_trace(posterior: Posterior, *, row: int | None = None) -> Figure:
 
 
 def plot_predictive(model: Model, spectra: Spectra, posterior: Posterior, *, row: int | None = None) -> Figure:
-    """One star's observed spectrum within the spectra that its posterior predicts, with noise (68 and 95 %)."""
+    """One star's spectrum within the 68 and 95 % bands that its posterior predicts, noise included.
+
+    Parameters
+    ----------
+    model : Model
+        The model that was sampled with.
+    spectra : Spectra
+        The spectra that were sampled, as read.
+    posterior : Posterior
+    row : int, optional
+        The star, by its row of the input; default: the first that was sampled.
+
+    Returns
+    -------
+    matplotlib Figure
+        Flux, and flux minus the median prediction, in the model's unit.
+
+    Raises
+    ------
+    SlamError
+        If the star is not in the posterior or the spectra, or was not sampled.
+
+    Examples
+    --------
+    >>> import slamjax
+    >>> model = slamjax.Model.read("giants.h5")  # doctest: +SKIP
+    >>> spectra = slamjax.read_table("new.fits")  # doctest: +SKIP
+    >>> posterior = slamjax.sample(model, spectra)  # doctest: +SKIP
+    >>> figure = slamjax.plots.plot_predictive(model, spectra, posterior, row=7)  # doctest: +SKIP
+    """
     star = _star(posterior, row)
-    places = np.flatnonzero(spectra.rows == posterior.stars["row"][star])
-    if not places.size:
-        raise SlamError(f"{spectra.source} has no spectrum of row {posterior.stars['row'][star]}; give those sampled")
-    some = spectra[[int(places[0])]]
-    velocity = np.asarray(measure_rv(model, some)["rv"].value) if model.needs_rv(some) else None
-    prepared = model.prepare(some, velocity)
+    index = np.flatnonzero(spectra.rows == posterior.stars["row"][star])
+    if not index.size:
+        raise SlamError(
+            f"{spectra.source} has no spectrum of row {posterior.stars['row'][star]}; give the sampled spectra"
+        )
+    spectrum = spectra[index[:1]]
+    velocity = np.asarray(measure_rv(model, spectrum)["rv"].value) if model.needs_rv(spectrum) else None
+    prepared = model.prepare(spectrum, velocity)
     one = posterior[star]
-    clean = one.predictive(model, 200)[:, 0]
-    # photon errors of a bad pixel say nothing: its band shows the model's own error
+    clean = one.predictive(model, _PREDICTIONS)[:, 0]
+    # bad pixels have no photon error: their band shows the model error alone
     ivar = np.where(prepared.good, prepared.ivar, np.inf)
-    noisy = one.predictive(model, 200, with_noise=True, ivar=ivar)[:, 0]
-    good = prepared.good[0] & model.trained
-    observed = np.where(good, prepared.flux[0], np.nan)
-    middle = np.where(model.trained, np.median(clean, axis=0), np.nan)
+    noisy = one.predictive(model, _PREDICTIONS, with_noise=True, ivar=ivar)[:, 0]
+    observed = np.where(prepared.good[0] & model.trained, prepared.flux[0], np.nan)
+    median = np.where(model.trained, np.median(clean, axis=0), np.nan)
     figure = new_figure(9, 4.6)
     top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[2, 1.3])
-    for ax, base in ((top, 0.0), (bottom, middle)):
+    for axis, base in ((top, 0.0), (bottom, median)):
         for (low, high), alpha, text in (((2.5, 97.5), 0.35, "95 %"), ((16, 84), 0.7, "68 %")):
             band = np.percentile(noisy, [low, high], axis=0) - base
-            ax.fill_between(model.wave, *band, color=_FILL, alpha=alpha, lw=0, label=f"predicted, {text}")
-        ax.plot(model.wave, observed - base, color=_OBSERVED, lw=0.9, label="observed")
-    top.plot(model.wave, middle, color=_PREDICTED, lw=0.8, label="median prediction")
+            axis.fill_between(model.wave, *band, color=_FILL, alpha=alpha, lw=0, label=f"predicted, {text}")
+        axis.plot(model.wave, observed - base, color=_OBSERVED, lw=0.9, label="observed")
+    top.plot(model.wave, median, color=_PREDICTED, lw=0.8, label="median prediction")
     bottom.axhline(0, color=_PREDICTED, lw=0.8)
-    spread = np.nanmedian(np.where(good, noisy.std(axis=0), np.nan))
+    spread = np.nanmedian(np.where(np.isfinite(observed), noisy.std(axis=0), np.nan))
     bottom.set_ylim(-6 * spread, 6 * spread)
     top.set_ylabel(flux_name(model))
     bottom.set_ylabel("minus median")
@@ -168,11 +242,29 @@ def plot_predictive(model: Model, spectra: Spectra, posterior: Posterior, *, row
     return figure
 
 
-def _title(posterior: Posterior, star: int) -> str:
-    from slamjax.flags import flag_names
+def _star(posterior: Posterior, row: int | None) -> int:
+    """Index of the star of an input's row; by default the first that was sampled."""
+    sampled = np.isfinite(posterior.labels[0, 0]).all(axis=-1)
+    if row is None:
+        if not sampled.any():
+            raise SlamError("no star of this posterior was sampled; there is nothing to plot")
+        return int(np.argmax(sampled))
+    index = np.flatnonzero(posterior.stars["row"] == row)
+    if not index.size:
+        raise SlamError(f"the posterior has no star of row {row}; its rows start at {posterior.stars['row'].min()}")
+    if not sampled[index[0]]:
+        raise SlamError(f"the star of row {row} could not be sampled; choose another")
+    return int(index[0])
 
+
+def _varying(posterior: Posterior, star: int) -> list[int]:
+    """Indices of the labels that were not fixed."""
+    draws = posterior.labels[:, :, star].reshape(-1, len(posterior.label_names))
+    return np.flatnonzero(np.ptp(draws, axis=0) > 0).tolist()
+
+
+def _title(posterior: Posterior, star: int) -> str:
     flags = flag_names(int(posterior.flags[star]))
     chains, draws = posterior.labels.shape[:2]
-    return f"row {posterior.stars['row'][star]}: {chains} x {draws} draws, {posterior.sampler[star]}" + (
-        f"; {flags}" if flags else ""
-    )
+    title = f"row {posterior.stars['row'][star]}: {chains} x {draws} draws, {posterior.sampler[star]}"
+    return f"{title}; {flags}" if flags else title

@@ -108,9 +108,7 @@ def _fitted(model: Model, spectra: Spectra, labels: Table, rows: np.ndarray) -> 
     model_error = np.asarray(model.info.pixels["model_error"], float)
     with np.errstate(divide="ignore"):
         sigma = np.sqrt(np.square(model_error) + 1 / prepared.ivar.astype(float))
-    return [
-        _Fitted(_star_title(model, labels, row), observed[k], predicted[k], sigma[k]) for k, row in enumerate(rows)
-    ]
+    return [_Fitted(_star_title(model, labels, row), observed[k], predicted[k], sigma[k]) for k, row in enumerate(rows)]
 
 
 def _draw_flux(axis: Axes, model: Model, star: _Fitted) -> None:

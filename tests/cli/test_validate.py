@@ -66,6 +66,6 @@ def test_each_kind_of_figure_is_written(what, trained, tmp_path):
 
 
 def test_figures_are_refused_before_any_fit(refused, trained, tmp_path):
-    assert "matplotlib goes by the ending" in refused("plot", "no.h5", "-o", tmp_path / "plot")
+    assert "the suffix gives the format" in refused("plot", "no.h5", "-o", tmp_path / "plot")
     assert "--what labels needs spectra" in refused("plot", trained[0], "-o", tmp_path / "a.png", "--what", "labels")
     assert os.listdir(tmp_path) == []

@@ -1,15 +1,15 @@
-"""Figures of calibration hold the counts they say they hold."""
+"""Figures of calibration show the counts of PIT values, ranks and covered stars."""
 
 import warnings
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 from slamjax.errors import SlamError
 from slamjax.plots import plot_calibration, plot_simulated, write_figure
 from slamjax.validation import SimulatedCalibration, compare_draws
 
-figure_module = pytest.importorskip("matplotlib.figure")
 NAMES = ("teff", "logg", "vmic")
 
 
@@ -27,7 +27,7 @@ def test_pit_histograms_count_the_stars_and_the_curves_cover_them():
     truth[:20, 1] = np.nan
     comparison = compare_draws(truth, draws, NAMES)
     figure = plot_calibration(comparison)
-    assert isinstance(figure, figure_module.Figure)
+    assert isinstance(figure, Figure)
     *histograms, coverage = figure.axes
     assert [bars(axis).sum() for axis in histograms] == [300, 280, 300]
     for k, axis in enumerate(histograms):
@@ -40,7 +40,7 @@ def test_pit_histograms_count_the_stars_and_the_curves_cover_them():
     assert texts == [r"$T_{\rm eff}$", r"$\log g$", "vmic", "jointly"]
 
 
-def test_honest_posteriors_lie_within_the_bands():
+def test_calibrated_posteriors_lie_within_the_bands():
     figure = plot_calibration(compare_draws(*posteriors(), NAMES))
     band = figure.axes[0].collections[0].get_paths()[0].vertices[:, 1]
     counts = bars(figure.axes[0])
@@ -49,7 +49,7 @@ def test_honest_posteriors_lie_within_the_bands():
     assert 4 < band.min() < 15 < band.max() < 30  # 99 % of a binomial count of 15 expected
 
 
-def test_rank_histograms_show_the_counts_and_what_the_tests_say():
+def test_rank_histograms_show_counts_and_p_values():
     result = SimulatedCalibration.of(*posteriors(), NAMES)
     *histograms, regions = plot_simulated(result).axes
     for axis, counts, p in zip(histograms, result.ranks.counts, result.ranks.p_bonferroni, strict=True):
@@ -58,7 +58,7 @@ def test_rank_histograms_show_the_counts_and_what_the_tests_say():
     np.testing.assert_array_equal(regions.lines[1].get_ydata(), result.regions.coverage)
 
 
-def test_one_label_and_no_known_label(tmp_path):
+def test_one_label_is_drawn_and_unknown_labels_are_refused(tmp_path):
     truth, draws = posteriors(40)
     with warnings.catch_warnings():
         warnings.simplefilter("error")

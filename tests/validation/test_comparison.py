@@ -13,7 +13,7 @@ import slamjax
 from slamjax.errors import SlamError
 from slamjax.fitting import fit
 from slamjax.plots import plot_flux_errors, plot_label_scatter, plot_pixels
-from slamjax.plots.comparison import line_pixels
+from slamjax.plots.pixels import line_pixels
 from slamjax.spectra.spectra import Spectra
 from slamjax.training import Polynomial, TrainingSpec, train
 from slamjax.training.search import make_folds
