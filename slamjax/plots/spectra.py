@@ -61,10 +61,10 @@ def plot_spectra(model: Model, spectra: Spectra, labels: Table, *, count: int = 
     --------
     >>> import slamjax
     >>> train, test = slamjax.datasets.load_xp_giants()
-    >>> recipe = slamjax.Recipe.make(wave_range=(510, 520))
+    >>> recipe = slamjax.Recipe.make(wave_range=(510, 516))
     >>> emulator = slamjax.Polynomial(ridge=0.1)
     >>> model = slamjax.train(train[:60], ["teff"], emulator=emulator, recipe=recipe, noise="diagonal")
-    >>> figure = slamjax.plots.plot_spectra(model, test[:5], slamjax.fit(model, test[:5]), count=2)
+    >>> figure = slamjax.plots.plot_spectra(model, test[:5], slamjax.fit(model, test[:5], n_starts=1), count=2)
     >>> len(figure.axes)
     4
     """
