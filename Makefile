@@ -4,34 +4,41 @@ BIN := .venv/bin
 # one worker per core, four at most; tests of one file share what they compute, so they stay together
 PYTEST := $(BIN)/pytest -q -n auto --maxprocesses 4 --dist loadfile --durations 20
 
-.PHONY: help demo check test lint docs bench clean
+# uv installs many times faster than pip; where it cannot be had, pip does the same
+INSTALL = @$(BIN)/uv pip install --quiet --python $(BIN)/python $(1) 2>/dev/null || \
+	$(BIN)/pip install --quiet --disable-pip-version-check $(1)
+
+TABLE := $(if $(DATA),--data $(DATA))
+BENCHMARKS := fitting.emulator_speed fitting.kernel_sum fitting.fit_speed fitting.large_spectra fitting.fit_scaling \
+	io.memory training.training_scaling accuracy.versus_cannon accuracy.accuracy calibration.calibration \
+	calibration.outliers fitting.posterior_speed calibration.sampler_agreement calibration.crlb \
+	calibration.calibration_simulated io.reading_speed
+
+.PHONY: help demo check test test-oldest test-python lint docs wheel bench clean
 
 help:
-	@echo "make demo    install, then train on real stars, label others, draw (demo_output/)"
-	@echo "make check   install, then lint, check types, run the fast tests"
-	@echo "make test    the same with all tests, docstring examples and notebooks"
-	@echo "make docs    install, then build the documentation into docs/_build/html"
-	@echo "make bench   install, then run the benchmarks (DATA=table.fits, MILES=miles.fits, LAMOST=folder for other stars than the embedded ones)"
+	@echo "make demo         train on real stars, label others, draw (demo_output/)"
+	@echo "make check        lint, types, fast tests"
+	@echo "make test         lint, types, all tests"
+	@echo "make test-oldest  fast tests with the oldest dependencies that pyproject.toml allows"
+	@echo "make test-python  fast tests with other Pythons (PYTHONS='3.12 3.13')"
+	@echo "make docs         the documentation, in docs/_build/html"
+	@echo "make wheel        build wheel and sdist, try the wheel in an empty environment"
+	@echo "make bench        benchmarks (DATA=table.fits, MILES=miles.fits, LAMOST=folder for other stars than the embedded ones)"
+	@echo "Each installs what it needs into .venv."
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "slamjax needs Python 3.11 or later; name one with: make PYTHON=python3.12 ..."; exit 1; }
 	$(PYTHON) -m venv .venv
+	@$(BIN)/pip install --quiet --disable-pip-version-check uv 2>/dev/null || echo "uv cannot be had; pip is used"
 
 .venv/installed-demo: pyproject.toml | .venv/bin/python
-	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[plots,fast]'
+	$(call INSTALL,-e '.[fast]')
 	@touch $@
 
-.venv/installed-test: pyproject.toml | .venv/bin/python
-	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[test]'
-	@touch $@
-
-.venv/installed-bench: pyproject.toml | .venv/bin/python
-	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[bench]'
-	@touch $@
-
-.venv/installed-docs: pyproject.toml | .venv/bin/python
-	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[docs]'
+.venv/installed-%: pyproject.toml | .venv/bin/python
+	$(call INSTALL,-e '.[$*]')
 	@touch $@
 
 demo: .venv/installed-demo
@@ -41,6 +48,7 @@ lint: .venv/installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 check: lint
 	$(PYTEST) -m "not slow"
@@ -48,19 +56,26 @@ check: lint
 test: lint
 	$(PYTEST)
 
+test-oldest: .venv/installed-test
+	.ci/test_oldest .venv-oldest
+
+test-python: .venv/installed-test
+	.ci/test_python $(PYTHONS)
+
 docs: .venv/installed-docs
 	$(BIN)/sphinx-build -W --keep-going -n -q -j auto docs docs/_build/html
 	@echo "open docs/_build/html/index.html"
 
+wheel: .venv/installed-test
+	.ci/try_wheel
+
 bench: .venv/installed-bench
-	for script in emulator_speed kernel_sum fit_speed large_spectra fit_scaling memory training_scaling versus_cannon accuracy calibration outliers posterior_speed sampler_agreement crlb calibration_simulated reading_speed; do \
-		$(BIN)/python benchmarks/$$script.py $(if $(DATA),--data $(DATA)) || exit 1; \
-	done
-	$(if $(and $(DATA),$(MILES)),$(BIN)/python benchmarks/training_speed.py --data $(DATA) --miles $(MILES))
-	$(if $(and $(DATA),$(MILES)),$(BIN)/python benchmarks/slam_vs_quadratic.py --data $(DATA) --miles $(MILES))
-	$(if $(MILES),$(BIN)/python benchmarks/nuisances.py --miles $(MILES))
-	$(if $(and $(MILES),$(LAMOST)),$(BIN)/python benchmarks/lamost.py --miles $(MILES) --files $(LAMOST))
-	$(BIN)/python benchmarks/make_docs.py
+	for name in $(BENCHMARKS); do $(BIN)/python -m benchmarks.$$name $(TABLE) || exit 1; done
+	$(if $(and $(DATA),$(MILES)),$(BIN)/python -m benchmarks.training.training_speed --data $(DATA) --miles $(MILES))
+	$(if $(and $(DATA),$(MILES)),$(BIN)/python -m benchmarks.accuracy.slam_vs_quadratic --data $(DATA) --miles $(MILES))
+	$(if $(MILES),$(BIN)/python -m benchmarks.calibration.nuisances --miles $(MILES))
+	$(if $(and $(MILES),$(LAMOST)),$(BIN)/python -m benchmarks.accuracy.lamost --miles $(MILES) --files $(LAMOST))
+	$(BIN)/python -m benchmarks.make_docs
 
 clean:
-	rm -rf .venv demo_output $${XDG_CACHE_HOME:-$$HOME/.cache}/slamjax-tests .pytest_cache .mypy_cache .ruff_cache build dist docs/_build docs/_generated docs/api docs/notebooks
+	rm -rf .venv .venv-* demo_output $${XDG_CACHE_HOME:-$$HOME/.cache}/slamjax-tests .pytest_cache .mypy_cache .ruff_cache .import_linter_cache build dist docs/_build docs/_generated docs/api docs/notebooks

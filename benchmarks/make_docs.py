@@ -169,6 +169,12 @@ giants. The spread of the labels is what one would get without a spectrum, by gi
 }
 
 
+def _module(name: str) -> str:
+    """The module that writes these results: ``benchmarks.<group>.<name>``."""
+    (script,) = HERE.glob(f"*/{name}.py")
+    return f"benchmarks.{script.parent.name}.{name}"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--results", type=Path, default=HERE / "results", help="folder with the benchmarks' results")
@@ -181,7 +187,7 @@ def main() -> None:
     for name, text in SECTIONS.items():
         if name in missing:
             continue
-        parts += [text, f"`python benchmarks/{name}.py`", (options.results / f"{name}.md").read_text().strip()]
+        parts += [text, f"`python -m {_module(name)}`", (options.results / f"{name}.md").read_text().strip()]
     options.target.write_text("\n\n".join(parts) + "\n")
     print(f"wrote {options.target}")
 

@@ -24,7 +24,7 @@ from slamjax.typing import AnyArray, Dual, PixelIndex, ScaledLabels, Support
 
 _MAX_SLICES, _MIN_SLICE = 16, 100
 #: Sums for more pixels than this have half as many slices: writing and reading all of them would cost more than the
-#: product (benchmarks/large_spectra.py).
+#: product (benchmarks/fitting/large_spectra.py).
 _WIDE = 2048
 
 
@@ -85,7 +85,7 @@ def _sum_over_support(
 
     Coefficients reach C while their sum is near 1, so a running sum over thousands of stars walks far from its end
     and leaves its digits there, enough in float32 for χ² to jitter and a fit to stall. Sixteen short sums keep more
-    of them for little time (benchmarks/kernel_sum.py).
+    of them for little time (benchmarks/fitting/kernel_sum.py).
     """
     n = dual.shape[0]
     most = _MAX_SLICES if dual.shape[1] <= _WIDE else _MAX_SLICES // 2

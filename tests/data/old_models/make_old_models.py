@@ -1,13 +1,13 @@
 """How the model files beside this script were made: each by the code of a commit that wrote its schema.
 
-Every model is trained on a few pixels of real stars and stored as that commit stored models; beside it, as .npz, lies the flux
-that the same code predicted in double precision at the labels of four other stars. ``tests/model/test_old_files.py`` reads
-both with today's code. From the root of a clone, with COMMIT and NAME from `FILES`:
+Every model is trained on a few pixels of real stars and stored as that commit stored models. The .npz beside it holds
+the flux that the same code predicted in double precision at the labels of four other stars. Today's code reads both in
+``tests/model/test_old_files.py``. From the root of a clone, with COMMIT and NAME from `FILES`:
 
     git worktree add --detach /tmp/old COMMIT
     PYTHONPATH=/tmp/old python tests/data/old_models/make_old_models.py NAME
 
-Files that stand here are never made again. A new schema gets new lines.
+The files are never made again; a new schema adds lines to `FILES`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ HERE = Path(__file__).parent
 #: Name of each file: the commit that wrote it, and what is in it.
 FILES = {
     "schema1": ("13b4c10", "SVR, independent pixels, no calibration but a limit of chi2"),
-    "schema2": ("146c396", "SVR with C and gamma searched, one label in log10, low-rank noise put in by hand"),
+    "schema2": ("146c396", "SVR with C and gamma searched, one label in log10, made-up low-rank noise"),
     "schema2_calibrated": ("d9838f0", "SVR, low-rank noise and its calibration"),
     "schema3": ("c136c58", "SVR, compressed"),
     "schema4": ("6a373a5", "SVR"),
@@ -38,6 +38,7 @@ def train(name: str) -> tuple[Any, Any]:
     """The model, and the stars at whose labels its flux is stored. The names imported are those of old commits."""
     from slamjax.prepare.recipe import Recipe
     from slamjax.readers.table import read_table
+
     from slamjax.training.pipeline import train
 
     giants = read_table(HERE.parent / "xp_giants.fits")

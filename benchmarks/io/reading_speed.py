@@ -18,13 +18,13 @@ from typing import Any
 
 import numpy as np
 from astropy.io import fits
-from common import parse_options
-from reporting import current_load, markdown_table, write_results
 from specutils import Spectrum
 
 import slamjax
+from benchmarks.common.reporting import current_load, markdown_table, write_results
+from benchmarks.common.stars import parse_options
 
-CROPS = Path(__file__).parents[1] / "tests" / "data" / "surveys"
+CROPS = Path(__file__).parents[2] / "tests" / "data" / "surveys"
 CONTINUUM = "gaussian:50nm"
 REPEATS = 3
 OPENED, BARE = "astropy.io.fits, opened", "astropy.io.fits, arrays"

@@ -16,6 +16,7 @@ import slamjax
 from slamjax.model.model import Model
 from slamjax.spectra.spectra import Spectra
 
+RESULTS = Path(__file__).parents[1] / "results"
 LABELS = ("teff", "logg", "fe_h", "alpha_m")
 SELECTION = "logg < 3.6 & teff > 3600 & teff < 5600 & fe_h > -1.5 & apogee_snr > 80 & isfinite(alpha_m)"
 RECIPE = slamjax.Recipe.make(wave_range=(376, 1010), continuum="gaussian:50nm")
@@ -50,7 +51,7 @@ def parse_options(description: str, **defaults: int | None) -> argparse.Namespac
     parser.add_argument(
         "--data", type=Path, help="slamjax FITS table to draw stars from instead of the embedded sample"
     )
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results", help="folder for results")
+    parser.add_argument("--out", type=Path, default=RESULTS, help="folder for results")
     parser.add_argument("--n-train", type=int, default=2000, help="training stars (at most what the sample has)")
     parser.add_argument("--n-test", type=int, default=2000, help="test stars (at most what the sample has)")
     parser.add_argument("--seed", type=int, default=0, help="draws the stars")

@@ -14,15 +14,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import LABELS, RECIPE, parse_options
 from joblib import Parallel, delayed
-from reporting import current_load, markdown_table, seconds, write_results
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics.pairwise import rbf_kernel
 from sklearn.model_selection import GridSearchCV, PredefinedSplit
 from sklearn.svm import SVR
 
 import slamjax
+from benchmarks.common.reporting import current_load, markdown_table, seconds, write_results
+from benchmarks.common.stars import LABELS, RECIPE, parse_options
 from slamjax.spectra.spectra import Spectra
 from slamjax.training.search import Candidate, make_folds, svr_candidates
 from slamjax.training.svr.batched import Stars, fit_pixels_together

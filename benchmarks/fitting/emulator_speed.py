@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import jax
 import numpy as np
-from common import Trained, load_stars, parse_options, source_name, train_machines
-from reporting import current_load, markdown_table, seconds, time_call, wanted_row, write_results
 
 import slamjax
+from benchmarks.common.reporting import current_load, markdown_table, seconds, time_call, wanted_row, write_results
+from benchmarks.common.stars import Trained, load_stars, parse_options, source_name, train_machines
 
 
 def exported_flux(machines: Trained, labels: np.ndarray) -> np.ndarray:

@@ -6,11 +6,11 @@ import time
 from typing import Any
 
 import numpy as np
-from common import EMULATOR, LABELS, RECIPE, load_pools, parse_options, source_name
-from reporting import current_load, markdown_table, signed, write_results
-from scatter import Scatter, column, robust_width, scatter
 
 import slamjax
+from benchmarks.common.reporting import current_load, markdown_table, signed, write_results
+from benchmarks.common.scatter import Scatter, column, robust_width, scatter
+from benchmarks.common.stars import EMULATOR, LABELS, RECIPE, load_pools, parse_options, source_name
 from slamjax.spectra.spectra import Spectra
 
 #: The robust scatter that may not be exceeded, median over the seeds.

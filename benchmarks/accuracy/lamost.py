@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 from astropy.table import Table
-from common import parse_options
-from reporting import current_load, markdown_table, signed, write_results
-from scatter import column, robust_width, scatter
 
 import slamjax
+from benchmarks.common.reporting import current_load, markdown_table, signed, write_results
+from benchmarks.common.scatter import column, robust_width, scatter
+from benchmarks.common.stars import parse_options
 from slamjax.model.model import Model
 from slamjax.preprocessing import GaussianContinuum, MaskWavelengths, MatchResolution, Recipe, Resample
 from slamjax.spectra.spectra import Spectra

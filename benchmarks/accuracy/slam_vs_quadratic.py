@@ -15,10 +15,10 @@ from typing import Any
 
 import numpy as np
 from astropy.table import Table
-from common import EMULATOR, LABELS, RECIPE, SVR_SETTINGS, load_stars, parse_options, source_name
-from reporting import cell, current_load, markdown_table, write_results
 
 import slamjax
+from benchmarks.common.reporting import cell, current_load, markdown_table, write_results
+from benchmarks.common.stars import EMULATOR, LABELS, RECIPE, SVR_SETTINGS, load_stars, parse_options, source_name
 from slamjax.validation.comparison import EMULATORS, EmulatorComparison
 
 MILES_LABELS = ("teff", "logg", "fe_h")

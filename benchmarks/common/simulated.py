@@ -5,18 +5,18 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-import common
 import numpy as np
 
 import slamjax
+from benchmarks.common import stars
 from slamjax.model.model import Model
 from slamjax.validation import crlb
 
 
 def load_model(options: argparse.Namespace) -> tuple[Model, np.ndarray]:
     """The model of ``--model``, or one trained for this benchmark; and prepared ivars (M, P) of real test stars."""
-    train, test = common.load_stars(options)
-    model = slamjax.Model.read(options.model) if options.model else common.calibrated_model(train, options.cache)
+    train, test = stars.load_stars(options)
+    model = slamjax.Model.read(options.model) if options.model else stars.calibrated_model(train, options.cache)
     return model, model.prepare(test).ivar.astype(float)
 
 

@@ -15,12 +15,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from common import LABELS, parse_options
-from reporting import current_load, markdown_table, time_call, write_results
-from scatter import column
-from simulate import simulated
 
 import slamjax
+from benchmarks.common.reporting import current_load, markdown_table, time_call, write_results
+from benchmarks.common.scatter import column
+from benchmarks.common.stars import LABELS, parse_options
+from benchmarks.common.synthetic import simulated
 from slamjax.spectra.spectra import Spectra
 
 HIDDEN = 300

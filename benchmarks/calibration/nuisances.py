@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import EMULATOR, parse_options
-from reporting import current_load, markdown_table, write_results
-from scatter import column, robust_width
-from simulated import inner_stars
 
 import slamjax
+from benchmarks.common.reporting import current_load, markdown_table, write_results
+from benchmarks.common.scatter import column, robust_width
+from benchmarks.common.simulated import inner_stars
+from benchmarks.common.stars import EMULATOR, parse_options
 from slamjax.model.model import Model
 from slamjax.validation import draw_nuisances, prepared_model, sbc, simulate
 

@@ -6,15 +6,22 @@ import time
 from dataclasses import dataclass
 from functools import partial
 
-import emcee
 import jax
 import jax.numpy as jnp
 import numpy as np
-from common import Trained, calibrated_model, least_ess, load_stars, parse_options, source_name, train_machines
 from numpyro.infer import MCMC, NUTS
-from reporting import current_load, markdown_table, time_call, wanted_row, write_results
 
 import slamjax
+from benchmarks.common.reporting import current_load, markdown_table, time_call, wanted_row, write_results
+from benchmarks.common.stars import (
+    Trained,
+    calibrated_model,
+    least_ess,
+    load_stars,
+    parse_options,
+    source_name,
+    train_machines,
+)
 from slamjax.forward.likelihood import log_likelihood
 from slamjax.model.model import Model
 from slamjax.sampling import spectrum_model, training_range
@@ -66,6 +73,8 @@ def emcee_autocorrelation(model: Model, spectra: Spectra, steps: int) -> np.ndar
     emcee runs on the JAX posterior of whole ensembles, which is only a quicker way to the chain that the loop of
     SVRs would make. It starts at the fit, as well as one could.
     """
+    import emcee  # of the benchmarks alone
+
     prepared, table = model.prepare(spectra), slamjax.fit(model, spectra)
     noise = jax.tree_util.tree_map(jnp.asarray, model.noise)
     prior = training_range(model)

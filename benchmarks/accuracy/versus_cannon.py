@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import quadratic
-from common import EMULATOR, LABELS, RECIPE, load_stars, parse_options, source_name
-from reporting import cell, current_load, markdown_table, seconds, signed, write_results
-from scatter import column, scatter
 
 import slamjax
+from benchmarks.accuracy import quadratic
+from benchmarks.common.reporting import cell, current_load, markdown_table, seconds, signed, write_results
+from benchmarks.common.scatter import column, scatter
+from benchmarks.common.stars import EMULATOR, LABELS, RECIPE, load_stars, parse_options, source_name
 from slamjax.spectra.spectra import Spectra
 
 THECANNON = "thecannon==0.7.3"

@@ -15,12 +15,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from common import parse_options
-from reporting import current_load, markdown_table, plot_costs, seconds, time_call, write_results
 from scipy.optimize import least_squares
-from simulate import simulated
 
 import slamjax
+from benchmarks.common.reporting import current_load, markdown_table, plot_costs, seconds, time_call, write_results
+from benchmarks.common.stars import parse_options
+from benchmarks.common.synthetic import simulated
 from slamjax.model.model import Model
 from slamjax.spectra.spectra import Spectra
 

@@ -8,12 +8,12 @@ from typing import Any
 
 import jax
 import numpy as np
-from common import parse_options, source_name
-from reporting import current_load, markdown_table, write_results
-from scatter import column, robust_width
-from simulated import inner_stars, load_model
 
 import slamjax
+from benchmarks.common.reporting import current_load, markdown_table, write_results
+from benchmarks.common.scatter import column, robust_width
+from benchmarks.common.simulated import inner_stars, load_model
+from benchmarks.common.stars import parse_options, source_name
 from slamjax.forward.likelihood import chi2
 from slamjax.model.model import Model
 from slamjax.spectra.spectra import Spectra

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from common import calibrated_model, least_ess, load_stars, parse_options, source_name
-from reporting import current_load, markdown_table, write_results
 
 import slamjax
+from benchmarks.common.reporting import current_load, markdown_table, write_results
+from benchmarks.common.stars import calibrated_model, least_ess, load_stars, parse_options, source_name
 from slamjax.model.model import Model
 from slamjax.sampling.specs import METHODS, SamplerSpec
 from slamjax.spectra.spectra import Spectra

@@ -14,11 +14,11 @@ from pathlib import Path
 
 import numpy as np
 from astropy.io import fits
-from common import LABELS, parse_options
-from large_spectra import giants
-from reporting import current_load, markdown_table, write_results
 
 import slamjax
+from benchmarks.common.reporting import current_load, markdown_table, write_results
+from benchmarks.common.stars import LABELS, parse_options
+from benchmarks.fitting.large_spectra import giants
 from slamjax.spectra.spectra import Spectra
 
 #: GiB that the peak must stay under.

@@ -6,11 +6,11 @@ import argparse
 from typing import Any
 
 import numpy as np
-from common import LABELS, calibrated_model, load_stars, parse_options, source_name
-from reporting import current_load, markdown_table, write_results
-from scatter import column
 
 import slamjax
+from benchmarks.common.reporting import current_load, markdown_table, write_results
+from benchmarks.common.scatter import column
+from benchmarks.common.stars import LABELS, calibrated_model, load_stars, parse_options, source_name
 from slamjax.model.model import Model
 from slamjax.spectra.spectra import Spectra
 

@@ -9,14 +9,14 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from common import LABELS, RECIPE, parse_options, source_name
 from joblib import Parallel, delayed
-from reporting import current_load, markdown_table, plot_costs, write_results
 from sklearn.metrics.pairwise import rbf_kernel
 from sklearn.svm import SVR
-from training_speed import even, scaled, timed
 
 import slamjax
+from benchmarks.common.reporting import current_load, markdown_table, plot_costs, write_results
+from benchmarks.common.stars import LABELS, RECIPE, parse_options, source_name
+from benchmarks.training.training_speed import even, scaled, timed
 from slamjax.training.svr.dual import Duals
 from slamjax.training.svr.shared_kernel import solve_columns
 from slamjax.training.svr.smo import Smo

@@ -10,9 +10,6 @@ from typing import Any
 
 import numpy as np
 from astropy.table import Table
-from common import LABELS, calibrated_model, load_stars, parse_options, source_name
-from reporting import cell, current_load, markdown_table, signed, write_results
-from scatter import column, robust_width
 from sklearn.decomposition import PCA
 from sklearn.ensemble import HistGradientBoostingRegressor
 from sklearn.model_selection import GridSearchCV
@@ -22,6 +19,9 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVR
 
 import slamjax
+from benchmarks.common.reporting import cell, current_load, markdown_table, signed, write_results
+from benchmarks.common.scatter import column, robust_width
+from benchmarks.common.stars import LABELS, calibrated_model, load_stars, parse_options, source_name
 from slamjax.model.model import Model
 from slamjax.spectra.spectra import Spectra
 

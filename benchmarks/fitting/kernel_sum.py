@@ -6,9 +6,9 @@ from unittest import mock
 
 import jax
 import numpy as np
-from common import load_stars, parse_options, source_name, train_machines
-from reporting import current_load, markdown_table, seconds, time_call, write_results
 
+from benchmarks.common.reporting import current_load, markdown_table, seconds, time_call, write_results
+from benchmarks.common.stars import load_stars, parse_options, source_name, train_machines
 from slamjax.emulators import svr as module
 
 SLICES = (1, 4, 8, 16, 32)

@@ -5,10 +5,9 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from common import parse_options, source_name
-from reporting import current_load, markdown_table, write_results
-from simulated import load_model
-
+from benchmarks.common.reporting import current_load, markdown_table, write_results
+from benchmarks.common.simulated import load_model
+from benchmarks.common.stars import parse_options, source_name
 from slamjax import SamplerSpec
 from slamjax.plots import plot_simulated, write_figure
 from slamjax.validation import SimulatedCalibration, sbc

@@ -6,12 +6,20 @@ import time
 from dataclasses import dataclass
 
 import numpy as np
-from common import LABELS, Trained, calibrated_model, load_stars, parse_options, source_name, train_machines
-from reporting import current_load, markdown_table, time_call, wanted_row, write_results
-from scatter import column
 from scipy.optimize import least_squares
 
 import slamjax
+from benchmarks.common.reporting import current_load, markdown_table, time_call, wanted_row, write_results
+from benchmarks.common.scatter import column
+from benchmarks.common.stars import (
+    LABELS,
+    Trained,
+    calibrated_model,
+    load_stars,
+    parse_options,
+    source_name,
+    train_machines,
+)
 from slamjax.spectra.spectra import Spectra
 
 
