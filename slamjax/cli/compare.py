@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -107,7 +107,7 @@ def compare(
     _write(comparison, output, partial(slamjax.plots.plot_pixels, pixels=pixel, along=along, fixed=fixed))
 
 
-def _write(comparison: EmulatorComparison, folder: Path, plot_pixels: partial) -> None:
+def _write(comparison: EmulatorComparison, folder: Path, plot_pixels: partial[Any]) -> None:
     """Tables, models and figures."""
     written = comparison.write(folder)
     for name, model in comparison.models.items():

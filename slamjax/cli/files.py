@@ -35,7 +35,8 @@ def check_output(output: Path, inputs: Iterable[Path] = (), flag: str = "--outpu
 
     check_writable(output)
     for path in inputs:
-        if existing_file(path) and output.exists() and output.samefile(path):
+        source = existing_file(path)
+        if output.exists() and output.samefile(source):
             raise SlamError(f"{flag} {output} is also an input; choose another name")
 
 
