@@ -15,7 +15,6 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import typer
 from typer.testing import CliRunner
 
 import slamjax
@@ -174,12 +173,12 @@ def write_flags() -> None:
 
 def write_commands() -> None:
     """What ``slamjax COMMAND --help`` prints in a terminal of 96 columns."""
-    from slamjax.cli.app import app
+    from slamjax.cli.app import COMMANDS, app
 
     plain = {"COLUMNS": "96", "TERMINAL_WIDTH": "96", "NO_COLOR": "1", "TERM": "dumb"}
     run = CliRunner(env=plain)
     parts = []
-    for name in typer.main.get_command(app).commands:  # type: ignore[attr-defined]
+    for name in COMMANDS:
         shown = run.invoke(app, [name, "--help"], prog_name="slamjax").output
         parts.append(f"## slamjax {name}\n\n```text\n{shown.strip()}\n```")
     _write(DOCS / "_generated" / "commands.md", "\n\n".join(parts) + "\n")
