@@ -51,6 +51,8 @@ _HOMES = {
     "log_likelihood": "forward",
     # Fitting: labels, errors and flags of stars
     "fit": "fitting",
+    "Fitter": "fitting",
+    "OptimiserSpec": "fitting",
     "fit_table": "fitting",
     "fit_files": "fitting",
     "Flag": "flags",
@@ -108,6 +110,8 @@ if TYPE_CHECKING:  # the same names for type checkers and editors; a test compar
     from slamjax.emulators import PolynomialEmulator as PolynomialEmulator
     from slamjax.errors import SlamError as SlamError
     from slamjax.errors import SlamWarning as SlamWarning
+    from slamjax.fitting import Fitter as Fitter
+    from slamjax.fitting import OptimiserSpec as OptimiserSpec
     from slamjax.fitting import fit as fit
     from slamjax.fitting import fit_files as fit_files
     from slamjax.fitting import fit_table as fit_table

@@ -117,9 +117,9 @@ def main() -> None:
     some = stars[np.sort(rng.choice(len(stars), options.n_fits, replace=False))]
     fits, tables = {}, {}
     for name, given, exact in (("exact", model, True), ("compressed", small, False)):
-        timing = time_call(lambda given=given, exact=exact: slamjax.fit(given, some, exact=exact), repeats=3)
+        timing = time_call(lambda given=given, exact=exact: slamjax.fit(given, some, compress=not exact), repeats=3)
         fits[name] = {"first": timing.first, "stars_a_second": len(some) / timing.median}
-        tables[name] = slamjax.fit(given, some, exact=exact)
+        tables[name] = slamjax.fit(given, some, compress=not exact)
     shift = {
         name: np.abs(column(tables["compressed"], name) - column(tables["exact"], name))
         / column(tables["exact"], f"{name}_err")

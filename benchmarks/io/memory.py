@@ -26,7 +26,7 @@ LIMIT = 4.0
 _WATCH = """
 import json, resource, sys
 import slamjax
-slamjax.fit_table(slamjax.Model.read(sys.argv[1]), sys.argv[2], n_starts=1)
+slamjax.fit_table(slamjax.Fitter(slamjax.Model.read(sys.argv[1]), n_starts=1), sys.argv[2])
 print(json.dumps(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20))
 """
 

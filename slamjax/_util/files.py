@@ -1,4 +1,4 @@
-"""Writing files whole or not at all."""
+"""Atomic writing of files, and checks of paths."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from slamjax.errors import SlamError
 
 
 def check_writable(path: str | os.PathLike[str]) -> Path:
-    """The path, if a file can be written there; asked before long work, not after it."""
+    """The path, if a file can be written there; to be checked before long work."""
     target = Path(path)
     folder = target.parent
     if target.is_dir():
@@ -20,7 +20,7 @@ def check_writable(path: str | os.PathLike[str]) -> Path:
     if not folder.is_dir():
         raise SlamError(f"cannot write {target}: the folder {folder} does not exist; create it first")
     try:
-        # asked by doing: permission bits say nothing about a read-only file system
+        # by writing: permission bits say nothing about a read-only file system
         handle, probe = tempfile.mkstemp(dir=folder, prefix=".slamjax-")
         os.close(handle)
         os.unlink(probe)
@@ -30,7 +30,7 @@ def check_writable(path: str | os.PathLike[str]) -> Path:
 
 
 def existing_file(path: str | os.PathLike[str]) -> Path:
-    """The path, if there is a file at it."""
+    """The path, if a file exists there."""
     source = Path(path)
     if not source.exists():
         raise SlamError(f"{source}: no such file; check the path")

@@ -1,4 +1,4 @@
-"""``jax.jit`` for the batches that slamjax itself runs."""
+"""``jax.jit`` for batches that slamjax runs itself."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import numpy as np
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-#: LAPACK calls (Cholesky, triangular solves, QR, eigenvectors) of a batch that XLA runs side by side on a CPU can wait
-#: for each other for ever where its pool has two threads (jaxlib 0.10). In the order of least memory they rarely meet;
-#: code here is also written so that each needs the one before.
+#: LAPACK calls (Cholesky, triangular solves, QR, eigenvectors) that XLA runs concurrently on a CPU can deadlock in a
+#: pool of two threads (jaxlib 0.10). In the order of least memory they rarely coincide; code here is also written so
+#: that each depends on the one before.
 _IN_ORDER = {"xla_cpu_enable_concurrency_optimized_scheduler": False}
 
 
 def compiled(function: F, **static: Any) -> F:
-    """``jax.jit(function, **static)`` that does not hang on few cores; inside another jit just the function."""
+    """``jax.jit(function, **static)`` that does not deadlock on few cores; inside another jit, the function itself."""
 
     @cache
     def program() -> Callable[..., Any]:
@@ -26,7 +26,7 @@ def compiled(function: F, **static: Any) -> F:
 
     @wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
-        # XLA takes options for whole programs only
+        # XLA accepts options for whole programs only
         if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree_util.tree_leaves((args, kwargs))):
             return function(*args, **kwargs)
         return program()(*args, **kwargs)
@@ -36,7 +36,7 @@ def compiled(function: F, **static: Any) -> F:
 
 @cache
 def _options() -> dict[str, Any] | None:
-    """The option, if this XLA knows it."""
+    """The option, if this version of XLA knows it."""
     try:
         jax.jit(lambda x: x, compiler_options=_IN_ORDER)(np.float32(0))
     except (RuntimeError, ValueError):  # XlaRuntimeError is a RuntimeError

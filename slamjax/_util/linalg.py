@@ -1,7 +1,6 @@
 """Small positive definite systems inside compiled batches, without LAPACK.
 
-LAPACK calls for each star cost more than the arithmetic, and two of them side by side in a batch can wait for each
-other for ever (see `slamjax._util.jit`).
+LAPACK calls per star cost more than the arithmetic, and concurrent ones can deadlock (see `slamjax._util.jit`).
 """
 
 from __future__ import annotations

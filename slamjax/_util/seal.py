@@ -1,14 +1,15 @@
 """One digest over a whole HDF5 file, kept in its user block and checked before the file is opened.
 
-HDF5's own library can crash the process on a damaged file (it follows lengths and addresses as it finds them), so
+HDF5's library can crash the process on a damaged file (it follows lengths and addresses as it finds them), so
 checksums inside the file come too late. HDF5 leaves the first ``BLOCK`` bytes of a file to its user
-(`the user block <https://docs.h5py.org/en/stable/high/file.html#user-block>`_): the digest of all that follows stands
-there.
+(`the user block <https://docs.h5py.org/en/stable/high/file.html#user-block>`_): the digest of all that follows is
+written there.
 """
 
 from __future__ import annotations
 
 import hashlib
+from enum import Enum
 from io import BufferedRandom, BufferedReader
 from pathlib import Path
 
@@ -26,12 +27,22 @@ def seal(path: Path) -> None:
         file.write(line)
 
 
-def is_whole(path: Path) -> bool:
-    """Whether a file with a user block is as it was sealed. Files without one (older slamjax's, or no HDF5) pass."""
+class Seal(Enum):
+    """What the user block says of a file."""
+
+    SOUND = "sound"
+    BROKEN = "broken"
+    NONE = "none"  # a file of an older slamjax, or no HDF5
+
+
+def read_seal(path: Path) -> Seal:
+    """Whether a file is as it was sealed."""
     with path.open("rb") as file:
         first = file.read(BLOCK)
         has_block = first.startswith(_MAGIC) or file.read(len(_HDF5)) == _HDF5
-        return first.startswith(_HDF5) or not has_block or first == _line(file)
+        if first.startswith(_HDF5) or not has_block:
+            return Seal.NONE
+        return Seal.SOUND if first == _line(file) else Seal.BROKEN
 
 
 def _line(file: BufferedRandom | BufferedReader) -> bytes:

@@ -1,4 +1,4 @@
-"""Float64 for a while, whatever precision JAX runs in."""
+"""Temporary float64, whatever precision JAX runs in."""
 
 from __future__ import annotations
 
@@ -6,5 +6,5 @@ from typing import Any
 
 import jax
 
-#: A context; older JAX has it in ``jax.experimental``.
+#: A context manager; older JAX has it in ``jax.experimental``.
 enable_x64: Any = getattr(jax, "enable_x64", getattr(jax.experimental, "enable_x64", None))

@@ -23,7 +23,7 @@ from slamjax.cli.options import (
     Survey,
 )
 from slamjax.errors import SlamError
-from slamjax.fitting.fitter import Method
+from slamjax.fitting.optimiser import Method
 
 
 @option_groups
@@ -41,7 +41,7 @@ def fit(
     memory: Memory = default(slamjax.fit, "memory"),
     n_jobs: Jobs = -1,
     method: Annotated[Method, typer.Option(help="Levenberg-Marquardt, or a gradient method.")] = default(
-        slamjax.fit, "method"
+        slamjax.OptimiserSpec, "method"
     ),
     nuisances: NuisanceOptions,
     metadata: Metadata,
@@ -54,24 +54,23 @@ def fit(
     Example: `slamjax fit miles.h5 "spectra/spec-*.fits" -o labels.fits`
     """
     check_output(output, [model, *spectra])
-    options: dict[str, Any] = {
-        "select": select or "",
-        "method": method,
-        "n_starts": n_starts,
-        "nuisances": nuisances.nuisances(),
-        "exact": no_compress,
-        "memory": memory,
-        "fwhm": metadata.fwhm,
-    }
-    slam = slamjax.Model.read(model)
+    fitter = slamjax.Fitter(
+        slamjax.Model.read(model),
+        optimiser=method,
+        n_starts=n_starts,
+        nuisances=nuisances.nuisances(),
+        compress=not no_compress,
+        memory=memory,
+    )
+    options: dict[str, Any] = {"select": select or "", "fwhm": metadata.fwhm}
     with progress_bar("fitting stars") as on_progress:
         options["on_progress"] = on_progress
         if is_table(spectra):
-            table = slamjax.fit_table(slam, spectra[0], medium=metadata.medium, frame=metadata.frame, **options)
+            table = slamjax.fit_table(fitter, spectra[0], medium=metadata.medium, frame=metadata.frame, **options)
         elif metadata.medium or metadata.frame:
             raise SlamError("--medium and --frame are for slamjax tables; survey files state both")
         else:
-            table = slamjax.fit_files(slam, spectra, survey=survey, n_jobs=n_jobs, **options)
+            table = slamjax.fit_files(fitter, spectra, survey=survey, n_jobs=n_jobs, **options)
     slamjax.write_labels(table, output)
     say(flag_summary(table["flags"]))
     say_written(output)

@@ -1,6 +1,6 @@
-"""Kernel sums of a few components in place of every pixel's: what compressing and projecting have in common.
+"""Kernel sums of a few components instead of every pixel: shared by compression and projection.
 
-Everything here works on the host, or compiled in whatever precision its arguments have.
+All functions work on the host, or compiled in the precision of their arguments.
 """
 
 from __future__ import annotations
@@ -17,33 +17,33 @@ from slamjax._util.jit import compiled
 from slamjax.emulators.base import Emulator
 from slamjax.emulators.svr import KernelBlock, KernelEmulator
 from slamjax.emulators.training_labels import TrainingLabels
-from slamjax.noise.models import InverseCovariance
+from slamjax.noise.inverse_covariance import InverseCovariance
 from slamjax.typing import Flux, ScaledLabels
 
 
 def scatter_points(
     training_labels: TrainingLabels, seed: int, count: int, *, reach: float = 1.0, margin: float = 0.0
 ) -> Float[np.ndarray, "point label"]:
-    """``count`` training stars, as many points near them, as many anywhere in the box: (3 count, L), in this order.
+    """``count`` training stars, as many points near them, and as many anywhere in the box: (3 count, L), in this order.
 
-    ``reach``: how far "near" is, in units of the domain's own; ``margin``: by what part of its width the box is
-    widened to either side.
+    ``reach``: scatter of the points near stars, in units of ``max_distance``; ``margin``: fraction of its width by
+    which the box is widened on either side.
     """
     rng = np.random.default_rng(seed)
     low, high, stars = (
         np.asarray(part, float) for part in (training_labels.low, training_labels.high, training_labels.stars)
     )
     low, high = low - margin * (high - low), high + margin * (high - low)
-    some = stars[rng.choice(len(stars), count, replace=len(stars) < count)]
-    near = some + reach * float(training_labels.max_distance) * rng.normal(size=some.shape) / np.sqrt(len(low))
-    box = rng.uniform(low, high, size=some.shape)
-    return np.concatenate([some, np.clip(near, low, high), box])
+    chosen = stars[rng.choice(len(stars), count, replace=len(stars) < count)]
+    near = chosen + reach * float(training_labels.max_distance) * rng.normal(size=chosen.shape) / np.sqrt(len(low))
+    box = rng.uniform(low, high, size=chosen.shape)
+    return np.concatenate([chosen, np.clip(near, low, high), box])
 
 
 def component_blocks(
     emulator: KernelEmulator, onto: Float[np.ndarray, "pixel component"], trained: np.ndarray
 ) -> tuple[KernelBlock, ...]:
-    """Kernel sums whose total over all γ is f · ``onto``, up to a constant, with f the flux of ``trained`` pixels."""
+    """Kernel sums whose total over all γ is f · ``onto`` up to a constant, with f the flux of ``trained`` pixels."""
     rank = onto.shape[1]
     scale = np.where(trained, np.asarray(emulator.flux_scale, np.float64), 0)
     weighted = scale[:, None] * np.where(trained[:, None], onto, 0)
@@ -51,7 +51,7 @@ def component_blocks(
     slots = np.zeros((sum(sizes), rank))
     if emulator.basis is None:
         slots[np.arange(len(scale)) if emulator.order is None else np.asarray(emulator.order)] = weighted
-    else:  # every γ adds to the same components
+    else:  # every γ contributes to the same components
         once = np.asarray(emulator.basis, np.float64) @ weighted
         slots = np.tile(once, (len(slots) // len(once), 1))
     blocks = []
@@ -63,7 +63,7 @@ def component_blocks(
 
 
 def label_sets(emulator: KernelEmulator) -> list[Bool[np.ndarray, " pixel"]]:
-    """Pixels (P,) by the labels that their kernels take: one set of all pixels where no label is masked."""
+    """Sets of pixels (P,) whose kernels depend on the same labels; one set of all pixels if no label is masked."""
     order = np.arange(emulator.n_pix) if emulator.order is None else np.asarray(emulator.order)
     slots = [block.labels for block in emulator.blocks for _ in range(block.dual.shape[0] * block.dual.shape[2])]
     taken = [slots[slot] for slot in order]
@@ -71,7 +71,7 @@ def label_sets(emulator: KernelEmulator) -> list[Bool[np.ndarray, " pixel"]]:
 
 
 def leading_directions(rows: Float[np.ndarray, "m p"], most: int) -> Float[np.ndarray, "p r"]:
-    """Leading right singular vectors, by a random sketch where there are many pixels (Halko et al. 2011, §4)."""
+    """Leading right singular vectors, by a random sketch if there are many (Halko et al. 2011, §4)."""
     if min(rows.shape) > most:
         sketch = rows @ np.random.default_rng(0).normal(size=(rows.shape[1], most))
         basis = np.linalg.qr(sketch)[0]
@@ -99,5 +99,5 @@ def transposed_whiten(inv_cov: InverseCovariance, rows: Any) -> Array:
 
 
 def directions_in_flux(inv_cov: InverseCovariance, kept: Float[np.ndarray, "pixel component"]) -> np.ndarray:
-    """Flux times this (P, r) is its components along whitened directions ``kept`` (P, r)."""
+    """(P, r) by which flux is multiplied to get its components along whitened directions ``kept`` (P, r)."""
     return np.asarray(transposed_whiten(inv_cov, jnp.asarray(kept.T))).T

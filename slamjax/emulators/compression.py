@@ -1,11 +1,11 @@
-"""A smaller emulator that says the same: kernel sums of few components instead of every pixel.
+"""Compression of an emulator: kernel sums of few components instead of every pixel.
 
     f(ℓ) = μ + s [ z(x) B + b ],   z(x) = Σ_γ k_γ(x, X) Q_γ                                Q_γ (stars, R), B (R, pixels)
 
-The components are the leading principal ones of spectra from all over the range that a fit searches, in units of the
-noise. What is cut off, e = f − f_exact, is measured in the same units at other points of the range: its whole length
-√(eᵀΣ⁻¹e), and by how much it moves a label, (JΣ⁻¹Jᵀ)⁻¹JΣ⁻¹e in standard errors. Σ is the model error alone: what
-photon noise adds to it makes both smaller.
+The components are the leading principal components of spectra from the whole range that a fit searches, in units of
+the noise. The error e = f − f_exact is measured in the same units at other points of the range: its norm √(eᵀΣ⁻¹e),
+and the shift of each label, (JΣ⁻¹Jᵀ)⁻¹JΣ⁻¹e, in standard errors. Σ is the model error alone: photon noise makes both
+smaller.
 """
 
 from __future__ import annotations
@@ -35,20 +35,21 @@ from slamjax.emulators.components import (
 from slamjax.emulators.svr import KernelEmulator
 from slamjax.emulators.training_labels import TrainingLabels
 from slamjax.errors import SlamError
-from slamjax.noise.models import InverseCovariance, Noise
+from slamjax.noise.inverse_covariance import InverseCovariance
+from slamjax.noise.models import Noise
 
-#: Points of each kind (training stars, near them, anywhere in the box), and corners of the box at most.
+#: Points of each kind (training stars, near them, anywhere in the box), and the largest number of corners of the box.
 _POINTS, _CORNERS = 768, 256
-#: Components that are looked for, at most; they come in multiples of this.
+#: Largest number of components; they come in multiples of the second.
 _MOST, _STEP = 768, 8
-#: The root mean square error of a pixel, in units of its noise, may be this many times what a label may move: little
-#: of it lies where labels do. At the default tolerance it changes χ² by a tenth of χ²'s own scatter at most.
+#: The root mean square error of a pixel, in units of its noise, may be this many times the tolerance of a label:
+#: little of it lies along the labels. At the default tolerance χ² changes by at most a tenth of its scatter.
 _DEPTH = 1.7
-#: How much of that is spent on cutting off; and by how much the components grow where that is not enough.
+#: Fraction of that which truncation may use; growth of the number of components where it is not enough.
 _SPENT, _GROWTH = 0.9, 1.1
-#: Points at which labels are moved.
+#: Points at which shifts of labels are computed.
 _JUDGED = 512
-#: An emulator is compressed on its own accord from this many coefficients, if it shrinks to this part of its work.
+#: An emulator is compressed automatically from this many coefficients, if its work shrinks to this fraction.
 _LARGE, _WORTHWHILE = 4_000_000, 0.5
 
 
@@ -56,7 +57,7 @@ _LARGE, _WORTHWHILE = 4_000_000, 0.5
 class _Sample:
     """Points x (M, L) of the range, and the kernel sums there in units of flux (M, P).
 
-    ``whitened`` (M, P), one a set of pixels, are the sums of these pixels alone in units of the noise.
+    ``whitened`` (M, P), one for each set of pixels, are the sums of these pixels alone in units of the noise.
     """
 
     x: np.ndarray
@@ -66,11 +67,11 @@ class _Sample:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Compressed:
-    """A compressed emulator and what it costs.
+    """A compressed emulator and its errors.
 
     Attributes
     ----------
-    emulator : in few components
+    emulator : the compressed emulator
     pixel_error : (P,) the largest |error| at any checked point over the noise of that pixel; NaN where untrained
     report : number of components, tolerance, ``largest_error`` and ``largest_shift``
     """
@@ -87,12 +88,13 @@ def compress(exact: Emulator, noise: Noise, training: TrainingLabels, tolerance:
     ----------
     exact : KernelEmulator
         As trained, in float64.
-    noise : the noise that errors are measured in
-    training : the training stars' labels
+    noise : Noise
+        Unit of the errors.
+    training : TrainingLabels
     tolerance : float
-        By how many standard errors any label may move, at any point that is checked: training stars, points near
-        them, points anywhere in the box that a fit searches, its corners. The root mean square error of a pixel there
-        is at most 1.7 times as large, in units of the noise.
+        Largest shift of any label, in standard errors, at all checked points: training stars, points near them, points
+        in the box that a fit searches, and its corners. The root mean square error of a pixel there is at most 1.7
+        times as large, in units of the noise.
 
     Raises
     ------
@@ -100,14 +102,14 @@ def compress(exact: Emulator, noise: Noise, training: TrainingLabels, tolerance:
         If the emulator is compressed already, or no compression meets the tolerance.
     """
     if not isinstance(exact, KernelEmulator):
-        raise SlamError("the emulator is in few components as it is; only one of kernels is compressed")
+        raise SlamError("the emulator has few components already; only kernel expansions are compressed")
     if exact.basis is not None:
         raise SlamError("the model is compressed already; compress the one it was made from")
     if not tolerance > 0:
         raise SlamError(f"tolerance is {tolerance}; give a number above 0")
     unit = exact.flux_unit()
     trained = np.isfinite(np.asarray(exact.intercept))
-    # components of pixels that take other labels stand apart: a masked label must not come in through them
+    # pixels that depend on different labels have separate components: a masked label must not enter through them
     sets = label_sets(exact)
     with enable_x64(True):
         in_unit = exact.in_unit(unit)
@@ -145,18 +147,18 @@ def compress(exact: Emulator, noise: Noise, training: TrainingLabels, tolerance:
 
 
 def compress_if_large(exact: Emulator, noise: Noise, training: TrainingLabels) -> Compressed | None:
-    """`compress` where it is worthwhile: the emulator is large, and shrinks to half its work or less without loss."""
+    """`compress` where it is worthwhile: the emulator is large, and its work at least halves without loss."""
     if not isinstance(exact, KernelEmulator) or exact.basis is not None or _work(exact) < _LARGE:
         return None
     try:
         small = compress(exact, noise, training)
-    except SlamError:  # no few components do
+    except SlamError:  # few components are not enough
         return None
     return small if _work(small.emulator) < _WORTHWHILE * _work(exact) else None
 
 
 def _work(emulator: KernelEmulator) -> int:
-    """Multiplications for one star's flux, kernels aside."""
+    """Multiplications for one star's flux, without the kernels."""
     return sum(block.dual.size for block in emulator.blocks) + (0 if emulator.basis is None else emulator.basis.size)
 
 
@@ -175,7 +177,7 @@ def _sample(
 
 
 def _corners(training_labels: TrainingLabels, seed: int) -> np.ndarray:
-    """All corners of the box (C, L), or some where there are many."""
+    """All corners of the box (C, L), or a sample if there are many."""
     low, high = np.asarray(training_labels.low, float), np.asarray(training_labels.high, float)
     if 2 ** len(low) <= _CORNERS:
         upper = np.array(list(itertools.product([False, True], repeat=len(low))))
@@ -185,14 +187,14 @@ def _corners(training_labels: TrainingLabels, seed: int) -> np.ndarray:
 
 
 def _sums(emulator: KernelEmulator, x: np.ndarray) -> np.ndarray:
-    """Flux (M, P) without what is the same everywhere."""
+    """Flux (M, P) without its constant part."""
     constant = np.asarray(emulator.flux_mean) + np.asarray(emulator.flux_scale) * np.asarray(emulator.intercept)
     parts = [np.asarray(predict(emulator, jnp.asarray(x[i : i + 256]))) for i in range(0, len(x), 256)]
     return np.concatenate(parts) - constant
 
 
 def _rank(rows: Float[np.ndarray, "m p"], directions: Float[np.ndarray, "p r"], tolerance: float) -> int:
-    """The fewest directions that leave no row longer than ``tolerance``, or all of them."""
+    """Smallest number of directions that leave no row longer than ``tolerance``, or all of them."""
     within = rows @ directions
     outside = np.square(rows - within @ directions.T).sum(axis=1)
     beyond = np.cumsum(np.square(within[:, ::-1]), axis=1)[:, ::-1]
@@ -201,9 +203,9 @@ def _rank(rows: Float[np.ndarray, "m p"], directions: Float[np.ndarray, "p r"], 
 
 
 def _largest_shift(emulator: KernelEmulator, inv_cov: InverseCovariance, x: np.ndarray, error: np.ndarray) -> float:
-    """By how many of its standard errors a flux error moves a label, at most, at some of the points."""
-    some = np.linspace(0, len(x) - 1, min(len(x), _JUDGED)).astype(int)
-    shifts = _shifts(emulator, inv_cov, jnp.asarray(x[some]), jnp.asarray(error[some]))
+    """Largest shift of any label by a flux error, in standard errors, at a sample of the points."""
+    rows = np.linspace(0, len(x) - 1, min(len(x), _JUDGED)).astype(int)
+    shifts = _shifts(emulator, inv_cov, jnp.asarray(x[rows]), jnp.asarray(error[rows]))
     return float(np.abs(np.asarray(shifts)).max())
 
 
@@ -215,7 +217,7 @@ def _project(
     kept: Sequence[np.ndarray],
     sets: Sequence[np.ndarray],
 ) -> KernelEmulator:
-    """Components z = f Wᵀ V of each set of pixels, with W the whitening, and the flux that goes with each."""
+    """Components z = f Wᵀ V of each set of pixels, with W the whitening, and the flux of each component."""
     trained = np.isfinite(np.asarray(exact.intercept))
     onto = [np.where(some[:, None], directions_in_flux(inv_cov, v), 0) for some, v in zip(sets, kept, strict=True)]
     blocks = component_blocks(in_unit, np.concatenate(onto, axis=1), trained)
@@ -236,7 +238,7 @@ def _shifts(emulator: KernelEmulator, inv_cov: InverseCovariance, x: jax.Array, 
         x, error = given
         _, jacobian = emulator.at_with_jacobian(x)
         gram = inv_cov.gram(jnp.concatenate([error[None], jacobian]))
-        # labels that a spectrum does not tell are known to a training star's spread
+        # unconstrained labels are known to the spread of the training stars
         covariance = jnp.linalg.inv(gram[1:, 1:] + jnp.eye(x.size))
         return covariance @ gram[1:, 0] / jnp.sqrt(jnp.diagonal(covariance))
 

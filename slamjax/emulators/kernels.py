@@ -29,12 +29,12 @@ def check_kernel(name: str) -> str:
 
 
 def similarity(kernel: str, x: ScaledLabels, support: Support, labels: Sequence[int] = ()) -> Similarity:
-    """What a kernel is a function of: |x − s|² for rbf, x·s for the others; the part that all γ share.
+    """The argument of a kernel, |x − s|² for rbf and x·s for the others: the part that all γ share.
 
-    ``labels``: places of the labels that count; empty: all.
+    ``labels``: indices of the labels that count; empty: all.
 
-    Squared differences are summed label by label: the expansion |x|² + |s|² − 2 x·s loses half the digits of a
-    float32 where x is near s, which is where the kernel is large.
+    Squared differences are summed label by label: the expansion |x|² + |s|² − 2 x·s loses half of float32's digits
+    where x is near s and the kernel is large.
     """
     terms = (
         jnp.square(x[..., k, None] - support[:, k]) if kernel == "rbf" else x[..., k, None] * support[:, k]
@@ -71,7 +71,7 @@ def similarity_gradient(
 
 
 def profile_slope(kernel: str, degree: int) -> Callable[[Similarity, Scalar, Scalar, Similarity], Similarity]:
-    """∂k/∂similarity as a function of (similarity, gamma, coef0, k); k is reused where the slope holds it."""
+    """∂k/∂similarity as a function of (similarity, gamma, coef0, k); k is reused where the slope contains it."""
     match kernel:
         case "rbf":
             return lambda s, gamma, coef0, k: -gamma * k

@@ -1,8 +1,8 @@
-"""The Cannon's emulator: every pixel's flux a polynomial in the labels, behind the same call as SLAM's.
+"""The Cannon's emulator: each pixel's flux is a polynomial in the labels; the interface is that of SLAM's emulator.
 
 f_λ(ℓ) = μ_λ + s_λ [ Σ_m a_mλ φ_m(x) + b_λ ],  x = (t(ℓ) − m) / w
 
-with φ_m all monomials of the scaled labels from degree 1 up to the given one: for degree 2, x_i and x_i x_j
+with φ_m all monomials of the scaled labels of degree 1 to n: for n = 2, x_i and x_i x_j
 (Ness et al. 2015, ApJ 808, 16, eq. 4-5).
 """
 
@@ -10,20 +10,21 @@ from __future__ import annotations
 
 import itertools
 import operator
-from dataclasses import dataclass
-from functools import partial, reduce
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import reduce
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from slamjax.emulators.base import PRECISION, Standardised
+from slamjax.emulators.base import PRECISION, Arrays, Standardised
 from slamjax.emulators.scaling import LabelScaling
 from slamjax.typing import AnyArray, ScaledLabels
 
-#: Exponents of each label, a monomial.
+#: Exponents of the labels, for each monomial.
 Exponents = tuple[tuple[int, ...], ...]
 
 
@@ -37,12 +38,12 @@ def exponents_of(n_labels: int, degree: int) -> Exponents:
 
 
 def monomials(x: ScaledLabels, exponents: Exponents) -> Float[AnyArray, "*batch term"]:
-    """φ (..., M) at scaled labels x (..., L): NumPy's for NumPy labels, else JAX's."""
+    """φ (..., M) at scaled labels x (..., L): in NumPy for NumPy labels, else in JAX."""
     return _product(_factors(x, exponents))
 
 
 def _choices(exponents: Exponents) -> Float[np.ndarray, "factor one_or_label term"]:
-    """Each monomial as a product of as many factors as the largest degree, each 1 or a label: which (0 or 1)."""
+    """Each monomial as a product of factors, as many as the largest degree: one-hot choices of 1 or a label."""
     degree = max(sum(one) for one in exponents)
     chosen = np.zeros((degree, 1 + len(exponents[0]), len(exponents)))
     for term, one in enumerate(exponents):
@@ -53,7 +54,7 @@ def _choices(exponents: Exponents) -> Float[np.ndarray, "factor one_or_label ter
 
 
 def _factors(x: ScaledLabels, exponents: Exponents) -> list[Any]:
-    """The factors (..., M); by matrix products, for gathers are slow where they are differentiated."""
+    """The factors (..., M); by matrix products, because differentiated gathers are slow."""
     one_and_x: Any
     if isinstance(x, np.ndarray):
         one_and_x = np.concatenate([np.ones_like(x[..., :1]), x], axis=-1)
@@ -66,50 +67,75 @@ def _product(factors: list[Any]) -> Any:
     return reduce(operator.mul, factors)
 
 
-@partial(
-    jax.tree_util.register_dataclass,
-    data_fields=["scaling", "basis", "intercept", "flux_mean", "flux_scale"],
-    meta_fields=["exponents"],
-)
+@jax.tree_util.register_dataclass
 @dataclass(frozen=True, eq=False)
 class PolynomialEmulator(Standardised):
-    """A polynomial a pixel: an immutable pytree; ``emulator(labels)`` is the predicted flux.
+    """One polynomial per pixel: an immutable pytree; ``emulator(labels)`` is the predicted flux.
 
-    What works with a `KernelEmulator` works with this: the calls are the same. A pixel that was not trained has a NaN
-    intercept and predicts NaN. A label that may not inform a pixel has no monomial with a coefficient there, so that
-    the flux does not change with it at all.
+    Interchangeable with a `KernelEmulator`. An untrained pixel has a NaN intercept and predicts NaN. Where a label is
+    masked, all monomials with this label have coefficient 0.
 
     Attributes
     ----------
     scaling : how labels become x
-    basis : (M, P) a, scaled flux for each monomial
+    basis : (M, P) a, scaled flux per monomial
     intercept : (P,) b, the constant term, in scaled flux
     flux_mean, flux_scale : (P,) μ and s, in flux units
     exponents : M tuples of L exponents
+
+    Examples
+    --------
+    >>> import slamjax
+    >>> stars, _ = slamjax.datasets.load_xp_giants()
+    >>> recipe = slamjax.Recipe.make(wave_range=(500, 560))
+    >>> model = slamjax.train(stars[:100], ["teff"], emulator=slamjax.Polynomial(), recipe=recipe, noise="diagonal")
+    >>> model.emulator.exponents
+    ((1,), (2,))
+    >>> model.emulator([4500.0]).shape
+    (31,)
     """
 
+    kind: ClassVar[str] = "polynomial"
     scaling: LabelScaling
     basis: Float[AnyArray, "term pixel"]
     intercept: Float[AnyArray, " pixel"]
     flux_mean: Float[AnyArray, " pixel"]
     flux_scale: Float[AnyArray, " pixel"]
-    exponents: Exponents
+    exponents: Exponents = field(metadata={"static": True})
 
     @property
     def degree(self) -> int:
         return max(sum(one) for one in self.exponents)
 
     @property
+    def name(self) -> str:
+        return {1: "linear", 2: "quadratic", 3: "cubic"}.get(self.degree, f"degree {self.degree}")
+
+    @property
+    def description(self) -> str:
+        return f"polynomial of the labels of degree {self.degree} ({self.name})"
+
+    @property
     def n_terms(self) -> int:
-        """Monomials, the constant aside."""
+        """Number of monomials without the constant."""
         return len(self.exponents)
 
     @property
     def n_groups(self) -> int:
         return 1
 
+    def to_arrays(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Arrays and header for a model file."""
+        return self.common_arrays() | {"basis": self.basis}, {"exponents": self.exponents}
+
+    @classmethod
+    def from_arrays(cls, arrays: Arrays, header: Mapping[str, Any], scaling: LabelScaling) -> PolynomialEmulator:
+        """The emulator of a model file."""
+        exponents = tuple(tuple(int(power) for power in term) for term in header["exponents"])
+        return cls(scaling, arrays["basis"], **cls.common_fields(arrays), exponents=exponents)
+
     def components(self, x: ScaledLabels) -> Float[Array, "*batch term"]:
-        """The monomials (..., M) at scaled labels x (..., L): what ``basis`` makes flux of, exactly."""
+        """The monomials (..., M) at scaled labels x (..., L), the coefficients of ``basis``."""
         return jnp.asarray(monomials(jnp.asarray(x), self.exponents))
 
     def sums(self, x: ScaledLabels) -> Float[Array, "*batch pixel"]:
@@ -117,7 +143,7 @@ class PolynomialEmulator(Standardised):
         return jnp.matmul(self.components(x), self.basis, precision=PRECISION)
 
     def rows(self, x: ScaledLabels) -> Float[Array, "*batch row pixel"]:
-        """The sums and, below them, their derivatives by x: rows of the same matrix product."""
+        """The sums and, below them, their derivatives with respect to x: rows of the same matrix product."""
         factors = _factors(x, self.exponents)
         slopes = jnp.zeros((), x.dtype)
         for number, chosen in enumerate(_choices(self.exponents)):

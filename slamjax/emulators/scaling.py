@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import jax
@@ -20,18 +19,31 @@ METHODS = ("standard", "robust")
 _LN10 = float(np.log(10.0))
 
 
-@partial(jax.tree_util.register_dataclass, data_fields=["center", "width"], meta_fields=["log"])
+@jax.tree_util.register_dataclass
 @dataclass(frozen=True, eq=False)
 class LabelScaling:
-    """x = (t(label) − center) / width, with t = log10 where ``log`` says so, else the identity.
+    """x = (t(label) − center) / width, with t = log10 for labels with ``log``, else the identity.
 
-    NumPy labels are standardised in NumPy, in their own precision, before they become float32: 4732.123 K in
-    float32 is already off by a millionth of the training set's spread.
+    NumPy labels are standardised in NumPy, in their own precision, before they are rounded to float32.
+
+    Parameters
+    ----------
+    center, width : (L,) arrays
+    log : L bools
+
+    Examples
+    --------
+    >>> import numpy as np, slamjax
+    >>> scaling = slamjax.LabelScaling(np.array([4500.0, 2.0]), np.array([300.0, 0.5]), (False, False))
+    >>> scaling(np.array([4800.0, 1.5]))
+    array([ 1., -1.])
+    >>> scaling.inverse(np.array([1.0, -1.0]))
+    array([4800. ,    1.5])
     """
 
     center: Float[AnyArray, " label"]
     width: Float[AnyArray, " label"]
-    log: tuple[bool, ...]
+    log: tuple[bool, ...] = field(metadata={"static": True})
 
     @property
     def n_labels(self) -> int:
@@ -64,7 +76,7 @@ class LabelScaling:
         return xp.where(log, xp.log10(xp.where(log, labels, 1.0)), labels)
 
     @classmethod
-    def of(
+    def from_labels(
         cls, labels: np.ndarray, names: Sequence[str], method: Method = "standard", log: Sequence[str] = ()
     ) -> LabelScaling:
         """The scaling of training labels (N, L): mean and standard deviation, or median and half the 16-84 % range.
@@ -74,13 +86,13 @@ class LabelScaling:
         unknown = [name for name in log if name not in names]
         if unknown:
             raise SlamError(
-                f"log10 is asked for {', '.join(unknown)}, which is not among the labels {', '.join(names)}"
+                f"log10 is asked for {', '.join(unknown)}, which is not one of the labels {', '.join(names)}"
             )
         taken = tuple(name in log for name in names)
         columns = []
         for name, values, as_log in zip(names, labels.T, taken, strict=True):
             if as_log and not np.all(values > 0):
-                raise SlamError(f"label {name!r} has values that are not positive; log10 cannot be taken of it")
+                raise SlamError(f"label {name!r} has values that are not positive; do not learn it in log10")
             columns.append(np.log10(values) if as_log else values)
         t = np.stack(columns, axis=-1)
         center, width = location_and_width(t, method)

@@ -1,4 +1,4 @@
-"""The emulator: all pixels' SVRs as one kernel expansion, a pure function from labels to flux.
+"""SLAM's emulator: all pixels' SVRs as one kernel expansion, a pure function from labels to flux.
 
 f_λ(ℓ) = μ_λ + s_λ [ Σ_i a_iλ k_γλ(x, x_i) + b_λ ],  x = (t(ℓ) − m) / w,  a_iλ = α_iλ − α*_iλ
 
@@ -9,43 +9,39 @@ f_λ(ℓ) = μ_λ + s_λ [ Σ_i a_iλ k_γλ(x, x_i) + b_λ ],  x = (t(ℓ) − 
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
-from functools import partial
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from slamjax.emulators import kernels
-from slamjax.emulators.base import PRECISION, Standardised
+from slamjax.emulators.base import PRECISION, Arrays, Standardised
 from slamjax.emulators.scaling import LabelScaling
 from slamjax.typing import AnyArray, Dual, PixelIndex, ScaledLabels, Support
 
 _MAX_SLICES, _MIN_SLICE = 16, 100
-#: Sums for more pixels than this have half as many slices: writing and reading all of them would cost more than the
-#: product (benchmarks/fitting/large_spectra.py).
+#: Sums for more pixels than this have half as many slices: memory traffic would cost more than the product
+#: (benchmarks/fitting/large_spectra.py).
 _WIDE = 2048
 
 
-@partial(
-    jax.tree_util.register_dataclass,
-    data_fields=["gamma", "coef0", "dual"],
-    meta_fields=["kernel", "degree", "labels"],
-)
+@jax.tree_util.register_dataclass
 @dataclass(frozen=True, eq=False)
 class KernelBlock:
     """Pixels of one kernel: for each of G (γ, c₀) pairs, dual coefficients of up to Q pixels, padded with zeros.
 
-    ``labels`` are the places of the labels that the kernel takes, empty for all: the sums do not change with others.
+    ``labels`` are the indices of the labels that the kernel depends on; empty: all.
     """
 
     gamma: Float[AnyArray, " gamma"]
     coef0: Float[AnyArray, " gamma"]
     dual: Dual
-    kernel: str
-    degree: int
-    labels: tuple[int, ...] = ()
+    kernel: str = field(metadata={"static": True})
+    degree: int = field(metadata={"static": True})
+    labels: tuple[int, ...] = field(default=(), metadata={"static": True})
 
     def __call__(self, x: ScaledLabels, support: Support) -> Float[Array, "*batch slot"]:
         """Σ_i a_i k(x, x_i) for each slot, (..., G·Q)."""
@@ -61,7 +57,7 @@ class KernelBlock:
         return _join_groups(jax.lax.map(one, (self.gamma, self.coef0, self.dual)))
 
     def with_jacobian(self, x: ScaledLabels, support: Support) -> Float[Array, "*batch row slot"]:
-        """The sums and, below them, their derivatives by x: rows of the same matrix product."""
+        """The sums and, below them, their derivatives with respect to x: rows of the same matrix product."""
         s = kernels.similarity(self.kernel, x, support, self.labels)
         ds = kernels.similarity_gradient(self.kernel, x, support, self.labels)
         profile = kernels.profile(self.kernel, self.degree)
@@ -83,9 +79,9 @@ def _sum_over_support(
 ) -> Float[Array, "*batch slot"]:
     """Σ_i k_i a_i, as the sum of products over slices of the support vectors.
 
-    Coefficients reach C while their sum is near 1, so a running sum over thousands of stars walks far from its end
-    and leaves its digits there, enough in float32 for χ² to jitter and a fit to stall. Sixteen short sums keep more
-    of them for little time (benchmarks/fitting/kernel_sum.py).
+    Coefficients reach C while their sum is near 1, so a running float32 sum over thousands of stars loses enough digits
+    for χ² to jitter and a fit to stall. Sixteen short sums keep more of them for little time
+    (benchmarks/fitting/kernel_sum.py).
     """
     n = dual.shape[0]
     most = _MAX_SLICES if dual.shape[1] <= _WIDE else _MAX_SLICES // 2
@@ -104,31 +100,35 @@ def _join_groups(parts: Float[Array, "gamma *batch slot"]) -> Float[Array, "*bat
     return moved.reshape(*moved.shape[:-2], -1)
 
 
-@partial(
-    jax.tree_util.register_dataclass,
-    data_fields=["scaling", "support", "blocks", "intercept", "flux_mean", "flux_scale", "order", "basis"],
-    meta_fields=[],
-)
+@jax.tree_util.register_dataclass
 @dataclass(frozen=True, eq=False)
 class KernelEmulator(Standardised):
     """SLAM's emulator: an immutable pytree; ``emulator(labels)`` is the predicted flux.
 
-    Works under jit, vmap, grad, jacfwd, hessian, scan and shard_map, as an argument and as a closure. A pixel that
-    was not trained has a NaN intercept: it predicts NaN, never a made-up flux; `trained` tells which are sound.
+    Works under jit, vmap, grad, jacfwd, hessian, scan and shard_map, as an argument and as a closure. An untrained
+    pixel has a NaN intercept and predicts NaN, see `trained`.
 
     Attributes
     ----------
     scaling : how labels become x
     support : (S, L) scaled labels of all support vectors
-    blocks : kernel sums, one block a kernel (and padded size)
+    blocks : kernel sums, one block per kernel (and padded size)
     intercept : (P,) b, in scaled flux
     flux_mean, flux_scale : (P,) μ and s, in flux units
-    order : (P,) each pixel's place among the blocks' slots, or None where they are in order already
+    order : (P,) each pixel's index among the blocks' slots, or None if they are in order
     basis : (R, P) or None
-        Of a compressed emulator (`slamjax.emulators.compression`): the blocks' slots are R components, each of which
-        every γ adds to, and this is the scaled flux of each.
+        For a compressed emulator (`slamjax.emulators.compression`): the blocks' slots are R components, to each of
+        which every γ contributes, and this is the scaled flux of each component.
+
+    Examples
+    --------
+    >>> import jax, slamjax
+    >>> emulator = slamjax.Model.read("giants.h5").emulator  # doctest: +SKIP
+    >>> flux = emulator(labels)  # doctest: +SKIP
+    >>> jacobian = jax.jacfwd(emulator)(labels)  # doctest: +SKIP
     """
 
+    kind: ClassVar[str] = "kernel"
     scaling: LabelScaling
     support: Support
     blocks: tuple[KernelBlock, ...]
@@ -137,6 +137,19 @@ class KernelEmulator(Standardised):
     flux_scale: Float[AnyArray, " pixel"]
     order: PixelIndex | None
     basis: Float[AnyArray, "component pixel"] | None = None
+
+    @property
+    def is_compressed(self) -> bool:
+        return self.basis is not None
+
+    @property
+    def name(self) -> str:
+        return "SLAM"
+
+    @property
+    def description(self) -> str:
+        kernels_used = dict.fromkeys(block.kernel for block in self.blocks)
+        return f"SLAM, kernel {', '.join(kernels_used)}"
 
     @property
     def n_terms(self) -> int:
@@ -148,16 +161,40 @@ class KernelEmulator(Standardised):
         """Kernel matrices that pixels, or components, are sums over."""
         return sum(block.dual.shape[0] for block in self.blocks)
 
+    def to_arrays(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Arrays and header for a model file."""
+        arrays = self.common_arrays() | {"support": self.support}
+        arrays |= {name: getattr(self, name) for name in ("order", "basis") if getattr(self, name) is not None}
+        for number, block in enumerate(self.blocks):
+            arrays |= {f"block{number}/{name}": getattr(block, name) for name in ("gamma", "coef0", "dual")}
+        blocks = [{"kernel": block.kernel, "degree": block.degree, "labels": block.labels} for block in self.blocks]
+        return arrays, {"blocks": blocks}
+
+    @classmethod
+    def from_arrays(cls, arrays: Arrays, header: Mapping[str, Any], scaling: LabelScaling) -> KernelEmulator:
+        """The emulator of a model file."""
+        blocks = tuple(
+            KernelBlock(
+                **{name: arrays[f"block{number}/{name}"] for name in ("gamma", "coef0", "dual")},
+                kernel=block["kernel"],
+                degree=int(block["degree"]),
+                labels=tuple(int(label) for label in block.get("labels", ())),  # from schema 4 on
+            )
+            for number, block in enumerate(header["blocks"])
+        )
+        common = cls.common_fields(arrays)
+        return cls(scaling, arrays["support"], blocks, **common, order=arrays.get("order"), basis=arrays.get("basis"))
+
     def sums(self, x: ScaledLabels) -> Float[Array, "*batch pixel"]:
         """Σ_i a_i k(x, x_i) of each pixel."""
         return self._in_order([block(x, self.support) for block in self.blocks])
 
     def rows(self, x: ScaledLabels) -> Float[Array, "*batch row pixel"]:
-        """The sums and, below them, their derivatives by x."""
+        """The sums and, below them, their derivatives with respect to x."""
         return self._in_order([block.with_jacobian(x, self.support) for block in self.blocks])
 
     def components(self, x: ScaledLabels) -> Float[Array, "*batch component"]:
-        """A compressed emulator's components (..., R) at scaled labels x (..., L): what ``basis`` makes flux of."""
+        """A compressed emulator's components (..., R) at scaled labels x (..., L), the coefficients of ``basis``."""
         return self._every_gamma([block(x, self.support) for block in self.blocks])
 
     def _every_gamma(self, parts: list[Array]) -> Array:

@@ -1,9 +1,8 @@
-"""Where the training stars lie: the range that is searched, and how far from any star a label may be believed."""
+"""Labels of the training stars: the range that is searched, and where the emulator extrapolates."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -13,28 +12,28 @@ from scipy.spatial import cKDTree
 
 from slamjax.typing import AnyArray, ScaledLabels
 
-#: A point is judged by its distance to this nearest training star: one lone outlier does not widen the training_labels.
+#: A point is judged by its distance to this nearest training star, so that a single outlier does not matter.
 NEIGHBOUR = 5
-#: How sparse training stars are about a point is told by the distance to this one.
+#: How sparse training stars are near a point is measured by the distance to this one.
 SPACING_NEIGHBOUR = 10
-#: Reach: this percentile of the training stars' own distances, times this factor.
+#: ``max_distance``: this percentile of the distances between training stars, times this factor.
 REACH_PERCENTILE, REACH_FACTOR = 99.0, 1.2
 
 
-@partial(jax.tree_util.register_dataclass, data_fields=["stars", "low", "high", "max_distance"], meta_fields=[])
+@jax.tree_util.register_dataclass
 @dataclass(frozen=True, eq=False)
 class TrainingLabels:
-    """The training stars' scaled labels, their box, and the reach beyond which there are none near.
+    """Scaled labels of the training stars, their box, and the largest distance to them that is not extrapolation.
 
-    An RBF expansion relaxes to its intercept away from the training stars, so χ² goes flat there: the fit is kept
-    inside the box, and points without training stars in reach are flagged. A box alone would not do: labels of
-    stars lie on thin sheets (the giant branch), and most of the box is empty.
+    An RBF expansion relaxes to its intercept away from the training stars, where χ² becomes flat: the fit is kept
+    inside the box, and points without training stars nearby are flagged. A box alone would not do: labels of stars lie
+    on thin sheets (the giant branch), and most of the box is empty.
 
     Attributes
     ----------
     stars : (N, L) scaled labels of the training stars
-    low, high : (L,) their extremes
-    max_distance : largest credible distance, in scaled labels, to the 5th nearest training star
+    low, high : (L,) their minima and maxima
+    max_distance : largest distance, in scaled labels, to the 5th nearest training star that is not extrapolation
     """
 
     stars: Float[AnyArray, "support label"]
@@ -43,7 +42,7 @@ class TrainingLabels:
     max_distance: Float[AnyArray, ""]
 
     def outside(self, x: ScaledLabels) -> Bool[Array, "*batch"]:
-        """Whether fewer than five training stars lie within reach of x (..., L)."""
+        """(...) bool: fewer than five training stars lie within ``max_distance`` of x (..., L)."""
         square = sum(
             (jnp.square(x[..., k, None] - self.stars[:, k]) for k in range(self.stars.shape[-1])),
             start=jnp.zeros((), x.dtype),
@@ -63,7 +62,7 @@ class TrainingLabels:
 
     @classmethod
     def from_scaled(cls, stars: np.ndarray) -> TrainingLabels:
-        """Of scaled training labels (N, L)."""
+        """From scaled training labels (N, L)."""
         n = len(stars)
         neighbour = min(NEIGHBOUR, n - 1)
         distance = cKDTree(stars).query(stars, k=neighbour + 1)[0][:, -1]

@@ -1,12 +1,15 @@
 """Many problems through one compiled batch: finished ones leave it, waiting ones take their places.
 
 A batch under vmap runs until its slowest member is done. So the batch is advanced a few steps at a time; between two
-visits the host fills the places of those that have finished. Shapes stay static: three batch sizes, three compilations.
+visits the host fills the places of those that have finished, at the end of one part of the stars with the first ones of
+the next. Shapes stay static: three batch sizes, three compilations.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -15,87 +18,214 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from slamjax._util.batching import fill_up, power_of_two_above
 from slamjax._util.jit import compiled
 from slamjax.fitting.problem import Minimiser, Problem, Status, Summary
 
 #: Batches are full, an eighth, or a sixty-fourth: the tail of slow stars does not pay for empty places.
 _SHRINK = 8
+#: Problems, in units of a batch, that are worked on beside those of the oldest part: while its slowest stars converge,
+#: about as many are done.
+_HIDDEN = 4
+
+
+@dataclass(frozen=True, eq=False)
+class Starts:
+    """Problems of N stars.
+
+    Attributes
+    ----------
+    x : (M, L) starting points in scaled labels; problem k is about star k mod N, so the best starts go first
+    flux, ivar : (N, P) spectra, in the unit and the precision of the device
+    """
+
+    x: np.ndarray
+    flux: np.ndarray
+    ivar: np.ndarray
+
+
+@dataclass(eq=False)
+class _Part:
+    """Problems of one part that is being worked on: where its stars lie in the window, and how far each problem is."""
+
+    x: np.ndarray
+    star: np.ndarray
+    n_stars: int
+    place: int
+    states: Any = None
+    n_begun: int = 0
+    active: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=int))
+
+    @property
+    def n_waiting(self) -> int:
+        return len(self.x) - self.n_begun
+
+    @property
+    def is_done(self) -> bool:
+        return self.n_waiting == 0 and self.active.size == 0
+
+
+class _Window:
+    """Spectra of the parts that are being worked on, on the device: arrays of one shape however parts differ.
+
+    ``sizes`` are those of the batches.
+    """
+
+    def __init__(self, first: Starts, n_places: int, slots: int) -> None:
+        self.rows, self.n_places, self.free = padded_rows(len(first.flux), slots), n_places, list(range(n_places))
+        self.sizes = _batch_sizes(slots, n_places * len(first.x))
+        if n_places > 1:
+            zeros = np.zeros((self.rows * n_places, first.flux.shape[1]), first.flux.dtype)
+            self.spectra = _everywhere((zeros, zeros))
+
+    def put(self, starts: Starts) -> _Part:
+        """The part at a free place; `free` must have one, and ``rows`` at least its stars."""
+        place, n = self.free.pop(0), len(starts.flux)
+        padding = ((0, self.rows - n), (0, 0))
+        arrays = _everywhere((np.pad(starts.flux, padding), np.pad(starts.ivar, padding)))
+        self.spectra = arrays if self.n_places == 1 else _put(self.spectra, arrays, place * self.rows)
+        star = (place * self.rows + np.arange(len(starts.x)) % n).astype(np.int32)
+        return _Part(starts.x, star, n, place)
 
 
 def minimise(
     minimiser: Minimiser,
     problem: Problem,
-    x: np.ndarray,
-    flux: np.ndarray,
-    ivar: np.ndarray,
+    parts: Iterable[Starts],
     slots: int,
+    *,
+    one_part: bool = False,
     finished: Callable[[int], None] | None = None,
-) -> Summary:
-    """Minimise every problem and return their stacked summaries, as NumPy arrays.
+) -> Iterator[Summary]:
+    """Minimise all problems, part by part; yields each part's stacked summaries, as NumPy arrays, in order.
 
     Parameters
     ----------
-    x : (M, L) starting points in scaled labels; problem k is about star k mod N, so first starts go first
-    flux, ivar : (N, P) spectra, in the device's precision
-    slots : places in the batch
-    finished : told, after each visit, how many problems are done
+    parts : iterable of Starts
+        Drawn when there is room: the slow stars of one part share their batches with the first ones of the next.
+    slots : places in a batch
+    one_part : whether there is one part only
+    finished : called, after each visit, with the number of problems done
     """
-    m, n_stars = len(x), len(flux)
-    star = np.arange(m, dtype=np.int32) % n_stars
-    spectra = _everywhere((flux, ivar))
-    sizes = _batch_sizes(slots, m)
-    states: Any = None
-    waiting = 0
-    active = np.empty(0, dtype=int)
-    while waiting < m or active.size:
-        fresh = np.arange(waiting, min(m, waiting + sizes[0] - active.size))
-        if fresh.size:
-            begun = _call(_init, minimiser, problem, (x, star), spectra, fresh, sizes)
-            if states is None:
-                states = jax.tree_util.tree_map(lambda a: np.zeros((m, *a.shape[1:]), a.dtype), begun)
-            _store(states, begun, fresh)
-            waiting += fresh.size
-        active = np.concatenate([active, fresh])
-        _store(states, _call(_advance, minimiser, problem, (states, star), spectra, active, sizes), active)
-        active = active[states.status[active] == Status.RUNNING]
-        given_up = active[minimiser.redundant(states, active, n_stars)]
-        states.status[given_up] = Status.REDUNDANT
-        active = np.setdiff1d(active, given_up)
+    source = iter(parts)
+    running: deque[_Part] = deque()
+    window: _Window | None = None
+    upcoming: Starts | None = None
+    exhausted, done = False, 0
+    while True:
+        busy = sum(part.active.size + part.n_waiting for part in running)
+        has_room = window is None or bool(window.free and busy < window.sizes[0])
+        if upcoming is None and has_room and not exhausted:
+            upcoming = next(source, None)
+            exhausted = upcoming is None
+        if upcoming is not None and not running and (window is None or len(upcoming.flux) > window.rows):
+            n_places = 1 if one_part else 1 + -(-_HIDDEN * slots // len(upcoming.x))
+            window = _Window(upcoming, n_places, slots)
+        if window is None:
+            return
+        if upcoming is not None and has_room and len(upcoming.flux) <= window.rows:
+            running.append(window.put(upcoming))
+            upcoming = None
+            continue
+        if not running:
+            return
+        batch = _Batch(minimiser, problem, window.spectra, window.sizes)
+        batch.visit(running)
         if finished is not None:
-            finished(waiting - active.size)
-    summaries: Any = None
-    for start in range(0, m, sizes[0]):
-        rows = np.arange(start, min(m, start + sizes[0]))
-        part = _call(_summarise, minimiser, problem, (states, star), spectra, rows, sizes)
-        if summaries is None:
-            summaries = jax.tree_util.tree_map(lambda a: np.zeros((m, *a.shape[1:]), a.dtype), part)
-        _store(summaries, part, rows)
-    return summaries
+            finished(done + sum(part.n_begun - part.active.size for part in running))
+        while running and running[0].is_done:
+            part = running.popleft()
+            window.free.append(part.place)
+            done += len(part.x)
+            yield batch.summaries(part)
+
+
+def padded_rows(n: int, slots: int) -> int:
+    """Rows that n spectra take on the device: few different shapes, little memory wasted."""
+    return power_of_two_above(n) if n < slots else -(-n // slots) * slots
+
+
+@dataclass(frozen=True, eq=False)
+class _Batch:
+    """Compiled functions on the problems of several parts, in batches of few sizes."""
+
+    minimiser: Minimiser
+    problem: Problem
+    spectra: Any
+    sizes: list[int]
+
+    def visit(self, running: Iterable[_Part]) -> None:
+        """Begin waiting problems where there are places, and advance all by a few steps."""
+        free = self.sizes[0] - sum(part.active.size for part in running)
+        fresh = []
+        for part in running:
+            rows = np.arange(part.n_begun, part.n_begun + min(part.n_waiting, free))
+            free -= rows.size
+            fresh.append((part, rows))
+        for part, rows, begun in self._call(_init, fresh, lambda part, rows: (part.x[rows], part.star[rows])):
+            if part.states is None:
+                part.states = _empty(begun, len(part.x))
+            _store(part.states, begun, rows)
+            part.n_begun += rows.size
+            part.active = np.concatenate([part.active, rows])
+        active = [(part, part.active) for part in running]
+        for part, rows, states in self._call(_advance, active, _states_of):
+            _store(part.states, states, rows)
+        for part in running:
+            part.active = part.active[part.states.status[part.active] == Status.RUNNING]
+            given_up = part.active[self.minimiser.redundant(part.states, part.active, part.n_stars)]
+            part.states.status[given_up] = Status.REDUNDANT
+            part.active = np.setdiff1d(part.active, given_up)
+
+    def summaries(self, part: _Part) -> Summary:
+        """Of all problems of a part."""
+        out: Any = None
+        for start in range(0, len(part.x), self.sizes[0]):
+            rows = np.arange(start, min(len(part.x), start + self.sizes[0]))
+            for _, _, summary in self._call(_summarise, [(part, rows)], _states_of):
+                out = _empty(summary, len(part.x)) if out is None else out
+                _store(out, summary, rows)
+        return out
+
+    def _call(
+        self,
+        function: Any,
+        problems: list[tuple[_Part, np.ndarray]],
+        arguments: Callable[[_Part, np.ndarray], tuple[Any, Any]],
+    ) -> list[tuple[_Part, np.ndarray, Any]]:
+        """``function`` of the given rows of each part, in the smallest batch that holds them all."""
+        problems = [(part, rows) for part, rows in problems if rows.size]
+        if not problems:
+            return []
+        given = [arguments(part, rows) for part, rows in problems]
+        joined = jax.tree_util.tree_map(lambda *each: np.concatenate(each), *given)
+        count = sum(rows.size for _, rows in problems)
+        size = min(s for s in self.sizes if s >= count)
+        padded = fill_up(np.arange(count), size)
+        batch = _spread(jax.tree_util.tree_map(lambda a: a[padded], joined))
+        out = jax.tree_util.tree_map(np.asarray, function(self.minimiser, self.problem, *batch, *self.spectra))
+        edges = np.cumsum([0, *(rows.size for _, rows in problems)])
+        return [
+            (part, rows, jax.tree_util.tree_map(lambda a, at=slice(*edges[k : k + 2]): a[at], out))
+            for k, (part, rows) in enumerate(problems)
+        ]
+
+
+def _states_of(part: _Part, rows: np.ndarray) -> tuple[Any, np.ndarray]:
+    return jax.tree_util.tree_map(lambda a: a[rows], part.states), part.star[rows]
 
 
 def _batch_sizes(slots: int, m: int) -> list[int]:
     """The allowed batch sizes, largest first, each a multiple of the number of devices."""
     devices = len(jax.local_devices())
-    largest = min(slots, 1 << max(0, (m - 1).bit_length()))
+    largest = min(slots, power_of_two_above(m))
     sizes = {max(1, largest // _SHRINK**k) for k in range(3)}
     return sorted({-(-size // devices) * devices for size in sizes}, reverse=True)
 
 
-def _call(
-    function: Any,
-    minimiser: Minimiser,
-    problem: Problem,
-    given: tuple[Any, ...],
-    spectra: tuple[Any, Any],
-    rows: np.ndarray,
-    sizes: list[int],
-) -> Any:
-    """``function`` for the problems ``rows``, in the smallest batch that holds them; NumPy arrays of those rows."""
-    size = min(s for s in sizes if s >= rows.size)
-    padded = np.concatenate([rows, np.full(size - rows.size, rows[0])])
-    batch = _spread(jax.tree_util.tree_map(lambda a: a[padded], given))
-    out = function(minimiser, problem, *batch, *spectra)
-    return jax.tree_util.tree_map(lambda a: np.asarray(a)[: rows.size], out)
+def _empty(like: Any, rows: int) -> Any:
+    """Zeros of so many rows, otherwise of the same shapes."""
+    return jax.tree_util.tree_map(lambda a: np.zeros((rows, *a.shape[1:]), a.dtype), like)
 
 
 def _spread(batch: Any) -> Any:
@@ -118,6 +248,13 @@ def _everywhere(arrays: Any) -> Any:
 def _store(target: Any, values: Any, rows: np.ndarray) -> None:
     for into, part in zip(jax.tree_util.tree_leaves(target), jax.tree_util.tree_leaves(values), strict=True):
         into[rows] = part
+
+
+@compiled
+def _put(spectra: Any, arrays: Any, row: Any) -> Any:
+    """The window with a part's spectra from a row on."""
+    put = partial(jax.lax.dynamic_update_slice_in_dim, start_index=row, axis=0)
+    return jax.tree_util.tree_map(put, spectra, arrays)
 
 
 @partial(compiled, static_argnums=0)

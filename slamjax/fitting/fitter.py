@@ -1,279 +1,358 @@
-"""``fit``: labels of many stars at once."""
+"""``Fitter`` and ``fit``: labels of many stars at once."""
 
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import warnings
-from typing import Any, Literal
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from astropy.table import QTable, vstack
 
+from slamjax._util.batching import map_padded
 from slamjax._util.jit import compiled
 from slamjax.errors import SlamError, SlamWarning
-from slamjax.fitting.batches import minimise
-from slamjax.fitting.gradient import GradientMinimiser
+from slamjax.fitting.batches import Starts, minimise
 from slamjax.fitting.label_table import label_table
-from slamjax.fitting.levenberg_marquardt import LevenbergMarquardt
+from slamjax.fitting.optimiser import Method, OptimiserSpec
 from slamjax.fitting.photon_noise import photon_noise_correction
-from slamjax.fitting.postprocess import FitResult, best_starts, summarise
-from slamjax.fitting.problem import LOSSES, Loss, Minimiser, Problem
-from slamjax.fitting.rest_frame import fit_observed_frame
+from slamjax.fitting.postprocess import Ends, FitResult, summarise
+from slamjax.fitting.problem import Problem, Summary
+from slamjax.fitting.rest_frame import FittedSpectra, fit_observed_frame
 from slamjax.fitting.rv_starts import ShiftedTemplates, choose_shifted_starts, make_shifted_templates
+from slamjax.fitting.sizes import BatchSizes
 from slamjax.fitting.starts import Templates, choose_starts, make_templates
-from slamjax.forward.emulator import ForwardEmulator
 from slamjax.forward.nuisances import Nuisances
+from slamjax.forward.scaled import ScaledModel
 from slamjax.model.model import Model
-from slamjax.noise.models import ivar_in_unit
 from slamjax.spectra.spectra import Spectra
 from slamjax.spectra.units import check_units
-from slamjax.typing import LogPrior, Progress
+from slamjax.typing import Progress
 
-Method = Literal["lm", "adam", "lbfgs"]
-_MAX_ITER = {"lm": 60, "adam": 400, "lbfgs": 60}
-#: Bytes of flux and Jacobian of a batch that stay near a CPU's cores between one step and the next, and the least
-#: number of stars that make good matrix products all the same. Accelerators take all that memory holds.
-_NEAR, _FEWEST = 16 * 2**20, 64
+
+class Fitter:
+    """Fits of spectra under one model with one set of options, made once and used for any number of spectra.
+
+    Each star starts from its best-χ² training templates, ``n_starts`` of them far apart in labels, and keeps the best
+    end. Templates, arrays on the device and compiled functions are made at the first `fit` and kept.
+
+    Parameters
+    ----------
+    model : Model
+    optimiser : {"lm", "adam", "lbfgs"} or OptimiserSpec
+        Levenberg-Marquardt by default; the others for objectives with a prior or a robust loss.
+    n_starts : int
+        Starts per star.
+    nuisances : Nuisances, optional
+        What shapes the spectra beside their labels: velocity, broadening, rotation, a polynomial (lm). Label errors
+        are then marginalised over the nuisances. Columns ``rv``, ``rv_err``, ``sigma_v``, … (km/s) and ``polynomial``
+        (Legendre coefficients) hold their values.
+    compress : bool
+        Compress a large emulator first where that moves no label by more than 1 % of its error
+        (`slamjax.Model.compress`).
+    memory : float
+        GiB that a batch may take on the device.
+
+    Raises
+    ------
+    SlamError
+        If the options exclude each other.
+
+    Examples
+    --------
+    >>> import slamjax
+    >>> stars, new_stars = slamjax.datasets.load_xp_giants()
+    >>> recipe = slamjax.Recipe.make(wave_range=(500, 560))
+    >>> model = slamjax.train(stars[:100], ["teff"], emulator=slamjax.Polynomial(), recipe=recipe, noise="diagonal")
+    >>> fitter = slamjax.Fitter(model, n_starts=1)
+    >>> [len(fitter.fit(part)) for part in (new_stars[:3], new_stars[3:6])]
+    [3, 3]
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        *,
+        optimiser: Method | OptimiserSpec = "lm",
+        n_starts: int = 3,
+        nuisances: Nuisances | None = None,
+        compress: bool = True,
+        memory: float = 1.0,
+    ) -> None:
+        self.optimiser = OptimiserSpec.from_option(optimiser)
+        self.nuisances = nuisances if nuisances is not None and nuisances.anything else None
+        if self.nuisances is not None and self.optimiser.method != "lm":
+            raise SlamError(f"nuisances are fitted by method='lm', not by {self.optimiser.method!r}")
+        if n_starts < 1:
+            raise SlamError(f"n_starts is {n_starts}; give at least 1")
+        if not memory > 0:
+            raise SlamError(f"memory is {memory} GiB; give more than 0")
+        self.model, self.n_starts, self.compress, self.memory = model, n_starts, compress, memory
+        self._minimiser = self.optimiser.minimiser()
+
+    def fit(self, spectra: Spectra, on_progress: Progress | None = None) -> QTable:
+        """Labels, errors and flags of every spectrum.
+
+        Parameters
+        ----------
+        spectra : Spectra
+            As read; they are prepared here by the model's own recipe. Where they are in the observed frame and the
+            model was trained in the rest frame, the velocity is measured (`slamjax.measure_rv`) and refined beside the
+            labels (``rv``, ``rv_err``).
+        on_progress : callable, optional
+            Called with (stars done, stars in all).
+
+        Returns
+        -------
+        astropy QTable
+            One row per spectrum, see `slamjax.fitting.label_table.label_table`; ``flags`` is 0 for a good row
+            (`slamjax.Flag`). A failed fit has NaN labels and infinite errors.
+
+        Raises
+        ------
+        SlamError
+            If the spectra do not cover the model, or their labels are in units that the model's cannot be converted to.
+        """
+        self._check(spectra)
+        n = len(spectra)
+
+        def report(done: int) -> None:
+            if on_progress is not None:
+                on_progress(min(done, n), n)
+
+        tables = list(self.fit_parts([spectra], one_part=n <= self._sizes.chunk, report=report))
+        warn_without_errors(self.model, spectra)
+        return stack_tables(tables)
+
+    def fit_parts(
+        self, parts: Iterable[Spectra], *, one_part: bool = False, report: Callable[[int], None] | None = None
+    ) -> Iterator[QTable]:
+        """Label tables of spectra that come part by part, in order; see `fit`.
+
+        The slow stars of a part share their batches with the first ones of the next, so parts cost no time.
+
+        Parameters
+        ----------
+        parts : iterable of Spectra
+            Parts are drawn before the tables of the ones before are complete.
+        one_part : bool
+            There is only one, of at most the size that ``memory`` allows.
+        report : callable, optional
+            Called with the number of stars done.
+        """
+        done = 0
+        for measured, group in itertools.groupby(self._chunks(parts), key=self._needs_measured_velocity):
+
+            def finished(problems: int, before: int = done) -> None:
+                if report is not None:
+                    report(before + problems // self.n_starts)
+
+            fit_group = self._fit_observed if measured else self._fit_group
+            for spectra, result in fit_group(group, one_part, finished):
+                done += len(spectra)
+                yield label_table(self.model.label_names, self.model.info.label_units, spectra, result)
+
+    def _chunks(self, parts: Iterable[Spectra]) -> Iterator[Spectra]:
+        """Checked spectra, as many as are prepared at once."""
+        for spectra in parts:
+            self._check(spectra)
+            for start in range(0, len(spectra), self._sizes.chunk):
+                yield spectra[start : start + self._sizes.chunk]
+
+    def _needs_measured_velocity(self, spectra: Spectra) -> bool:
+        """Whether the velocity is measured before the fit, which does not have one of its own."""
+        return self.model.needs_rv(spectra) and (self.nuisances is None or self.nuisances.rv is None)
+
+    def _fit_observed(
+        self, chunks: Iterable[Spectra], one_part: bool, finished: Callable[[int], None]
+    ) -> Iterator[tuple[Spectra, FitResult]]:
+        """Results of spectra whose velocities are measured; one chunk after the other, for some are fitted again."""
+        n_done = 0
+        for spectra in chunks:
+
+            def first_fit(problems: int, before: int = n_done * self.n_starts) -> None:
+                finished(before + problems)
+
+            def fit_at(stars: Spectra, velocity: np.ndarray, n: int = len(spectra), report: Any = first_fit) -> Any:
+                prepared = self._prepare(stars, velocity)
+                (summary,) = self._minimise([prepared.starts], True, report if len(stars) == n else None)
+                return FittedSpectra(self._result(prepared, summary), prepared.starts.flux, prepared.starts.ivar)
+
+            result = fit_observed_frame(self._model, self._problem, spectra, fit_at, refined=self.nuisances is None)
+            n_done += len(spectra)
+            finished(n_done * self.n_starts)
+            yield spectra, result
+
+    def _fit_group(
+        self, chunks: Iterable[Spectra], one_part: bool, finished: Callable[[int], None]
+    ) -> Iterator[tuple[Spectra, FitResult]]:
+        """Results of spectra in the model's frame, or whose fit has a velocity."""
+        waiting: deque[_Prepared] = deque()
+
+        def starts() -> Iterator[Starts]:
+            for spectra in chunks:
+                waiting.append(self._prepare(spectra, np.zeros(len(spectra)) if self.model.needs_rv(spectra) else None))
+                yield waiting[-1].starts
+
+        for summary in self._minimise(starts(), one_part, finished):
+            prepared = waiting.popleft()
+            yield prepared.spectra, self._result(prepared, summary)
+
+    def _minimise(
+        self, parts: Iterable[Starts], one_part: bool, finished: Callable[[int], None] | None
+    ) -> Iterator[Summary]:
+        slots = self._sizes.slots
+        return minimise(self._minimiser, self._problem, parts, slots, one_part=one_part, finished=finished)
+
+    def _check(self, spectra: Spectra) -> None:
+        """Errors in what is given, before anything is computed."""
+        if not isinstance(spectra, Spectra):
+            kind = type(spectra).__name__
+            raise SlamError(f"spectra are {kind}; read them first (slamjax.read, or slamjax.fit_files)")
+        if len(spectra) == 0:
+            raise SlamError(f"{spectra.source} holds no spectra to fit")
+        self.model.prepare(spectra[:1], np.zeros(1) if self.model.needs_rv(spectra) else None)
+        check_units(self.model.label_names, self.model.info.label_units, spectra)
+
+    @cached_property
+    def _model(self) -> Model:
+        """The model whose emulator is fitted with."""
+        return self.model.quick() if self.compress else self.model
+
+    @cached_property
+    def _scaled(self) -> ScaledModel:
+        return self._model.scaled(self.nuisances)
+
+    @cached_property
+    def _problem(self) -> Problem:
+        scaled, spec = self._scaled, self.optimiser
+        return Problem(scaled.emulator, scaled.noise, scaled.low, scaled.high, spec.loss, spec.log_prior)
+
+    @cached_property
+    def _templates(self) -> Templates | ShiftedTemplates:
+        stars = np.asarray(self._model.training_labels.stars)
+        if self.nuisances is None:
+            return make_templates(self._problem, stars)
+        return make_shifted_templates(self._problem, stars, self._model.wave)
+
+    @cached_property
+    def _sizes(self) -> BatchSizes:
+        emulator, nuisances = self._model.host_emulator, self.nuisances
+        rows, n_pix = emulator.n_labels + 1, self._model.wave.size
+        if nuisances is not None:  # rows of the velocities and of the polynomial, and all of them in Fourier space
+            rows += len(nuisances.free) + nuisances.n_coefficients
+            n_pix *= 4 if nuisances.present else 1
+        return BatchSizes.within(
+            self.memory, emulator, rows, n_pix, len(self._model.training_labels.stars), self.optimiser.method != "lm"
+        )
+
+    def _prepare(self, spectra: Spectra, velocity: np.ndarray | None) -> _Prepared:
+        """Prepared spectra and where their fits start."""
+        prepared, forward = self._model.prepare(spectra, velocity), self._scaled.forward
+        good = prepared.good & (self._model.trained if forward is None else np.asarray(forward.usable))
+        flux, ivar = self._scaled.flux(prepared.flux), self._scaled.ivar(np.where(good, prepared.ivar, 0))
+        choose: Any = choose_starts if self.nuisances is None else choose_shifted_starts
+        starts = map_padded(
+            lambda *star: choose(self._problem, self._templates, *star, self.n_starts),
+            (flux, ivar),
+            self._sizes.block,
+            least=1,
+        )
+        x = np.swapaxes(starts, 0, 1).reshape(-1, starts.shape[-1])
+        no_errors = ~np.any(good & np.isfinite(prepared.ivar), axis=1)
+        return _Prepared(spectra, Starts(x, flux, ivar), good.sum(axis=1), prepared.snr(), no_errors)
+
+    def _result(self, prepared: _Prepared, summary: Summary) -> FitResult:
+        """Labels, errors and flags from where the starts ended."""
+        model, problem, forward = self._model, self._problem, self._scaled.forward
+        flux, ivar = prepared.starts.flux, prepared.starts.ivar
+        ends = Ends.from_summary(summary, self.n_starts)
+        best = ends.of_best(ends.x)
+        photons = None
+        if model.info.calibration.model_factor != 1 and not prepared.no_errors.all():
+            photons = photon_noise_correction(problem, len(model.label_names), best, flux, ivar)
+        result = summarise(model, ends, prepared.n_pix, prepared.no_errors, forward, photons)
+        if forward is not None and forward.terms is not None:
+            coefficients = map_padded(
+                lambda *star: _coefficients(problem, *star), (best, flux, ivar), self._sizes.slots
+            ).astype(float)
+            coefficients[~np.isfinite(result.labels).all(axis=1)] = np.nan
+            result.nuisances["polynomial"] = coefficients
+        return dataclasses.replace(result, snr=prepared.snr)
+
+
+@dataclass(frozen=True, eq=False)
+class _Prepared:
+    """Spectra as they were given, what is minimised, good pixels (N,), S/N (N,), and which state no errors (N,)."""
+
+    spectra: Spectra
+    starts: Starts
+    n_pix: np.ndarray
+    snr: np.ndarray
+    no_errors: np.ndarray
 
 
 def fit(
     model: Model,
     spectra: Spectra,
     *,
-    method: Method = "lm",
+    optimiser: Method | OptimiserSpec = "lm",
     n_starts: int = 3,
-    max_iter: int | None = None,
-    loss: Loss = "chi2",
-    log_prior: LogPrior | None = None,
     nuisances: Nuisances | None = None,
-    exact: bool = False,
+    compress: bool = True,
     memory: float = 1.0,
     on_progress: Progress | None = None,
 ) -> QTable:
-    """Labels, errors and flags of every spectrum.
-
-    Each star starts from its best-χ² training templates, ``n_starts`` of them far apart, and keeps the best end.
+    """Labels, errors and flags of every spectrum: ``Fitter(model, ...).fit(spectra)``.
 
     Parameters
     ----------
     model : Model
     spectra : Spectra
-        As read; they are prepared here by the model's own recipe. Where they are as observed and the model knows stars
-        at rest, the velocity is measured (`slamjax.measure_rv`) and refined beside the labels (``rv``, ``rv_err``).
-    method : "lm", "adam" or "lbfgs"
-        Levenberg-Marquardt for least squares; the others (optax) for objectives with a prior or a robust loss.
-    n_starts : int
-    max_iter : int, optional
-        Most iterations a start; default 60 (lm), 400 (adam), 60 (lbfgs).
-    loss : "chi2" or "soft_l1"
-        soft_l1 grows with |residual| only, so that a few wild pixels do not pull (adam and lbfgs).
-    log_prior : callable, optional
-        ln prior of one star's labels (L,) in physical units, written in jax.numpy (adam and lbfgs). The same
-        function object compiles once.
-    nuisances : Nuisances, optional
-        What shapes the spectra beside their labels: velocity, broadening, rotation, a polynomial (lm). Label errors
-        then hold what is not known of them. Columns ``rv``, ``rv_err``, ``sigma_v``, … (km/s) and ``polynomial``
-        (Legendre coefficients) tell what was found.
-    exact : bool
-        Use the emulator as it was trained. Else a large one is compressed first where that moves no label by more
-        than 1 % of its error (`slamjax.emulators.compression`).
-    memory : float
-        GiB that a batch may take on the device.
+        As read; see `slamjax.Fitter.fit`.
+    optimiser, n_starts, nuisances, compress, memory
+        See `slamjax.Fitter`.
     on_progress : callable, optional
         Called with (stars done, stars in all).
 
     Returns
     -------
     astropy QTable
-        One row a spectrum, see `slamjax.fitting.label_table.label_table`; ``flags`` is 0 for a good row
-        (`slamjax.Flag`). A failed fit has NaN labels and infinite errors.
+        One row per spectrum: labels with errors and units, covariances, χ², flags. A failed fit has NaN labels and
+        infinite errors.
 
     Raises
     ------
     SlamError
-        If the spectra do not cover the model, or the options do not go together.
+        If the spectra do not cover the model, or the options exclude each other.
+
+    Examples
+    --------
+    >>> import slamjax
+    >>> stars, new_stars = slamjax.datasets.load_xp_giants()
+    >>> recipe = slamjax.Recipe.make(wave_range=(500, 560))
+    >>> model = slamjax.train(stars[:100], ["teff"], emulator=slamjax.Polynomial(), recipe=recipe, noise="diagonal")
+    >>> labels = slamjax.fit(model, new_stars[:3], n_starts=1)
+    >>> labels["teff", "teff_err", "chi2", "flags"].colnames
+    ['teff', 'teff_err', 'chi2', 'flags']
+    >>> labels["teff_err"].unit
+    Unit("K")
     """
-    if not isinstance(spectra, Spectra):
-        raise SlamError(f"spectra are {type(spectra).__name__}; read them first (slamjax.read, or slamjax.fit_files)")
-    nuisances = nuisances if nuisances is not None and nuisances.anything else None
-    minimiser = _minimiser(method, max_iter, loss, log_prior)
-    if nuisances is not None and method != "lm":
-        raise SlamError(f"nuisances are fitted by method='lm', not by {method!r}")
-    if n_starts < 1:
-        raise SlamError(f"n_starts is {n_starts}; give at least 1")
-    if not memory > 0:
-        raise SlamError(f"memory is {memory} GiB; give more than 0")
-    if len(spectra) == 0:
-        raise SlamError(f"{spectra.source} holds no spectra to fit")
-    moving = model.needs_rv(spectra)
-    # wrong wavelengths are told before anything is computed
-    model.prepare(spectra[:1], np.zeros(1) if moving else None)
-    check_units(model.label_names, model.info.label_units, spectra)
-    model = model if exact else model.quick()
-    unit, problem = _problem(model, loss, log_prior, nuisances)
-    templates: Templates | ShiftedTemplates
-    if nuisances is None:
-        templates = make_templates(problem, np.asarray(model.training_labels.stars))
-    else:
-        templates = make_shifted_templates(problem, np.asarray(model.training_labels.stars), model.wave)
-    slots, block, chunk = _batch(model, memory, method, nuisances)
-    parts: list[QTable] = []
-    for start in range(0, len(spectra), chunk):
-        some = spectra[start : start + chunk]
-
-        def told(done: int, start: int = start, n: int = len(some)) -> None:
-            if on_progress is not None:
-                on_progress(start + min(n, done // n_starts), len(spectra))
-
-        def fit_at(
-            stars: Spectra, velocity: np.ndarray | None, told: Any = told
-        ) -> tuple[FitResult, np.ndarray, np.ndarray, np.ndarray]:
-            place = (slots, block)
-            return _fit_chunk(model, problem, templates, minimiser, stars, velocity, unit, n_starts, place, told)
-
-        velocity = None
-        if moving and (nuisances is None or nuisances.rv is None):
-            outcome, snr, velocity = fit_observed_frame(model, problem, some, fit_at, refined=nuisances is None)
-        else:  # at rest, or the fit itself has a velocity
-            outcome, snr, _, _ = fit_at(some, np.zeros(len(some)) if moving else None)
-        fields = _fields(outcome) | {"snr": snr, "velocity": velocity}
-        parts.append(label_table(model.label_names, model.info.label_units, some, **fields))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # identical meta of the parts
-        table = parts[0] if len(parts) == 1 else vstack(parts, metadata_conflicts="silent")
-    _warn_without_errors(model, spectra)
-    return table
-
-
-def _fields(outcome: FitResult) -> dict[str, Any]:
-    return {field.name: getattr(outcome, field.name) for field in dataclasses.fields(outcome)}
-
-
-def _minimiser(method: str, max_iter: int | None, loss: str, log_prior: LogPrior | None) -> Minimiser:
-    if method not in _MAX_ITER:
-        raise SlamError(f"unknown method {method!r}; choose one of {', '.join(_MAX_ITER)}")
-    if loss not in LOSSES:
-        raise SlamError(f"unknown loss {loss!r}; choose one of {', '.join(LOSSES)}")
-    limit = _MAX_ITER[method] if max_iter is None else max_iter
-    if limit < 1:
-        raise SlamError(f"max_iter is {max_iter}; give at least 1")
-    if method == "lm":
-        if loss != "chi2" or log_prior is not None:
-            raise SlamError(
-                "method='lm' minimises sums of squares only; with a prior or another loss use method='lbfgs'"
-            )
-        return LevenbergMarquardt(max_iter=limit)
-    if method == "lbfgs":
-        return GradientMinimiser("lbfgs", limit, stride=5)
-    return GradientMinimiser("adam", limit, stride=20)
-
-
-def _problem(
-    model: Model, loss: Loss, log_prior: LogPrior | None, nuisances: Nuisances | None
-) -> tuple[float, Problem]:
-    """The problem on the device, in a unit of flux near the spectra's spread."""
-    unit = model.host_emulator.flux_unit()
-    emulator: Any = model.host_emulator.in_unit(unit)
-    noise, low, high = (
-        model.noise.in_unit(unit),
-        np.asarray(model.training_labels.low),
-        np.asarray(model.training_labels.high),
+    fitter = Fitter(
+        model, optimiser=optimiser, n_starts=n_starts, nuisances=nuisances, compress=compress, memory=memory
     )
-    if nuisances is not None:
-        emulator = ForwardEmulator.around(emulator, model.wave, nuisances)
-        own_low, own_high = emulator.bounds()
-        low, high = np.concatenate([low, own_low]), np.concatenate([high, own_high])
-    problem = Problem(emulator, noise, low, high, loss, log_prior)  # type: ignore[arg-type]
-    return unit, jax.tree_util.tree_map(jnp.asarray, problem)
+    return fitter.fit(spectra, on_progress)
 
 
-def _batch(model: Model, memory: float, method: str, nuisances: Nuisances | None) -> tuple[int, int, int]:
-    """Places in a batch, stars whose starts are chosen at once, stars prepared at once, within the memory budget."""
-    size = jax.dtypes.canonicalize_dtype(float).itemsize
-    n_labels, n_pix = model.host_emulator.n_labels, model.wave.size
-    n_support, n_stars = model.host_emulator.n_terms, len(model.training_labels.stars)
-    groups = model.host_emulator.n_groups
-    rows = n_labels + 1
-    if nuisances is not None:  # rows of the velocities and of the polynomial, and all of them in Fourier space
-        rows += len(nuisances.free) + nuisances.n_coefficients
-        n_pix *= 4 if nuisances.present else 1
-    one = size * ((3 * rows) * n_support + (4 * rows + 4 * groups) * n_pix)
-    if method != "lm":
-        one *= 3  # reverse mode keeps what it passed
-    budget = memory * 2**30
-    block = int(np.clip(budget / one, 1, 1024))
-    chunk = int(np.clip(budget / (size * (6 * n_pix + 4 * min(n_stars, 2048))), block, 16384))
-    slots = block
-    if jax.default_backend() == "cpu":
-        slots = int(np.clip(_NEAR / (size * rows * n_pix), min(_FEWEST, block), block))
-    # powers of two keep compiled shapes few
-    return _power_of_two(slots), _power_of_two(block), chunk
-
-
-def _power_of_two(n: int) -> int:
-    """The largest that is at most n."""
-    return 1 << (n.bit_length() - 1)
-
-
-def _fit_chunk(
-    model: Model,
-    problem: Problem,
-    templates: Templates | ShiftedTemplates,
-    minimiser: Minimiser,
-    spectra: Spectra,
-    velocity: np.ndarray | None,
-    unit: float,
-    n_starts: int,
-    batch: tuple[int, int],
-    told: Any,
-) -> tuple[FitResult, np.ndarray, np.ndarray, np.ndarray]:
-    """FitResult and S/N of some stars, and their prepared flux and ivar."""
-    prepared = model.prepare(spectra, velocity)
-    dtype = jax.dtypes.canonicalize_dtype(float)
-    # beyond a million times the stars' spread a pixel is absurd either way, and its square stays finite
-    flux = np.clip(prepared.flux / unit, -1e6, 1e6).astype(dtype)
-    forward = problem.emulator if isinstance(problem.emulator, ForwardEmulator) else None
-    good = prepared.good & (model.trained if forward is None else np.asarray(forward.usable))
-    ivar = ivar_in_unit(np.where(good, prepared.ivar, 0), unit)
-    n, (slots, block) = len(spectra), batch
-    starts = np.concatenate(
-        [
-            _starts(problem, templates, flux[i : i + block], ivar[i : i + block], n_starts, block)
-            for i in range(0, n, block)
-        ]
-    )
-    summary = minimise(
-        minimiser,
-        problem,
-        np.swapaxes(starts, 0, 1).reshape(n * n_starts, -1),
-        flux,
-        ivar,
-        slots,
-        told,
-    )
-    n_pix = good.sum(axis=1)
-    no_errors = ~np.any(good & np.isfinite(prepared.ivar), axis=1)
-    ends = np.asarray(summary.x).reshape(n_starts, n, -1)[best_starts(summary, n_starts), np.arange(n)]
-    photons = None
-    if model.info.calibration.model_factor != 1 and not no_errors.all():
-        photons = photon_noise_correction(problem, len(model.label_names), ends, flux, ivar)
-    outcome = summarise(model, summary, n_starts, n_pix, no_errors, forward, photons)
-    if forward is not None and forward.terms is not None:
-        outcome.nuisances["polynomial"] = _polynomials(problem, ends, flux, ivar, slots)
-        outcome.nuisances["polynomial"][~np.isfinite(outcome.labels).all(axis=1)] = np.nan
-    return outcome, prepared.snr(), flux, ivar
-
-
-def _polynomials(problem: Problem, x: np.ndarray, flux: np.ndarray, ivar: np.ndarray, block: int) -> np.ndarray:
-    """(N, n + 1) coefficients at each star's parameters (N, L + V), in blocks of one size."""
-    parts = []
-    for start in range(0, len(x), block):
-        rows = np.arange(start, min(start + block, len(x)))
-        padded = np.concatenate([rows, np.full(block - rows.size, rows[0])])
-        parts.append(np.asarray(_coefficients(problem, x[padded], flux[padded], ivar[padded]), float)[: rows.size])
-    return np.concatenate(parts)
+def stack_tables(tables: list[QTable]) -> QTable:
+    """Tables of the same columns below each other."""
+    return tables[0] if len(tables) == 1 else vstack(tables, metadata_conflicts="silent")
 
 
 @compiled
@@ -283,29 +362,12 @@ def _coefficients(problem: Problem, x: Any, flux: Any, ivar: Any) -> jax.Array:
     return jax.vmap(forward.coefficients)(inv_cov, x, flux)
 
 
-def _starts(
-    problem: Problem,
-    templates: Templates | ShiftedTemplates,
-    flux: np.ndarray,
-    ivar: np.ndarray,
-    n_starts: int,
-    block: int,
-) -> np.ndarray:
-    """`choose_starts`, or with nuisances `choose_shifted_starts`, in blocks of one size, so that it compiles once."""
-    n = len(flux)
-    size = min(block, 1 << (n - 1).bit_length())
-    rows = np.concatenate([np.arange(n), np.zeros(size - n, dtype=int)])
-    some = jnp.asarray(flux[rows]), jnp.asarray(ivar[rows])
-    if isinstance(templates, Templates):
-        return np.asarray(choose_starts(problem, templates, *some, n_starts))[:n]
-    return np.asarray(choose_shifted_starts(problem, templates, *some, n_starts))[:n]
-
-
-def _warn_without_errors(model: Model, spectra: Spectra) -> None:
+def warn_without_errors(model: Model, spectra: Spectra) -> None:
+    """Warn of spectra that state no errors though the training spectra did."""
     if model.info.has_errors and not spectra.has_errors and spectra.good.any():
         warnings.warn(
             f"{spectra.source} states no flux errors though the model's training spectra did; label errors hold "
             "the model error only (flag NO_ERRORS)",
             SlamWarning,
-            stacklevel=3,
+            stacklevel=4,
         )

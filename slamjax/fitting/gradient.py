@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,16 +12,16 @@ import optax
 from jaxtyping import Array, Float, Int
 
 from slamjax.fitting.problem import Problem, Star, Status, Summary, X
-from slamjax.noise.models import InverseCovariance
+from slamjax.noise.inverse_covariance import InverseCovariance
 
 
-@partial(jax.tree_util.register_dataclass, data_fields=["origin", "whiten", "low", "high"], meta_fields=[])
+@jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Coordinates:
-    """x = low + (high − low) · sigmoid(origin + W v): no bounds on v, and near the start a step of 1 is a sigma.
+    """x = low + (high − low) · sigmoid(origin + W v): v is unbounded, and near the start a unit step is one σ.
 
-    W Wᵀ is the inverse of the Fisher information, with the prior's curvature, at the start. Unwhitened, labels that
-    go along with each other cost L-BFGS dozens of steps and Adam thousands.
+    W Wᵀ is the inverse of the Fisher information, with the prior's curvature, at the start. Without whitening,
+    correlated labels cost L-BFGS dozens of steps and Adam thousands.
     """
 
     origin: X
@@ -34,7 +33,7 @@ class Coordinates:
         return self.low + (self.high - self.low) * jax.nn.sigmoid(self.origin + self.whiten @ v)
 
     @classmethod
-    def at(cls, problem: Problem, x: X, flux: Star, inv_cov: InverseCovariance) -> Coordinates:
+    def from_start(cls, problem: Problem, x: X, flux: Star, inv_cov: InverseCovariance) -> Coordinates:
         part = jnp.clip((x - problem.low) / (problem.high - problem.low), 0.01, 0.99)
         slope = (problem.high - problem.low) * part * (1 - part)
         inside = problem.low + (problem.high - problem.low) * part
@@ -42,20 +41,16 @@ class Coordinates:
         if problem.log_prior is not None:
             curvature = curvature + _convex(jax.hessian(problem.penalty)(inside))
         fisher = curvature * slope[:, None] * slope[None, :]
-        # a direction without information gets steps of about the range, and the matrix stays definite
+        # unconstrained directions get steps of about the range, and the matrix stays definite
         lower = jnp.linalg.cholesky(fisher + jnp.eye(x.size, dtype=x.dtype) * (0.3 + 1e-5 * jnp.trace(fisher)))
         whiten = jax.scipy.linalg.solve_triangular(lower, jnp.eye(x.size, dtype=x.dtype), lower=True).T
         return cls(jnp.log(part) - jnp.log1p(-part), whiten, problem.low, problem.high)
 
 
-@partial(
-    jax.tree_util.register_dataclass,
-    data_fields=["coordinates", "v", "x", "value", "optimiser", "n_iter", "status"],
-    meta_fields=[],
-)
+@jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class GradientState:
-    """The current point v, the best point met so far as scaled labels x with its objective, optax's own state."""
+    """The current point v, the best point so far as scaled labels x with its objective, and optax's state."""
 
     coordinates: Coordinates
     v: X
@@ -66,11 +61,20 @@ class GradientState:
     status: Int[Array, ""]
 
 
+class _Search(NamedTuple):
+    """The current point with optax's state, and the best point of this visit with its objective."""
+
+    v: X
+    optimiser: Any
+    best: X
+    lowest: Array
+
+
 @dataclass(frozen=True)
 class GradientMinimiser:
     """Adam or L-BFGS in whitened coordinates without bounds.
 
-    A visit of ``stride`` steps that gains less than ``tolerance`` in the objective ends the search.
+    The search ends when ``stride`` steps decrease the objective by less than ``tolerance``.
     """
 
     name: Literal["adam", "lbfgs"]
@@ -81,16 +85,15 @@ class GradientMinimiser:
     @property
     def _optimiser(self) -> Any:
         if self.name == "lbfgs":
-            # strong Wolfe conditions: far from the minimum the sigmoid is concave, and a search that only asks for
-            # descent would teach L-BFGS a negative curvature. Few steps, for under vmap every one costs both of its
-            # branches.
+            # strong Wolfe conditions: far from the minimum the sigmoid is concave, and a plain descent search would
+            # give L-BFGS negative curvature. Few steps, because under vmap each one costs both of its branches.
             search = optax.scale_by_zoom_linesearch(max_linesearch_steps=8, initial_guess_strategy="one")
             return optax.lbfgs(memory_size=6, linesearch=search)
         return optax.adam(optax.exponential_decay(0.5, transition_steps=self.max_iter, decay_rate=1e-3))
 
     def init(self, problem: Problem, x: X, flux: Star, ivar: Star) -> GradientState:
         inv_cov = problem.noise.inverse_covariance(ivar)
-        coordinates = Coordinates.at(problem, x, flux, inv_cov)
+        coordinates = Coordinates.from_start(problem, x, flux, inv_cov)
         v = jnp.zeros_like(x)
         x = coordinates(v)
         zero = jnp.zeros((), jnp.int32)
@@ -104,25 +107,26 @@ class GradientMinimiser:
         def objective(v: X) -> Float[Array, ""]:
             return problem.objective(state.coordinates(v), flux, inv_cov)
 
-        def step(_: int, carry: tuple[X, Any, X, Any]) -> tuple[X, Any, X, Any]:
-            v, inner, best, lowest = carry
+        def step(_: int, search: _Search) -> _Search:
+            v, inner = search.v, search.optimiser
             if self.name == "lbfgs":
                 value, slope = optax.value_and_grad_from_state(objective)(v, state=inner)
                 update, inner = optimiser.update(slope, inner, v, value=value, grad=slope, value_fn=objective)
             else:
                 value, slope = jax.value_and_grad(objective)(v)
                 update, inner = optimiser.update(slope, inner, v)
-            improved = value < lowest
-            return v + update, inner, jnp.where(improved, v, best), jnp.where(improved, value, lowest)
+            improved = value < search.lowest
+            best, lowest = jnp.where(improved, v, search.best), jnp.where(improved, value, search.lowest)
+            return _Search(v + update, inner, best, lowest)
 
-        # Adam does not only descend: the best point met is kept beside the current one
-        first = (state.v, state.optimiser, state.v, jnp.full_like(state.value, jnp.inf))
+        # Adam does not always descend: keep the best point
+        first = _Search(state.v, state.optimiser, state.v, jnp.full_like(state.value, jnp.inf))
         v, inner, best, lowest = jax.lax.fori_loop(0, self.stride, step, first)
         last = objective(v)
         best, lowest = jnp.where(last < lowest, v, best), jnp.minimum(last, lowest)
         better = lowest < state.value
         n_iter = state.n_iter + self.stride
-        # float32's kernel sums leave the objective uncertain by some 1e-3 of its square root
+        # float32's kernel sums leave the objective uncertain by about 1e-3 of its square root
         rounding = 2e4 * jnp.finfo(v.dtype).eps * jnp.sqrt(jnp.maximum(lowest, 1))
         small = state.value - lowest < jnp.maximum(self.tolerance, rounding)
         status = jnp.where(
@@ -139,7 +143,7 @@ class GradientMinimiser:
         )
 
     def redundant(self, states: GradientState, active: np.ndarray, n_stars: int) -> np.ndarray:
-        """None: without a curvature at hand there is no telling."""
+        """None: that needs the curvature."""
         return np.zeros(active.size, dtype=bool)
 
     def summary(self, problem: Problem, state: GradientState, flux: Star, ivar: Star) -> Summary:
@@ -151,6 +155,6 @@ class GradientMinimiser:
 
 
 def _convex(matrix: Float[Array, "label label"]) -> Float[Array, "label label"]:
-    """The matrix without its negative part, which no positive definite whitening can use."""
+    """The matrix without its negative part: whitening needs a positive definite one."""
     value, vector = jnp.linalg.eigh(matrix)
     return (vector * jnp.maximum(value, 0)) @ vector.T

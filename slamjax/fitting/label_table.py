@@ -1,81 +1,62 @@
-"""The label table that a fit gives."""
+"""The label table of a fit."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from astropy import units as u
 from astropy.table import QTable
 
+from slamjax.fitting.postprocess import FitResult
 from slamjax.spectra.spectra import Spectra
 from slamjax.spectra.units import known_unit, with_unit
 
-#: Columns of numbers that say which star it is.
-_PLACES = ("ra", "dec")
+#: Numeric columns that identify a star.
+_COORDINATES = ("ra", "dec")
 
 
-def label_table(
-    names: Sequence[str],
-    units: Sequence[str],
-    spectra: Spectra,
-    *,
-    labels: np.ndarray,
-    covariance: np.ndarray,
-    half95: np.ndarray,
-    chi2: np.ndarray,
-    n_pix: np.ndarray,
-    snr: np.ndarray,
-    n_iter: np.ndarray,
-    flags: np.ndarray,
-    noise_scale: np.ndarray,
-    velocity: np.ndarray | None = None,
-    nuisances: Mapping[str, np.ndarray] | None = None,
-) -> QTable:
-    """One row a star: where it came from, labels with errors and units, the quality of the fit, flags.
+def label_table(names: Sequence[str], units: Sequence[str], spectra: Spectra, result: FitResult) -> QTable:
+    """One row per star: identifiers, labels with errors and units, the quality of the fit, flags.
 
-    Columns: ``row`` (0-based, in the input), the input's columns of words, integers and truths, its ``ra`` and ``dec``,
-    ``rv`` and ``rv_err`` (km/s) as measured (``velocity``, (N, 2)) or as the input has them, then for each label
+    Columns: ``row`` (0-based, in the input), the input's columns of strings, integers and booleans, its ``ra`` and
+    ``dec``, ``rv`` and ``rv_err`` (km/s) as measured or as in the input, then for each label
     <label>, <label>_err, <label>_err95 (half-width of the 95 % interval: more than 1.96 errors where held-out stars
-    had heavier tails than a Gaussian) and, where the input has that label, <label>_ref; ``chi2``, ``n_pix``, ``snr``,
-    ``n_iter``, ``flags``, ``noise_scale`` (the factor that this star's own Σ has over the noise model's) and ``cov``,
-    the labels' covariance (L, L) in products of the labels' units. ``nuisances`` are columns behind those of the
-    labels: velocities in km/s, the polynomial's coefficients.
+    had heavier tails than a Gaussian) and, where the input has that label, <label>_ref; the nuisances (velocities in
+    km/s, the polynomial's coefficients); ``chi2``, ``n_pix``, ``snr``, ``n_iter``, ``flags``, ``noise_scale`` (the
+    factor by which this star's own Σ exceeds the noise model's) and ``cov``, the labels' covariance (L, L) in products
+    of the labels' units.
     """
     table = QTable()
     table["row"] = spectra.rows
-    for name, column in spectra.columns().items():
-        if (
-            name not in names
-            and name not in (nuisances or {})
-            and (column.dtype.kind in "iuSUb" or name in _PLACES)
-            and name not in table.colnames
-        ):
+    columns = spectra.columns()
+    fitted = {*names, *result.nuisances}
+    for name, column in columns.items():
+        if name not in fitted and (column.dtype.kind in "iuSUb" or name in _COORDINATES) and name not in table.colnames:
             table[name] = column
-    known = spectra.columns()
-    given = {*names, *(nuisances or {})}
-    if velocity is None and "rv" in known and known["rv"].dtype.kind == "f" and "rv" not in given:
+    velocity = result.velocity
+    if velocity is None and "rv" in columns and columns["rv"].dtype.kind == "f" and "rv" not in fitted:
         unknown = np.full(len(spectra), np.nan)
-        velocity = np.stack([known["rv"], known.get("rv_err", unknown)], axis=1)
+        velocity = np.stack([columns["rv"], columns.get("rv_err", unknown)], axis=1)
     if velocity is not None:
         for k, name in enumerate(("rv", "rv_err")):
             table[name] = np.asarray(velocity[:, k], float) * u.km / u.s
-    errors = np.sqrt(np.einsum("nll->nl", covariance))
+    errors = np.sqrt(np.einsum("nll->nl", result.covariance))
     for k, (name, unit) in enumerate(zip(names, units, strict=True)):
-        table[name] = with_unit(labels[:, k], unit)
+        table[name] = with_unit(result.labels[:, k], unit)
         table[f"{name}_err"] = with_unit(errors[:, k], unit)
-        table[f"{name}_err95"] = with_unit(half95[:, k], unit)
-        if name in known and known[name].dtype.kind in "iuf":
+        table[f"{name}_err95"] = with_unit(result.half95[:, k], unit)
+        if name in columns and columns[name].dtype.kind in "iuf":
             table[f"{name}_ref"] = _reference(spectra, name, unit)
-    for name, values in (nuisances or {}).items():
+    for name, values in result.nuisances.items():
         table[name] = values if name == "polynomial" else values * (u.km / u.s)
-    table["chi2"] = chi2
-    table["n_pix"] = n_pix.astype(np.int32)
-    table["snr"] = snr
-    table["n_iter"] = n_iter.astype(np.int32)
-    table["flags"] = flags.astype(np.int32)
-    table["noise_scale"] = noise_scale
-    table["cov"] = covariance
+    table["chi2"] = result.chi2
+    table["n_pix"] = result.n_pix.astype(np.int32)
+    table["snr"] = result.snr
+    table["n_iter"] = result.n_iter.astype(np.int32)
+    table["flags"] = result.flags.astype(np.int32)
+    table["noise_scale"] = result.noise_scale
+    table["cov"] = result.covariance
     table.meta["labels"] = ",".join(names)
     return table
 

@@ -1,9 +1,8 @@
-"""Levenberg-Marquardt inside a box, one star's step at a time (vmapped and jitted by the driver)."""
+"""Levenberg-Marquardt inside a box, for one star (vmapped and jitted by the driver)."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import jax
@@ -13,23 +12,19 @@ from jaxtyping import Array, Float, Int
 
 from slamjax._util.linalg import eliminate
 from slamjax.fitting.problem import Problem, Star, Status, Summary, X
-from slamjax.noise.models import InverseCovariance
+from slamjax.noise.inverse_covariance import InverseCovariance
 from slamjax.typing import Scalar
 
 Matrix = Float[Array, "n n"]
 
-#: A start is given up if even twice the gain its parabola promises leaves χ² this far above a finished start.
+#: A start is given up if even twice its predicted gain leaves χ² this far above that of a finished start.
 _HOPELESS = 25.0
 
 
-@partial(
-    jax.tree_util.register_dataclass,
-    data_fields=["x", "gram", "bend", "damping", "growth", "n_iter", "status"],
-    meta_fields=[],
-)
+@jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class LMState:
-    """Current point, its Gram matrix, the curvature that this lacks, damping and its growth when a step is refused."""
+    """Current point, its Gram matrix, correction of the curvature, damping and its growth at a rejected step."""
 
     x: X
     gram: Float[Array, "row row"]
@@ -44,17 +39,17 @@ class LMState:
 class LevenbergMarquardt:
     """(JᵀΣ⁻¹J + λ D) δ = JᵀΣ⁻¹r, with D the diagonal of JᵀΣ⁻¹J (Marquardt 1963, J. SIAM 11, 431).
 
-    A label at an edge of the box that the gradient pushes outwards is held. The search ends where the Gauss-Newton step
-    left to go is below a hundredth of a standard error (in float64 a ten-thousandth): a statement about labels, not χ².
+    A label at an edge of the box is held there if the gradient points outwards. The search ends where the remaining
+    Gauss-Newton step is below a hundredth of a standard error (in float64 a ten-thousandth).
     """
 
     max_iter: int = 60
-    stride: int = 4  # steps between two visits of the driver
+    stride: int = 4  # steps per visit of the driver
 
     def init(self, problem: Problem, x: X, flux: Star, ivar: Star) -> LMState:
-        """A state not evaluated yet: χ² is infinite, and the first step, of length 0, fills it in.
+        """A state before its first evaluation: χ² is infinite, and the first step, of length 0, evaluates it.
 
-        So a batch that takes in a few new stars costs no evaluation of its own.
+        So new stars in a batch need no separate evaluation.
         """
         x = jnp.clip(x, problem.low, problem.high)
         one = jnp.ones((), x.dtype)
@@ -71,7 +66,7 @@ class LevenbergMarquardt:
         chi2, downhill, curvature = gram[0, 0], gram[0, 1:], gram[1:, 1:]
         held = ((x <= problem.low) & (downhill < 0)) | ((x >= problem.high) & (downhill > 0))
         downhill = jnp.where(held, 0, downhill)
-        # information too weak to place a label within ten times its range must not make the system singular
+        # a label that is unconstrained within ten times its range must not make the system singular
         weakest = jnp.square(0.1 / (problem.high - problem.low))
         diagonal = jnp.maximum(jnp.diagonal(curvature), weakest)
         free = jnp.where(held[:, None] | held[None, :], 0, curvature + state.bend)
@@ -108,9 +103,9 @@ class LevenbergMarquardt:
         return jax.tree_util.tree_map(lambda a, b: jnp.where(running, a, b), new, state)
 
     def redundant(self, states: LMState, active: np.ndarray, n_stars: int) -> np.ndarray:
-        """Starts that have come to where another ended, or whose own parabola bottoms out far above it.
+        """Starts that have reached the end of a finished one, or whose predicted minimum lies far above it.
 
-        Problem number k is about star k mod ``n_stars``: the best start of every star goes first.
+        Problem k is about star k mod ``n_stars``.
         """
         gram = np.asarray(states.gram, float)
         finished = np.asarray(states.status) == Status.CONVERGED
@@ -137,13 +132,13 @@ class LevenbergMarquardt:
 
 
 def _bend(bend: Matrix, step: X, gram: Matrix, new_gram: Matrix) -> Matrix:
-    """Curvature of χ² beyond JᵀΣ⁻¹J, learnt from how the gradient changed along a step.
+    """Curvature of χ² beyond JᵀΣ⁻¹J, from the change of the gradient along a step.
 
-    Where the emulator bends and residuals are large, JᵀΣ⁻¹J is too small: Gauss-Newton steps overshoot and may
-    circle for ever. A symmetric rank-one term u uᵀ / uᵀs with u = y − (J₊ᵀΣ⁻¹J₊ + B) s, y the change of the
-    gradient, mends that (as NL2SOL does; Dennis, Gay & Welsch 1981, ACM TOMS 7, 348, with their sizing of B). Only
-    positive terms are taken: the system stays definite, and too large a curvature costs steps, never a wrong way.
-    Trial points that were refused teach as well.
+    Where the emulator is curved and residuals are large, JᵀΣ⁻¹J is too small: Gauss-Newton steps overshoot and may
+    never converge. A symmetric rank-one term u uᵀ / uᵀs with u = y − (J₊ᵀΣ⁻¹J₊ + B) s, y the change of the
+    gradient, corrects that (as NL2SOL does; Dennis, Gay & Welsch 1981, ACM TOMS 7, 348, with their sizing of B). Only
+    positive terms are used: the system stays definite, and too large a curvature only costs steps. Rejected trial
+    points are used as well.
     """
     length = step @ new_gram[1:, 1:] @ step
     change = gram[0, 1:] - new_gram[0, 1:] - new_gram[1:, 1:] @ step
@@ -151,23 +146,23 @@ def _bend(bend: Matrix, step: X, gram: Matrix, new_gram: Matrix) -> Matrix:
     bend = bend * jnp.clip(jnp.abs(step @ change) / jnp.where(along > 0, along, 1), 0, 1)
     missing = change - bend @ step
     gain = missing @ step
-    # shorter steps say more of rounding than of curvature; nearly orthogonal ones divide by nothing
-    telling = (length > (3 * _tolerance(step.dtype)) ** 2) & (
+    # shorter steps are dominated by rounding; nearly orthogonal ones divide by almost 0
+    significant = (length > (3 * _tolerance(step.dtype)) ** 2) & (
         gain > 1e-2 * jnp.linalg.norm(missing) * jnp.linalg.norm(step)
     )
-    return bend + jnp.where(telling, 1, 0) * jnp.outer(missing, missing) / jnp.where(telling, gain, 1)
+    return bend + jnp.where(significant, 1, 0) * jnp.outer(missing, missing) / jnp.where(significant, gain, 1)
 
 
 def _tolerance(dtype: Any) -> float:
-    """Standard errors left to go at which a star has arrived; float32's kernel sums resolve a few thousandths."""
+    """Remaining step at convergence, in standard errors; float32's kernel sums resolve a few thousandths."""
     return 1e-2 if jnp.finfo(dtype).bits == 32 else 1e-4
 
 
 def _rounding(chi2: Scalar) -> Scalar:
-    """How far χ² may rise by rounding alone.
+    """Largest increase of χ² by rounding.
 
-    A kernel sum cancels: its terms are up to C, their sum is about 1. In float32 a pixel's flux is good to some
-    1e-3 of its noise, and χ² to 2 √χ² times that.
+    Kernel sums cancel: terms are up to C, their sum is about 1. In float32 a pixel's flux is accurate to about 1e-3 of
+    its noise, and χ² to 2 √χ² times that.
     """
     return 5e4 * jnp.finfo(chi2.dtype).eps * jnp.sqrt(chi2)
 

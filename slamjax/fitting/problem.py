@@ -1,10 +1,9 @@
-"""What is minimised for one star: the same for every minimiser."""
+"""The objective of one star's fit, and the protocol of minimisers."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
-from functools import partial
 from typing import Any, Literal, Protocol
 
 import jax
@@ -14,8 +13,8 @@ from jaxtyping import Array, Float, Int
 
 from slamjax.emulators.base import Emulator
 from slamjax.forward.emulator import ForwardEmulator
-from slamjax.forward.likelihood import information
-from slamjax.noise.models import InverseCovariance, Noise
+from slamjax.noise.inverse_covariance import InverseCovariance
+from slamjax.noise.models import Noise
 from slamjax.typing import LogPrior, Scalar
 
 Loss = Literal["chi2", "soft_l1"]
@@ -26,7 +25,7 @@ X = Float[Array, " label"]
 
 
 class Status(IntEnum):
-    """How far a problem has come."""
+    """State of a problem."""
 
     RUNNING = 0
     CONVERGED = 1
@@ -34,25 +33,21 @@ class Status(IntEnum):
     REDUNDANT = 3
 
 
-@partial(
-    jax.tree_util.register_dataclass,
-    data_fields=["emulator", "noise", "low", "high"],
-    meta_fields=["loss", "log_prior"],
-)
+@jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Problem:
-    """Emulator, noise, the box of scaled labels that is searched, and what makes it more than least squares."""
+    """Emulator, noise, the box of scaled parameters that is searched, loss and prior."""
 
     emulator: Emulator | ForwardEmulator
     noise: Noise
     low: X
     high: X
-    loss: Loss
-    log_prior: LogPrior | None
+    loss: Loss = field(metadata={"static": True})
+    log_prior: LogPrior | None = field(metadata={"static": True})
 
     def information(self, x: X, flux: Star, inv_cov: InverseCovariance) -> Float[Array, "row row"]:
-        """Gram matrix of residual and Jacobian, see `slamjax.forward.likelihood.information`."""
-        return information(self.emulator, inv_cov, x, flux)
+        """Gram matrix of residual and Jacobian, see `slamjax.emulators.base.Standardised.information`."""
+        return self.emulator.information(inv_cov, x, flux)
 
     def objective(self, x: X, flux: Star, inv_cov: InverseCovariance) -> Scalar:
         """½ Σ ρ(z²) − ln prior, with z the whitened residuals.
@@ -71,7 +66,7 @@ class Problem:
 
 
 class State(Protocol):
-    """What every minimiser's state shows the driver; a pytree whose leaves the driver stacks."""
+    """What the driver needs of a minimiser's state; a pytree whose leaves the driver stacks."""
 
     @property
     def x(self) -> X: ...
@@ -82,22 +77,18 @@ class State(Protocol):
 
 
 class Minimiser(Protocol):
-    """A way to minimise one star's problem, a few steps at a time; hashable, for it is static under jit."""
+    """Minimises one star's problem, a few steps at a time; hashable, because it is static under jit."""
 
     def init(self, problem: Problem, x: X, flux: Star, ivar: Star) -> Any: ...
     def advance(self, problem: Problem, state: Any, flux: Star, ivar: Star) -> Any: ...
     def redundant(self, states: Any, active: np.ndarray, n_stars: int) -> np.ndarray:
-        """(active,) bool, asked between visits: starts that cannot end better than a finished one of their star."""
+        """(active,) bool, between visits: starts that cannot end better than a finished one of the same star."""
         ...
 
     def summary(self, problem: Problem, state: Any, flux: Star, ivar: Star) -> Summary: ...
 
 
-@partial(
-    jax.tree_util.register_dataclass,
-    data_fields=["x", "objective", "chi2", "curvature", "converged", "n_iter"],
-    meta_fields=[],
-)
+@jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Summary:
     """Where a problem ended.

@@ -1,9 +1,9 @@
-"""Where to start with nuisances: a velocity by cross-correlation, then the templates that fit best at rest.
+"""Starting points with nuisances: a velocity by cross-correlation, then the templates that fit best in the rest frame.
 
-Lines of a spectrum that moves by hundreds of km/s lie on no line of the model: least squares would find no way there.
-So every spectrum is correlated with some templates over all velocities that are allowed, brought to rest by the best of
-them, compared with all templates, and correlated once more with those that it starts from. Where a polynomial is free,
-spectra and templates are first divided by the polynomial that fits each best.
+If a spectrum is shifted by hundreds of km/s, its lines do not overlap with the model's, and least squares does not
+converge. So each spectrum is correlated with a few templates over all allowed velocities, shifted to the rest frame of
+the best, compared with all templates, and correlated again with its starting templates. If there is a polynomial,
+spectra and templates are first divided by their best-fitting polynomials.
 """
 
 from __future__ import annotations
@@ -22,34 +22,30 @@ from slamjax._util.jit import compiled
 from slamjax._util.linalg import eliminate
 from slamjax.emulators.training_labels import far_apart
 from slamjax.fitting.problem import Problem, Star
-from slamjax.fitting.starts import Templates, choose_starts, some_stars
+from slamjax.fitting.starts import Templates, choose_starts, sample_stars
 from slamjax.typing import AnyArray, Scalar
 
-#: Templates that the first correlation is made with, far apart in labels.
+#: Number of templates in the first correlation, far apart in labels.
 _PROBES = 16
-#: A polynomial of at most this degree is divided out: higher ones follow lines, and stars have few there.
+#: Largest degree of the polynomial that is divided out: higher ones would follow spectral lines.
 _SMOOTH = 4
-#: Spectra worked on at once: bounds memory.
+#: Spectra per block: limits memory.
 _BLOCK = 32
 _PRECISION = jax.lax.Precision.HIGHEST
 
 
-@partial(
-    jax.tree_util.register_dataclass,
-    data_fields=["templates", "level", "place", "probes", "fixed"],
-    meta_fields=[],
-)
+@jax.tree_util.register_dataclass
 @dataclass(frozen=True, eq=False)
 class ShiftedTemplates:
-    """What all stars' starts are made from.
+    """Templates of all stars' starts.
 
     Attributes
     ----------
-    templates : at rest, at the widths where a search begins, each brought to the same ``level``
-    level : (P,) the polynomial that fits the mean template best; 1 without a polynomial
+    templates : in the rest frame, at the starting widths, each scaled to the same ``level``
+    level : (P,) best-fitting polynomial of the mean template; 1 without a polynomial
     place : (P,) ln λ
-    probes : (K,) rows of templates
-    fixed : (V,) parameters behind the labels; that of rv is found for each star
+    probes : (K,) rows of the templates in the first correlation
+    fixed : (V,) starting velocity parameters; rv is determined for each star
     """
 
     templates: Templates
@@ -60,9 +56,9 @@ class ShiftedTemplates:
 
 
 def make_shifted_templates(problem: Problem, stars: np.ndarray, wave: np.ndarray) -> ShiftedTemplates:
-    """Of scaled labels of training stars; ``problem`` has a `slamjax.forward.emulator.ForwardEmulator`."""
+    """From scaled labels of training stars; ``problem`` has a `slamjax.forward.emulator.ForwardEmulator`."""
     forward: Any = problem.emulator
-    x = some_stars(stars)
+    x = sample_stars(stars)
     fixed = np.array([forward.coordinate(name, forward.nuisances.start(name)) for name in forward.free])
     at_rest = np.array([0.0 if name == "rv" else value for name, value in zip(forward.free, fixed, strict=True)])
     rows = jnp.asarray(np.concatenate([x, np.broadcast_to(at_rest, (len(x), len(at_rest)))], axis=1))
@@ -75,7 +71,7 @@ def make_shifted_templates(problem: Problem, stars: np.ndarray, wave: np.ndarray
 def _levelled(problem: Problem, x: Array) -> tuple[Templates, Array]:
     forward: Any = problem.emulator
     usable = jnp.asarray(forward.usable)
-    # one by one: of all pixels, those beside the ends included, for stars are brought to rest across them
+    # all pixels, those near the ends included, because shifted spectra may cover them
     flux = jnp.nan_to_num(jax.lax.map(forward.at, x, batch_size=_BLOCK))
     weight = usable.astype(flux.dtype)
     if forward.terms is None:
@@ -88,58 +84,60 @@ def _levelled(problem: Problem, x: Array) -> tuple[Templates, Array]:
 
 
 def _smooth(terms: Any, flux: Any, weight: Any) -> Star:
-    """The polynomial that fits best; nowhere far below the mean."""
-    some = jnp.asarray(terms[: _SMOOTH + 1], flux.dtype)
+    """The best-fitting polynomial, bounded from below."""
+    low_terms = jnp.asarray(terms[: _SMOOTH + 1], flux.dtype)
     total = jnp.maximum(jnp.sum(weight), 1e-30)
     mean = jnp.sum(weight * flux) / total
-    weighted = some * (weight / total)
-    gram = jnp.matmul(weighted, some.T, precision=_PRECISION) + 1e-5 * jnp.eye(some.shape[0], dtype=flux.dtype)
+    weighted = low_terms * (weight / total)
+    gram = jnp.matmul(weighted, low_terms.T, precision=_PRECISION) + 1e-5 * jnp.eye(
+        low_terms.shape[0], dtype=flux.dtype
+    )
     right = jnp.matmul(weighted, flux - mean, precision=_PRECISION)
-    fitted = mean + jnp.matmul(eliminate(gram, right[:, None])[0][:, 0], some, precision=_PRECISION)
+    fitted = mean + jnp.matmul(eliminate(gram, right[:, None])[0][:, 0], low_terms, precision=_PRECISION)
     floor = 0.05 * jnp.abs(mean) + 1e-30
     return jnp.where(fitted > floor, fitted, floor)
 
 
 @partial(compiled, static_argnames="n_starts")
 def choose_shifted_starts(
-    problem: Problem, approach: ShiftedTemplates, flux: Float[Array, "star pixel"], ivar: Float[Array, "star pixel"],
+    problem: Problem, shifted: ShiftedTemplates, flux: Float[Array, "star pixel"], ivar: Float[Array, "star pixel"],
     n_starts: int,
 ) -> Float[Array, "star start parameter"]:  # fmt: skip
-    """Starting parameters of each star: labels, and behind them the velocities."""
+    """Starting parameters of each star: labels, then velocities."""
     forward: Any = problem.emulator
-    templates, n = approach.templates, flux.shape[0]
+    templates, n = shifted.templates, flux.shape[0]
     weight = problem.noise.weights(ivar)
     flux = jnp.where(weight > 0, flux, 0)
     if forward.terms is not None:
-        ratio = approach.level / jax.vmap(partial(_smooth, forward.terms))(flux, weight)
+        ratio = shifted.level / jax.vmap(partial(_smooth, forward.terms))(flux, weight)
         flux, ivar, weight = flux * ratio, ivar / jnp.square(ratio), weight / jnp.square(ratio)
-    behind = jnp.broadcast_to(approach.fixed.astype(flux.dtype), (n, n_starts, approach.fixed.shape[0]))
+    behind = jnp.broadcast_to(shifted.fixed.astype(flux.dtype), (n, n_starts, shifted.fixed.shape[0]))
     if "rv" not in forward.free:
         labels = choose_starts(problem, templates, flux, ivar, n_starts)
         return jnp.concatenate([labels, behind], axis=-1)
-    probes = jax.lax.map(partial(_lines, forward.grid), templates.lines[approach.probes] + templates.middle)
+    probes = jax.lax.map(partial(_lines, forward.grid), templates.lines[shifted.probes] + templates.middle)
 
     def at_rest(star: tuple[Array, Array, Array]) -> tuple[Array, Array]:
-        one, own, errors = star
-        velocity, gain = correlate(problem, one, own, probes)
+        flux, weight, ivar = star
+        velocity, gain = correlate(problem, flux, weight, probes)
         shift = jnp.arctanh(velocity[jnp.argmax(gain)] * (forward.grid.unit / LIGHT))
-        to = approach.place + shift
-        after = jnp.clip(jnp.searchsorted(approach.place, to), 1, to.size - 1)
-        sound = (own[after] > 0) & (own[after - 1] > 0) & (to <= approach.place[-1]) & (to >= approach.place[0])
-        rest = jnp.interp(to, approach.place, one)
-        return rest, jnp.where(sound, jnp.minimum(errors[after], errors[after - 1]), 0)
+        to = shifted.place + shift
+        after = jnp.clip(jnp.searchsorted(shifted.place, to), 1, to.size - 1)
+        sound = (weight[after] > 0) & (weight[after - 1] > 0) & (to <= shifted.place[-1]) & (to >= shifted.place[0])
+        rest = jnp.interp(to, shifted.place, flux)
+        return rest, jnp.where(sound, jnp.minimum(ivar[after], ivar[after - 1]), 0)
 
-    rest, errors = jax.lax.map(at_rest, (flux, weight, ivar), batch_size=_BLOCK)
-    labels = choose_starts(problem, templates, rest, errors, n_starts)
+    rest, rest_ivar = jax.lax.map(at_rest, (flux, weight, ivar), batch_size=_BLOCK)
+    labels = choose_starts(problem, templates, rest, rest_ivar, n_starts)
 
     def refined(star: tuple[Array, Array, Array]) -> Array:
-        one, own, x = star
+        flux, weight, x = star
         parameters = jnp.concatenate([x, jnp.zeros((n_starts, len(forward.free)), x.dtype)], axis=-1)
         widths = [k for k, name in enumerate(forward.free) if name != "rv"]
         for k in widths:
-            parameters = parameters.at[:, forward.n_labels + k].set(approach.fixed[k].astype(x.dtype))
+            parameters = parameters.at[:, forward.n_labels + k].set(shifted.fixed[k].astype(x.dtype))
         lines = jax.vmap(partial(_lines, forward.grid))(jnp.nan_to_num(forward.at(parameters)))
-        return correlate(problem, one, own, lines)[0]
+        return correlate(problem, flux, weight, lines)[0]
 
     velocity = jax.lax.map(refined, (flux, weight, labels), batch_size=_BLOCK)
     behind = behind.at[:, :, forward.free.index("rv")].set(velocity)
@@ -147,7 +145,7 @@ def choose_shifted_starts(
 
 
 def _lines(grid: Any, flux: Star) -> Float[Array, " fine"]:
-    """A template on the fine grid, about its mean."""
+    """A template on the fine grid, relative to its mean."""
     fine = flux if grid.bridge is None else grid.bridge(flux)
     fine = fine if grid.to_log is None else grid.to_log(fine)
     return fine - jnp.mean(fine)
@@ -156,10 +154,10 @@ def _lines(grid: Any, flux: Star) -> Float[Array, " fine"]:
 def correlate(
     problem: Problem, flux: Star, weight: Star, lines: Float[Array, "probe fine"]
 ) -> tuple[Float[Array, " probe"], Float[Array, " probe"]]:
-    """The velocity, in units of a pixel, at which each template fits best, and by how much it lowers χ².
+    """The velocity, in units of a pixel, at which each template fits best, and the decrease of χ² there.
 
     χ² of a + b t(λ, v) with the best a and b at every v of the fine grid: sums of products of spectrum and shifted
-    template, all of them at once by Fourier transforms. Weights are those of pixels taken one by one.
+    template, computed together by Fourier transforms, for independent pixels.
     """
     forward: Any = problem.emulator
     grid, low, high = forward.grid, problem.low, problem.high
@@ -170,7 +168,7 @@ def correlate(
     n = grid.n_fine + grid.ramp.shape[-1]
 
     def spread(pixels: Star) -> Array:
-        """Conjugate transform of pixels spread over the fine grid, as interpolation from it gathers them."""
+        """Conjugate transform of pixels on the fine grid, by the transpose of the interpolation from it."""
         fine = pixels
         if grid.from_log is not None:
             like = jax.ShapeDtypeStruct((grid.n_fine,), pixels.dtype)
@@ -179,7 +177,7 @@ def correlate(
 
     data, weights = spread(weight * about), spread(weight)
     shape, square = jnp.fft.rfft(lines, n), jnp.fft.rfft(jnp.square(lines), n)
-    # element s of these is the sum for templates moved s steps to the blue: the last ones are to the red
+    # element s is the sum for templates shifted s steps to the blue: the last ones are red shifts
     product = jnp.fft.irfft(data * shape, n)
     mean, length = jnp.fft.irfft(weights * shape, n), jnp.fft.irfft(weights * square, n)
     spread_of = jnp.maximum(length - jnp.square(mean), 1e-4 * jnp.max(length, axis=-1, keepdims=True) + 1e-30)
@@ -188,8 +186,8 @@ def correlate(
     velocity = -jnp.tanh(steps * grid.step) * (LIGHT / grid.unit)
     allowed = (velocity >= low[k]) & (velocity <= high[k])
     best = jnp.argmax(jnp.where(allowed, gain, -1), axis=-1)
-    found = jnp.where(jnp.any(allowed), velocity[best], 0.5 * (low[k] + high[k]))
-    return found, _total(gain, best, total)
+    best_velocity = jnp.where(jnp.any(allowed), velocity[best], 0.5 * (low[k] + high[k]))
+    return best_velocity, _total(gain, best, total)
 
 
 def _total(gain: Array, best: Array, total: Scalar) -> Array:

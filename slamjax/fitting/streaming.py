@@ -1,18 +1,16 @@
-"""Tables of any length and any number of files: spectra are read, fitted and let go of part by part."""
+"""Tables of any length and any number of files, read and fitted part by part by one `Fitter`."""
 
 from __future__ import annotations
 
 import dataclasses
 import os
-import warnings
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 import numpy as np
-from astropy.table import QTable, Table, vstack
+from astropy.table import QTable, Table
 
 from slamjax.errors import SlamError
-from slamjax.fitting import fit
+from slamjax.fitting.fitter import Fitter, stack_tables, warn_without_errors
 from slamjax.io import count_rows, read, read_table
 from slamjax.model.model import Model
 from slamjax.spectra.selection import evaluate_selection
@@ -20,178 +18,240 @@ from slamjax.spectra.spectra import Spectra
 from slamjax.typing import Progress
 
 #: Copies of a part's spectra that are in memory at the same time: as read, on the model's pixels, prepared, on the
-#: device, each with its errors.
-_COPIES = 8
+#: device, each with its errors; and those of the part before, of which slow stars are still fitted.
+_COPIES = 10
 #: Parts of fewer stars would not fill a batch.
 _FEWEST = 512
 
 
 def fit_table(
-    model: Model,
+    model: Model | Fitter,
     path: str | os.PathLike[str],
     *,
     select: str = "",
-    memory: float = 1.0,
     medium: str | None = None,
     frame: str | None = None,
     fwhm: float | None = None,
+    part_size: int | None = None,
     on_progress: Progress | None = None,
-    **options: Any,
 ) -> QTable:
-    """Labels, errors and flags of the spectra in a FITS table, however many: what `slamjax.fit` gives of all of them.
+    """Labels, errors and flags of the spectra in a FITS table of any length: what `slamjax.fit` gives of all of them.
 
     Parameters
     ----------
-    model : Model
+    model : Model or Fitter
+        A Model is fitted with the default options; a `slamjax.Fitter` holds others.
     path : path
         A slamjax FITS table.
     select : str
         Which rows, such as ``"logg < 3.6 & teff > 3600"``.
-    memory : float
-        GiB that spectra may take, and again a batch on the device.
     medium, frame, fwhm : optional
-        What the table does not say of itself, see `slamjax.Spectra.stated`.
+        Metadata that the table lacks, see `slamjax.Spectra.with_metadata`.
+    part_size : int, optional
+        Rows that are read at once; by default as many as the fitter's ``memory`` holds.
     on_progress : callable, optional
         Called with (rows done, rows in all).
-    **options
+
+    Returns
+    -------
+    astropy QTable
         As of `slamjax.fit`.
 
     Raises
     ------
     SlamError
         As `slamjax.read_table` and `slamjax.fit` do, and if no row is selected.
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> import slamjax
+    >>> stars, new_stars = slamjax.datasets.load_xp_giants()
+    >>> recipe = slamjax.Recipe.make(wave_range=(500, 560))
+    >>> model = slamjax.train(stars[:100], ["teff"], emulator=slamjax.Polynomial(), recipe=recipe, noise="diagonal")
+    >>> path = os.path.join(tempfile.mkdtemp(), "new.fits")
+    >>> slamjax.write_table(new_stars[:6], path)
+    >>> fitter = slamjax.Fitter(model, n_starts=1)
+    >>> len(slamjax.fit_table(fitter, path, part_size=3))
+    6
     """
+    fitter = _fitter_of(model)
     n, width = count_rows(path)
-    size = int(max(_FEWEST, memory * 2**30 / (_COPIES * max(width, 1))))
-    parts: list[QTable] = []
-    for start in range(0, n, size):
-        rows = slice(start, min(n, start + size))
-        spectra = read_table(path, rows).with_metadata(medium, frame, fwhm)
-        if select:
-            spectra = spectra[np.flatnonzero(evaluate_selection(select, spectra.columns(), len(spectra)))]
+    size = part_size or _rows_within(fitter.memory, width)
+    progress = _RowProgress(on_progress, n)
 
-        def told(done: int, total: int, rows: slice = rows) -> None:
-            if on_progress is not None:
-                on_progress(rows.start + (rows.stop - rows.start) * done // max(total, 1), n)
+    def parts() -> Iterator[Spectra]:
+        for start in range(0, n, size):
+            stop = min(n, start + size)
+            spectra = _selected(read_table(path, slice(start, stop)).with_metadata(medium, frame, fwhm), select)
+            progress.add(stop - start, len(spectra))
+            if len(spectra):
+                warn_without_errors(fitter.model, spectra)
+                yield spectra
 
-        if len(spectra):
-            parts.append(fit(model, spectra, memory=memory, on_progress=told, **options))
-        told(1, 1)
-    if not parts:
+    tables = list(fitter.fit_parts(parts(), one_part=n <= size, report=progress.report))
+    progress.report(progress.spectra)
+    if not tables:
         if n == 0:
             raise SlamError(f"{path} holds no spectra to fit")
         raise SlamError(f"the selection {select!r} keeps none of the {n} rows of {path}; loosen it")
-    return _stacked(parts)
+    return _stacked(tables)
 
 
 def fit_files(
-    model: Model,
+    model: Model | Fitter,
     files: Sequence[str | os.PathLike[str]],
     *,
     survey: str | None = None,
     fwhm: float | None = None,
     select: str = "",
-    memory: float = 1.0,
     n_jobs: int = -1,
+    part_size: int | None = None,
     on_progress: Progress | None = None,
-    **options: Any,
 ) -> QTable:
-    """Labels, errors and flags of survey files, however many: a row a spectrum in the order given.
+    """Labels, errors and flags of any number of survey files: one row per spectrum, in the order given.
 
     Files are read by `slamjax.read`; what else there is to do (medium, rest frame by a measured velocity, wavelengths,
-    continuum) follows from the files and the model. The table has ``file``, and ``problem`` of a file that gives no
+    continuum) follows from the files and the model. The table has ``file``, and ``problem`` for a file that gives no
     spectrum: its row is flagged NO_DATA.
 
     Parameters
     ----------
-    model : Model
+    model : Model or Fitter
+        A Model is fitted with the default options; a `slamjax.Fitter` holds others.
     files : sequence of paths
     survey : str, optional
-        As of `slamjax.read`.
+        As in `slamjax.read`.
     fwhm : float, optional
-        Line spread of files that do not tell theirs, in their unit of wavelength.
+        Line spread, in the files' unit of wavelength, of files that do not state theirs.
     select : str
         Which rows, by what headers say, such as ``"snr_g > 20"``.
-    memory : float
-        GiB that spectra may take, and again a batch on the device.
     n_jobs : int
         Processes that read, where there are many files.
+    part_size : int, optional
+        Files that are read at once; by default as many as the fitter's ``memory`` holds.
     on_progress : callable, optional
         Called with (files done, files in all).
-    **options
+
+    Returns
+    -------
+    astropy QTable
         As of `slamjax.fit`.
 
     Raises
     ------
     SlamError
-        As `slamjax.read` and `slamjax.fit` do; of files that cannot be read only if none can.
+        As `slamjax.read` and `slamjax.fit` do; for files that cannot be read only if none can.
+
+    Examples
+    --------
+    >>> import glob
+    >>> import slamjax
+    >>> labels = slamjax.fit_files(model, sorted(glob.glob("lamost/*.fits")), select="snr_g > 20")  # doctest: +SKIP
     """
-    n, done = len(files), 0
-    size = int(max(_FEWEST, memory * 2**30 / (_COPIES * 8 * max(model.wave.size, 1))))
-    parts: list[QTable] = []
+    fitter = _fitter_of(model)
+    n, n_spectra = len(files), 0
+    size = part_size or _rows_within(fitter.memory, 8 * fitter.model.wave.size)
+    tables: list[QTable] = []
     first_error: SlamError | None = None
-    seen = False
+    any_good = False
     for start in range(0, n, size):
-        some = files[start : start + size]
-
-        def told(done: int, total: int, start: int = start, size: int = len(some)) -> None:
-            if on_progress is not None:
-                on_progress(start + size * done // max(total, 1), n)
-
-        read_in, error = _read(model, some, survey, n_jobs)
+        stop = min(n, start + size)
+        report = _part_of(on_progress, start, stop, n)
+        groups, error = _read(fitter.model, files[start:stop], survey, n_jobs)
         first_error = first_error or error
-        seen = seen or any(len(spectra) and spectra.good.any() for spectra in read_in)
-        for spectra in read_in:
-            spectra = dataclasses.replace(spectra.with_metadata(fwhm=fwhm), rows=done + np.arange(len(spectra)))
-            done += len(spectra)
-            if select:
-                spectra = spectra[np.flatnonzero(evaluate_selection(select, spectra.columns(), len(spectra)))]
+        any_good = any_good or any(len(spectra) and spectra.good.any() for spectra in groups)
+        for spectra in groups:
+            spectra = dataclasses.replace(spectra.with_metadata(fwhm=fwhm), rows=n_spectra + np.arange(len(spectra)))
+            n_spectra += len(spectra)
+            spectra = _selected(spectra, select)
             if not len(spectra):
                 continue
             try:
-                parts.append(fit(model, spectra, memory=memory, on_progress=told, **options))
+                tables.append(fitter.fit(spectra, report))
             except SlamError as wrong:
-                if len(read_in) == 1:
+                if len(groups) == 1:
                     raise
                 names = [str(name) for name in spectra.table["file"]]  # of another survey, with other wavelengths
-                nothing = dataclasses.replace(_nothing(model, names, str(wrong)), rows=spectra.rows)
-                parts.append(fit(model, nothing, memory=memory, **options))
-        told(1, 1)
-    if first_error is not None and not seen:
+                empty = dataclasses.replace(_without_data(fitter.model, names, str(wrong)), rows=spectra.rows)
+                tables.append(fitter.fit(empty))
+        report(1, 1)
+    if first_error is not None and not any_good:
         raise first_error
-    if not parts:
-        raise SlamError(f"the selection {select!r} keeps none of the {done} spectra; loosen it")
-    return _stacked(parts)
+    if not tables:
+        raise SlamError(f"the selection {select!r} keeps none of the {n_spectra} spectra; loosen it")
+    return _stacked(tables)
+
+
+class _RowProgress:
+    """Progress in rows of a table, from the number of spectra done; not all rows are selected."""
+
+    def __init__(self, on_progress: Progress | None, n: int) -> None:
+        self.on_progress, self.n = on_progress, n
+        self.rows = self.spectra = self.last = 0
+
+    def add(self, rows: int, spectra: int) -> None:
+        """Rows that were read, and how many of them are selected."""
+        self.rows, self.spectra = self.rows + rows, self.spectra + spectra
+
+    def report(self, done: int) -> None:
+        """Spectra that are done."""
+        if self.on_progress is not None:
+            self.last = max(self.last, self.rows * min(done, self.spectra) // max(self.spectra, 1))
+            self.on_progress(self.n if done == self.spectra and self.rows == self.n else self.last, self.n)
+
+
+def _fitter_of(model: Model | Fitter) -> Fitter:
+    return model if isinstance(model, Fitter) else Fitter(model)
+
+
+def _rows_within(memory: float, width: int) -> int:
+    """Spectra of ``width`` bytes that are read at once within ``memory`` GiB."""
+    return int(max(_FEWEST, memory * 2**30 / (_COPIES * max(width, 1))))
+
+
+def _selected(spectra: Spectra, select: str) -> Spectra:
+    """The spectra that are selected; unlike `Spectra.select`, none at all is no error."""
+    if not select:
+        return spectra
+    return spectra[np.flatnonzero(evaluate_selection(select, spectra.columns(), len(spectra)))]
+
+
+def _part_of(on_progress: Progress | None, start: int, stop: int, n: int) -> Progress:
+    """Progress within rows ``start`` to ``stop`` of n."""
+
+    def report(done: int, total: int) -> None:
+        if on_progress is not None:
+            on_progress(start + (stop - start) * done // max(total, 1), n)
+
+    return report
 
 
 def _read(
     model: Model, files: Sequence[str | os.PathLike[str]], survey: str | None, n_jobs: int
 ) -> tuple[list[Spectra], SlamError | None]:
-    """Spectra of some files in their order, together where they have a grid in common; an error of those that have
-    none."""
+    """Spectra of files in their order, together where they share a grid; the first error of those that have none."""
     try:
         return [read(files, survey, n_jobs=n_jobs)], None
     except SlamError as error:
         if len(files) == 1:
-            return [_nothing(model, files, str(error))], error
+            return [_without_data(model, files, str(error))], error
     # of several surveys, or none of them is whole: one by one
-    found = [_read(model, [one], survey, n_jobs) for one in files]
-    return [spectra for parts, _ in found for spectra in parts], next((error for _, error in found if error), None)
+    each = [_read(model, [file], survey, n_jobs) for file in files]
+    return [spectra for groups, _ in each for spectra in groups], next((error for _, error in each if error), None)
 
 
-def _nothing(model: Model, files: Sequence[str | os.PathLike[str]], problem: str) -> Spectra:
-    """Spectra without a good pixel, for files of which none can be read."""
-    nothing = np.zeros((len(files), model.wave.size))
+def _without_data(model: Model, files: Sequence[str | os.PathLike[str]], problem: str) -> Spectra:
+    """Spectra without a good pixel, for files that cannot be read."""
+    zero = np.zeros((len(files), model.wave.size))
     table = Table({"file": [os.path.basename(path) for path in files], "problem": [problem] * len(files)})
-    info = model.info
-    return Spectra(model.wave, nothing, nothing, table, wave_unit=info.wave_unit, frame="unknown")
+    return Spectra(model.wave, zero, zero, table, wave_unit=model.info.wave_unit, frame="unknown")
 
 
-def _stacked(parts: list[QTable]) -> QTable:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # identical meta of the parts
-        table = parts[0] if len(parts) == 1 else vstack(parts, metadata_conflicts="silent")
-    for name in table.colnames:  # what headers of some parts do not have
+def _stacked(tables: list[QTable]) -> QTable:
+    """One table; a column that only some parts have is filled up."""
+    table = stack_tables(tables)
+    for name in table.colnames:
         if getattr(table[name], "mask", None) is not None and np.any(table[name].mask):
             empty = {"U": "", "S": b"", "f": np.nan}.get(table[name].dtype.kind, 0)
             table[name] = table[name].filled(empty)

@@ -1,13 +1,14 @@
 """Shifting and broadening model spectra in ln λ, in Fourier space.
 
-A spectrum on the model's pixels is brought to a uniform grid in ln λ by windowed-sinc interpolation (none where the
-pixels are uniform in ln λ already), multiplied there by exp(−2πikβ) exp(−2π²k²σ²/c²) g(2πk v sin i/c), with k in
-cycles per unit of ln λ and β = artanh(v/c), and brought back. A ramp joins its ends, so that nothing rings or wraps.
+A spectrum on the model's pixels is interpolated to a uniform grid in ln λ by a windowed sinc (unless the pixels are
+uniform in ln λ already), its Fourier transform is multiplied by exp(−2πikβ) exp(−2π²k²σ²/c²) g(2πk v sin i/c), with k
+in cycles per unit of ln λ and β = artanh(v/c), and the result is interpolated back. A ramp joins the two ends, so that
+nothing rings or wraps around.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -24,37 +25,37 @@ from slamjax.forward.nuisances import Nuisances
 from slamjax.forward.rotation import rotation_transform
 from slamjax.typing import AnyArray, Flux
 
-#: Samples to each side that an interpolation takes, and the shape of its Kaiser window: on pixels, where spectra may
-#: hold waves of little more than two pixels; and back from the finer grid, where they do not.
+#: Samples on each side that an interpolation uses, and the shape of its Kaiser window: from pixels, where spectra may
+#: have structure of little more than two pixels; and back from the finer grid, where they have not.
 _ON_PIXELS, _ON_FINE = (14, 7.5), (8, 8.0)
-#: The fine grid's steps are this part of the narrowest pixel.
+#: Step of the fine grid, in units of the narrowest pixel.
 _STEP = 0.6
-#: A spectrum of fewer pixels has none that nothing from beyond its ends comes to.
+#: Fewest pixels of a spectrum that can be shifted.
 _FEWEST = 32
-#: Outputs of one block of a banded product.
+#: Rows per block of a banded product.
 _BLOCK = 64
-#: Pixels have equal steps in ln λ if no step differs from the mean by more than this part.
+#: Pixels are uniform in ln λ if no step differs from the mean by more than this fraction.
 _UNIFORM = 1e-4
-#: Standard deviations of a Gaussian, beyond which nothing is brought in; pixels near the ends that never count.
+#: Extent of a Gaussian in standard deviations, and pixels at each end that are never used.
 _REACH_SIGMA, _MARGIN = 4.0, 3
 _matmul = partial(jnp.einsum, precision=jax.lax.Precision.HIGHEST)
 
 
-@partial(jax.tree_util.register_dataclass, data_fields=["window", "weight"], meta_fields=["size"])
+@jax.tree_util.register_dataclass
 @dataclass(frozen=True, eq=False)
 class Band:
-    """A banded matrix, as blocks of rows that each see a window of the input.
+    """A banded matrix, in blocks of rows that each use one window of the input.
 
     Attributes
     ----------
     window : (B, W) indices of the input
     weight : (B, W, R) weights of each block's R outputs
-    size : outputs, at most B · R
+    size : number of outputs, at most B · R
     """
 
     window: Int[AnyArray, "block width"]
     weight: Float[AnyArray, "block width row"]
-    size: int
+    size: int = field(metadata={"static": True})
 
     def __call__(self, flux: Any) -> Array:
         """(..., P) to (..., size)."""
@@ -83,15 +84,15 @@ class Band:
         return cls(np.minimum(low[:, None] + np.arange(width), n - 1), blocks, len(at))
 
 
-@partial(jax.tree_util.register_dataclass, data_fields=["left", "right", "part"], meta_fields=[])
+@jax.tree_util.register_dataclass
 @dataclass(frozen=True, eq=False)
 class Bridge:
-    """Untrained pixels, NaN, on straight lines between the trained ones beside them.
+    """Linear interpolation of untrained pixels (NaN) between their trained neighbours.
 
     Attributes
     ----------
-    left, right : (P,) nearest trained pixels to either side, or the pixel itself
-    part : (P,) how far from left to right
+    left, right : (P,) nearest trained pixels on either side, or the pixel itself
+    part : (P,) fraction of the way from left to right
     """
 
     left: Int[AnyArray, " pixel"]
@@ -103,8 +104,8 @@ class Bridge:
         return left + self.part * (right - left)
 
     @classmethod
-    def over(cls, trained: np.ndarray) -> Bridge | None:
-        """None where every pixel is trained."""
+    def from_mask(cls, trained: np.ndarray) -> Bridge | None:
+        """None if every pixel is trained."""
         if trained.all():
             return None
         known = np.flatnonzero(trained)
@@ -116,24 +117,20 @@ class Bridge:
         return cls(left, right, np.clip((pixel - left) / gap, 0, 1))
 
 
-@partial(
-    jax.tree_util.register_dataclass,
-    data_fields=["bridge", "to_log", "from_log", "ramp", "frequency"],
-    meta_fields=["n_fine", "unit", "step"],
-)
+@jax.tree_util.register_dataclass
 @dataclass(frozen=True, eq=False)
 class VelocityGrid:
-    """The way from a model's pixels to Fourier space and back.
+    """Transforms between a model's pixels and Fourier space.
 
     Attributes
     ----------
-    bridge : over untrained pixels, or None
-    to_log, from_log : to the fine grid in ln λ and back; None where the pixels are that grid
-    ramp : (R,) from 0 to 1, what joins the last value to the first
+    bridge : interpolation over untrained pixels, or None
+    to_log, from_log : to the fine grid in ln λ and back; None if the pixels are that grid
+    ramp : (R,) from 0 to 1; joins the last value to the first
     frequency : (K,) in cycles per unit of ln λ
     n_fine : points of the fine grid, without the ramp
-    unit : km/s of one pixel, the unit of velocities in a fit
-    step : of the fine grid in ln λ
+    unit : km/s per pixel, the unit of velocities in a fit
+    step : step of the fine grid in ln λ
     """
 
     bridge: Bridge | None
@@ -141,9 +138,9 @@ class VelocityGrid:
     from_log: Band | None
     ramp: Float[AnyArray, " ramp"]
     frequency: Float[AnyArray, " frequency"]
-    n_fine: int
-    unit: float
-    step: float
+    n_fine: int = field(metadata={"static": True})
+    unit: float = field(metadata={"static": True})
+    step: float = field(metadata={"static": True})
 
     def transform(self, flux: Flux) -> Array:
         """Fourier coefficients (..., K) of model flux (..., P)."""
@@ -159,7 +156,7 @@ class VelocityGrid:
         return fine if self.from_log is None else self.from_log(fine)
 
     def factor(self, x: dict[str, Any]) -> Array:
-        """What coefficients (K,) are multiplied by: ``x`` holds rv, and the squares of widths, in units of a pixel."""
+        """Factor of the coefficients (K,); ``x`` has rv, and the squares of widths, in units of a pixel."""
         out: Any = jnp.ones_like(self.frequency)
         if "sigma_v" in x:
             out = out * jnp.exp(self._gauss() * x["sigma_v"])
@@ -171,20 +168,20 @@ class VelocityGrid:
         return out
 
     def slopes(self, x: dict[str, Any], names: tuple[str, ...]) -> list[Array]:
-        """Derivatives of `factor` by some of ``x``."""
-        found = []
+        """Derivatives of `factor` with respect to the named ``x``."""
+        slopes = []
         for name in names:
             others = {key: value for key, value in x.items() if key != name}
             if name == "sigma_v":
-                found.append(self._gauss() * self.factor(x))
+                slopes.append(self._gauss() * self.factor(x))
             elif name == "vsini":
                 turn = self._turn()
-                found.append(turn * rotation_transform(turn * x["vsini"], 1) * self.factor(others))
+                slopes.append(turn * rotation_transform(turn * x["vsini"], 1) * self.factor(others))
             else:
                 beta = x["rv"] * (self.unit / LIGHT)
                 slope = -2 * jnp.pi * self.frequency * (self.unit / LIGHT) / (1 - beta * beta)
-                found.append(jax.lax.complex(jnp.zeros_like(slope), slope) * self.factor(x))
-        return found
+                slopes.append(jax.lax.complex(jnp.zeros_like(slope), slope) * self.factor(x))
+        return slopes
 
     def _gauss(self) -> Array:
         return -2 * jnp.square(jnp.pi * self.frequency * (self.unit / LIGHT))
@@ -193,8 +190,8 @@ class VelocityGrid:
         return jnp.square(2 * jnp.pi * self.frequency * (self.unit / LIGHT))
 
     @classmethod
-    def make(cls, wave: np.ndarray, trained: np.ndarray, reach: float) -> VelocityGrid:
-        """For pixels at ``wave`` (P,), any unit; ``reach``: how far flux is moved at most, in ln λ."""
+    def from_pixels(cls, wave: np.ndarray, trained: np.ndarray, reach: float) -> VelocityGrid:
+        """For pixels at ``wave`` (P,), in any unit; ``reach``: the largest shift of flux, in ln λ."""
         place = np.log(np.asarray(wave, float))
         n = place.size
         if n < _FEWEST:
@@ -215,18 +212,18 @@ class VelocityGrid:
         t = np.arange(1, total - n_fine + 1) / (total - n_fine + 1)
         frequency = np.fft.rfftfreq(total, step)
         ramp = t * t * (3 - 2 * t)
-        return cls(Bridge.over(trained), to_log, from_log, ramp, frequency, n_fine, unit, step)
+        return cls(Bridge.from_mask(trained), to_log, from_log, ramp, frequency, n_fine, unit, step)
 
 
 def reach(nuisances: Nuisances) -> float:
-    """How far, in ln λ, the largest velocities that are allowed move flux."""
+    """Largest shift of flux in ln λ at the largest allowed velocities."""
     shift = max(abs(bound) for bound in nuisances.bounds("rv"))
     sigma, vsini = nuisances.bounds("sigma_v")[1], nuisances.bounds("vsini")[1]
     return float(np.arctanh(shift / LIGHT) + (_REACH_SIGMA * sigma + vsini) / LIGHT)
 
 
 def untouched(wave: np.ndarray, trained: np.ndarray, reach: float) -> np.ndarray:
-    """(P,) bool: pixels to which nothing comes from beyond the ends of the spectrum or from untrained pixels."""
+    """(P,) bool: pixels that no flux from beyond the spectrum's ends or from untrained pixels can reach."""
     place = np.log(np.asarray(wave, float))
     kept = (place - reach >= place[0]) & (place + reach <= place[-1])
     kept[:_MARGIN] = kept[-_MARGIN:] = False

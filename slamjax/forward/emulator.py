@@ -1,19 +1,19 @@
 """Nuisances around an emulator: P_n(λ) × [emulator(θ) ⊗ G(v, σ) ⊗ R(v sin i)], and the polynomial solved for.
 
-A `ForwardEmulator` is called as an emulator is. Its parameters are the scaled labels and, behind them, the free
-velocities: rv in units of the model's pixel, widths as squares of that unit. The polynomial's coefficients c are
-linear and have a Gaussian prior N(m, T), so they never are parameters. With F = f B, the flux times each Legendre term,
-a spectrum is N(F m, Σ + F T Fᵀ) once they are integrated out, and
+A `ForwardEmulator` is called like an emulator. Its parameters are the scaled labels, followed by the free velocities:
+rv in units of the model's pixel, widths as squares of that unit. The polynomial's coefficients c are linear and have a
+Gaussian prior N(m, T), so they are never parameters. With F = f B, the flux times each Legendre term, a spectrum is
+N(F m, Σ + F T Fᵀ) once they are integrated out, and
 
     rᵀ(Σ + F T Fᵀ)⁻¹r = min_c (y − F c)ᵀΣ⁻¹(y − F c) + (c − m)ᵀT⁻¹(c − m)
     ln |Σ + F T Fᵀ| = ln |Σ| + ln |T| + ln |T⁻¹ + FᵀΣ⁻¹F|
 
-(Rasmussen & Williams 2006, eq. 2.41-2.43): what a fit solves and what a sampler marginalises are the same numbers.
+(Rasmussen & Williams 2006, eq. 2.41-2.43): a fit solves for, and a sampler marginalises over, the same coefficients.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -29,24 +29,20 @@ from slamjax.errors import SlamError
 from slamjax.forward.doppler import VelocityGrid, reach, untouched
 from slamjax.forward.nuisances import WIDTHS, Gaussian, Nuisances
 from slamjax.forward.orthogonal import orthonormal
-from slamjax.noise.models import InverseCovariance
+from slamjax.noise.inverse_covariance import InverseCovariance
 from slamjax.typing import AnyArray, Flux, Jacobian, Labels, Scalar
 
-#: Least part of the trained pixels that must be left to a fit.
+#: Smallest fraction of the trained pixels that must be left to a fit.
 _ENOUGH = 0.3
-#: A prior of a width knows widths of this part of a pixel and less as this one: the slope of √s is infinite at 0.
+#: Widths below this fraction of a pixel are replaced by it in a prior: the slope of √s is infinite at 0.
 _NARROW = 0.02
-#: A part of the polynomial whose prior allows it no larger a standard deviation on a star's pixels is left out.
+#: A polynomial term is left out where its prior allows no larger standard deviation than this on a star's pixels.
 _HELD = {4: 1e-6, 8: 1e-12}
 _matmul = partial(jnp.matmul, precision=jax.lax.Precision.HIGHEST)
 Parameters = Float[AnyArray, "*batch parameter"]
 
 
-@partial(
-    jax.tree_util.register_dataclass,
-    data_fields=["emulator", "grid", "terms", "usable"],
-    meta_fields=["nuisances"],
-)
+@jax.tree_util.register_dataclass
 @dataclass(frozen=True, eq=False)
 class ForwardEmulator:
     """An emulator with nuisances: an immutable pytree, ``forward(labels, rv=..., ...)`` is the predicted flux.
@@ -73,13 +69,10 @@ class ForwardEmulator:
     grid: VelocityGrid | None
     terms: Float[AnyArray, "term pixel"] | None
     usable: AnyArray
-    nuisances: Nuisances
-
-    #: In the fitter, an emulator of components has a basis.
-    basis = None
+    nuisances: Nuisances = field(metadata={"static": True})
 
     @classmethod
-    def around(cls, emulator: Any, wave: Float[np.ndarray, " pixel"], nuisances: Nuisances) -> ForwardEmulator:
+    def from_emulator(cls, emulator: Any, wave: Float[np.ndarray, " pixel"], nuisances: Nuisances) -> ForwardEmulator:
         """Around any emulator of pixels at ``wave`` (P,), on the host."""
         wave = np.asarray(wave, float)
         trained = np.asarray(emulator.trained)
@@ -95,7 +88,7 @@ class ForwardEmulator:
                     f"{trained.sum()} pixels that nothing from beyond the spectrum's ends or from untrained pixels "
                     "comes to; give narrower bounds"
                 )
-            grid = VelocityGrid.make(wave, trained, farthest)
+            grid = VelocityGrid.from_pixels(wave, trained, farthest)
         if nuisances.polynomial is not None:
             place = 2 * (wave - wave[0]) / (wave[-1] - wave[0]) - 1
             terms = legendre.legvander(place, nuisances.polynomial).T
@@ -222,7 +215,7 @@ class ForwardEmulator:
     # --- with the polynomial solved or integrated out, one star at a time
 
     def information(self, inv_cov: InverseCovariance, x: Parameters, flux: Flux) -> Float[Array, "row row"]:
-        """`slamjax.forward.likelihood.information` of the parameters (L + V,), polynomial solved, priors added.
+        """G of `Emulator.information` for the parameters (L + V,), polynomial solved, priors added.
 
         Variable projection: residual at the best polynomial, slopes without what a change of it takes up (Golub &
         Pereyra 1973, SIAM J. Numer. Anal. 10, 413; in Kaufman's form). So G[1:, 1:] is the information that is left of

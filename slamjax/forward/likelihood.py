@@ -1,4 +1,4 @@
-"""χ² and ln p of a spectrum given labels.
+"""χ² and log-likelihood of a spectrum given labels.
 
 ln p(f | θ) = −½ (f − f_SLAM(θ))ᵀ Σ⁻¹ (f − f_SLAM(θ)) − ½ ln |2π Σ|   (Zhang, Liu & Deng 2020, ApJS 246, 9, eq. 7-8)
 """
@@ -9,37 +9,64 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from slamjax.emulators.base import Emulator
-from slamjax.forward.emulator import ForwardEmulator
-from slamjax.noise.models import InverseCovariance, Noise
-from slamjax.typing import Flux, Ivar, Labels, ScaledLabels
+from slamjax.noise.models import Noise
+from slamjax.typing import Flux, Ivar, Labels
 
 
 def chi2(emulator: Emulator, noise: Noise, labels: Labels, flux: Flux, ivar: Ivar) -> Float[Array, "*batch"]:
-    """rᵀ Σ⁻¹ r of prepared flux (..., P) and ivar at labels (..., L); bad and untrained pixels do not count."""
+    """χ² = rᵀ Σ⁻¹ r; bad and untrained pixels do not count.
+
+    Parameters
+    ----------
+    emulator : Emulator
+    noise : Noise
+    labels : (..., L) array
+        In physical units.
+    flux, ivar : (..., P) arrays
+        Prepared (`slamjax.Model.prepare`).
+
+    Returns
+    -------
+    (...) array
+
+    Examples
+    --------
+    >>> from slamjax.forward import chi2
+    >>> chi2(model.emulator, model.noise, labels, prepared.flux, prepared.ivar)  # doctest: +SKIP
+    """
     residual = flux - emulator(labels)
     return jnp.sum(jnp.square(noise.inverse_covariance(ivar).whiten(residual)), axis=-1)
 
 
 def log_likelihood(emulator: Emulator, noise: Noise, labels: Labels, flux: Flux, ivar: Ivar) -> Float[Array, "*batch"]:
-    """ln p(flux | labels), constants included, over the good pixels.
+    """ln p(flux | labels) over the good pixels, constants included.
 
-    ``flux`` and ``ivar`` are prepared ones (`Model.prepare`), of order 1: in float32 the squares of fluxes near
-    1e-20 vanish.
+    Parameters
+    ----------
+    emulator : Emulator
+    noise : Noise
+    labels : (..., L) array
+        In physical units.
+    flux, ivar : (..., P) arrays
+        Prepared (`slamjax.Model.prepare`), of order 1: in float32 the squares of fluxes near 1e-20 vanish.
+
+    Returns
+    -------
+    (...) array
+
+    Examples
+    --------
+    >>> import jax, slamjax
+    >>> stars, _ = slamjax.datasets.load_xp_giants()
+    >>> recipe = slamjax.Recipe.make(wave_range=(500, 560))
+    >>> model = slamjax.train(stars[:100], ["teff"], emulator=slamjax.Polynomial(), recipe=recipe, noise="diagonal")
+    >>> star = model.prepare(stars[:1])
+    >>> given = (model.emulator, model.noise)
+    >>> gradient = jax.grad(lambda labels: slamjax.log_likelihood(*given, labels, star.flux[0], star.ivar[0]))
+    >>> gradient(stars.values(["teff"])[0].astype("float32")).shape
+    (1,)
     """
     n_pix = jnp.sum(noise.weights(ivar) > 0, axis=-1)
     inv_cov = noise.inverse_covariance(ivar)
     square = jnp.sum(jnp.square(inv_cov.whiten(flux - emulator(labels))), axis=-1)
     return -0.5 * (square + inv_cov.logdet() + n_pix * jnp.log(2 * jnp.pi))
-
-
-def information(
-    emulator: Emulator | ForwardEmulator, inv_cov: InverseCovariance, x: ScaledLabels, flux: Flux
-) -> Float[Array, "*batch row row"]:
-    """G = R Σ⁻¹ Rᵀ for the rows R = [r; J₁; …; J_L] at scaled labels x: all that a Gauss-Newton step needs.
-
-    G[0, 0] is χ², G[0, 1:] = J Σ⁻¹ r is minus half its gradient, and G[1:, 1:] = J Σ⁻¹ Jᵀ is the Fisher information.
-    Of an emulator with nuisances x holds these as well, and the polynomial is solved for.
-    """
-    if isinstance(emulator, ForwardEmulator):
-        return emulator.information(inv_cov, x, flux)
-    return inv_cov.gram(emulator.residual_and_jacobian(x, flux))

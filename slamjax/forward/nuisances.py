@@ -1,8 +1,8 @@
-"""What shapes a spectrum beside its labels: velocity, broadening, rotation, continuum; absent, fixed, free or known.
+"""Nuisance parameters of a spectrum: velocity, broadening, rotation, continuum; absent, fixed, free or with a prior.
 
     P_n(λ) × [ emulator(θ) ⊗ G(v, σ) ⊗ R(v sin i) ]
 
-the form in which LASP and ULySS fit spectra (Koleva et al. 2009, A&A 501, 1269, eq. 1; Luo et al. 2015, RAA 15, 1095).
+the form that LASP and ULySS fit (Koleva et al. 2009, A&A 501, 1269, eq. 1; Luo et al. 2015, RAA 15, 1095).
 """
 
 from __future__ import annotations
@@ -14,15 +14,26 @@ import numpy as np
 
 from slamjax.errors import SlamError
 
-#: Velocities in the order in which they stand behind the labels.
+#: Velocities in the order in which they follow the labels among the parameters.
 VELOCITIES = ("rv", "sigma_v", "vsini")
-#: Those that enter a spectrum by their square, as widths do.
+#: Widths, which enter a spectrum by their square.
 WIDTHS = ("sigma_v", "vsini")
 
 
 @dataclass(frozen=True)
 class Free:
-    """Anything between two bounds, in km/s, all alike."""
+    """A uniform prior between two bounds, in km/s.
+
+    Parameters
+    ----------
+    low, high : float
+
+    Examples
+    --------
+    >>> import slamjax
+    >>> slamjax.Nuisances(sigma_v=slamjax.Free(0, 100)).bounds("sigma_v")
+    (0, 100)
+    """
 
     low: float
     high: float
@@ -30,7 +41,18 @@ class Free:
 
 @dataclass(frozen=True)
 class Gaussian:
-    """A Gaussian prior, in km/s: known to be ``mean`` ± ``sd`` from elsewhere."""
+    """A Gaussian prior, in km/s: ``mean`` ± ``sd`` are known from elsewhere.
+
+    Parameters
+    ----------
+    mean, sd : float
+
+    Examples
+    --------
+    >>> import slamjax
+    >>> slamjax.Nuisances(vsini=slamjax.Gaussian(30, 5)).bounds("vsini")
+    (5.0, 55.0)
+    """
 
     mean: float
     sd: float
@@ -47,30 +69,39 @@ CUT = 5.0
 
 @dataclass(frozen=True)
 class Nuisances:
-    """Which nuisances a fit or a sampler has, and what is known of each; hashable.
+    """Nuisance parameters of a fit or a sampler, and their priors; hashable.
 
     Parameters
     ----------
     rv : None, number, "free", `Free` or `Gaussian`
-        Radial velocity that is left in the spectra, km/s, positive receding.
-    sigma_v : the same
-        Standard deviation of a Gaussian in velocity, km/s, beyond the resolution of the training spectra.
-    vsini : the same
-        Projected rotation v sin i, km/s; linear limb darkening of 0.6 (Gray 2005, ch. 18).
+        Residual radial velocity of the spectra, km/s, positive for receding stars. None: not in the model; a number:
+        fixed.
+    sigma_v : same as rv
+        Standard deviation of Gaussian broadening, km/s, beyond the resolution of the training spectra.
+    vsini : same as rv
+        Projected rotation velocity v sin i, km/s; linear limb darkening of 0.6 (Gray 2005, ch. 18).
     polynomial : int, optional
-        Degree of a polynomial in λ that multiplies the model; 0 is a scale alone.
+        Degree of a polynomial in λ that multiplies the model; 0 is a scale factor.
     polynomial_sd : float
         Standard deviation of the Gaussian prior of each coefficient: the first about 1, the others about 0. The
-        polynomial is a sum of Legendre's on the model's range.
+        terms are Legendre polynomials on the model's range.
 
-    "free" is −600 … 600, 0 … 300 and 0 … 400 km/s. Narrower bounds leave more pixels to the fit: those that the
-    largest allowed velocity may bring in from beyond the spectrum's ends do not count. With
-    `Gaussian` the bounds are five standard deviations from the mean.
+    Notes
+    -----
+    "free" is −600 … 600, 0 … 300 and 0 … 400 km/s. Narrower bounds leave more pixels to the fit: pixels that flux from
+    beyond the spectrum's ends could reach at the largest allowed velocity are not used. With `Gaussian` the bounds are
+    five standard deviations from the mean.
 
     Raises
     ------
     SlamError
-        If a bound, a prior or a degree makes no sense.
+        For an impossible bound, prior or degree.
+
+    Examples
+    --------
+    >>> import slamjax
+    >>> print(slamjax.Nuisances(rv="free", vsini=slamjax.Gaussian(20, 5), polynomial=3))
+    rv -600 to 600 km/s, vsini 20 ± 5 km/s, polynomial of degree 3
     """
 
     rv: Velocity = None
@@ -102,17 +133,17 @@ class Nuisances:
             if not (np.isfinite([given.low, given.high]).all() and given.low < given.high):
                 raise SlamError(f"{name} is free from {given.low} to {given.high}; give finite bounds, low < high")
         elif isinstance(given, Gaussian) and not (np.isfinite([given.mean, given.sd]).all() and given.sd > 0):
-            raise SlamError(f"{name} is known to be {given.mean} ± {given.sd}; give finite numbers, sd > 0")
+            raise SlamError(f"{name} has a Gaussian prior {given.mean} ± {given.sd}; give finite numbers, sd > 0")
         if given is None:
             return
         low, high = self.bounds(name)
         if name in WIDTHS and (low < 0 or (isinstance(given, Gaussian) and given.mean < 0)):
-            raise SlamError(f"{name} is a width, at least 0 km/s; {given} is not")
+            raise SlamError(f"{name} is a width and must be at least 0 km/s; {given} is not")
         if max(abs(low), abs(high)) > 30_000:
             raise SlamError(f"{name} reaches {max(abs(low), abs(high)):g} km/s; give less than 30,000")
 
     def bounds(self, name: str) -> tuple[float, float]:
-        """The smallest and the largest value of a velocity, km/s; (0, 0) where it is absent."""
+        """Smallest and largest value of a velocity, km/s; (0, 0) if it is absent."""
         given = getattr(self, name)
         if given is None:
             return 0.0, 0.0
@@ -125,26 +156,26 @@ class Nuisances:
 
     @property
     def free(self) -> tuple[str, ...]:
-        """Velocities that are fitted or sampled, in order."""
+        """Names of the velocities that are fitted or sampled, in order."""
         return tuple(name for name in VELOCITIES if isinstance(getattr(self, name), Free | Gaussian))
 
     @property
     def present(self) -> tuple[str, ...]:
-        """Velocities that the model has, fixed ones included."""
+        """Names of the velocities in the model, fixed ones included."""
         return tuple(name for name in VELOCITIES if getattr(self, name) is not None)
 
     @property
     def n_coefficients(self) -> int:
-        """Coefficients of the polynomial, 0 without one."""
+        """Number of polynomial coefficients; 0 without a polynomial."""
         return 0 if self.polynomial is None else self.polynomial + 1
 
     @property
     def anything(self) -> bool:
-        """Whether there is any nuisance."""
+        """Whether there is any nuisance parameter."""
         return bool(self.present) or self.polynomial is not None
 
     def start(self, name: str) -> float:
-        """Where a search begins, km/s, if nothing better is known: a fixed value, the mean, rest, a narrow width."""
+        """Starting value, km/s: a fixed value, the prior's mean, zero velocity, or a narrow width."""
         given = getattr(self, name)
         low, high = self.bounds(name)
         if isinstance(given, Gaussian):

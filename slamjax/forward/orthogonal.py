@@ -1,8 +1,8 @@
-"""Polynomials that are orthonormal on the pixels that a star has.
+"""Polynomials that are orthonormal on a star's good pixels.
 
-Legendre polynomials on a model's whole range are nearly collinear on a part of it: for a spectrum with an arm missing
-the normal equations of ten of them hold no digit in float32. Polynomials of the same degrees made on the star's own
-pixels (Stieltjes' recurrence; Gautschi 2004, Orthogonal Polynomials, section 2.2) span the same space.
+Legendre polynomials on a model's whole range are nearly collinear on a part of it: if one arm of a spectrum is missing,
+the normal equations of ten of them have no correct digit in float32. Polynomials of the same degrees, orthogonalised on
+the star's pixels (Stieltjes' recurrence; Gautschi 2004, Orthogonal Polynomials, section 2.2), span the same space.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from jaxtyping import Array, Float
 
 from slamjax.typing import AnyArray
 
-#: A polynomial shorter than this on the pixels, before it is scaled, is nothing but rounding there.
+#: A polynomial with a smaller norm on the pixels, before it is normalised, is rounding noise.
 _NOTHING = {4: 1e-5, 8: 1e-12}
 _matmul = partial(jnp.matmul, precision=jax.lax.Precision.HIGHEST)
 
@@ -34,11 +34,11 @@ def orthonormal(
     -------
     q : (n + 1, P)
     coefficients : (n + 1, n + 1), lower triangular; q_k = Σ_j coefficients[k, j] P_j
-        Of a weight without as many pixels as terms, the last q are about 0 and their coefficients have length 1.
+        If fewer pixels than terms have weight, the last q are about 0 and their coefficients have norm 1.
     """
     dtype = jnp.result_type(place, weight)
     tiny = jnp.finfo(dtype).tiny
-    w = jnp.asarray(weight, dtype) / jnp.maximum(jnp.max(weight), tiny)  # first, for the sum may overflow
+    w = jnp.asarray(weight, dtype) / jnp.maximum(jnp.max(weight), tiny)  # first, because the sum may overflow
     w = w / jnp.maximum(jnp.sum(w), tiny)
     counts = (w > 0).astype(dtype)
     root = jnp.sqrt(w)
@@ -48,12 +48,12 @@ def orthonormal(
     j = jnp.arange(degree + 1, dtype=dtype)
     for _ in range(degree):
         new, row = t * q[-1], _times_place(rows[-1], j)
-        before, own = jnp.stack(q), jnp.stack(rows)
-        for _ in range(2):  # a second time for the digits that the first left
-            shared = _matmul(before * root, new * root)
-            new, row = new - _matmul(shared, before), row - _matmul(shared, own)
+        previous, previous_rows = jnp.stack(q), jnp.stack(rows)
+        for _ in range(2):  # twice, to full precision
+            shared = _matmul(previous * root, new * root)
+            new, row = new - _matmul(shared, previous), row - _matmul(shared, previous_rows)
         length = jnp.linalg.norm(new * root)
-        # what is left of t q is rounding: the polynomial has no pixel to live on
+        # the remainder of t q may be rounding noise: more terms than pixels
         scale = jnp.where(length > _NOTHING[dtype.itemsize], length, jnp.linalg.norm(row))
         q.append(new / scale)
         rows.append(row / scale)

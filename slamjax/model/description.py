@@ -1,4 +1,4 @@
-"""A model in words: what it is, from what it was made, with which settings."""
+"""A model in words: what it is, what it was trained on, with which settings."""
 
 from __future__ import annotations
 
@@ -7,39 +7,47 @@ from typing import Any
 
 import numpy as np
 
-from slamjax.emulators.polynomial import PolynomialEmulator
 from slamjax.model.model import Model
-from slamjax.noise.models import LowRankNoise
 
 
 def flux_name(model: Model) -> str:
-    """What the model predicts: flux over continuum if its recipe divides by one."""
+    """Name of what the model predicts: flux over continuum if its recipe divides by the continuum."""
     return "flux / continuum" if any("continuum" in step.name for step in model.recipe.steps) else "flux"
 
 
-def emulator_name(model: Model) -> str:
-    """What the model's emulator is called: SLAM, or a polynomial by its degree."""
-    exact = model.host_emulator
-    if not isinstance(exact, PolynomialEmulator):
-        return "SLAM"
-    return {1: "linear", 2: "quadratic", 3: "cubic"}.get(exact.degree, f"degree {exact.degree}")
-
-
 def hyper_parameters(model: Model) -> list[str]:
-    """Names of what was chosen among, pixel by pixel or for all: columns of the table of pixels."""
+    """Names of the searched hyper-parameters: columns of the table of pixels."""
     return [name for name in model.info.candidates.colnames if name in model.info.pixels.colnames]
 
 
 def describe(model: Model) -> str:
-    """Several lines for a person to read."""
+    """A summary of a model in several lines of text.
+
+    Parameters
+    ----------
+    model : Model
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> import slamjax
+    >>> stars, _ = slamjax.datasets.load_xp_giants()
+    >>> recipe = slamjax.Recipe.make(wave_range=(500, 560))
+    >>> model = slamjax.train(stars[:100], ["teff"], emulator=slamjax.Polynomial(), recipe=recipe, noise="diagonal")
+    >>> print(slamjax.describe(model).splitlines()[0])
+    polynomial of the labels of degree 2 (quadratic), 31 of 31 pixels trained, 100 stars
+    """
     info, trained = model.info, model.trained
     settings = info.provenance["settings"]
     versions = ", ".join(f"{name} {number}" for name, number in info.provenance["versions"].items())
     lines = [
-        f"{_kind_of(model)}, {int(trained.sum())} of {model.wave.size} pixels trained, "
+        f"{model.host_emulator.description}, {int(trained.sum())} of {model.wave.size} pixels trained, "
         f"{len(model.training_labels.stars)} stars",
         f"  from         {info.record.source}" + (f", {settings['selection']}" if settings["selection"] else ""),
-        f"  told apart   by {', '.join(info.record.identifiers) or 'their flux alone'}",
+        f"  identified   by {', '.join(info.record.identifiers) or 'their flux'}",
         f"  made         {info.provenance['date']} ({versions})",
         f"  wavelengths  {model.wave[0]:g} to {model.wave[-1]:g} {info.wave_unit}, {info.medium}, {info.frame} frame",
         f"  preparation  {info.recipe}",
@@ -50,7 +58,7 @@ def describe(model: Model) -> str:
         lines.append(f"    {name:12s} {low:10.3f} to {high:10.3f} {unit}".rstrip() + learnt)
     for name, windows in settings.get("label_windows", settings.get("label_masks", {})).items():
         shown = ", ".join(f"{low:g} to {high:g}" for low, high in windows[:6]) + ", ..." * (len(windows) > 6)
-        lines.append(f"    {name} is used at {shown} {info.wave_unit} only")
+        lines.append(f"    {name} is used only at {shown} {info.wave_unit}")
     for name in hyper_parameters(model):
         values, counts = np.unique(np.asarray(info.pixels[name])[trained], return_counts=True)
         shown = ", ".join(
@@ -65,7 +73,7 @@ def describe(model: Model) -> str:
         f"  CV           {settings.get('folds', settings.get('cv'))} folds, {tried}; held-out error / variance "
         f"{np.median(pixels['cv_mse']):.3f} (median over pixels)",
         f"  model error  {np.median(pixels['model_error']):.4g} in {flux_name(model)} (median)"
-        + ("" if info.has_errors else "; photon noise included, the training spectra state no errors"),
+        + ("" if info.has_errors else "; includes photon noise, because the training spectra state no errors"),
         f"  weights      {settings['weights']}, scaling of labels {settings['label_scaling']}, "
         f"of flux {settings['flux_scaling']}, seed {settings['seed']}",
     ]
@@ -75,12 +83,6 @@ def describe(model: Model) -> str:
             where = model.wave[np.asarray(info.pixels["status"]) == status]
             lines.append(f"  {status}: {count} pixels, {where[0]:g} to {where[-1]:g} {info.wave_unit}")
     return "\n".join(lines)
-
-
-def _kind_of(model: Model) -> str:
-    if isinstance(model.host_emulator, PolynomialEmulator):
-        return f"polynomial of the labels of degree {model.host_emulator.degree} ({emulator_name(model)})"
-    return f"SLAM, kernel {model.info.provenance['settings']['kernel']}"
 
 
 def _solver_of(report: Mapping[str, Any] | None) -> str:
@@ -96,11 +98,10 @@ def _solver_of(report: Mapping[str, Any] | None) -> str:
 
 def _noise_of(model: Model) -> str:
     noise, calibration = model.noise, model.info.calibration
-    if not isinstance(noise, LowRankNoise):
-        return "diagonal: pixels independent of each other"
-    own = f"; a star's own scale with {calibration.tail:g} degrees of freedom" if np.isfinite(calibration.tail) else ""
-    counted = model.trained.sum() / calibration.chi2_scale
-    return (
-        f"low rank: {noise.factors.shape[-1]} factors of the model, {noise.photon_factors.shape[-1]} of the photon "
-        f"noise; {int(model.trained.sum())} pixels tell of labels like {counted:.0f} independent ones{own}"
-    )
+    parts = [noise.description]
+    if noise.rank:
+        n = int(model.trained.sum())
+        parts.append(f"{n} pixels, {n / calibration.chi2_scale:.0f} of them effectively independent")
+    if np.isfinite(calibration.tail):
+        parts.append(f"scale of each star with {calibration.tail:g} degrees of freedom")
+    return "; ".join(parts)

@@ -1,4 +1,4 @@
-"""What a model is apart from its arrays: grid, recipe, training stars, calibration, provenance."""
+"""Metadata of a model: wavelengths, recipe, training stars, calibration, provenance."""
 
 from __future__ import annotations
 
@@ -16,10 +16,14 @@ from slamjax.spectra.spectra import Spectra
 
 @dataclass(frozen=True, eq=False)
 class TrainingRecord:
-    """Which stars trained the model: enough to keep them out of a validation.
+    """The training stars, to keep them out of a validation.
 
-    ``identifiers`` holds the training table's identifier columns, ``digests`` one hash a spectrum, ``rows`` their
-    places in ``source``.
+    Attributes
+    ----------
+    source : name of the file or table
+    rows : (N,) their rows in ``source``
+    digests : (N,) one hash per spectrum
+    identifiers : the training table's identifier columns
     """
 
     source: str
@@ -28,30 +32,30 @@ class TrainingRecord:
     identifiers: dict[str, np.ndarray]
 
     def contains(self, spectra: Spectra) -> np.ndarray:
-        """(N,) bool: spectra of stars that trained the model, by identifier or by the very same flux."""
-        found = np.isin(spectra.digests(), self.digests)
+        """(N,) bool: spectra of training stars, by identifier or by identical flux."""
+        is_training = np.isin(spectra.digests(), self.digests)
         columns = spectra.columns()
         for name, known in self.identifiers.items():
             if name in columns and columns[name].dtype.kind == known.dtype.kind:
-                found |= np.isin(columns[name], known[is_known(known)])
-        return found
+                is_training |= np.isin(columns[name], known[is_known(known)])
+        return is_training
 
 
 @dataclass(frozen=True, eq=False)
 class ModelInfo:
-    """What a model is apart from its arrays; never traced by JAX.
+    """Metadata of a model; never traced by JAX.
 
     Attributes
     ----------
-    label_names, label_units : L strings; an empty unit for a pure number
-    wave : (P,) the model's grid, in ``wave_unit``, with ``medium``, ``frame``, ``fwhm`` as in Spectra
-    recipe : how spectra are prepared
+    label_names, label_units : L strings; an empty unit for dimensionless labels
+    wave : (P,) wavelengths in ``wave_unit``, with ``medium``, ``frame``, ``fwhm`` as in Spectra
+    recipe : Recipe that prepares spectra
     pixels : Table of P rows: hyper-parameters, CV score, support vectors and status of each pixel
-    candidates : Table of the hyper-parameters that were tried
+    candidates : Table of all tried hyper-parameters
     cv_scores : (P, candidates) mean squared error of held-out stars, in scaled flux
-    record : which stars trained it
-    has_errors : whether the training spectra stated their errors
-    calibration : how chi2 is to be read, and what it says of a star's own noise
+    record : the training stars
+    has_errors : whether the training spectra state their errors
+    calibration : interpretation of χ²
     provenance : settings, versions, date
     """
 

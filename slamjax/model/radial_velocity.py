@@ -1,12 +1,16 @@
-"""Radial velocities by comparison with the model's own spectra.
+"""Radial velocities by cross-correlation with the model's spectra.
 
-At every velocity of a grid a spectrum f is compared with shifted predictions t, brought to f by a t + b. The weighted
+At every velocity of a grid, a spectrum f is compared with a t + b, where t is a shifted prediction. The weighted
 correlation
 
     R = Σ w (f − f̄)(t − t̄) / √(Σ w (f − f̄)² Σ w (t − t̄)²)
 
 is largest at the least χ² = (1 − R²) Σ w (f − f̄)², whose curvature gives the error (Zucker 2003, MNRAS 342, 1291,
-for one template; here the best of many). All sums of a shift, for all spectra and templates, are matrix products.
+for one template; here the best of many). All sums at one shift, for all spectra and templates, are matrix products.
+
+`slamjax.fitting.rv_starts` has a second correlator, which serves as a compiled start of fits with a free velocity: on
+their fine grid, by FFT over all shifts at once, and without errors. Here the shifts are few (whole pixels up to
+``limit``), gaps and edges are treated exactly, and the peak gives an error and a contrast.
 """
 
 from __future__ import annotations
@@ -26,9 +30,9 @@ from slamjax.spectra.resampling import resample
 from slamjax.spectra.spectra import Spectra
 from slamjax.typing import Progress
 
-#: Spectra compared at once: bounds memory.
+#: Spectra per block: limits memory.
 _BLOCK = 128
-#: A second peak counts if it is this many pixels or more away.
+#: A second peak is at least this many pixels away.
 _APART = 6
 
 
@@ -40,48 +44,60 @@ def measure_rv(
     n_templates: int = 64,
     on_progress: Progress | None = None,
 ) -> QTable:
-    """Velocities of spectra as observed, by cross-correlation with predicted spectra.
+    """Radial velocities by cross-correlation with predicted spectra.
 
     Parameters
     ----------
     model : Model
-        Trained on stars at rest.
+        Trained in the rest frame.
     spectra : Spectra
+        In the observed frame.
     limit : float
-        Largest |velocity| that is looked for, km/s.
+        Largest |velocity| that is searched, km/s.
     n_templates : int
-        Predicted spectra that are compared, spread over the training stars' labels.
+        Number of predicted spectra, spread over the labels of the training stars.
     on_progress : callable, optional
         Called with (spectra done, spectra in all).
 
     Returns
     -------
     astropy QTable
-        A row a spectrum: ``rv`` and ``rv_err`` (km/s; positive away, in the frame in which the spectra are),
-        ``correlation`` with the best template at the peak, ``contrast``: by how many of χ², reduced to one a pixel, the
-        peak is better than the best velocity elsewhere. A spectrum without a good pixel has NaN and an infinite error,
-        as has one whose peak lies at the limit.
+        One row per spectrum: ``rv`` and ``rv_err`` (km/s; positive for receding stars, in the frame of the spectra),
+        ``correlation`` with the best template at the peak, and ``contrast``, the difference in χ² (scaled to 1 per
+        pixel) between the best velocity elsewhere and the peak. A spectrum without a good pixel, or whose peak lies at
+        the limit, has NaN and an infinite error.
 
     Raises
     ------
     SlamError
-        If the spectra do not reach the model's wavelengths, or the model is not of stars at rest.
+        If the spectra do not cover the model's wavelengths, or the model was trained in the observed frame.
+
+    Examples
+    --------
+    >>> import numpy as np, slamjax
+    >>> stars, _ = slamjax.datasets.load_xp_giants()
+    >>> stars = stars[:100].with_metadata(frame="rest")
+    >>> recipe = slamjax.Recipe.make(wave_range=(400, 900))
+    >>> model = slamjax.train(stars, ["teff"], emulator=slamjax.Polynomial(), recipe=recipe, noise="diagonal")
+    >>> velocities = slamjax.measure_rv(model, stars[:3].with_metadata(frame="observed"), limit=3000)
+    >>> velocities.colnames
+    ['rv', 'rv_err', 'correlation', 'contrast']
     """
     if model.info.frame == "observed":
-        raise SlamError("the model was trained on spectra as observed; it tells no velocity")
+        raise SlamError("the model was trained in the observed frame; velocities need a model in the rest frame")
     if not limit > 0 or n_templates < 1:
         raise SlamError(f"limit is {limit} km/s and n_templates {n_templates}; give numbers above 0")
     templates = _templates(model, n_templates)
-    found = np.empty((len(spectra), 4))
+    peaks = np.empty((len(spectra), 4))
     for start in range(0, len(spectra), _BLOCK):
-        some = spectra[start : start + _BLOCK]
-        found[start : start + len(some)] = _compare(model, some, templates, limit)
+        block = spectra[start : start + _BLOCK]
+        peaks[start : start + len(block)] = _compare(model, block, templates, limit)
         if on_progress is not None:
-            on_progress(start + len(some), len(spectra))
-    speed = u.km / u.s
-    return QTable(
-        {"rv": found[:, 0] * speed, "rv_err": found[:, 1] * speed, "correlation": found[:, 2], "contrast": found[:, 3]}
-    )
+            on_progress(start + len(block), len(spectra))
+    table = QTable(peaks, names=("rv", "rv_err", "correlation", "contrast"))
+    for name in ("rv", "rv_err"):
+        table[name] = table[name] * (u.km / u.s)
+    return table
 
 
 def log_grid(wave: Float[np.ndarray, " pixel"]) -> tuple[np.ndarray, float]:
@@ -92,7 +108,7 @@ def log_grid(wave: Float[np.ndarray, " pixel"]) -> tuple[np.ndarray, float]:
 
 
 def _templates(model: Model, n: int) -> np.ndarray:
-    """(T, P) predicted spectra at training stars far apart from each other."""
+    """(T, P) predicted spectra at training stars that are far apart in labels."""
     stars = np.asarray(model.training_labels.stars, float)
     flux = np.asarray(model.emulator.at(jnp.asarray(stars[far_apart(stars, n)])), float)
     edges, _ = log_grid(model.wave)
@@ -116,7 +132,7 @@ def _compare(model: Model, spectra: Spectra, templates: np.ndarray, limit: float
     lags = np.arange(-most, most + 1)
     seen = np.isfinite(templates)
     level = np.nanmean(templates) if seen.any() else 0.0
-    # about a common level float sums keep their digits
+    # differences from a common level keep float's digits
     t = np.where(seen, templates - level, 0).T
     f = np.where(weight > 0, flux - level, 0)
     everywhere = seen.all(axis=0).astype(float)
@@ -124,14 +140,14 @@ def _compare(model: Model, spectra: Spectra, templates: np.ndarray, limit: float
     square, spread = (np.stack([row[k] for row in sums], axis=-1) for k in (0, 1))  # (N, T, lag), (N, lag)
     best = np.argmax(square.max(axis=2), axis=1)
     peak = square[np.arange(len(f)), best]  # (N, lag)
-    # a noise that is wider for other reasons than photons must not be taken for the least that a spectrum can have
+    # Σ may be scaled up for reasons other than photon noise: smaller reduced χ² are possible then
     least = min(1.0, 1 / model.info.calibration.model_factor)
     counts = (weight > 0).sum(axis=1)
     return np.stack([_peak(*given, step, least) for given in zip(peak, spread, counts, strict=True)])
 
 
 def _sums(f: np.ndarray, w: np.ndarray, t: np.ndarray, seen: np.ndarray, lag: int) -> tuple[np.ndarray, np.ndarray]:
-    """R² (N, T), negative where the two go against each other, and Σ w (f − f̄)² (N,) at a shift of whole pixels."""
+    """R² (N, T), negative for anticorrelation, and Σ w (f − f̄)² (N,) at a shift of whole pixels."""
     n = f.shape[1]
     here, there = slice(max(lag, 0), n + min(lag, 0)), slice(max(-lag, 0), n + min(-lag, 0))
     w = w[:, here] * seen[there]
@@ -143,8 +159,8 @@ def _sums(f: np.ndarray, w: np.ndarray, t: np.ndarray, seen: np.ndarray, lag: in
     spread = (wf * f).sum(axis=1) - mean[:, 0] ** 2 / total[:, 0]
     wt = w @ t
     cross = wf @ t - mean * wt / total
-    own = w @ t**2 - wt**2 / total
-    scale = np.maximum(own * spread[:, None], 0)
+    template_spread = w @ t**2 - wt**2 / total
+    scale = np.maximum(template_spread * spread[:, None], 0)
     sound = scale > 1e-12
     return np.where(sound, cross * np.abs(cross) / np.where(sound, scale, 1), 0), spread
 
@@ -152,7 +168,7 @@ def _sums(f: np.ndarray, w: np.ndarray, t: np.ndarray, seen: np.ndarray, lag: in
 def _peak(square: np.ndarray, spread: np.ndarray, n_pix: int, step: float, floor: float) -> list[float]:
     """Velocity, error, correlation and contrast from R² (lag,) of a spectrum with its best template.
 
-    ``floor`` is the least χ² a pixel that errors are taken to have.
+    ``floor`` is the smallest reduced χ² that is used for errors.
     """
     nothing = [np.nan, np.inf, np.nan, 0.0]
     at, middle = int(np.argmax(square)), len(square) // 2

@@ -1,4 +1,4 @@
-"""Model files: HDF5 with a schema version, checksums and provenance; data only, never a pickle."""
+"""Model files: HDF5 with a schema version, a checksum and provenance; data only, never a pickle."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import json
 import os
+from pathlib import Path
 from typing import Any
 
 import h5py
@@ -13,11 +14,11 @@ import numpy as np
 from astropy.table import Table
 
 from slamjax._util.files import atomic_path, existing_file
-from slamjax._util.seal import BLOCK, is_whole, seal
+from slamjax._util.seal import BLOCK, Seal, read_seal, seal
 from slamjax.emulators.base import Emulator
 from slamjax.emulators.polynomial import PolynomialEmulator
 from slamjax.emulators.scaling import LabelScaling
-from slamjax.emulators.svr import KernelBlock, KernelEmulator
+from slamjax.emulators.svr import KernelEmulator
 from slamjax.emulators.training_labels import TrainingLabels
 from slamjax.errors import SlamError
 from slamjax.model.info import ModelInfo, TrainingRecord
@@ -27,11 +28,13 @@ from slamjax.preprocessing.recipe import Recipe
 
 FORMAT = "slamjax model"
 #: Raised when a reader of the old layout would misread the new one. 2: several noise models, named in the header.
-#: 3: compressed emulators. 4: polynomial emulators, kernels of some labels.
-SCHEMA = 4
+#: 3: compressed emulators. 4: polynomial emulators, kernels of some labels. 5: one checksum of the whole file, none of
+#: each array.
+SCHEMA = 5
 #: Fields of `Calibration` whose names in files are older than those in the code.
 _STORED = {"interval95_factor": "label_reach", "neighbour_distance": "spacing"}
-_NOISES: dict[str, type[Any]] = {"diagonal": DiagonalNoise, "lowrank": LowRankNoise}
+_EMULATORS: dict[str, type[Any]] = {kind.kind: kind for kind in (KernelEmulator, PolynomialEmulator)}
+_NOISES: dict[str, type[Any]] = {kind.kind: kind for kind in (DiagonalNoise, LowRankNoise)}
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -53,11 +56,9 @@ def write_parts(model: ModelParts, path: str | os.PathLike[str]) -> None:
             file.attrs["schema"] = SCHEMA
             for name, array in arrays.items():
                 options = {"compression": "gzip", "shuffle": True} if array.size > 4096 else {}
-                stored = file.create_dataset(name, data=_storable(array), **options)
-                stored.attrs["sha256"] = _digest(stored[()])
+                file.create_dataset(name, data=_storable(array), **options)
             text = json.dumps(header, sort_keys=True, default=_plain)
-            stored = file.create_dataset("header", data=np.bytes_(text.encode()))
-            stored.attrs["sha256"] = _digest(stored[()])
+            file.create_dataset("header", data=np.bytes_(text.encode()))
         seal(temporary)
 
 
@@ -71,7 +72,8 @@ def read_parts(path: str | os.PathLike[str]) -> ModelParts:
     """
     source = existing_file(path)
     try:
-        if not is_whole(source):
+        sealed = read_seal(source)
+        if sealed is Seal.BROKEN:
             raise SlamError(f"{source} is damaged: the checksum of the file does not match; copy the file again")
         with h5py.File(source, "r") as file:
             if file.attrs.get("format") != FORMAT:
@@ -82,7 +84,9 @@ def read_parts(path: str | os.PathLike[str]) -> ModelParts:
                     f"{source} has model schema {schema}; this slamjax reads up to {SCHEMA}: upgrade slamjax to read it"
                 )
             arrays: dict[str, np.ndarray] = {}
-            file.visititems(lambda name, item: _collect(arrays, name, item, str(source)))
+            file.visititems(lambda name, item: _collect(arrays, name, item))
+            if sealed is Seal.NONE:
+                _check_arrays(file, arrays, source)
         header = json.loads(bytes(arrays.pop("header")).decode())
         return _from_arrays(arrays, header)
     except SlamError:
@@ -91,12 +95,16 @@ def read_parts(path: str | os.PathLike[str]) -> ModelParts:
         raise SlamError(f"{source} cannot be read as a slamjax model ({error}); it is truncated or damaged") from error
 
 
-def _collect(arrays: dict[str, np.ndarray], name: str, item: Any, source: str) -> None:
+def _collect(arrays: dict[str, np.ndarray], name: str, item: Any) -> None:
     if isinstance(item, h5py.Dataset):
-        values = item[()]
-        if item.attrs.get("sha256") != _digest(values):
+        arrays[name] = item[()]
+
+
+def _check_arrays(file: h5py.File, arrays: dict[str, np.ndarray], source: Path) -> None:
+    """Files of an older slamjax without a seal have a checksum of each array."""
+    for name, values in arrays.items():
+        if file[name].attrs.get("sha256") != _digest(values):
             raise SlamError(f"{source} is damaged: the checksum of {name!r} does not match; copy the file again")
-        arrays[name] = values
 
 
 def _without_infinity(values: dict[str, Any]) -> dict[str, Any]:
@@ -122,6 +130,11 @@ def _digest(values: Any) -> str:
     return hashlib.sha256(f"{array.dtype.str}{array.shape}".encode() + array.tobytes()).hexdigest()
 
 
+def _group(arrays: dict[str, np.ndarray], name: str) -> dict[str, np.ndarray]:
+    """Arrays whose names begin with ``name/``, without it."""
+    return {key.removeprefix(f"{name}/"): array for key, array in arrays.items() if key.startswith(f"{name}/")}
+
+
 def _storable(array: np.ndarray) -> np.ndarray:
     return np.char.encode(array, "utf-8") if array.dtype.kind == "U" else array
 
@@ -132,13 +145,13 @@ def _text(array: np.ndarray) -> np.ndarray:
 
 def _to_arrays(model: ModelParts) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     emulator, info = model.emulator, model.info
-    arrays, emulator_header = _emulator_arrays(emulator)
+    if getattr(emulator, "kind", None) not in _EMULATORS:
+        raise SlamError(f"a {type(emulator).__name__} cannot be saved; save the model it was made from")
+    emulator_arrays, emulator_header = emulator.to_arrays()
+    arrays = {f"emulator/{name}": array for name, array in emulator_arrays.items()}
     arrays |= {
         "scaling/center": emulator.scaling.center,
         "scaling/width": emulator.scaling.width,
-        "emulator/intercept": emulator.intercept,
-        "emulator/flux_mean": emulator.flux_mean,
-        "emulator/flux_scale": emulator.flux_scale,
         "domain/stars": model.training_labels.stars,
         "domain/low": model.training_labels.low,
         "domain/high": model.training_labels.high,
@@ -156,10 +169,11 @@ def _to_arrays(model: ModelParts) -> tuple[dict[str, np.ndarray], dict[str, Any]
     ):
         arrays |= {f"{group}/{name}": column for name, column in columns.items()}
     header = emulator_header | {
+        "emulator": emulator.kind,
         "label_names": info.label_names,
         "label_units": info.label_units,
         "label_log": emulator.scaling.log,
-        "noise": next(name for name, kind in _NOISES.items() if isinstance(model.noise, kind)),
+        "noise": model.noise.kind,
         "wave_unit": info.wave_unit,
         "medium": info.medium,
         "frame": info.frame,
@@ -175,61 +189,16 @@ def _to_arrays(model: ModelParts) -> tuple[dict[str, np.ndarray], dict[str, Any]
     return {name: np.asarray(array) for name, array in arrays.items()}, header
 
 
-def _emulator_arrays(emulator: Emulator) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What an emulator of each kind has beside what all have."""
-    if isinstance(emulator, PolynomialEmulator):
-        return {"emulator/basis": emulator.basis}, {"emulator": "polynomial", "exponents": emulator.exponents}
-    if not isinstance(emulator, KernelEmulator):
-        raise SlamError(f"a {type(emulator).__name__} cannot be saved; save the model it was made from")
-    arrays = {"emulator/support": emulator.support}
-    for name in ("order", "basis"):
-        if getattr(emulator, name) is not None:
-            arrays[f"emulator/{name}"] = getattr(emulator, name)
-    for number, block in enumerate(emulator.blocks):
-        arrays |= {f"emulator/block{number}/{name}": getattr(block, name) for name in ("gamma", "coef0", "dual")}
-    blocks = [{"kernel": block.kernel, "degree": block.degree, "labels": block.labels} for block in emulator.blocks]
-    return arrays, {"emulator": "kernel", "blocks": blocks}
-
-
-def _emulator_of(arrays: dict[str, np.ndarray], header: dict[str, Any], scaling: LabelScaling) -> Emulator:
-    common = {name: arrays[f"emulator/{name}"] for name in ("intercept", "flux_mean", "flux_scale")}
-    match header.get("emulator", "kernel"):
-        case "polynomial":
-            exponents = tuple(tuple(int(power) for power in one) for one in header["exponents"])
-            return PolynomialEmulator(scaling, arrays["emulator/basis"], **common, exponents=exponents)
-        case "kernel":
-            blocks = tuple(
-                KernelBlock(
-                    **{name: arrays[f"emulator/block{number}/{name}"] for name in ("gamma", "coef0", "dual")},
-                    kernel=block["kernel"],
-                    degree=int(block["degree"]),
-                    labels=tuple(int(label) for label in block.get("labels", ())),  # from schema 4 on
-                )
-                for number, block in enumerate(header["blocks"])
-            )
-            return KernelEmulator(
-                scaling,
-                arrays["emulator/support"],
-                blocks,
-                **common,
-                order=arrays.get("emulator/order"),
-                basis=arrays.get("emulator/basis"),
-            )
-    raise ValueError(f"unknown emulator {header['emulator']!r}")
-
-
 def _from_arrays(arrays: dict[str, np.ndarray], header: dict[str, Any]) -> ModelParts:
     scaling = LabelScaling(arrays["scaling/center"], arrays["scaling/width"], tuple(header["label_log"]))
-    emulator = _emulator_of(arrays, header, scaling)
+    kind = _EMULATORS[header.get("emulator", "kernel")]
+    emulator: Emulator = kind.from_arrays(_group(arrays, "emulator"), header, scaling)
     training_labels = TrainingLabels(*(arrays[f"domain/{name}"] for name in ("stars", "low", "high", "reach")))
-    prefix = "identifiers/"
     record = TrainingRecord(
         source=header["source"],
         rows=arrays["record/rows"],
         digests=_text(arrays["record/digests"]),
-        identifiers={
-            name.removeprefix(prefix): _text(column) for name, column in arrays.items() if name.startswith(prefix)
-        },
+        identifiers={name: _text(column) for name, column in _group(arrays, "identifiers").items()},
     )
     info = ModelInfo(
         label_names=tuple(header["label_names"]),
@@ -248,6 +217,5 @@ def _from_arrays(arrays: dict[str, np.ndarray], header: dict[str, Any]) -> Model
         calibration=_calibration(header),
         provenance=header["provenance"],
     )
-    kind = _NOISES[header.get("noise", "diagonal")]
-    noise: Noise = kind(**{field.name: arrays[f"noise/{field.name}"] for field in dataclasses.fields(kind)})
+    noise: Noise = _NOISES[header.get("noise", "diagonal")](**_group(arrays, "noise"))
     return ModelParts(emulator, noise, training_labels, info)

@@ -1,4 +1,4 @@
-"""Learning a noise model from the residuals of stars that the emulator had not seen."""
+"""Estimation of a noise model from the residuals of held-out stars."""
 
 from __future__ import annotations
 
@@ -13,30 +13,29 @@ from slamjax._util.jit import compiled
 from slamjax.errors import SlamError
 from slamjax.noise.models import LowRankNoise
 
-#: Degrees of freedom of the Student-t whose weights keep odd stars from shaping the covariance.
+#: Degrees of freedom of the Student-t distribution whose weights keep outliers from dominating the covariance.
 _TAIL = 8.0
-#: Rounds of reweighting; the weights change little after the second.
+#: Iterations of reweighting; the weights change little after the second.
 _ROUNDS = 3
-#: The covariance is learnt among at most this many principal components of the residuals.
+#: The covariance is estimated from at most this many principal components of the residuals.
 _MOST_COMPONENTS = 400
 #: Median of the square of a standard normal variable.
 _MEDIAN_SQUARE = 0.45493642
 
 
 def model_variance(residual: np.ndarray, variance: np.ndarray) -> Float[np.ndarray, " pixel"]:
-    """s²_λ: the variance beside the photon noise, robustly, from out-of-fold residuals.
+    """s²_λ: robust estimate, from residuals of held-out stars, of the variance beyond photon noise.
 
     The s² ≥ 0 for which the median of r_i² / (v_i + s²) is m = 0.455, that of a squared standard normal variable.
     Half of the stars have r_i² > m (v_i + s²), that is r_i² / m − v_i > s²: so s² is the median of r_i² / m − v_i,
-    or 0. A mean, or a likelihood, would let a few odd stars set the errors of all. It is a variance:
-    neither the training residuals' (too small) nor an MSE squared.
+    or 0. With a mean, or a likelihood, a few outliers would set the errors of all stars.
 
     Parameters
     ----------
     residual : (N, P) array
-        Observed minus predicted flux of stars that the prediction had not seen; NaN where there is none.
+        Observed minus predicted flux of held-out stars; NaN where there is none.
     variance : (N, P) array
-        Photon variance 1/ivar; 0 where errors are not stated, so that s² holds the photon noise as well.
+        Photon variance 1/ivar; 0 where errors are not stated, so that s² includes the photon noise.
 
     Returns
     -------
@@ -49,16 +48,16 @@ def model_variance(residual: np.ndarray, variance: np.ndarray) -> Float[np.ndarr
 
 
 def low_rank(residual: np.ndarray, variance: np.ndarray, *, rank: int, photon_rank: int, floor: float) -> LowRankNoise:
-    """Σ = diag(a σ² + s²) + V Vᵀ + S W Wᵀ S from the residuals of stars that the emulator had not seen.
+    """Σ = diag(a σ² + s²) + V Vᵀ + S W Wᵀ S from the residuals of held-out stars.
 
     Residuals are measured in units of each pixel's robust spread. The expectation of z zᵀ is M + τ² Q, with τ² a star's
     mean photon variance: M and Q by weighted least squares over the stars, V and W as their leading principal
-    components, what is left on the diagonals as s² and a. Stars are weighted as by a multivariate Student-t (EM; Lange,
-    Little & Taylor 1989, JASA 84, 881), so that odd ones do not shape the covariance.
+    components, the remaining diagonals as s² and a. Stars have the weights of a multivariate Student-t distribution
+    (EM; Lange, Little & Taylor 1989, JASA 84, 881), so that outliers do not dominate the covariance.
 
     ``floor`` times each pixel's squared spread is added to s². Oversampled spectra have directions in which residuals
-    hardly vary. Likelihood would weigh them most, but there an emulator of separately trained pixels changes with the
-    labels as much by its own error as by the truth, so that they tell little of labels.
+    hardly vary. The likelihood would give them the largest weight, but in these directions the response of an emulator
+    of separately trained pixels to the labels is as much its own error as real, so they carry little information.
 
     Parameters
     ----------
@@ -67,9 +66,9 @@ def low_rank(residual: np.ndarray, variance: np.ndarray, *, rank: int, photon_ra
     variance : (N, P) array
         Photon variance 1/ivar, 0 where errors are not stated.
     rank, photon_rank : int
-        Columns of V and W; a column that the residuals do not support is zero.
+        Columns of V and W; columns that the residuals do not support are zero.
     floor : float
-        Part of a pixel's variance that is independent of all other pixels.
+        Fraction of a pixel's variance that is independent of all other pixels.
 
     Raises
     ------
@@ -80,12 +79,12 @@ def low_rank(residual: np.ndarray, variance: np.ndarray, *, rank: int, photon_ra
     stars, pixels = np.flatnonzero(known.any(axis=1)), np.flatnonzero(known.any(axis=0))
     if stars.size < 10:
         raise SlamError(f"{stars.size} stars have residuals; a noise model needs at least 10, better hundreds")
-    some = np.ix_(stars, pixels)
-    known, given = known[some], residual[some]
+    used = np.ix_(stars, pixels)
+    known, given = known[used], residual[used]
     spread = np.sqrt(np.nanmedian(np.where(known, np.square(given), np.nan), axis=0) / _MEDIAN_SQUARE)
     spread = np.maximum(spread, 1e-6 * spread.max() + 1e-30)
-    photon = np.where(known, variance[some], 0.0) / np.square(spread)
-    # the other pixels of a star stand in for its missing ones, else these would thin the covariance
+    photon = np.where(known, variance[used], 0.0) / np.square(spread)
+    # the good pixels of a star represent its missing ones, which would otherwise dilute the covariance
     share = known.sum(axis=1) / pixels.size
     z = np.where(known, given / spread, 0.0) / np.sqrt(share)[:, None]
     unit = _low_rank_in_units(z, photon, known, rank, photon_rank if photon.max() > 0 else 0, floor)
@@ -105,7 +104,7 @@ def low_rank(residual: np.ndarray, variance: np.ndarray, *, rank: int, photon_ra
 def _low_rank_in_units(
     z: np.ndarray, photon: np.ndarray, known: np.ndarray, rank: int, photon_rank: int, floor: float
 ) -> LowRankNoise:
-    """`low_rank` of residuals z in units of their spread; a column without support is left out."""
+    """`low_rank` of residuals z in units of their spread; columns without support are left out."""
     tau2 = photon.sum(axis=1) / known.sum(axis=1)
     shape = np.sqrt(photon.sum(axis=0) / tau2.sum()) if photon_rank else np.ones(z.shape[1])
     shape = np.maximum(shape, 1e-3)
@@ -146,7 +145,7 @@ def _moment_weights(tau2: np.ndarray, scaled: bool) -> tuple[np.ndarray, np.ndar
     a = 1 / np.square(0.3 + tau2)
     s0, s1, s2 = a.sum(), a @ tau2, a @ np.square(tau2)
     determinant = s0 * s2 - s1**2
-    if not scaled or determinant <= 1e-12 * s0 * s2:  # all stars alike: there is no telling the two apart
+    if not scaled or determinant <= 1e-12 * s0 * s2:  # equal photon noise: M and Q cannot be separated
         return np.full(n, 1 / n), np.zeros(n)
     return a * (s2 - s1 * tau2) / determinant, a * (s0 * tau2 - s1) / determinant
 
@@ -154,7 +153,7 @@ def _moment_weights(tau2: np.ndarray, scaled: bool) -> tuple[np.ndarray, np.ndar
 def _leading(
     z: np.ndarray, coordinates: np.ndarray, basis: np.ndarray, weight: np.ndarray, rank: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Leading positive components (P, ≤ rank) of Σ w z zᵀ, and what they leave on its diagonal."""
+    """Leading positive components (P, ≤ rank) of Σ w z zᵀ, and the remaining diagonal."""
     value, vector = np.linalg.eigh((coordinates * weight[:, None]).T @ coordinates)
     value, vector = value[::-1][:rank], vector[:, ::-1][:, :rank]
     positive = value > 0

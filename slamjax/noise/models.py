@@ -1,33 +1,31 @@
-"""How far spectra lie from the emulator: photon noise and the emulator's own error.
+"""Covariance of spectra about the emulator: photon noise and emulator error.
 
-A noise model is a small pytree. Everything about a star's Σ⁻¹ is in an `InverseCovariance`, made once per star and
-used many times: weighted products of rows of pixels, ln |Σ|, whitened residuals. The fitter, the likelihood and the
-sampler know nothing else of it.
+A noise model is a small pytree that makes an `InverseCovariance` of each star; the fitter, the likelihood and the
+sampler use nothing else of it.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from slamjax.noise.inverse_covariance import DiagonalInverseCovariance, InverseCovariance, LowRankInverseCovariance
 from slamjax.typing import AnyArray, Flux, Ivar
 
-Rows = Float[Array, "*batch row pixel"]
-Whitened = Float[Array, "*batch pixel"]
 # a GPU's and TPU's default for float32 products loses the digits that the difference of two squares needs
 _einsum = partial(jnp.einsum, precision=jax.lax.Precision.HIGHEST)
 
 
 def ivar_in_unit(ivar: np.ndarray, unit: float) -> np.ndarray:
-    """ivar of flux measured in ``unit``, in the device's precision.
+    """Inverse variance of flux in ``unit``, in the device's precision.
 
-    A stated error stays stated: beyond what float32 holds it is as small as float32 can say.
+    A stated error stays stated: values beyond float32's range become its largest.
     """
     dtype = jax.dtypes.canonicalize_dtype(float)
     with np.errstate(over="ignore"):
@@ -36,32 +34,25 @@ def ivar_in_unit(ivar: np.ndarray, unit: float) -> np.ndarray:
     return np.where(np.isfinite(scaled), np.minimum(scaled, limit), scaled).astype(dtype)
 
 
-class InverseCovariance(Protocol):
-    """Σ⁻¹ of one star, or of a batch of stars."""
+class Noise(Protocol):
+    """What every noise model offers; ``ivar`` is one star's (P,), or a batch's (..., P).
+
+    Attributes
+    ----------
+    kind : name of the noise model's kind in model files; its fields are arrays there
+    rank : columns of the low-rank part of Σ
+    description : for people
+    """
+
+    kind: ClassVar[str]
 
     @property
-    def weight(self) -> Float[AnyArray, "*batch pixel"]:
-        """1 over the part of Σ that is independent from pixel to pixel; 0 at bad pixels."""
-        ...
-
-    def gram(self, rows: Rows) -> Float[Array, "*batch row row"]:
-        """R Σ⁻¹ Rᵀ."""
-        ...
-
-    def logdet(self) -> Float[Array, "*batch"]:
-        """ln |Σ| over the good pixels."""
-        ...
-
-    def whiten(self, residual: Flux) -> Whitened:
-        """z with zᵀz = rᵀΣ⁻¹r, and of unit covariance if r has covariance Σ; 0 at bad pixels."""
-        ...
-
-
-class Noise(Protocol):
-    """What every noise model offers; ``ivar`` is one star's (P,), or a batch's (..., P)."""
+    def rank(self) -> int: ...
+    @property
+    def description(self) -> str: ...
 
     def weights(self, ivar: Ivar) -> Ivar:
-        """Inverse variances of pixels taken one by one, to compare templates by; 0 for a pixel that does not count."""
+        """Inverse variance of each pixel, correlations aside; 0 for a pixel that does not count."""
         ...
 
     def in_unit(self, unit: float) -> Any:
@@ -76,40 +67,44 @@ class Noise(Protocol):
         """Σ⁻¹ of stars with these photon errors."""
         ...
 
+    def variance_shares(self, ivar: Ivar) -> Float[Array, "*batch 2"]:
+        """Σ_λ s²/D and Σ_λ σ²/D over the good pixels, with D the diagonal part of Σ: model error and photon noise."""
+        ...
+
     def draw(self, key: Array, ivar: Ivar) -> Flux:
         """Noise drawn from N(0, Σ); 0 at bad pixels."""
         ...
 
 
-@partial(jax.tree_util.register_dataclass, data_fields=["weight"], meta_fields=[])
-@dataclass(frozen=True, eq=False)
-class DiagonalInverseCovariance:
-    """Σ⁻¹ = diag(w)."""
-
-    weight: Float[AnyArray, "*batch pixel"]
-
-    def gram(self, rows: Rows) -> Float[Array, "*batch row row"]:
-        weight = self.weight[..., None, :]
-        whitened = _sound(rows, weight) * jnp.sqrt(weight)
-        return _einsum("...ip,...jp->...ij", whitened, whitened)
-
-    def logdet(self) -> Float[Array, "*batch"]:
-        return -jnp.sum(_log_positive(self.weight), axis=-1)
-
-    def whiten(self, residual: Flux) -> Whitened:
-        return _sound(residual, self.weight) * jnp.sqrt(self.weight)
-
-
-@partial(jax.tree_util.register_dataclass, data_fields=["model_variance"], meta_fields=[])
+@jax.tree_util.register_dataclass
 @dataclass(frozen=True, eq=False)
 class DiagonalNoise:
-    """Σ = diag(1/ivar_λ + s²_λ): pixels independent of each other (Zhang, Liu & Deng 2020, eq. 7).
+    """Σ = diag(1/ivar_λ + s²_λ): independent pixels (Zhang, Liu & Deng 2020, eq. 7).
 
-    A pixel counts in full or not at all: ivar = 0 gives weight 0, ivar = inf (error not stated) gives 1/s². A pixel
-    that the model does not know has s² = inf, hence weight 0 too.
+    A bad pixel (ivar = 0) has weight 0, a pixel without a stated error (ivar = inf) 1/s². An untrained pixel has
+    s² = inf, hence weight 0.
+
+    Parameters
+    ----------
+    model_variance : (P,) array
+        s², in squared units of flux.
+
+    Examples
+    --------
+    >>> import numpy as np, slamjax
+    >>> noise = slamjax.DiagonalNoise(np.array([0.01, 0.01, np.inf]))
+    >>> noise.weights(np.array([100.0, np.inf, 100.0]))
+    array([ 50., 100.,   0.])
     """
 
+    kind: ClassVar[str] = "diagonal"
+    rank: ClassVar[int] = 0
+    description: ClassVar[str] = "diagonal: pixels independent of each other"
     model_variance: Float[AnyArray, " pixel"]
+
+    def variance_shares(self, ivar: Ivar) -> Float[Array, "*batch 2"]:
+        """Σ_λ s²/D and Σ_λ σ²/D over the good pixels."""
+        return _variance_shares(self.model_variance, 1.0, ivar)
 
     def weights(self, ivar: Ivar) -> Ivar:
         """Diagonal of Σ⁻¹."""
@@ -133,85 +128,38 @@ class DiagonalNoise:
         return jax.tree_util.tree_map(jnp.asarray, self)
 
 
-@partial(
-    jax.tree_util.register_dataclass,
-    data_fields=["weight", "photon", "inverse", "whitener", "factors", "photon_factors"],
-    meta_fields=[],
-)
-@dataclass(frozen=True, eq=False)
-class LowRankInverseCovariance:
-    """Σ⁻¹ = D⁻¹ − D⁻¹U A⁻¹ UᵀD⁻¹, A = I + UᵀD⁻¹U = L Lᵀ, U = [V, S W] (Woodbury 1950).
-
-    Attributes
-    ----------
-    weight : diagonal of D⁻¹
-    photon : the star's photon standard deviations, diagonal of S
-    inverse, whitener : L⁻¹ and (Lᵀ + I)⁻¹ L⁻¹
-        Nothing but matrix products is left to do for a residual. They are faster than triangular solves, and LAPACK
-        calls of a batch that run side by side in a compiled function can wait for each other for ever (jaxlib 0.10).
-    factors, photon_factors : V and W, the same for all stars
-    """
-
-    weight: Float[AnyArray, "*batch pixel"]
-    photon: Float[AnyArray, "*batch pixel"]
-    inverse: Float[Array, "*batch factor factor"]
-    whitener: Float[Array, "*batch factor factor"]
-    factors: Float[AnyArray, "pixel model_factor"]
-    photon_factors: Float[AnyArray, "pixel photon_factor"]
-
-    def _project(self, weighted: Rows) -> Float[Array, "*batch row factor"]:
-        """Uᵀ of rows of pixels, without U of each star ever being made."""
-        along = _einsum("...rp,pk->...rk", weighted, self.factors)
-        across = _einsum("...rp,pk->...rk", weighted * self.photon[..., None, :], self.photon_factors)
-        return jnp.concatenate([along, across], axis=-1)
-
-    def _whitened_factors(self, weighted: Rows) -> Float[Array, "*batch row factor"]:
-        """L⁻¹Uᵀ of rows of pixels."""
-        return _einsum("...rk,...jk->...rj", self._project(weighted), self.inverse)
-
-    def gram(self, rows: Rows) -> Float[Array, "*batch row row"]:
-        weight = self.weight[..., None, :]
-        sound = _sound(rows, weight)
-        weighted = sound * weight
-        t = self._whitened_factors(weighted)
-        return _einsum("...ip,...jp->...ij", weighted, sound) - _einsum("...ik,...jk->...ij", t, t)
-
-    def logdet(self) -> Float[Array, "*batch"]:
-        diagonal = jnp.diagonal(self.inverse, axis1=-2, axis2=-1)
-        return -2 * jnp.sum(jnp.log(diagonal), axis=-1) - jnp.sum(_log_positive(self.weight), axis=-1)
-
-    def whiten(self, residual: Flux) -> Whitened:
-        """z = D^-½ (r − U (Lᵀ + I)⁻¹ L⁻¹ UᵀD⁻¹ r), zᵀz = rᵀΣ⁻¹r."""
-        sound = _sound(residual, self.weight)
-        projected = self._project((sound * self.weight)[..., None, :])
-        c = _einsum("...rk,...jk->...rj", projected, self.whitener)[..., 0, :]
-        n_model = self.factors.shape[-1]
-        common = _einsum("...k,pk->...p", c[..., :n_model], self.factors)
-        own = _einsum("...k,pk->...p", c[..., n_model:], self.photon_factors) * self.photon
-        return jnp.sqrt(self.weight) * (sound - common - own)
-
-
-@partial(
-    jax.tree_util.register_dataclass,
-    data_fields=["model_variance", "factors", "photon_scale", "photon_factors"],
-    meta_fields=[],
-)
+@jax.tree_util.register_dataclass
 @dataclass(frozen=True, eq=False)
 class LowRankNoise:
     """Σ = diag(a σ² + s²) + V Vᵀ + S W Wᵀ S, with S = diag(σ) and σ² = 1/ivar the star's photon variances.
 
-    V holds how the emulator's error, and all else that is the same for bright and faint stars, goes together along
-    the spectrum; W how photon noise does; a corrects errors that are stated too large or too small. A bad pixel, or
-    one that the model does not know (s² = inf), is as good as deleted; a pixel without a stated error has σ = 0.
+    V describes how the emulator's error, and all else that is the same for bright and faint stars, is correlated from
+    pixel to pixel; W how photon noise is; a corrects stated errors. Bad and untrained (s² = inf) pixels are treated as
+    absent; a pixel without a stated error has σ = 0.
 
-    Attributes
+    Parameters
     ----------
-    model_variance : (P,) s²
-    factors : (P, K) V
-    photon_scale : (P,) a
-    photon_factors : (P, M) W
+    model_variance : (P,) array
+        s², in squared units of flux.
+    factors : (P, K) array
+        V, in units of flux.
+    photon_scale : (P,) array
+        a.
+    photon_factors : (P, M) array
+        W.
+
+    Examples
+    --------
+    >>> import numpy as np, slamjax
+    >>> noise = slamjax.LowRankNoise(np.full(3, 0.01), np.full((3, 1), 0.1), np.ones(3), np.zeros((3, 0)))
+    >>> inverse = noise.inverse_covariance(np.full(3, np.inf))
+    >>> np.asarray(inverse.gram(np.eye(3))).round(2)
+    array([[ 75., -25., -25.],
+           [-25.,  75., -25.],
+           [-25., -25.,  75.]], dtype=float32)
     """
 
+    kind: ClassVar[str] = "lowrank"
     model_variance: Float[AnyArray, " pixel"]
     factors: Float[AnyArray, "pixel model_factor"]
     photon_scale: Float[AnyArray, " pixel"]
@@ -221,10 +169,19 @@ class LowRankNoise:
     def rank(self) -> int:
         return self.factors.shape[-1] + self.photon_factors.shape[-1]
 
+    @property
+    def description(self) -> str:
+        model, photon = self.factors.shape[-1], self.photon_factors.shape[-1]
+        return f"low rank: {model} factors of the model, {photon} of the photon noise"
+
+    def variance_shares(self, ivar: Ivar) -> Float[Array, "*batch 2"]:
+        """Σ_λ s²/D and Σ_λ σ²/D over the good pixels."""
+        return _variance_shares(self.model_variance, self.photon_scale, ivar)
+
     def weights(self, ivar: Ivar) -> Ivar:
         """1 over the diagonal of Σ."""
-        own = self.photon_scale + jnp.sum(jnp.square(self.photon_factors), axis=-1)
-        return 1 / (own / ivar + self.model_variance + jnp.sum(jnp.square(self.factors), axis=-1))
+        photon = self.photon_scale + jnp.sum(jnp.square(self.photon_factors), axis=-1)
+        return 1 / (photon / ivar + self.model_variance + jnp.sum(jnp.square(self.factors), axis=-1))
 
     def _diagonal(self, ivar: Ivar) -> tuple[AnyArray, Array]:
         """D⁻¹ and σ."""
@@ -283,10 +240,9 @@ class LowRankNoise:
         return jax.tree_util.tree_map(jnp.asarray, self)
 
 
-def _sound(rows: Any, weight: Any) -> Any:
-    """Rows without the pixels that do not count: 0 · NaN is NaN, and untrained pixels predict NaN."""
-    return jnp.where(weight > 0, rows, 0)
-
-
-def _log_positive(weight: AnyArray) -> Array:
-    return jnp.where(weight > 0, jnp.log(jnp.where(weight > 0, weight, 1)), 0)
+def _variance_shares(model_variance: Any, photon_scale: Any, ivar: Any) -> Array:
+    counts = (ivar > 0) & jnp.isfinite(model_variance)
+    photon = 1 / jnp.where(counts, ivar, 1)
+    model = jnp.where(counts, model_variance, 0)
+    weight = jnp.where(counts, 1 / (photon_scale * photon + jnp.where(counts, model, 1)), 0)
+    return jnp.stack([jnp.sum(weight * model, axis=-1), jnp.sum(weight * photon, axis=-1)], axis=-1)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from astropy.table import Table
 
-from slamjax.model.description import emulator_name, flux_name
+from slamjax.model.description import flux_name
 from slamjax.plots.canvas import new_figure, title_of
 from slamjax.validation.comparison import EmulatorComparison
 
@@ -126,4 +126,4 @@ def _draw_scatter(axis: Axes, table: Table, shift: float, colour: str, text: str
 
 def title_of_emulator(comparison: EmulatorComparison, name: str) -> str:
     """What legends call an emulator, such as "quadratic"."""
-    return emulator_name(comparison.models[name])
+    return comparison.models[name].host_emulator.name

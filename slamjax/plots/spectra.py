@@ -9,7 +9,7 @@ import numpy as np
 from astropy.table import Table
 
 from slamjax.errors import SlamError
-from slamjax.model.description import emulator_name, flux_name
+from slamjax.model.description import flux_name
 from slamjax.model.model import Model
 from slamjax.plots.canvas import new_figure, title_of
 from slamjax.spectra.spectra import Spectra
@@ -114,7 +114,7 @@ def _fitted(model: Model, spectra: Spectra, labels: Table, rows: np.ndarray) -> 
 def _draw_flux(axis: Axes, model: Model, star: _Fitted) -> None:
     axis.plot(model.wave, star.observed, color=_OBSERVED, lw=1.2, label="observed")
     axis.plot(
-        model.wave, star.predicted, color=_PREDICTED, lw=1.0, label=f"{emulator_name(model)} at the fitted labels"
+        model.wave, star.predicted, color=_PREDICTED, lw=1.0, label=f"{model.host_emulator.name} at the fitted labels"
     )
     axis.set_title(star.title, fontsize=8, loc="left")
     axis.set_ylabel(flux_name(model))

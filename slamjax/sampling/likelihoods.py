@@ -10,7 +10,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from slamjax.emulators.base import Emulator
-from slamjax.noise.models import InverseCovariance, Noise
+from slamjax.noise.inverse_covariance import InverseCovariance
+from slamjax.noise.models import Noise
 from slamjax.sampling.components import Components
 from slamjax.typing import Scalar
 

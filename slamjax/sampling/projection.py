@@ -32,8 +32,8 @@ from slamjax.emulators.components import (
 from slamjax.emulators.polynomial import PolynomialEmulator
 from slamjax.emulators.svr import KernelBlock, KernelEmulator
 from slamjax.emulators.training_labels import TrainingLabels, far_apart
-from slamjax.forward.likelihood import information
-from slamjax.noise.models import InverseCovariance, Noise
+from slamjax.noise.inverse_covariance import InverseCovariance
+from slamjax.noise.models import Noise
 from slamjax.sampling.components import Components, KernelSums, Monomials
 from slamjax.typing import ScaledLabels
 
@@ -250,7 +250,7 @@ def _covariance_roots(
     """Square roots of the covariances of x, given a spectrum and a prior as wide as the training labels."""
 
     def at(x: ScaledLabels) -> Float[Array, "label label"]:
-        fisher = information(emulator, inv_cov, x, emulator.at(x))[1:, 1:]
+        fisher = emulator.information(inv_cov, x, emulator.at(x))[1:, 1:]
         lower = jnp.linalg.cholesky(fisher + jnp.eye(x.size, dtype=x.dtype))
         return jax.scipy.linalg.solve_triangular(lower, jnp.eye(x.size, dtype=x.dtype), lower=True).T
 

@@ -100,7 +100,7 @@ class Sampler:
         self._forward: ForwardEmulator | None = None
         if self.nuisances is not None:
             emulator = model.quick().host_emulator.in_unit(self._unit)
-            self._forward = ForwardEmulator.around(emulator, model.wave, self.nuisances)
+            self._forward = ForwardEmulator.from_emulator(emulator, model.wave, self.nuisances)
         self._choice: Choice | None = None
         self._chosen_for: np.ndarray | None = None
 

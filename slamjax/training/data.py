@@ -76,7 +76,9 @@ def training_set(spectra: Spectra, names: tuple[str, ...], options: TrainingSpec
     spectra.require(names)
     stars = drawn(usable(spectra, names), data.n_train, options.seed)
     values = stars.values(names)
-    scaling = LabelScaling.of(values, names, data.label_scaling, (as_log,) if isinstance(as_log, str) else as_log)
+    scaling = LabelScaling.from_labels(
+        values, names, data.label_scaling, (as_log,) if isinstance(as_log, str) else as_log
+    )
     fold = make_folds(stars.star_groups(), n_folds, options.seed)
     recipe = (options.recipe if options.recipe is not None else Recipe()).learn(stars)
     prepared = recipe(stars)

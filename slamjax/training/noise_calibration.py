@@ -27,8 +27,7 @@ from slamjax._util.jit import compiled
 from slamjax.emulators.base import Emulator
 from slamjax.emulators.training_labels import TrainingLabels
 from slamjax.errors import SlamError, SlamWarning
-from slamjax.forward.likelihood import information
-from slamjax.noise.calibration import GAUSSIAN_REACH, Calibration
+from slamjax.noise.calibration import GAUSSIAN_95, Calibration
 from slamjax.noise.estimate import low_rank, model_variance
 from slamjax.noise.models import DiagonalNoise, LowRankNoise, Noise, ivar_in_unit
 from slamjax.training.specs import NoiseSpec
@@ -273,7 +272,7 @@ def _label_reach(pulls: np.ndarray) -> np.ndarray:
     Conformal prediction (Vovk, Gammerman & Shafer 2005) with scores |pull|: what remains of heavy tails goes into an
     interval of its own, and the errors stay what they are for most stars.
     """
-    return np.maximum(np.quantile(np.abs(pulls), 0.95, axis=0), GAUSSIAN_REACH)
+    return np.maximum(np.quantile(np.abs(pulls), 0.95, axis=0), GAUSSIAN_95)
 
 
 def _limit(chi2: np.ndarray) -> float:
@@ -359,13 +358,13 @@ def _refit_one(
         curvature = gram[1:, 1:]
         damped = curvature + damping * jnp.diag(jnp.diagonal(curvature)) + 1e-6 * jnp.diag(1 / jnp.square(high - low))
         new = jnp.clip(at + jnp.linalg.solve(damped, gram[0, 1:]), low, high)
-        new_gram = information(emulator, inv_cov, new, flux)
+        new_gram = emulator.information(inv_cov, new, flux)
         better = new_gram[0, 0] < gram[0, 0]
         damping = jnp.clip(jnp.where(better, damping / 4, damping * 6), 1e-5, 1e5)
         return jnp.where(better, new, at), jnp.where(better, new_gram, gram), damping
 
     start = jnp.clip(x + kick, low, high)
-    begin = (start, information(emulator, inv_cov, start, flux), jnp.full((), 1e-2, x.dtype))
+    begin = (start, emulator.information(inv_cov, start, flux), jnp.full((), 1e-2, x.dtype))
     end, gram, _ = jax.lax.fori_loop(0, _STEPS, step, begin)
     return end - x, gram[1:, 1:], gram[0, 0]
 

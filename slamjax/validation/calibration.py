@@ -27,7 +27,7 @@ from scipy import stats
 
 from slamjax.errors import SlamError
 from slamjax.forward.nuisances import VELOCITIES
-from slamjax.noise.calibration import GAUSSIAN_REACH
+from slamjax.noise.calibration import GAUSSIAN_95
 from slamjax.validation.bins import bins_of, numbers, robust_width
 
 if TYPE_CHECKING:
@@ -90,10 +90,10 @@ def compare_fit(labels: Table, names: Sequence[str], *, reference_errors: np.nda
     variance = np.stack([numbers(labels[f"{name}_err"]) for name in names], axis=-1) ** 2 + extra
     usable = np.isfinite(variance) & (variance > 0)
     pull = np.where(usable, difference / np.sqrt(np.where(usable, variance, 1)), np.nan)
-    reach = np.full(pull.shape, GAUSSIAN_REACH)
+    reach = np.full(pull.shape, GAUSSIAN_95)
     for k, name in enumerate(names):
         if f"{name}_err95" in labels.colnames:
-            half = np.sqrt(numbers(labels[f"{name}_err95"]) ** 2 + GAUSSIAN_REACH**2 * extra[:, k])
+            half = np.sqrt(numbers(labels[f"{name}_err95"]) ** 2 + GAUSSIAN_95**2 * extra[:, k])
             reach[:, k] = np.where(usable[:, k], half / np.sqrt(np.where(usable[:, k], variance[:, k], 1)), np.nan)
     distance = np.full(len(labels), np.nan)
     if "cov" in labels.colnames:
@@ -108,7 +108,7 @@ def compare_fit(labels: Table, names: Sequence[str], *, reference_errors: np.nda
 
 def _without_tails(pull: np.ndarray, reach: np.ndarray) -> np.ndarray:
     """Pulls as those of a Gaussian: the same within one error, and ``reach`` errors become 1.96."""
-    beyond = (np.abs(pull) - 1) * (GAUSSIAN_REACH - 1) / (reach - 1)
+    beyond = (np.abs(pull) - 1) * (GAUSSIAN_95 - 1) / (reach - 1)
     return np.where(np.abs(pull) > 1, np.sign(pull) * (1 + beyond), pull)
 
 

@@ -9,8 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from slamjax._util.jit import compiled
-from slamjax.fitting.postprocess import covariances
-from slamjax.forward.likelihood import information
+from slamjax.fitting.covariance import covariances
 from slamjax.model.model import Model
 from slamjax.validation.simulation import checked_ivar, checked_labels, device_noise
 
@@ -62,4 +61,4 @@ def crlb(model: Model, labels: np.ndarray, ivar: np.ndarray) -> np.ndarray:
 @compiled
 def _fisher(emulator: Any, noise: Any, x: jax.Array, ivar: jax.Array) -> jax.Array:
     # the residual's row of the Gram matrix is not needed: its flux is the model's
-    return information(emulator, noise.inverse_covariance(ivar), x, jnp.zeros((), x.dtype))[:, 1:, 1:]
+    return emulator.information(noise.inverse_covariance(ivar), x, jnp.zeros((), x.dtype))[:, 1:, 1:]

@@ -157,7 +157,7 @@ def test_says_that_it_is_a_quadratic():
     )
     assert "least squares in closed form" in text
     shown = ", ".join(f"{low:g} to {high:g}" for low, high in ALPHA_WINDOWS)
-    assert f"alpha_m is used at {shown} nm only" in text
+    assert f"alpha_m is used only at {shown} nm" in text
 
 
 def test_figures_name_the_emulator():
@@ -173,6 +173,6 @@ def test_figures_name_the_emulator():
 
 
 def test_it_is_not_compressed():
-    with pytest.raises(SlamError, match="in few components as it is"):
+    with pytest.raises(SlamError, match="has few components already"):
         quadratic_model().compress()
     assert giants_model().compress().host_emulator.basis is not None

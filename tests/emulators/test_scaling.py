@@ -22,7 +22,7 @@ def test_standard_scaling_is_mean_and_standard_deviation(log):
     stars, t = labels(), labels()
     if log:
         t[:, 0] = np.log10(t[:, 0])
-    scaling = LabelScaling.of(stars, NAMES, log=log)
+    scaling = LabelScaling.from_labels(stars, NAMES, log=log)
     assert scaling.n_labels == 4
     np.testing.assert_allclose(scaling.center, t.mean(axis=0), rtol=1e-7)
     np.testing.assert_allclose(scaling.width, t.std(axis=0), rtol=1e-7)
@@ -34,7 +34,7 @@ def test_standard_scaling_is_mean_and_standard_deviation(log):
 def test_robust_scaling_is_median_and_half_the_central_68_percent():
     stars = labels()
     low, middle, high = (np.percentile(stars, q, axis=0) for q in (16, 50, 84))
-    scaling = LabelScaling.of(stars, NAMES, "robust")
+    scaling = LabelScaling.from_labels(stars, NAMES, "robust")
     np.testing.assert_allclose(scaling.center, middle, rtol=1e-7)
     np.testing.assert_allclose(scaling.width, (high - low) / 2, rtol=1e-7)
 
@@ -82,7 +82,7 @@ def test_inverse_undoes_scaling(log, data, x):
 
 @pytest.mark.parametrize("log", [[], ["teff", "logg"]])
 def test_jax_and_numpy_scale_alike_in_either_precision(log, dtype):
-    scaling, stars = LabelScaling.of(labels(), NAMES, log=log), labels()
+    scaling, stars = LabelScaling.from_labels(labels(), NAMES, log=log), labels()
     expected = scaling(stars)
     x = jax.jit(lambda s, labels: s(labels))(scaling, jnp.asarray(stars, dtype))
     assert isinstance(x, jax.Array)
@@ -94,7 +94,7 @@ def test_jax_and_numpy_scale_alike_in_either_precision(log, dtype):
 
 def test_numpy_labels_keep_their_own_precision():
     """Also where JAX works in float32."""
-    scaling = LabelScaling.of(labels(), NAMES)
+    scaling = LabelScaling.from_labels(labels(), NAMES)
     near = labels()[0] + np.array([1e-7, 0, 0, 0])
     assert scaling(near).dtype == np.float64
     assert scaling(near)[0] != scaling(labels()[0])[0]
@@ -102,14 +102,14 @@ def test_numpy_labels_keep_their_own_precision():
 
 def test_the_numbers_of_a_scaling_are_the_same_in_both_precisions():
     """A model saved as float32 and one kept in float64 must scale labels alike."""
-    scaling = LabelScaling.of(labels(), NAMES, log=["teff"])
+    scaling = LabelScaling.from_labels(labels(), NAMES, log=["teff"])
     np.testing.assert_array_equal(np.float32(scaling.center), scaling.center)
     np.testing.assert_array_equal(np.float32(scaling.width), scaling.width)
 
 
 @pytest.mark.parametrize("log", [[], ["teff"], NAMES[:2]])
 def test_slope_is_the_finite_difference_of_the_inverse(log, dtype):
-    scaling = LabelScaling.of(labels(), NAMES, log=log)
+    scaling = LabelScaling.from_labels(labels(), NAMES, log=log)
     for point in scaling(labels())[:5]:
         numeric = np.diag(central_difference(scaling.inverse, point, 1e-5))
         np.testing.assert_allclose(scaling.slope(point), numeric, rtol=1e-6)
@@ -121,7 +121,7 @@ def test_slope_is_the_finite_difference_of_the_inverse(log, dtype):
 @pytest.mark.parametrize("log", [[], ["teff"]])
 def test_gradients_pass_through_every_label(log):
     """jnp.where around log10 must not make the gradient of the other labels NaN: [Fe/H] = 0 is the trap."""
-    scaling = LabelScaling.of(labels(), NAMES, log=log)
+    scaling = LabelScaling.from_labels(labels(), NAMES, log=log)
     at = jnp.array([4500.0, 2.0, 0.0, -0.1])
     slopes = jnp.diag(jax.jacfwd(scaling)(at))
     reverse = jnp.diag(jax.jacrev(scaling)(at))
@@ -131,7 +131,7 @@ def test_gradients_pass_through_every_label(log):
 
 
 def test_whole_numbers_are_labels_too():
-    scaling = LabelScaling.of(labels(), NAMES)
+    scaling = LabelScaling.from_labels(labels(), NAMES)
     whole = np.array([4500, 2, 0, 0])
     np.testing.assert_allclose(scaling(whole), scaling(whole.astype(float)))
     np.testing.assert_allclose(scaling(jnp.asarray(whole)), scaling(whole.astype(float)), atol=1e-5)
@@ -144,7 +144,7 @@ def test_a_constant_label_is_named(method, value):
     stars = labels()
     stars[:, 2] = value
     with pytest.raises(SlamError, match=r"label 'fe_h' is the same, .*leave it out"):
-        LabelScaling.of(stars, NAMES, method)
+        LabelScaling.from_labels(stars, NAMES, method)
 
 
 @pytest.mark.parametrize("method", ["standard", "robust"])
@@ -153,17 +153,17 @@ def test_log10_of_a_value_that_is_not_positive_is_named(method, value):
     stars = labels()
     stars[3, 1] = value
     with pytest.raises(SlamError, match="label 'logg' has values that are not positive"):
-        LabelScaling.of(stars, NAMES, method, log=["logg"])
+        LabelScaling.from_labels(stars, NAMES, method, log=["logg"])
 
 
 def test_log10_of_an_unknown_label_is_told():
-    with pytest.raises(SlamError, match="log10 is asked for mass, which is not among the labels teff, logg"):
-        LabelScaling.of(labels(), NAMES, log=["mass"])
+    with pytest.raises(SlamError, match="log10 is asked for mass, which is not one of the labels teff, logg"):
+        LabelScaling.from_labels(labels(), NAMES, log=["mass"])
 
 
 def test_an_unknown_scaling_is_told():
     with pytest.raises(SlamError, match="unknown scaling 'minmax'; choose one of standard, robust"):
-        LabelScaling.of(labels(), NAMES, "minmax")
+        LabelScaling.from_labels(labels(), NAMES, "minmax")
 
 
 def test_a_label_that_is_nearly_always_the_same_has_no_robust_width():
@@ -171,5 +171,5 @@ def test_a_label_that_is_nearly_always_the_same_has_no_robust_width():
     stars[:, 3] = 0.0
     stars[0, 3] = 1.0
     with pytest.raises(SlamError, match=r"label 'alpha_m' has no robust width.*use standard scaling"):
-        LabelScaling.of(stars, NAMES, "robust")
-    assert LabelScaling.of(stars, NAMES).width[3] > 0
+        LabelScaling.from_labels(stars, NAMES, "robust")
+    assert LabelScaling.from_labels(stars, NAMES).width[3] > 0

@@ -13,7 +13,7 @@ NAMES = ["teff", "logg", "fe_h"]
 
 def giants():
     labels = xp_giants().values(NAMES)
-    return LabelScaling.of(labels, NAMES)(labels)
+    return LabelScaling.from_labels(labels, NAMES)(labels)
 
 
 def outside(training_labels, x):

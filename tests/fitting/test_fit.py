@@ -11,8 +11,9 @@ from models import LABELS, TWO_FOLDS, giants_model, held_out, recipe, searched_m
 from scipy.optimize import least_squares
 
 from slamjax.errors import SlamError, SlamWarning
-from slamjax.fitting import fit
+from slamjax.fitting import Fitter, OptimiserSpec, fit
 from slamjax.flags import Flag
+from slamjax.forward import Nuisances
 from slamjax.spectra.spectra import Spectra
 
 
@@ -125,7 +126,10 @@ def test_memory_changes_the_batches_and_not_the_labels(memory):
 @pytest.mark.parametrize("method", ["adam", "lbfgs"])
 def test_gradient_methods_end_at_the_same_minimum(method):
     spectra = held_out()[:12]
-    expected, table = fit(giants_model(), spectra, n_starts=1), fit(giants_model(), spectra, n_starts=1, method=method)
+    expected, table = (
+        fit(giants_model(), spectra, n_starts=1),
+        fit(giants_model(), spectra, n_starts=1, optimiser=method),
+    )
     inside = (np.asarray(expected["flags"]) == 0) & (np.asarray(table["flags"]) == 0)
     assert inside.sum() >= 8
     np.testing.assert_allclose(table["chi2"][inside], expected["chi2"][inside], rtol=2e-3, atol=0.02)
@@ -139,7 +143,7 @@ def test_a_prior_pulls_by_its_weight():
     def log_prior(labels):
         return -0.5 * ((labels[0] - 4700) / 2.0) ** 2
 
-    table = fit(giants_model(), held_out()[:10], method="lbfgs", log_prior=log_prior, n_starts=1)
+    table = fit(giants_model(), held_out()[:10], optimiser=OptimiserSpec("lbfgs", log_prior=log_prior), n_starts=1)
     good = np.asarray(table["flags"]) == 0
     assert good.sum() >= 5
     assert np.all(np.abs(table["teff"].value[good] - 4700) < 3)
@@ -151,7 +155,10 @@ def test_soft_l1_is_not_dragged_by_wild_pixels():
     flux = spectra.flux.copy()
     flux[:, [10, 30, 50]] += 40 / np.sqrt(spectra.ivar[:, [10, 30, 50]])
     wild = spectra.with_arrays(flux, spectra.ivar)
-    plain, robust = fit(model, wild, n_starts=1), fit(model, wild, n_starts=1, method="lbfgs", loss="soft_l1")
+    plain, robust = (
+        fit(model, wild, n_starts=1),
+        fit(model, wild, n_starts=1, optimiser=OptimiserSpec("lbfgs", loss="soft_l1")),
+    )
     off = [np.nanmedian(np.abs(values(t) - truth), axis=0) for t in (plain, robust)]
     assert np.all(off[1] < 0.8 * off[0])
     assert off[1][0] < 0.5 * off[0][0]
@@ -159,7 +166,7 @@ def test_soft_l1_is_not_dragged_by_wild_pixels():
 
 def test_lm_refuses_what_is_no_sum_of_squares():
     with pytest.raises(SlamError, match="sums of squares only"):
-        fit(giants_model(), held_out(), log_prior=lambda labels: 0.0)
+        OptimiserSpec(log_prior=lambda labels: 0.0)
 
 
 @pytest.mark.parametrize(
@@ -167,14 +174,34 @@ def test_lm_refuses_what_is_no_sum_of_squares():
     [
         ({"method": "newton"}, "unknown method 'newton'"),
         ({"loss": "huber"}, "unknown loss 'huber'"),
-        ({"n_starts": 0}, "n_starts is 0"),
-        ({"memory": 0}, "memory is 0"),
         ({"max_iter": 0}, "max_iter is 0"),
     ],
 )
-def test_options_that_cannot_be_are_named(options, message):
+def test_impossible_optimiser_options_are_named(options, message):
     with pytest.raises(SlamError, match=message):
-        fit(giants_model(), held_out(), **options)
+        OptimiserSpec(**options)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"optimiser": "newton"}, "unknown method 'newton'"),
+        ({"n_starts": 0}, "n_starts is 0"),
+        ({"memory": 0}, "memory is 0"),
+        ({"optimiser": "adam", "nuisances": Nuisances(rv="free")}, "not by 'adam'"),
+    ],
+)
+def test_impossible_options_are_named_before_any_spectrum_is_read(options, message):
+    with pytest.raises(SlamError, match=message):
+        Fitter(giants_model(), **options)
+
+
+def test_a_fitter_gives_the_same_labels_however_often_it_is_used():
+    fitter = Fitter(giants_model(), n_starts=2)
+    first, again = fitter.fit(held_out()[:9]), fitter.fit(held_out()[:9])
+    once = fit(giants_model(), held_out()[:9], n_starts=2)
+    for table in (again, once):
+        np.testing.assert_array_equal(values(table), values(first))
 
 
 def test_spectra_without_a_good_pixel_fail_alone():
@@ -252,7 +279,7 @@ def test_labels_where_no_training_star_is_near_are_flagged():
 
 
 def test_out_of_iterations_is_a_failure():
-    table = fit(giants_model(), held_out(), max_iter=1, n_starts=1)
+    table = fit(giants_model(), held_out(), optimiser=OptimiserSpec(max_iter=1), n_starts=1)
     out = (np.asarray(table["flags"]) & Flag.NOT_CONVERGED) != 0
     assert out.sum() > 20
     assert np.all(np.isnan(values(table)[out]))

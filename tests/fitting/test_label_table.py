@@ -13,6 +13,7 @@ from models import giants_model, held_out
 from slamjax.errors import SlamError
 from slamjax.fitting import fit
 from slamjax.fitting.label_table import label_table
+from slamjax.fitting.postprocess import FitResult
 from slamjax.flags import FLAG_MEANINGS, Flag, flag_names
 from slamjax.io.labels import read_labels, write_labels
 from slamjax.spectra.spectra import Spectra
@@ -37,10 +38,7 @@ def fitted(stars=None, units=("K", "")):
     covariance[3] = [[4, np.nan], [np.nan, np.inf]]
     labels = rng.normal(size=(N, 2))
     labels[2] = np.nan
-    return label_table(
-        ("teff", "logg"),
-        units,
-        spectra() if stars is None else stars,
+    result = FitResult(
         labels=labels,
         covariance=covariance,
         half95=np.array([2.0, 3.0]) * np.sqrt(np.einsum("nll->nl", covariance)),
@@ -51,6 +49,7 @@ def fitted(stars=None, units=("K", "")):
         flags=np.array([0, Flag.AT_BOUND | Flag.HIGH_CHI2, Flag.NO_DATA, Flag.UNCONSTRAINED]),
         noise_scale=np.array([1.0, 1.2, np.nan, 0.9]),
     )
+    return label_table(("teff", "logg"), units, spectra() if stars is None else stars, result)
 
 
 def test_flags_are_single_bits_and_each_is_explained():

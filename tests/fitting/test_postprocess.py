@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from models import giants_model
 
-from slamjax.fitting.postprocess import summarise
+from slamjax.fitting.postprocess import Ends, summarise
 from slamjax.fitting.problem import Summary
 from slamjax.flags import Flag
 
@@ -24,7 +24,7 @@ def ends(apart, objectives=(100.0, 100.0), sigma=(SIGMA, SIGMA), converged=(True
 def conclusion(summary, model=None):
     model = giants_model() if model is None else model
     n_pix = np.array([int(model.trained.sum())])
-    return summarise(model, summary, 2, n_pix, np.array([False]))
+    return summarise(model, Ends.from_summary(summary, 2), n_pix, np.array([False]))
 
 
 @pytest.mark.parametrize(

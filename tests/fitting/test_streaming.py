@@ -9,7 +9,8 @@ from models import giants_model, miles_model
 
 import slamjax
 from slamjax import SlamError
-from slamjax.fitting import streaming
+from slamjax.fitting import Fitter, fitter, streaming
+from slamjax.fitting.starts import make_templates
 from slamjax.io import count_rows
 from slamjax.preprocessing import MatchResolution, Recipe
 
@@ -68,11 +69,9 @@ def test_rows_are_counted_without_reading_them():
 
 
 @pytest.mark.parametrize("select", ["", "logg < 2"])
-def test_parts_give_the_labels_that_the_whole_gives(select, monkeypatch):
-    monkeypatch.setattr(streaming, "_FEWEST", 60)
-    monkeypatch.setattr(streaming, "_COPIES", 1e12)
+def test_parts_give_the_labels_that_the_whole_gives(select):
     model, told = giants_model(), []
-    parts = slamjax.fit_table(model, TABLE, select=select, on_progress=lambda *at: told.append(at))
+    parts = slamjax.fit_table(model, TABLE, select=select, part_size=60, on_progress=lambda *at: told.append(at))
     stars = xp_giants().select(select) if select else xp_giants()
     whole = slamjax.fit(model, stars)
     assert parts.colnames == whole.colnames
@@ -86,11 +85,23 @@ def test_parts_give_the_labels_that_the_whole_gives(select, monkeypatch):
     assert len({done for done, _ in told}) >= 3
 
 
-def test_a_part_without_a_selected_row_is_passed_over(monkeypatch):
-    monkeypatch.setattr(streaming, "_FEWEST", 10)
+def test_templates_are_made_once_for_all_parts(monkeypatch):
+    made = []
+    monkeypatch.setattr(fitter, "make_templates", lambda *given: made.append(1) or make_templates(*given))
+    whole, parts = Fitter(giants_model(), n_starts=1), Fitter(giants_model(), n_starts=1)
+    assert len(slamjax.fit_table(whole, TABLE)) == len(slamjax.fit_table(parts, TABLE, part_size=50)) == 150
+    assert len(made) == 2
+
+
+def test_parts_are_as_large_as_memory_allows():
+    assert streaming._rows_within(1.0, 4096) == 2**30 // (4096 * streaming._COPIES)
+    assert streaming._rows_within(1e-9, 4096) == 512
+
+
+def test_a_part_without_a_selected_row_is_passed_over():
     stars = xp_giants()
     name = str(stars.table["apogee_id"][77])
-    found = slamjax.fit_table(giants_model(), TABLE, select=f"apogee_id == '{name}'", memory=1e-6)
+    found = slamjax.fit_table(giants_model(), TABLE, select=f"apogee_id == '{name}'", part_size=10)
     assert list(found["row"]) == [77]
 
 
@@ -111,12 +122,11 @@ def test_a_file_that_is_no_table_is_told(tmp_path):
 FILES = [str(DATA / "surveys" / name) for name in ("3709013.fits", "3703110.fits")]
 
 
-def test_files_are_fitted_in_the_order_given_however_they_are_parted(monkeypatch):
+def test_files_are_fitted_in_the_order_given_however_they_are_parted():
     whole = slamjax.fit(miles_model(), slamjax.read(FILES))
     found = slamjax.fit_files(miles_model(), FILES)
     assert found["file"].tolist() == ["3709013.fits", "3703110.fits"]
-    monkeypatch.setattr(streaming, "_FEWEST", 1)
-    parted = slamjax.fit_files(miles_model(), FILES, memory=1e-9)
+    parted = slamjax.fit_files(miles_model(), FILES, part_size=1)
     assert parted["row"].tolist() == [0, 1]
     for name in ("teff", "logg", "fe_h", "rv", "rv_err"):
         np.testing.assert_allclose(np.asarray(found[name]), np.asarray(whole[name]))
@@ -138,11 +148,10 @@ def test_files_of_several_surveys_are_fitted_in_one_go():
         slamjax.fit_files(miles_model(), [infrared])
 
 
-def test_broken_files_are_flagged_rows_wherever_they_are(tmp_path, monkeypatch):
+def test_broken_files_are_flagged_rows_wherever_they_are(tmp_path):
     broken = tmp_path / "broken.fits"
     broken.write_bytes(b"SIMPLE  =")
-    monkeypatch.setattr(streaming, "_FEWEST", 1)
-    found = slamjax.fit_files(miles_model(), [str(broken), FILES[1]], memory=1e-9)
+    found = slamjax.fit_files(miles_model(), [str(broken), FILES[1]], part_size=1)
     assert found["file"].tolist() == ["broken.fits", "3703110.fits"]
     assert found["flags"][0] == slamjax.Flag.NO_DATA
     assert "broken.fits" in found["problem"][0]

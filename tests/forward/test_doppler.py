@@ -41,7 +41,7 @@ def moved(wave, flux, dtype, trained=None, **velocities):
     trained = np.ones(wave.size, bool) if trained is None else trained
     far = reach(Nuisances(rv=Free(-600, 600), sigma_v=Free(0, 120), vsini=Free(0, 300)))
     with in_precision(dtype):
-        grid = jax.tree_util.tree_map(jnp.asarray, VelocityGrid.make(wave, trained, far))
+        grid = jax.tree_util.tree_map(jnp.asarray, VelocityGrid.from_pixels(wave, trained, far))
         x = {name: v / grid.unit if name == "rv" else (v / grid.unit) ** 2 for name, v in velocities.items()}
         out = _move(grid, jnp.asarray(flux, dtype), x)
     return np.asarray(out), untouched(wave, trained, far)
@@ -126,4 +126,4 @@ def test_ends_of_different_height_do_not_ring():
 
 def test_too_few_pixels_are_told():
     with pytest.raises(SlamError, match="velocities need at least 32"):
-        VelocityGrid.make(np.arange(5000.0, 5010), np.ones(10, bool), 1e-3)
+        VelocityGrid.from_pixels(np.arange(5000.0, 5010), np.ones(10, bool), 1e-3)

@@ -35,7 +35,7 @@ def test_the_same_nuisances_are_equal_and_hash_alike():
         ({"rv": Free(-1e5, 1e5)}, "rv reaches 100000 km/s"),
         ({"sigma_v": -3}, "sigma_v is a width"),
         ({"vsini": Free(-10, 10)}, "vsini is a width"),
-        ({"vsini": Gaussian(10, 0)}, "vsini is known to be 10 ± 0"),
+        ({"vsini": Gaussian(10, 0)}, "vsini has a Gaussian prior 10 ± 0"),
         ({"polynomial": -1}, "polynomial is -1"),
         ({"polynomial": 1.5}, "polynomial is 1.5"),
         ({"polynomial": 1, "polynomial_sd": 0}, "polynomial_sd is 0"),

@@ -10,7 +10,7 @@ from scipy.stats import norm
 
 from slamjax.emulators.scaling import LabelScaling
 from slamjax.errors import SlamError
-from slamjax.fitting import fit
+from slamjax.fitting import OptimiserSpec, fit
 from slamjax.sampling import (
     LabelNormal,
     Product,
@@ -132,7 +132,7 @@ def test_the_density_is_a_prior_of_fit():
 
     some = held_out()[:4]
     density = training_density(model)
-    with_prior = fit(model, some, method="lbfgs", log_prior=density.log_prob, n_starts=1)
+    with_prior = fit(model, some, optimiser=OptimiserSpec("lbfgs", log_prior=density.log_prob), n_starts=1)
     assert np.all(np.isfinite(np.asarray(with_prior[LABELS[0]])))
 
 
