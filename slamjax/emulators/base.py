@@ -36,7 +36,7 @@ class Emulator(Protocol):
     intercept : (P,) NaN at pixels that were not trained
     flux_mean, flux_scale : (P,) in flux units
     basis : (R, P) or None
-        Where the flux is a sum of R components, `components`, the scaled flux of each.
+        Where the flux is a sum of R components, ``components``, the scaled flux of each.
     is_compressed : whether ``basis`` approximates an emulator of many more terms
     n_terms, n_groups : terms in each sum, and separate sums: what memory is estimated from
     name, description : for people, such as "quadratic" and "polynomial of the labels of degree 2 (quadratic)"

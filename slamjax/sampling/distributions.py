@@ -246,7 +246,7 @@ class Product(dist.Distribution):
     """A product of priors: ln p = Σ ln p_k + const; the constant is left out.
 
     Draws are made from the first factor and resampled by the others, from 256 candidates each: good where the others
-    are not much narrower than the first. `log_prob` has no such condition.
+    are not much narrower than the first. ``log_prob`` has no such condition.
 
     Parameters
     ----------

@@ -21,7 +21,7 @@ from slamjax.typing import Flux, Ivar
 class SpectrumDistribution(dist.Distribution):
     """A NumPyro distribution of spectra: flux ~ N(loc, Σ(ivar)) over the good pixels.
 
-    Pixels with ivar = 0, or untrained ones, are left out of `log_prob`, whatever their flux; `sample` gives ``loc``
+    Pixels with ivar = 0, or untrained ones, are left out of ``log_prob``, whatever their flux; ``sample`` gives ``loc``
     there.
 
     Parameters

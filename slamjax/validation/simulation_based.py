@@ -116,7 +116,7 @@ def sbc(
     """Simulation-based calibration of `slamjax.sample`: labels from the prior, spectra from the likelihood, posteriors.
 
     The prior must be the very one that the sampler uses, so both get ``prior``; that the model's likelihood is the
-    stars' is not tested (for that, see `validate`), but that a posterior is what prior and likelihood make it.
+    stars' is not tested (for that, see `slamjax.validate`), but that a posterior is what prior and likelihood make it.
 
     Parameters
     ----------
