@@ -1,6 +1,6 @@
 """Preparation: recipes and their steps, from spectra as read to spectra on the model's grid."""
 
-from slamjax.preprocessing.continuum import ChebyshevContinuum as ChebyshevContinuum
+from slamjax.preprocessing.chebyshev import ChebyshevContinuum as ChebyshevContinuum
 from slamjax.preprocessing.continuum import GaussianContinuum as GaussianContinuum
 from slamjax.preprocessing.continuum import SplineContinuum as SplineContinuum
 from slamjax.preprocessing.recipe import Recipe as Recipe

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,8 +13,10 @@ from astropy import units as u
 from jaxtyping import Bool, Float
 
 from slamjax._util.files import atomic_path, existing_file
+from slamjax._util.toml import read_toml, to_toml
 from slamjax.errors import SlamError
-from slamjax.preprocessing.continuum import ChebyshevContinuum, GaussianContinuum, SplineContinuum
+from slamjax.preprocessing.chebyshev import ChebyshevContinuum
+from slamjax.preprocessing.continuum import GaussianContinuum, SplineContinuum
 from slamjax.preprocessing.regrid import Resample, RestFrame
 from slamjax.preprocessing.resolution import MatchResolution
 from slamjax.preprocessing.steps import BadPixels, MaskWavelengths, Step, WaveRange
@@ -175,10 +176,7 @@ class Recipe:
             If the file is missing or is not TOML, or a step or an option is unknown.
         """
         source = existing_file(path)
-        try:
-            data = tomllib.loads(source.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-            raise SlamError(f"{source} cannot be read as TOML ({error})") from error
+        data = read_toml(source)
         items = data.get("steps")
         if set(data) != {"steps"} or not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
             raise SlamError(f'{source} is no recipe: it must hold [[steps]] tables, each with step = "..." and options')
@@ -218,11 +216,7 @@ class Recipe:
         unit = "nm"
         <BLANKLINE>
         """
-        tables = []
-        for item in self.to_list():
-            given = {name: value for name, value in item.items() if value is not None and not _is_empty(value)}
-            tables.append("".join(["[[steps]]\n", *(f"{name} = {_toml(value)}\n" for name, value in given.items())]))
-        return "\n".join(tables)
+        return to_toml("steps", self.to_list())
 
     def to_list(self) -> list[dict[str, Any]]:
         """The recipe as plain data: one dictionary per step, its name under "step"."""
@@ -296,18 +290,3 @@ def parse_continuum(text: str) -> Step | None:
     if kind == "spline":
         return SplineContinuum(float(width.value), str(width.unit), bin_width=float((10 * u.nm).to_value(width.unit)))
     return GaussianContinuum(float(width.value), str(width.unit))
-
-
-def _toml(value: Any) -> str:
-    """A number, string, boolean or list of these as TOML."""
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, (int, float)):
-        return repr(value.item() if isinstance(value, np.generic) else value)
-    if isinstance(value, (list, tuple)):
-        return "[" + ", ".join(_toml(item) for item in value) + "]"
-    return '"' + str(value).replace("\\", "\\\\").replace('"', '\\"') + '"'
-
-
-def _is_empty(value: Any) -> bool:
-    return isinstance(value, (list, tuple)) and not value

@@ -271,10 +271,7 @@ class Spectra:
         return identifier_columns(self.columns())
 
     def star_groups(self) -> Int[np.ndarray, " star"]:
-        """(N,) a number per spectrum, equal for spectra of one star: they share the value of some identifier.
-
-        Spectra of one star must not stand on both sides of a cross-validation fold.
-        """
+        """(N,) a number per spectrum, equal for spectra of one star; all of them belong in one cross-validation fold."""
         return star_groups(self.columns(), len(self))
 
     def digests(self) -> np.ndarray:

@@ -1,0 +1,43 @@
+"""TOML files of arrays of tables; the standard library reads TOML but does not write it."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from slamjax.errors import SlamError
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """The data of a TOML file; raises SlamError if it cannot be parsed."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise SlamError(f"{path} cannot be read as TOML ({error})") from error
+
+
+def to_toml(name: str, tables: Iterable[Mapping[str, Any]]) -> str:
+    """An array ``[[name]]`` of flat tables as TOML; None and empty lists are left out."""
+    return "\n".join(
+        f"[[{name}]]\n" + "".join(f"{key} = {_value(value)}\n" for key, value in table.items() if not _is_empty(value))
+        for table in tables
+    )
+
+
+def _value(value: Any) -> str:
+    """A number, string, boolean or list of these as TOML."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, (int, float)):
+        return repr(value.item() if isinstance(value, np.generic) else value)
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join(_value(item) for item in value) + "]"
+    return '"' + str(value).replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def _is_empty(value: Any) -> bool:
+    return value is None or (isinstance(value, (list, tuple)) and not value)
