@@ -7,6 +7,7 @@ import warnings
 from astropy import units as u
 from astropy.io import fits
 from astropy.table import Table
+from astropy.units.function import FunctionUnitBase
 
 
 def table_to_hdu(table: Table, name: str) -> fits.BinTableHDU:
@@ -36,7 +37,7 @@ def hdu_to_table(hdu: fits.BinTableHDU) -> Table:
     return table
 
 
-def _in_fits(unit: u.UnitBase) -> bool:
+def _in_fits(unit: u.UnitBase | FunctionUnitBase) -> bool:
     try:
         unit.to_string("fits")
     except ValueError:

@@ -262,4 +262,4 @@ def _on_grid(results: Sequence[Result], grid: np.ndarray) -> tuple[np.ndarray, n
 
 def _fits_float32(spectra: SurveySpectra) -> bool:
     known = spectra.ivar[(spectra.ivar > 0) & np.isfinite(spectra.ivar)]
-    return known.size == 0 or (known.min() > _FLOAT32_MIN and known.max() < _FLOAT32_MAX)
+    return known.size == 0 or bool(known.min() > _FLOAT32_MIN and known.max() < _FLOAT32_MAX)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from astropy import units as u
@@ -14,7 +14,7 @@ from slamjax.preprocessing.steps import check_length_unit
 from slamjax.spectra.spectra import Spectra
 
 #: Parts of the spectrum, as pairs (low, high) of wavelengths, with separate continua: arms of a spectrograph, chips.
-Arms = tuple[tuple[float, float], ...]
+Arms = Sequence[Sequence[float]]
 Continuum = Float[np.ndarray, "star pixel"]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -60,7 +61,7 @@ class ChebyshevContinuum(ContinuumByArm):
     n_bins: int = 20
     unit: str = "nm"
     arms: Arms = ()
-    pixels: tuple[float, ...] = ()
+    pixels: Sequence[float] = ()
     name: ClassVar[str] = "chebyshev_continuum"
 
     def __post_init__(self) -> None:

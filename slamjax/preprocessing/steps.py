@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 from astropy import units as u
@@ -21,6 +22,7 @@ def check_length_unit(unit: str) -> None:
         raise SlamError(f"{unit!r} in the recipe is not a unit of length; use nm or Angstrom") from error
 
 
+@runtime_checkable
 class Step(Protocol):
     """One step of a recipe; its fields are plain numbers and strings, so that it can be stored as JSON and TOML."""
 
@@ -173,7 +175,7 @@ class MaskWavelengths:
     array([[ True,  True, False, False,  True,  True]])
     """
 
-    ranges: tuple[tuple[float, float], ...]
+    ranges: Sequence[Sequence[float]]
     unit: str = "nm"
     name: ClassVar[str] = "mask_wavelengths"
 

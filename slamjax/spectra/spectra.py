@@ -81,6 +81,8 @@ class Spectra:
     source: str = "spectra"
     selection: str = ""
     _checked: bool = field(default=False, repr=False)
+    #: No run-time check of types: users may give any array-like, which `checked_fields` converts.
+    __no_type_check__ = True
 
     def __post_init__(self) -> None:
         if not self._checked:
@@ -271,7 +273,7 @@ class Spectra:
         return identifier_columns(self.columns())
 
     def star_groups(self) -> Int[np.ndarray, " star"]:
-        """(N,) a number per spectrum, equal for spectra of one star; all of them belong in one cross-validation fold."""
+        """(N,) a number per spectrum, equal for spectra of one star: they belong in one cross-validation fold."""
         return star_groups(self.columns(), len(self))
 
     def digests(self) -> np.ndarray:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from astropy import units as u
+from astropy.units.function import FunctionUnitBase
 from jaxtyping import Float
 
 from slamjax.errors import SlamError
@@ -24,7 +25,7 @@ def check_units(names: Sequence[str], units: Sequence[str], spectra: Spectra) ->
                 )
 
 
-def known_unit(unit: object) -> u.UnitBase | None:
+def known_unit(unit: object) -> u.UnitBase | FunctionUnitBase | None:
     """The unit, if astropy knows it; None for an empty one and for text such as ``log(cm.s**-2)`` in catalogues."""
     if unit is None or unit == "":
         return None

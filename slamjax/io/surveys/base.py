@@ -110,7 +110,7 @@ def apply_mask(
     if bits.shape != ivar.shape:
         raise SlamError(f"has {bits.shape[-1]} mask values and {ivar.shape[-1]} errors; it is damaged")
     unmasked = usable & ((bits.astype(np.int64) & bitmasks.bits(bad_bits)) == 0)
-    ignored = unmasked.sum(axis=-1) < MIN_UNMASKED * usable.sum(axis=-1)
+    ignored = np.asarray(unmasked.sum(axis=-1) < MIN_UNMASKED * usable.sum(axis=-1))
     return np.where(unmasked | ignored[..., None], ivar, 0), ignored
 
 
