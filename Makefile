@@ -5,7 +5,7 @@ BIN := .venv/bin
 PYTEST := $(BIN)/pytest -q -n auto --maxprocesses 4 --dist loadfile --durations 20
 
 # uv installs many times faster than pip; where it cannot be had, pip does the same
-INSTALL = @$(BIN)/uv pip install --quiet --python $(BIN)/python $(1) 2>/dev/null || \
+INSTALL = @$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python $(1) 2>/dev/null || \
 	$(BIN)/pip install --quiet --disable-pip-version-check $(1)
 
 TABLE := $(if $(DATA),--data $(DATA))
