@@ -22,6 +22,7 @@ extensions = [
     "myst_nb",
     "sphinx_copybutton",
     "sphinx_design",
+    "docstrings",
     "generated_pages",
 ]
 exclude_patterns = ["_build", "_ext", "_generated", "**.ipynb_checkpoints"]
