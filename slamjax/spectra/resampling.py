@@ -32,7 +32,7 @@ def pixel_edges(wave: Float[np.ndarray, " pixel"]) -> Float[np.ndarray, " edge"]
 
     Examples
     --------
-    >>> pixel_edges([1.0, 2.0, 4.0])
+    >>> pixel_edges(np.array([1.0, 2.0, 4.0]))
     array([0.5, 1.5, 3. , 5. ])
     """
     wave = np.asarray(wave, float)

@@ -1,4 +1,4 @@
-"""The sample that ships with the package."""
+"""The sample that comes with the package."""
 
 from importlib.resources import files
 

@@ -58,7 +58,7 @@ def test_flags_are_single_bits_and_each_is_explained():
     assert len(set(FLAG_MEANINGS.values())) == len(Flag)
 
 
-def test_places_and_truths_of_the_input_are_kept():
+def test_coordinates_and_booleans_of_the_input_are_kept():
     some = spectra(ra=[1.0, 2, 3, 4], dec=[5.0, 6, 7, 8], mask_ignored=[True, False, False, True], gmag=[9.0] * 4)
     table = fitted(some)
     assert table["ra"].tolist() == [1, 2, 3, 4]
@@ -72,7 +72,7 @@ def test_flags_have_names():
     assert flag_names(np.int32(2)) == "NOT_CONVERGED"
 
 
-def test_columns_come_in_the_order_that_is_promised():
+def test_columns_are_in_the_documented_order():
     table = fitted()
     assert table.colnames == [
         *("row", "name", "gaia_id"),
@@ -102,24 +102,24 @@ def test_label_columns_are_quantities_that_can_be_calculated_with(unit, expected
     assert vstack([table, table])["logg"].unit == expected
 
 
-def test_errors_are_the_covariances_diagonal():
+def test_errors_are_the_diagonal_of_the_covariance():
     table = fitted()
     np.testing.assert_array_equal(table["teff_err"].value, np.sqrt(table["cov"][:, 0, 0]))
     np.testing.assert_array_equal(table["logg_err"], np.sqrt(table["cov"][:, 1, 1]))
     assert np.isposinf(table["logg_err"][3])
 
 
-def test_a_masked_label_is_not_known_even_where_it_is_an_integer():
+def test_a_masked_integer_label_is_unknown():
     """A masked integer reads as 0 in the plain columns, which would be a label of 0."""
     masked = MaskedColumn([1, 2, 3, 4], mask=[False, True, False, False])
     np.testing.assert_array_equal(fitted(spectra(logg=masked))["logg_ref"], [1, np.nan, 3, 4])
 
 
-def test_a_label_column_of_words_is_no_reference():
+def test_a_label_column_of_strings_is_no_reference():
     assert "logg_ref" not in fitted(spectra(logg=["dwarf", "giant", "giant", "?"])).colnames
 
 
-def test_columns_of_the_input_do_not_displace_the_fits():
+def test_columns_of_the_input_do_not_replace_those_of_the_fit():
     table = fitted(spectra(row=[1, 1, 1, 1], flags=[9, 9, 9, 9], n_pix=["x", "x", "x", "x"]))
     assert list(table["row"]) == [3, 5, 8, 9]
     assert table["flags"][0] == 0
@@ -148,9 +148,9 @@ def test_the_file_explains_itself(tmp_path):
         assert [hdu.name for hdu in hdus] == ["PRIMARY", "LABELS"]
         header = hdus["LABELS"].header
         assert header["LABELS"] == "teff,logg"
-        said = "".join(str(line) for line in header["COMMENT"])
+        message = "".join(str(line) for line in header["COMMENT"])
     for flag in Flag:
-        assert f"flags & {int(flag)}: {flag.name}: {FLAG_MEANINGS[flag]}" in said
+        assert f"flags & {int(flag)}: {flag.name}: {FLAG_MEANINGS[flag]}" in message
 
 
 def test_writing_does_not_change_the_table(tmp_path):
@@ -170,7 +170,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path):
     assert os.listdir(tmp_path) == ["labels.fits"]
 
 
-def test_what_is_no_label_table_is_told(tmp_path):
+def test_files_without_a_label_table_are_errors(tmp_path):
     with pytest.raises(SlamError, match=r"nothing.fits: no such file"):
         read_labels(tmp_path / "nothing.fits")
     fits.PrimaryHDU().writeto(tmp_path / "other.fits")
@@ -187,7 +187,7 @@ def test_identifiers_without_a_table_are_row_numbers():
     assert "teff_ref" not in table.colnames
 
 
-def test_units_that_astropy_does_not_know_are_no_obstacle():
+def test_units_unknown_to_astropy_are_accepted():
     """Catalogues write log(cm.s**-2) for log g."""
     spectra = held_out()[:3]
     table = spectra.table.copy()
@@ -199,7 +199,7 @@ def test_units_that_astropy_does_not_know_are_no_obstacle():
     np.testing.assert_allclose(np.asarray(fitted["logg_ref"]), spectra.values("logg"), rtol=1e-6)
 
 
-def test_a_label_in_a_unit_of_another_kind_is_told_before_the_fit():
+def test_a_label_in_an_incompatible_unit_is_an_error_before_the_fit():
     table = held_out().table.copy()
     table["teff"].unit = "km"
     with pytest.raises(SlamError, match=r"'teff' of .* is in km, the model's label in K"):

@@ -18,7 +18,7 @@ def catalog(**columns):
     return Table({"file": ["c.fits", "x.fits", "a.fits", "b.fits"], "teff": [4300.0, 0, 4100, 4200]} | columns)
 
 
-def test_each_spectrum_gets_its_own_row_whatever_the_order():
+def test_rows_are_matched_in_any_order():
     given = spectra()
     joined = join_labels(given, catalog(name=["C", "X", "A", "B"], n=[3, 0, 1, 2]))
     assert list(joined.table["teff"]) == [4100, 4200, 4300]
@@ -29,7 +29,7 @@ def test_each_spectrum_gets_its_own_row_whatever_the_order():
     np.testing.assert_array_equal(joined.flux, given.flux)
 
 
-def test_units_are_kept_and_the_catalogue_wins_over_headers():
+def test_units_are_kept_and_the_catalogue_replaces_metadata_of_files():
     table = catalog(rv=[30.0, 0, 10, 20])
     table["teff"].unit = "K"
     joined = join_labels(spectra(), table)
@@ -37,7 +37,7 @@ def test_units_are_kept_and_the_catalogue_wins_over_headers():
     assert list(joined.table["rv"]) == [10, 20, 30]
 
 
-def test_what_the_catalogue_does_not_know_is_nan_or_empty():
+def test_labels_missing_in_the_catalogue_are_nan_or_empty():
     table = catalog(name=["C", "X", "A", "B"], n=[3, 0, 1, 2])[[1, 2, 3]]
     table["fe_h"] = MaskedColumn([0.1, 0.2, 0.3], mask=[False, False, True])
     with pytest.warns(SlamWarning, match="1 of 3 spectra are not in the catalogue"):
@@ -48,7 +48,7 @@ def test_what_the_catalogue_does_not_know_is_nan_or_empty():
     assert list(joined.table["name"]) == ["A", "B", ""]
 
 
-def test_numbers_and_texts_of_files_are_keys_too(tmp_path):
+def test_integers_and_strings_can_be_keys(tmp_path):
     catalog(obsid=[13, 0, 11, 12]).write(tmp_path / "labels.csv")
     text = (tmp_path / "labels.csv").read_text()
     (tmp_path / "labels.csv").write_text(f"# where it comes from, with a comma\n{text}")
@@ -57,7 +57,7 @@ def test_numbers_and_texts_of_files_are_keys_too(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("table", "on", "said"),
+    ("table", "on", "message"),
     [
         (catalog(), "id", r"the catalogue has no column 'id' to join on; it has file, teff"),
         (catalog(id=list("abcd")), "id", r"spectra has no column 'id'"),
@@ -65,12 +65,12 @@ def test_numbers_and_texts_of_files_are_keys_too(tmp_path):
         (catalog()[[1]], "file", r"none of the 3 spectra"),
     ],
 )
-def test_what_cannot_be_joined_is_told(table, on, said):
-    with pytest.raises(SlamError, match=said):
+def test_tables_that_cannot_be_joined_are_an_error(table, on, message):
+    with pytest.raises(SlamError, match=message):
         join_labels(spectra(), table, on)
 
 
-def test_a_catalogue_that_is_no_table_is_told(tmp_path):
+def test_a_catalogue_that_is_no_table_is_an_error(tmp_path):
     (tmp_path / "labels.fits").write_bytes(b"nothing of the kind")
     with pytest.raises(SlamError, match=r"labels\.fits cannot be read as a table"):
         join_labels(spectra(), tmp_path / "labels.fits")

@@ -1,4 +1,4 @@
-"""Survey files as their archives give them, whole and broken; oracles are the files' own numbers."""
+"""Survey files from the archives, intact and broken, compared with the numbers in the files."""
 
 import shutil
 import warnings
@@ -14,7 +14,7 @@ from slamjax.io.surveys import bitmasks
 from slamjax.spectra.wavelengths import doppler_shift, to_air
 
 
-def test_lamost_spectra_are_what_the_file_says():
+def test_lamost_spectra_agree_with_the_file():
     spectra = read(LAMOST)
     row = opened(LAMOST[0])[1][1][0]
     np.testing.assert_allclose(spectra.wave, row["WAVELENGTH"], rtol=2e-7)
@@ -30,7 +30,7 @@ def test_lamost_spectra_are_what_the_file_says():
 
 @pytest.mark.parametrize("vacuum", [True, False])
 def test_the_older_lamost_layout_gives_the_same_spectrum(tmp_path, vacuum):
-    """Up to DR7 the file is an image; here the new file's numbers in the old layout, in air where it says so."""
+    """Up to DR7 the file is an image; here the new file's numbers are written in the old layout, also in air."""
     (header, _), (_, data) = opened(LAMOST[0])
     row = data[0]
     wave = row["WAVELENGTH"].astype(float)
@@ -38,13 +38,13 @@ def test_the_older_lamost_layout_gives_the_same_spectrum(tmp_path, vacuum):
     old = fits.PrimaryHDU(np.array(image, np.float64), header)
     old.header["VACUUM"] = vacuum
     old.writeto(tmp_path / "old.fits", output_verify="silentfix")
-    new, found = read(LAMOST[0]), read(tmp_path / "old.fits")
-    np.testing.assert_allclose(found.wave, new.wave, rtol=1e-7)
-    np.testing.assert_allclose(found.flux, new.flux, rtol=1e-6)
-    np.testing.assert_array_equal(found.good, new.good)
+    new, result = read(LAMOST[0]), read(tmp_path / "old.fits")
+    np.testing.assert_allclose(result.wave, new.wave, rtol=1e-7)
+    np.testing.assert_allclose(result.flux, new.flux, rtol=1e-6)
+    np.testing.assert_array_equal(result.good, new.good)
 
 
-def test_sdss_and_boss_share_a_grid_and_start_where_they_like():
+def test_sdss_and_boss_spectra_start_at_different_pixels_of_one_grid():
     both = read([SDSS, BOSS])
     np.testing.assert_allclose(np.diff(np.log10(both.wave)), 1e-4, rtol=1e-6)
     for row, path in enumerate((SDSS, BOSS)):
@@ -59,7 +59,7 @@ def test_sdss_and_boss_share_a_grid_and_start_where_they_like():
     assert both.table["subclass"][1].startswith("G1V")
 
 
-def test_masked_pixels_are_bad_and_other_bits_do_no_harm(tmp_path):
+def test_only_bad_bits_mask_pixels(tmp_path):
     def mask(hdus):
         hdus[1].data["and_mask"][100:110] = 1 << bitmasks.SDSS["BRIGHTSKY"]
         hdus[1].data["and_mask"][200:210] = 1 << 19  # rejected in some of the exposures
@@ -88,7 +88,7 @@ def test_an_apstar_gives_its_combined_spectrum_at_rest():
     assert spectra.table["rv"][0] == pytest.approx(15.6814, abs=1e-3)
 
 
-def test_an_apvisit_is_brought_to_the_barycentre_and_to_apstars_grid():
+def test_an_apvisit_is_shifted_to_the_barycentric_frame_and_resampled_to_apstars_grid():
     spectra = read(APVISIT)
     files = opened(APVISIT)
     header = files[0][0]
@@ -110,7 +110,7 @@ def test_an_apvisit_is_brought_to_the_barycentre_and_to_apstars_grid():
         assert not spectra.good[0, between].any()
 
 
-def test_spectra_are_brought_to_the_wavelengths_asked_for():
+def test_spectra_are_resampled_to_given_wavelengths():
     wave = np.arange(4900.0, 5300, 2.5)
     spectra, plain = read([LAMOST[0], BOSS], wave=wave), read(LAMOST[0])
     np.testing.assert_array_equal(spectra.wave, wave)
@@ -155,33 +155,33 @@ BROKEN = {
 
 @pytest.mark.parametrize("kind", BROKEN)
 def test_a_broken_file_alone_is_an_error_that_names_it(tmp_path, kind):
-    make, said = BROKEN[kind]
+    make, message = BROKEN[kind]
     path = tmp_path / "broken.fits"
     make(path)
-    with pytest.raises(SlamError, match=rf"broken\.fits.*{said}"):
+    with pytest.raises(SlamError, match=rf"broken\.fits.*{message}"):
         read(path)
 
 
 @pytest.mark.parametrize("kind", BROKEN)
 def test_a_broken_file_among_others_is_a_flagged_row(tmp_path, kind):
-    make, said = BROKEN[kind]
+    make, message = BROKEN[kind]
     path = tmp_path / "broken.fits"
     make(path)
     with pytest.warns(SlamWarning, match=r"1 of 3 files give no spectrum; the first is .*broken\.fits"):
         spectra = read([LAMOST[0], path, LAMOST[1]])
     assert list(spectra.table["file"]) == [LAMOST[0].name, "broken.fits", LAMOST[1].name]
-    assert said in spectra.table["problem"][1]
+    assert message in spectra.table["problem"][1]
     assert not spectra.good[1].any()
     np.testing.assert_array_equal(spectra.flux[[0, 2]], read(LAMOST).flux)
 
 
-def test_a_spectrum_without_a_good_pixel_says_so(tmp_path):
+def test_a_spectrum_without_a_good_pixel_has_a_problem(tmp_path):
     path = altered(LAMOST[0], tmp_path / "empty.fits", all_masked)
     spectra = read([path, LAMOST[1]])
     assert list(spectra.table["problem"]) == ["no good pixel", ""]
 
 
-def test_a_mask_that_leaves_nothing_is_not_believed_and_this_is_said(tmp_path):
+def test_a_mask_that_leaves_nothing_is_ignored_with_a_warning(tmp_path):
     def mask(hdus):
         hdus[1].data["ANDMASK"][:] = 1
 
@@ -207,13 +207,13 @@ def test_patterns_tables_and_surveys_by_name(tmp_path):
 
 def test_many_files_are_read_in_processes_and_in_order(monkeypatch):
     monkeypatch.setattr("slamjax.io.reading._MANY_FILES", 4)
-    told = []
-    spectra = read(LAMOST * 3, n_jobs=2, on_progress=lambda done, total: told.append((done, total)))
+    calls = []
+    spectra = read(LAMOST * 3, n_jobs=2, on_progress=lambda done, total: calls.append((done, total)))
     assert list(spectra.table["obsid"]) == [3703110, 3709013] * 3
-    assert told == [(k + 1, 6) for k in range(6)]
+    assert calls == [(k + 1, 6) for k in range(6)]
 
 
-def test_reading_warns_of_nothing_where_nothing_is_wrong():
+def test_reading_valid_files_gives_no_warning():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         read(LAMOST)

@@ -75,7 +75,7 @@ def spectra_of_any_kind(draw):
 
 
 @given(spectra_of_any_kind())
-def test_what_is_written_is_read_back_exactly(tmp_path_factory, spectra):
+def test_written_spectra_are_read_back_exactly(tmp_path_factory, spectra):
     path = tmp_path_factory.mktemp("table") / "stars.fits"
     write_table(spectra, path)
     assert_same(read_table(path), spectra)
@@ -90,13 +90,13 @@ def test_real_spectra_survive_a_round_trip(load, tmp_path):
     assert again.table.meta["comments"] == spectra.table.meta["comments"]
 
 
-def test_no_stars_survive_a_round_trip(tmp_path):
+def test_an_empty_table_survives_a_round_trip(tmp_path):
     write_table(make()[[]], tmp_path / "none.fits")
     assert_same(read_table(tmp_path / "none.fits"), make()[[]])
 
 
 def test_astropy_reads_the_file_as_described(tmp_path):
-    """The format is stated in the module's docstring: other software relies on it."""
+    """Other software relies on the format in the module's docstring."""
     spectra = miles()
     write_table(spectra, tmp_path / "stars.fits")
     with fits.open(tmp_path / "stars.fits", checksum=True) as hdus:
@@ -110,7 +110,7 @@ def test_astropy_reads_the_file_as_described(tmp_path):
 
 
 def write_with(path, spectra_columns=None, wave_column=None, header=()):
-    """A table made by astropy alone, with one thing different."""
+    """A table written by astropy alone, with one change."""
     columns = {"teff": np.array([4000.0, 5000, 6000]), "flux": np.ones((3, 4)), **(spectra_columns or {})}
     sheet = fits.table_to_hdu(Table({k: v for k, v in columns.items() if v is not None}))
     sheet.name = "SPECTRA"
@@ -149,7 +149,7 @@ def test_negative_errors_are_bad_pixels_and_a_warning(tmp_path):
         assert read_table(path).ivar[2, 1] == 0
 
 
-def test_missing_numbers_and_words_come_as_nan_and_empty(tmp_path):
+def test_missing_numbers_and_strings_are_nan_and_empty(tmp_path):
     table = Table({"teff": MaskedColumn([1.0, 2, 3], mask=[0, 1, 0]), "name": ["a", "", "c"]})
     write_table(make(table=table), tmp_path / "a.fits")
     columns = read_table(tmp_path / "a.fits").columns()
@@ -176,14 +176,14 @@ def test_missing_numbers_and_words_come_as_nan_and_empty(tmp_path):
         ({"header": [("WAVEMED", 3)]}, "medium of .*a.fits is"),
     ],
 )
-def test_what_is_wrong_with_a_file_is_told_with_its_name(tmp_path, change, message):
+def test_errors_name_the_file_and_what_is_wrong_with_it(tmp_path, change, message):
     path = write_with(tmp_path / "a.fits", **change)
     with pytest.raises(SlamError, match=message):
         read_table(path)
 
 
 @pytest.mark.parametrize(("kept", "lacking"), [([0, 1], "WAVELENGTH"), ([0, 2], "SPECTRA"), ([0], "SPECTRA")])
-def test_a_missing_hdu_is_named_with_those_that_are_there(tmp_path, kept, lacking):
+def test_a_missing_hdu_is_named_with_those_present(tmp_path, kept, lacking):
     with fits.open(DATA / "miles.fits") as hdus:
         fits.HDUList([hdus[k] for k in kept]).writeto(tmp_path / "a.fits")
     with pytest.raises(SlamError, match=f"a.fits has no HDU {lacking}; it has PRIMARY"):
@@ -191,7 +191,7 @@ def test_a_missing_hdu_is_named_with_those_that_are_there(tmp_path, kept, lackin
 
 
 @pytest.mark.parametrize("number", [1, 2])
-def test_an_image_in_place_of_a_table_is_told(tmp_path, number):
+def test_an_image_instead_of_a_table_is_an_error(tmp_path, number):
     with fits.open(DATA / "miles.fits") as hdus:
         parts = [hdus[0], hdus[1], hdus[2]]
         parts[number] = fits.ImageHDU(np.ones((3, 4)), name=hdus[number].name)
@@ -210,7 +210,7 @@ def test_a_truncated_file_is_an_error_that_names_it(tmp_path, part):
         read_table(tmp_path / "cut.fits")
 
 
-def test_a_text_file_a_folder_and_no_file_are_told(tmp_path):
+def test_a_text_file_a_folder_and_a_missing_file_are_errors(tmp_path):
     (tmp_path / "a.fits").write_text("teff,logg\n4000,1\n" * 1000)
     with pytest.raises(SlamError, match=r"a.fits cannot be read as a FITS table"):
         read_table(tmp_path / "a.fits")
@@ -221,19 +221,19 @@ def test_a_text_file_a_folder_and_no_file_are_told(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["flux", "ivar", "flux_error"])
-def test_a_column_with_a_name_of_the_format_is_refused(tmp_path, name):
+def test_a_column_with_a_reserved_name_is_an_error(tmp_path, name):
     with pytest.raises(SlamError, match=f"has a column '{name}', which is kept for the spectra; rename it"):
         write_table(make(table=Table({name: [1, 2, 3]})), tmp_path / "a.fits")
     assert os.listdir(tmp_path) == []
 
 
-def test_a_missing_folder_is_told_when_writing(tmp_path):
+def test_writing_to_a_missing_folder_is_an_error(tmp_path):
     with pytest.raises(SlamError, match="does not exist; create it first"):
         write_table(make(), tmp_path / "nowhere" / "a.fits")
 
 
-def test_a_full_disk_keeps_the_old_file_and_leaves_nothing_else(tmp_path):
-    """The limit on file size stands in for the full disk: the write really fails half-way."""
+def test_a_full_disk_keeps_the_old_file_and_leaves_no_partial_file(tmp_path):
+    """A limit on the file size makes the write fail half-way, as a full disk does."""
     resource = pytest.importorskip("resource")
     path = tmp_path / "a.fits"
     write_table(make(), path)
@@ -249,11 +249,11 @@ def test_a_full_disk_keeps_the_old_file_and_leaves_nothing_else(tmp_path):
     assert os.listdir(tmp_path) == ["a.fits"]
 
 
-def test_bytes_with_a_sign_stay_numbers(tmp_path):
+def test_signed_bytes_are_kept_as_numbers(tmp_path):
     write_table(make(table=Table({"flag": np.array([-1, 2, 0], np.int8)})), tmp_path / "a.fits")
     np.testing.assert_array_equal(read_table(tmp_path / "a.fits").columns()["flag"], [-1, 2, 0])
 
 
-def test_names_beyond_ascii_are_told_or_kept(tmp_path):
+def test_non_ascii_text_is_an_error_or_kept(tmp_path):
     with pytest.raises(SlamError, match="name"):
         write_table(make(table=Table({"name": ["α Cen", "b", "c"]})), tmp_path / "a.fits")

@@ -28,7 +28,7 @@ RECIPES = [
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=str)
 def test_a_recipe_survives_json_and_prepares_the_same(recipe):
-    """It travels inside the model file, so that training and inference cannot drift apart."""
+    """The recipe is stored in the model file, so that training and fitting prepare spectra alike."""
     again = Recipe.from_list(json.loads(json.dumps(recipe.to_list())))
     assert again == recipe
     giants = xp_giants()[:10]
@@ -37,7 +37,7 @@ def test_a_recipe_survives_json_and_prepares_the_same(recipe):
 
 
 def test_steps_apply_in_their_order():
-    """A rule on flux means another flux before the division by the continuum than after it."""
+    """A limit on flux means different fluxes before and after the division by the continuum."""
     rule, divide = BadPixels(max_flux=1.05), GaussianContinuum(50.0)
     giants = xp_giants()[:5]
     first, last = Recipe((rule, divide))(giants), Recipe((divide, rule))(giants)
@@ -45,20 +45,20 @@ def test_steps_apply_in_their_order():
     np.testing.assert_array_equal(last.good, rule(divide(giants)).good)
 
 
-def test_cropping_comes_first_or_not_at_all():
-    """A model only asks new spectra for its own pixels: none outside may have been used in training."""
+def test_cropping_must_come_first():
+    """New spectra need only the model's pixels, so training must not use others."""
     with pytest.raises(SlamError, match="wave_range must come before all steps but"):
         Recipe((GaussianContinuum(50.0), WaveRange(450.0, 800.0)))
 
 
-def test_the_usual_recipe_crops_then_divides_then_marks():
+def test_the_usual_recipe_crops_then_divides_then_masks():
     recipe = Recipe.make(wave_range=(376, 1010), continuum="gaussian:50nm", bad_pixels=BadPixels(min_flux=0.1))
     assert recipe == Recipe((WaveRange(376.0, 1010.0, "nm"), GaussianContinuum(50.0, "nm"), BadPixels(min_flux=0.1)))
     assert Recipe.make() == Recipe.make(continuum=None) == Recipe()
     assert Recipe.make(continuum=SplineContinuum(60.0)).steps == (SplineContinuum(60.0),)
 
 
-def test_what_lies_outside_the_range_does_not_reach_the_model():
+def test_flux_outside_the_range_does_not_affect_the_result():
     recipe = Recipe.make(wave_range=(5050, 5200), wave_unit="Angstrom", continuum="gaussian:5nm")
     spectra = miles()
     spoilt = spectra.with_arrays(np.where(spectra.wave > 5210, 1e9, spectra.flux), spectra.ivar)
@@ -78,7 +78,7 @@ def test_an_empty_recipe_gives_the_spectra_as_they_are():
     assert str(Recipe()) == "spectra as they are"
 
 
-def test_a_recipe_says_what_it_does():
+def test_a_recipe_describes_its_steps():
     text = str(RECIPES[1])
     assert "376 to 1010 nm" in text
     assert "standard deviation 50 nm" in text
@@ -105,13 +105,13 @@ def test_an_unknown_continuum_gets_examples(text):
 
 
 @pytest.mark.parametrize("text", ["gaussian:50", "gaussian:50K", "spline:wide", "gaussian:50furlong", "spline:5nm:3"])
-def test_a_continuum_without_a_length_is_told(text):
+def test_a_continuum_without_a_length_is_an_error(text):
     with pytest.raises(SlamError, match="needs a width with a unit of length"):
         parse_continuum(text)
 
 
 @pytest.mark.parametrize("text", ["gaussian:0nm", "gaussian:-5nm", "spline:nan nm", "spline:1e999nm"])
-def test_a_continuum_without_a_size_is_told(text):
+def test_a_continuum_without_a_positive_size_is_an_error(text):
     with pytest.raises(SlamError, match="give one above 0"):
         parse_continuum(text)
 
@@ -130,13 +130,13 @@ def test_a_continuum_without_a_size_is_told(text):
         ([{"step": "wave_range", "low": 2.0, "high": 1.0}], "is empty"),
     ],
 )
-def test_a_stored_recipe_that_is_wrong_is_told(items, message):
+def test_a_wrong_stored_recipe_is_an_error(items, message):
     with pytest.raises(SlamError, match=message):
         Recipe.from_list(items)
 
 
 @pytest.mark.parametrize("unit", ["furlong", "K"])
-def test_an_unknown_unit_is_told_when_the_recipe_is_made(unit):
+def test_an_unknown_unit_is_an_error_when_the_recipe_is_made(unit):
     with pytest.raises(SlamError, match=unit):
         Recipe.make(wave_range=(1, 2), wave_unit=unit)
     with pytest.raises(SlamError, match=unit):
@@ -175,19 +175,19 @@ def test_a_recipe_survives_toml(tmp_path):
         ("[other]", "is no recipe"),
     ],
 )
-def test_a_recipe_file_that_is_wrong_is_told(text, message, tmp_path):
+def test_a_wrong_recipe_file_is_an_error(text, message, tmp_path):
     path = tmp_path / "wrong.toml"
     path.write_text(text)
     with pytest.raises(SlamError, match=rf"wrong\.toml.*{message}"):
         Recipe.read(path)
 
 
-def test_steps_that_place_pixels_and_steps_that_treat_flux():
+def test_steps_are_split_into_regridding_and_treatment():
     assert WHOLE.regridding.steps + WHOLE.treatment.steps == WHOLE.steps
     assert [step.name for step in WHOLE.regridding.steps] == ["wave_range", "rest_frame", "resample"]
 
 
-def test_continuum_pixels_are_found_in_what_earlier_steps_give():
+def test_continuum_pixels_are_found_after_the_earlier_steps():
     recipe = Recipe((WaveRange(5010.0, 5250.0, "Angstrom"), ChebyshevContinuum(2)))
     learnt = recipe.learn(miles())
     pixels = np.asarray(learnt.steps[1].pixels) * 10

@@ -1,4 +1,4 @@
-"""Other grids, media and frames: in one resampling, by exact Doppler shifts."""
+"""Resampling to other grids, media and frames, by exact Doppler shifts."""
 
 import dataclasses
 
@@ -25,7 +25,7 @@ def line(edges, center, width=3.0):
 
 
 def moving_stars(velocities, rest=5100.0, medium="vacuum"):
-    """Each with one line, where its velocity puts it."""
+    """Each star has one line, shifted by its velocity."""
     wave = 4900 * np.exp(2.3e-4 * np.arange(400))
     centers = rest * np.sqrt((1 + velocities / LIGHT) / (1 - velocities / LIGHT))
     flux = np.stack([line(pixel_edges(wave), center) for center in centers])
@@ -38,18 +38,18 @@ def moving_stars(velocities, rest=5100.0, medium="vacuum"):
 
 @pytest.mark.parametrize(("unit", "scale"), [("Angstrom", 1.0), ("nm", 0.1)])
 @pytest.mark.parametrize("medium", ["vacuum", "air"])
-def test_moving_stars_come_to_rest(unit, scale, medium):
+def test_moving_stars_are_shifted_to_rest(unit, scale, medium):
     grid = np.arange(5050, 5150, 0.8) * scale
-    found = onto_grid(moving_stars(VELOCITIES, medium=medium), grid, unit, "vacuum", VELOCITIES)
+    result = onto_grid(moving_stars(VELOCITIES, medium=medium), grid, unit, "vacuum", VELOCITIES)
     expected = line(pixel_edges(grid / scale), 5100.0)
-    np.testing.assert_allclose(found.flux, np.broadcast_to(expected, found.flux.shape), atol=3e-3)
-    assert (found.frame, found.medium, found.wave_unit) == ("rest", "vacuum", u.Unit(unit))
+    np.testing.assert_allclose(result.flux, np.broadcast_to(expected, result.flux.shape), atol=3e-3)
+    assert (result.frame, result.medium, result.wave_unit) == ("rest", "vacuum", u.Unit(unit))
 
 
-def test_a_grid_in_air_has_lines_where_air_has_them():
+def test_lines_on_a_grid_in_air_are_at_air_wavelengths():
     grid = np.arange(5050, 5150, 0.8)
-    found = onto_grid(moving_stars(VELOCITIES), grid, "Angstrom", "air", VELOCITIES)
-    np.testing.assert_allclose(found.flux[0], line(pixel_edges(grid), to_air(np.array([5100.0]))[0]), atol=3e-3)
+    result = onto_grid(moving_stars(VELOCITIES), grid, "Angstrom", "air", VELOCITIES)
+    np.testing.assert_allclose(result.flux[0], line(pixel_edges(grid), to_air(np.array([5100.0]))[0]), atol=3e-3)
 
 
 def test_the_steps_read_the_velocity_from_the_table_in_its_unit():
@@ -72,8 +72,8 @@ def test_a_star_without_velocity_has_no_good_pixel():
     spectra = moving_stars(VELOCITIES)
     spectra.table["rv"] = [np.nan, 0.0, -9999.0, 10.0]
     with pytest.warns(SlamWarning, match="2 of 4 spectra .* have no velocity in column 'rv' .first: row 0"):
-        found = RestFrame()(spectra)
-    assert found.good.any(axis=1).tolist() == [False, True, False, True]
+        result = RestFrame()(spectra)
+    assert result.good.any(axis=1).tolist() == [False, True, False, True]
 
 
 def test_a_velocity_in_a_unit_of_length_is_refused():
@@ -84,7 +84,7 @@ def test_a_velocity_in_a_unit_of_length_is_refused():
 
 
 @pytest.mark.parametrize("log", [False, True])
-def test_a_grid_ends_where_it_is_told_to(log):
+def test_a_grid_ends_at_its_last_wavelength(log):
     step = Resample(400.0, 500.0, 1e-3 if log else 0.5, log=log)
     assert step.wave[0] == pytest.approx(400.0)
     assert 499 < step.wave[-1] <= 500 * (1 + 1e-9)
@@ -93,7 +93,7 @@ def test_a_grid_ends_where_it_is_told_to(log):
 
 
 @pytest.mark.parametrize("values", [(500, 400, 1), (0, 400, 1), (400, 500, 0), (400, 500, -1)])
-def test_a_grid_of_nothing_is_refused(values):
+def test_an_empty_grid_is_an_error(values):
     with pytest.raises(SlamError, match="holds nothing"):
         Resample(*values)
 

@@ -1,4 +1,4 @@
-"""Blurring to a lower resolution: Gaussians stay Gaussians, errors of means stay right."""
+"""Blurring to a lower resolution: widths of Gaussian lines, errors of means."""
 
 import dataclasses
 
@@ -21,9 +21,9 @@ def lines(fwhm, wave):
 def test_a_gaussian_line_becomes_the_wider_one():
     wave = np.linspace(490, 510, 401)
     sharp = Spectra(wave, lines(1.0, wave)[None], np.full((1, 401), 1e4), fwhm=1.0)
-    found = MatchResolution(2.0)(sharp)
-    np.testing.assert_allclose(found.flux[0], lines(2.0, wave), atol=2e-4)
-    assert found.fwhm == 2.0
+    result = MatchResolution(2.0)(sharp)
+    np.testing.assert_allclose(result.flux[0], lines(2.0, wave), atol=2e-4)
+    assert result.fwhm == 2.0
 
 
 def test_pixels_of_unequal_width_count_by_their_width():
@@ -32,41 +32,41 @@ def test_pixels_of_unequal_width_count_by_their_width():
     np.testing.assert_allclose(MatchResolution(2.0)(sharp).flux[0], lines(2.0, wave), atol=2e-3)
 
 
-def test_means_of_many_pixels_have_the_errors_of_draws():
+def test_errors_of_means_over_many_pixels_agree_with_simulated_noise():
     wave = np.linspace(490, 510, 200)
     rng = np.random.default_rng(1)
     sigma = 1 + 0.3 * np.sin(wave)
     flux = rng.normal(0, sigma, (3000, 200))
     noisy = Spectra(wave, flux, np.broadcast_to(sigma**-2, flux.shape), fwhm=0.1)
-    found = MatchResolution(0.6)(noisy)
+    result = MatchResolution(0.6)(noisy)
     middle = slice(50, 150)
-    stated = np.sqrt((1 / found.ivar[0, middle]).sum()) / 100
-    np.testing.assert_allclose(found.flux[:, middle].mean(axis=1).std(), stated, rtol=0.05)
+    stated = np.sqrt((1 / result.ivar[0, middle]).sum()) / 100
+    np.testing.assert_allclose(result.flux[:, middle].mean(axis=1).std(), stated, rtol=0.05)
 
 
-def test_bad_pixels_have_no_part_in_their_neighbours():
+def test_bad_pixels_do_not_affect_their_neighbours():
     spectra = dataclasses.replace(miles()[:3], fwhm=1.0)
     spoilt = spectra.with_arrays(np.where(np.arange(300) % 50 == 7, 1e9, spectra.flux), spectra.ivar)
     masked = np.where(np.arange(300) % 50 == 7, 0, spectra.ivar)
-    found = MatchResolution(2.5, "Angstrom")(spoilt.with_arrays(spoilt.flux, masked))
+    result = MatchResolution(2.5, "Angstrom")(spoilt.with_arrays(spoilt.flux, masked))
     expected = MatchResolution(2.5, "Angstrom")(spectra)
-    assert np.abs(found.flux - expected.flux).max() < 0.1
-    assert found.good.mean() > 0.97
+    assert np.abs(result.flux - expected.flux).max() < 0.1
+    assert result.good.mean() > 0.97
 
 
-def test_a_line_spread_that_is_not_told_is_asked_for_and_left():
+def test_spectra_without_a_line_spread_are_unchanged_with_a_warning():
     spectra = dataclasses.replace(miles()[:2], fwhm=None)
     with pytest.warns(SlamWarning, match="does not state its line spread"):
-        found = MatchResolution(3.0, "Angstrom")(spectra)
-    np.testing.assert_array_equal(found.flux, spectra.flux)
-    assert found.fwhm is None
+        result = MatchResolution(3.0, "Angstrom")(spectra)
+    np.testing.assert_array_equal(result.flux, spectra.flux)
+    assert result.fwhm is None
 
 
 def test_wider_lines_cannot_be_sharpened():
     with pytest.warns(SlamWarning, match="cannot be sharpened"):
-        found = MatchResolution(2.0, "Angstrom")(miles()[:2])
-    np.testing.assert_array_equal(found.flux, miles()[:2].flux)
-    assert found.fwhm == 2.5
+        result = MatchResolution(2.0, "Angstrom")(miles()[:2])
+    np.testing.assert_array_equal(result.flux, miles()[:2].flux)
+    assert result.fwhm == 2.5
 
 
 @pytest.mark.parametrize("fwhm", [0.0, -1.0, np.nan, np.inf])

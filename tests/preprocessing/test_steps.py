@@ -22,7 +22,7 @@ WAVE = np.cumsum(np.random.default_rng(3).uniform(0.5, 4.0, 40)) + 400  # pixels
 
 
 def noisy(n=3, bad=0.3, dtype=np.float64, seed=0):
-    """Positive flux with masked pixels that hold nonsense: it must not leak."""
+    """Positive flux with arbitrary values in masked pixels, which must not affect others."""
     rng = np.random.default_rng(seed)
     flux = 1 + 0.3 * np.sin(WAVE / 15) + 0.1 * rng.random((n, WAVE.size))
     ivar = rng.uniform(50, 200, flux.shape)
@@ -33,7 +33,7 @@ def noisy(n=3, bad=0.3, dtype=np.float64, seed=0):
 # --- cropping
 
 
-def test_a_range_keeps_both_of_its_bounds():
+def test_a_range_includes_its_bounds():
     kept = WaveRange(5001.2, 5009.3, "Angstrom")(miles())
     full = miles().wave
     np.testing.assert_array_equal(kept.wave, full[(full > 5001.1) & (full < 5009.4)])
@@ -42,7 +42,7 @@ def test_a_range_keeps_both_of_its_bounds():
 
 @pytest.mark.parametrize("unit", ["nm", "um", "m"])
 def test_a_bound_that_is_a_pixel_survives_the_change_of_unit(unit):
-    """5003.9 Å as 500.39 nm is off by rounding; the pixel stays all the same."""
+    """5003.9 Å as 500.39 nm is off by rounding; the pixel is kept nevertheless."""
     spectra = miles()
     factor = u.AA.to(unit)
     for low in range(0, 295, 5):
@@ -52,7 +52,7 @@ def test_a_bound_that_is_a_pixel_survives_the_change_of_unit(unit):
         np.testing.assert_array_equal(kept.wave, spectra.wave[low : high + 1])
 
 
-def test_a_range_that_covers_nothing_tells_what_there_is():
+def test_a_range_without_pixels_is_an_error_that_names_the_coverage():
     with pytest.raises(
         SlamError, match=r"no pixel of .*miles.fits lies within .*1 to 2 nm; it covers 500.03 to 526.94 nm"
     ):
@@ -70,7 +70,7 @@ def test_an_empty_range_is_refused(low, high):
 # --- bad pixels
 
 
-def test_bad_pixels_follow_flux_and_snr():
+def test_bad_pixels_by_flux_and_snr():
     flux = np.array([[0.1, 0.5, 1.0, 1.5, 3.0, 1.0]])
     ivar = np.array([[400.0, 400, 400, 400, 400, 1]])
     spectra = Spectra(np.arange(1.0, 7), flux, ivar)
@@ -80,7 +80,7 @@ def test_bad_pixels_follow_flux_and_snr():
     np.testing.assert_array_equal(marked.flux, flux)
 
 
-def test_nothing_asked_nothing_marked():
+def test_without_rules_no_pixel_is_marked():
     assert BadPixels()(xp_giants()).good.all()
     np.testing.assert_array_equal(BadPixels()(noisy()).good, noisy().good)
 
@@ -97,7 +97,7 @@ def test_bad_pixels_grow_to_their_neighbours_and_stop_at_the_ends(grow):
 # --- continua
 
 
-def test_gaussian_continuum_is_the_sum_that_its_docstring_writes():
+def test_gaussian_continuum_is_the_sum_in_its_docstring():
     """Ho et al. (2017), eq. 1, by two loops over pixels, on a grid of unequal steps with masked pixels."""
     spectra, sigma = noisy(), 12.0
     width = np.gradient(WAVE)
@@ -161,7 +161,7 @@ def test_a_flat_spectrum_becomes_one(step):
 @pytest.mark.parametrize("step", CONTINUA, ids=lambda step: step.name)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_errors_are_divided_by_the_same_continuum_as_flux(step, dtype):
-    """ivar transforms by the continuum squared, so the signal-to-noise ratio of each pixel stays."""
+    """ivar is multiplied by the continuum squared, so the signal-to-noise ratio of each pixel is conserved."""
     spectra = noisy(dtype=dtype)
     divided = step(spectra)
     good = divided.good
@@ -174,7 +174,7 @@ def test_errors_are_divided_by_the_same_continuum_as_flux(step, dtype):
 
 
 @pytest.mark.parametrize("step", CONTINUA, ids=lambda step: step.name)
-def test_masked_pixels_do_not_touch_the_continuum(step):
+def test_masked_pixels_do_not_affect_the_continuum(step):
     spectra = noisy()
     other = spectra.with_arrays(np.where(spectra.good, spectra.flux, -3e7), spectra.ivar)
     np.testing.assert_array_equal(step.continuum(other), step.continuum(spectra))
@@ -188,7 +188,7 @@ def test_a_star_does_not_depend_on_its_neighbours_in_the_batch(step):
 
 
 @pytest.mark.parametrize("step", CONTINUA, ids=lambda step: step.name)
-def test_a_wholly_masked_star_stays_masked_and_finite(step):
+def test_a_fully_masked_star_stays_masked_and_finite(step):
     spectra = noisy()
     ivar = spectra.ivar.copy()
     ivar[1] = 0
@@ -199,11 +199,11 @@ def test_a_wholly_masked_star_stays_masked_and_finite(step):
 
 
 @pytest.mark.parametrize("step", CONTINUA, ids=lambda step: step.name)
-def test_unstated_errors_stay_unstated(step):
+def test_unknown_errors_stay_unknown(step):
     assert np.all(np.isinf(step(miles()).ivar))
 
 
-def test_where_the_continuum_is_not_positive_pixels_are_bad():
+def test_pixels_without_a_positive_continuum_are_bad():
     spectra = Spectra(WAVE, -np.ones((1, 40)), np.ones((1, 40)))
     assert not GaussianContinuum(10.0)(spectra).good.any()
 
@@ -219,8 +219,8 @@ def test_a_spline_follows_a_smooth_continuum_and_leaves_narrow_lines():
     assert divided[np.argmin(np.abs(wave - 555))] == pytest.approx(0.5, abs=0.02)
 
 
-def test_a_spline_halves_a_wave_of_its_scale():
-    """What the docstring calls ``scale``, away from the ends; twice as long a wave passes, half as long does not."""
+def test_a_spline_halves_a_sine_wave_of_its_scale():
+    """Away from the ends, waves twice as long pass and waves half as long do not."""
     wave = np.linspace(0, 1200, 1201) + 400
     for period, gain in [(60.0, 1 / 2), (120.0, 16 / 17), (30.0, 1 / 17)]:
         ripple = np.sin(2 * np.pi * wave / period)
@@ -240,7 +240,7 @@ def test_without_iterations_a_spline_is_scipys_on_the_good_pixels():
     np.testing.assert_allclose(continuum[inside], spline(WAVE[inside]), rtol=1e-10)
 
 
-def test_a_spline_does_not_run_away_beyond_the_last_good_pixel():
+def test_a_spline_is_constant_beyond_the_last_good_pixel():
     spectra = noisy(n=1, bad=0)
     ivar = np.where(WAVE[25] < WAVE, 0, spectra.ivar)
     continuum = SplineContinuum(60.0).continuum(spectra.with_arrays(spectra.flux, ivar))[0]
@@ -275,19 +275,19 @@ def test_a_single_pixel_does_not_crash_a_step(step):
     [GaussianContinuum(5.0), SplineContinuum(6.0, bin_width=1.0), ChebyshevContinuum(2, pixels=(505.0, 510.0, 520.0))],
     ids=lambda step: step.name,
 )
-def test_an_arm_is_divided_as_if_it_were_alone(step):
-    """The other arm's level is nothing to it, and pixels between arms are bad."""
+def test_arms_are_divided_independently(step):
+    """The flux level of one arm does not affect the other; pixels between arms are bad."""
     stars = miles()[:3]
     wave = stars.wave / 10
     arms = ((500.0, 511.0), (512.0, 530.0))
     pixels = tuple(wave[::7]) if isinstance(step, ChebyshevContinuum) else None
     step = replace(step, pixels=pixels) if pixels else step
-    found = replace(step, arms=arms)(stars)
+    result = replace(step, arms=arms)(stars)
     louder = stars.with_arrays(np.where(wave > 511.5, 1000 * stars.flux, stars.flux), stars.ivar)
     first = (wave <= 511) & (wave >= 500)
-    np.testing.assert_array_equal(replace(step, arms=arms)(louder).flux[:, first], found.flux[:, first])
-    np.testing.assert_allclose(found.flux[:, first], step(stars.on_pixels(first)).flux, rtol=1e-10)
-    assert not found.good[:, (wave > 511) & (wave < 512)].any()
+    np.testing.assert_array_equal(replace(step, arms=arms)(louder).flux[:, first], result.flux[:, first])
+    np.testing.assert_allclose(result.flux[:, first], step(stars.on_pixels(first)).flux, rtol=1e-10)
+    assert not result.good[:, (wave > 511) & (wave < 512)].any()
     assert "in arms 500-511, 512-530 nm" in str(replace(step, arms=arms))
 
 
@@ -305,15 +305,15 @@ def test_a_chebyshev_continuum_is_the_polynomial_through_its_pixels():
     bad = np.zeros(stars.flux.shape, bool)
     bad[1, chosen[:5]] = True
     stars = stars.with_arrays(np.where(bad, 1e6, stars.flux), np.where(bad, 0, stars.ivar))
-    found = ChebyshevContinuum(3, pixels=tuple(wave[chosen])).continuum(stars)
+    result = ChebyshevContinuum(3, pixels=tuple(wave[chosen])).continuum(stars)
     for row in range(4):
         kept = chosen[~bad[row, chosen]]
         fit = np.polynomial.Chebyshev.fit(wave[kept], stars.flux[row, kept], 3, domain=[wave[0], wave[-1]])
-        np.testing.assert_allclose(found[row], fit(wave), rtol=1e-7)
+        np.testing.assert_allclose(result[row], fit(wave), rtol=1e-7)
 
 
-def test_continuum_pixels_are_high_and_quiet():
-    """Lines of changing depth on a straight continuum: hardly a pixel in a line is taken."""
+def test_continuum_pixels_are_high_and_vary_little():
+    """Lines of varying depth on a linear continuum: hardly any pixel in a line is chosen."""
     rng = np.random.default_rng(0)
     wave = np.linspace(500, 540, 400)
     depth = rng.uniform(0.1, 0.6, (60, 1))
@@ -328,7 +328,7 @@ def test_continuum_pixels_are_high_and_quiet():
     np.testing.assert_allclose(step(stars).flux, 1 - depth * lines, atol=0.02)
 
 
-def test_continuum_pixels_must_be_known_or_found():
+def test_continuum_pixels_must_be_given_or_found():
     with pytest.raises(SlamError, match="no continuum pixels yet"):
         ChebyshevContinuum(2)(miles())
     dark = miles().with_arrays(miles().flux, np.zeros_like(miles().flux))
@@ -341,20 +341,20 @@ def test_a_star_with_too_few_continuum_pixels_is_masked():
     ivar = np.array(stars.ivar)
     ivar[0, ::2] = 0
     step = ChebyshevContinuum(2, pixels=tuple(stars.wave[[0, 100, 200, 298]] / 10))
-    found = step(stars.with_arrays(stars.flux, ivar))
-    assert found.good.any(axis=1).tolist() == [False, True]
+    result = step(stars.with_arrays(stars.flux, ivar))
+    assert result.good.any(axis=1).tolist() == [False, True]
 
 
 def test_masked_wavelengths_are_bad_in_every_star():
     stars = miles()[:3]
-    found = MaskWavelengths([(501.0, 502.0), (510.0, 515.0)])(stars)
+    result = MaskWavelengths([(501.0, 502.0), (510.0, 515.0)])(stars)
     wave = stars.wave / 10
     inside = ((wave >= 501) & (wave <= 502)) | ((wave >= 510) & (wave <= 515))
-    assert np.all(found.good == (stars.good & ~inside))
-    np.testing.assert_array_equal(found.flux, stars.flux)
+    assert np.all(result.good == (stars.good & ~inside))
+    np.testing.assert_array_equal(result.flux, stars.flux)
 
 
 @pytest.mark.parametrize("ranges", [[], [(5, 4)], [(4, 5), (6, 6)]])
-def test_ranges_to_mask_must_hold_something(ranges):
+def test_an_empty_range_to_mask_is_an_error(ranges):
     with pytest.raises(SlamError, match=r"must be pairs .low, high. with low < high"):
         MaskWavelengths(ranges)

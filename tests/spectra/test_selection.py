@@ -70,20 +70,20 @@ truths = st.recursive(
 
 @pytest.fixture(autouse=True, scope="module")
 def _quiet():
-    """The oracle divides by zero and takes logarithms of negatives, as the expressions do."""
+    """The reference divides by zero and takes logarithms of negative numbers, as the expressions do."""
     with np.errstate(all="ignore"):
         yield
 
 
 @given(truths)
-def test_any_expression_is_what_numpy_makes_of_it(pair):
+def test_any_expression_agrees_with_numpy(pair):
     text, expected = pair
     columns = {**COLUMNS, "fe_h": COLUMNS["fe_h"].astype(float)}  # so that both sides compute in float64
     np.testing.assert_array_equal(evaluate_selection(text, columns, N), expected)
 
 
 @given(st.lists(st.lists(comparisons, min_size=1, max_size=3), min_size=1, max_size=3))
-def test_bit_operators_bind_looser_than_comparisons_and_and_tighter_than_or(alternatives):
+def test_bit_operators_bind_less_than_comparisons_and_and_binds_more_than_or(alternatives):
     """No parentheses: in Python itself ``a < 1 & b > 2`` is ``a < (1 & b) > 2``."""
     text = " | ".join(" & ".join(text for text, _ in terms) for terms in alternatives)
     expected = np.any([np.all([truth for _, truth in terms], axis=0) for terms in alternatives], axis=0)
@@ -101,7 +101,7 @@ def test_an_unequal_comparison_with_nan_is_false_too():
     assert not select("teff != 4200")[2]
 
 
-def test_chains_compare_each_neighbour():
+def test_chained_comparisons():
     np.testing.assert_array_equal(select("3600 < teff <= 5100"), [False, True, False, True, True, False])
 
 
@@ -112,26 +112,26 @@ def test_big_integer_ids_compare_exactly():
     np.testing.assert_array_equal(evaluate_selection(f"id == {identifier}", {"id": column}, 3), [False, True, False])
     np.testing.assert_array_equal(evaluate_selection(f"id > {identifier}", {"id": column}, 3), [False, False, True])
     unsigned = column.astype(np.uint64) + np.uint64(2**63)
-    found = evaluate_selection(f"id == {identifier + 2**63}", {"id": unsigned}, 3)
-    np.testing.assert_array_equal(found, [False, True, False])
+    result = evaluate_selection(f"id == {identifier + 2**63}", {"id": unsigned}, 3)
+    np.testing.assert_array_equal(result, [False, True, False])
 
 
-def test_a_float32_column_equals_the_number_that_a_user_types():
+def test_a_float32_column_equals_the_typed_number():
     """0.3 in float32 is not 0.3 in float64."""
     np.testing.assert_array_equal(select("fe_h == 0.3"), [False, False, True, False, False, False])
 
 
-def test_strings_compare_and_operators_within_them_stay():
+def test_strings_are_compared_and_operators_within_them_kept():
     np.testing.assert_array_equal(select("survey == 'apogee'"), [True, False, True, False, False, False])
     np.testing.assert_array_equal(select('survey == "sdss & co" | clean'), [True, False, True, True, True, False])
 
 
-def test_a_boolean_column_stands_for_itself():
+def test_a_boolean_column_is_an_expression():
     np.testing.assert_array_equal(select("clean"), COLUMNS["clean"])
     np.testing.assert_array_equal(select("~clean & count >= 0"), [False, True, False, False, False, True])
 
 
-def test_a_constant_truth_holds_for_every_row():
+def test_a_constant_expression_applies_to_every_row():
     np.testing.assert_array_equal(select("1 < 2"), np.ones(N, dtype=bool))
 
 
@@ -143,13 +143,13 @@ def test_leading_spaces_do_not_matter():
     np.testing.assert_array_equal(select("  teff > 4000"), select("teff > 4000"))
 
 
-def test_a_selection_does_not_touch_the_column():
+def test_a_selection_does_not_change_the_column():
     chosen = select("clean")
     chosen[:] = False
     assert COLUMNS["clean"].any()
 
 
-def test_towers_of_powers_end():
+def test_huge_powers_overflow_instead_of_hanging():
     assert not select("count == 9**9**9").any()
 
 
@@ -167,7 +167,7 @@ def test_an_expression_that_is_not_boolean_is_refused(expression):
 
 
 @pytest.mark.parametrize("expression", ["teff & clean", "clean | 1", "~count", "clean and survey"])
-def test_numbers_do_not_pass_for_truths(expression):
+def test_numbers_are_not_booleans(expression):
     with pytest.raises(SlamError, match="in the selection is not true or false"):
         select(expression)
 
@@ -218,7 +218,7 @@ def test_nothing_but_columns_numbers_and_comparisons_is_evaluated(expression):
         "teff > 1\0",
     ],
 )
-def test_an_expression_that_cannot_be_read_is_named(expression):
+def test_an_expression_that_cannot_be_parsed_is_named(expression):
     with pytest.raises(SlamError, match="cannot parse the selection"):
         select(expression)
 
@@ -230,12 +230,12 @@ def test_an_empty_expression_gets_an_example(expression):
 
 
 @pytest.mark.parametrize("expression", ["survey < 3", "-survey == 'x'", "sqrt(survey) > 1", "-clean"])
-def test_what_does_not_compare_is_named(expression):
+def test_values_that_cannot_be_compared_are_an_error(expression):
     with pytest.raises(SlamError, match="mixes values that cannot be compared"):
         select(expression)
 
 
 @pytest.mark.parametrize("expression", ["(" * 5000 + "clean" + ")" * 5000, "~" * 5000 + "clean"])
-def test_endless_nesting_is_an_error_not_a_crash(expression):
+def test_deep_nesting_is_an_error_and_no_crash(expression):
     with pytest.raises(SlamError, match="selection"):
         select(expression)

@@ -29,8 +29,8 @@ any_number = st.floats(allow_nan=True, allow_infinity=True, width=32)
     hnp.arrays(np.float32, (3, 4), elements=any_number),
     st.sampled_from(["float32", "float64", ">f4", ">f8"]),
 )
-def test_whatever_comes_in_only_numbers_come_out(flux, ivar, dtype):
-    """NaN never leaves the door: a pixel is good, with finite flux and ivar > 0, or has ivar = 0."""
+def test_non_finite_input_becomes_bad_pixels(flux, ivar, dtype):
+    """A pixel is either good, with finite flux and ivar > 0, or has ivar = 0."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", SlamWarning)
         spectra = make(flux=flux.astype(dtype), ivar=ivar.astype(dtype))
@@ -42,7 +42,7 @@ def test_whatever_comes_in_only_numbers_come_out(flux, ivar, dtype):
     assert spectra.flux.dtype.isnative
 
 
-def test_an_all_nan_spectrum_is_masked_not_refused():
+def test_an_all_nan_spectrum_is_masked():
     flux = np.ones((3, 4))
     flux[1] = np.nan
     spectra = make(flux=flux)
@@ -50,7 +50,7 @@ def test_an_all_nan_spectrum_is_masked_not_refused():
     assert spectra.good[[0, 2]].all()
 
 
-def test_zero_ivar_everywhere_is_spectra_without_a_good_pixel():
+def test_zero_ivar_everywhere_means_no_good_pixel():
     spectra = make(ivar=np.zeros((3, 4)))
     assert not spectra.good.any()
     assert not spectra.has_errors
@@ -66,14 +66,14 @@ def test_negative_ivar_is_a_bad_pixel_and_a_warning():
     assert spectra.good.sum() == 11
 
 
-def test_without_ivar_the_error_is_not_stated():
+def test_without_ivar_errors_are_unknown():
     spectra = make(ivar=None, flux=np.array([[1.0, np.nan, 1, 1]] * 3))
     np.testing.assert_array_equal(spectra.ivar, [[np.inf, 0, np.inf, np.inf]] * 3)
     assert not spectra.has_errors
     assert np.isnan(spectra.snr()).all()
 
 
-def test_the_callers_arrays_stay_as_they_are():
+def test_the_callers_arrays_are_not_changed():
     flux, ivar = np.full((3, 4), np.nan), np.ones((3, 4))
     make(flux=flux, ivar=ivar)
     assert np.isnan(flux).all()
@@ -102,22 +102,22 @@ def test_the_callers_arrays_stay_as_they_are():
         ({"frame": "lab"}, "frame of spectra is 'lab'; it is one of rest, observed, unknown"),
     ],
 )
-def test_what_is_wrong_is_told_at_the_door(given, message):
+def test_invalid_fields_raise_errors_that_name_them(given, message):
     with pytest.raises(SlamError, match=message):
         make(**given)
 
 
-def test_an_infinite_wavelength_is_told_too():
+def test_an_infinite_wavelength_is_an_error():
     with pytest.raises(SlamError, match="wavelengths of spectra"):
         make(wave=[1.0, 2, 3, np.inf])
 
 
-def test_rows_must_be_as_many_as_spectra():
+def test_there_must_be_as_many_rows_as_spectra():
     with pytest.raises(SlamError, match="rows"):
         make(rows=[0, 1])
 
 
-def test_one_spectrum_may_be_given_flat():
+def test_one_spectrum_may_be_given_as_a_vector():
     assert Spectra(WAVE, np.ones(4), np.ones(4)).flux.shape == (1, 4)
 
 
@@ -139,7 +139,7 @@ def test_spectra_without_a_table_are_numbered():
         ([], []),
     ],
 )
-def test_every_way_to_choose_takes_flux_ivar_table_and_rows_along(chosen, rows):
+def test_every_kind_of_index_applies_to_flux_ivar_table_and_rows(chosen, rows):
     flux, ivar = np.arange(12.0).reshape(3, 4), 1 + np.arange(12.0).reshape(3, 4)
     taken = make(flux=flux, ivar=ivar, table=Table({"star": [0, 1, 2]}))[chosen]
     assert len(taken) == len(rows)
@@ -149,14 +149,14 @@ def test_every_way_to_choose_takes_flux_ivar_table_and_rows_along(chosen, rows):
     np.testing.assert_array_equal(taken.ivar, ivar[rows])
 
 
-def test_a_spectrum_that_is_not_there_is_an_index_error():
+def test_an_index_out_of_range_is_an_index_error():
     """Iteration and ``list`` rely on it."""
     with pytest.raises(IndexError, match="spectrum 3 of 3"):
         make()[3]
     assert [len(one) for one in make()] == [1, 1, 1]
 
 
-def test_rows_point_into_the_file_through_one_selection_after_another():
+def test_rows_refer_to_the_file_after_several_selections():
     giants = xp_giants()
     cool = giants.select("teff < 4800")
     metal_poor = cool[::2].select("fe_h < -0.3")
@@ -165,7 +165,7 @@ def test_rows_point_into_the_file_through_one_selection_after_another():
     np.testing.assert_array_equal(giants.table["source_id"][metal_poor.rows], metal_poor.table["source_id"])
 
 
-def test_rows_follow_given_numbers():
+def test_given_row_numbers_are_selected_too():
     np.testing.assert_array_equal(make(rows=[7, 9, 4])[1:].rows, [9, 4])
 
 
@@ -177,13 +177,13 @@ def test_an_empty_selection_names_the_expression_and_the_source():
 def test_pixels_can_be_chosen_by_slice_and_mask():
     spectra = make(flux=np.arange(12.0).reshape(3, 4))
     for pixels in (slice(1, 3), np.array([False, True, True, False])):
-        some = spectra.on_pixels(pixels)
-        np.testing.assert_array_equal(some.wave, [401, 403])
-        np.testing.assert_array_equal(some.flux, spectra.flux[:, 1:3])
-        assert some.ivar.shape == (3, 2)
+        cut = spectra.on_pixels(pixels)
+        np.testing.assert_array_equal(cut.wave, [401, 403])
+        np.testing.assert_array_equal(cut.flux, spectra.flux[:, 1:3])
+        assert cut.ivar.shape == (3, 2)
 
 
-def test_new_arrays_are_cleaned_too():
+def test_new_arrays_get_their_bad_pixels_marked():
     spectra = make().with_arrays(np.array([[1, np.inf, 1, 1.0]] * 3), np.array([[1, 1, -1, np.nan]] * 3))
     np.testing.assert_array_equal(spectra.good, [[True, False, False, False]] * 3)
     assert np.isfinite(spectra.flux).all()
@@ -204,12 +204,12 @@ def test_a_missing_column_is_named():
         spectra.values(["teff", "logg", "fe_h"])
 
 
-def test_a_column_of_words_is_no_label():
+def test_a_column_of_strings_is_no_label():
     with pytest.raises(SlamError, match="column 'name' of spectra holds no numbers"):
         make(table=Table({"name": ["a", "b", "c"]})).values(["name"])
 
 
-def test_masked_numbers_are_nan_and_masked_words_are_empty():
+def test_masked_numbers_are_nan_and_masked_strings_are_empty():
     table = Table(
         {"teff": MaskedColumn([1.0, 2, 3], mask=[0, 1, 0]), "name": MaskedColumn(["a", "b", "c"], mask=[0, 0, 1])}
     )
@@ -223,7 +223,7 @@ def test_masked_integers_are_nan_as_labels():
     np.testing.assert_array_equal(make(table=table).values(["teff"]), [[4000], [np.nan], [6000]])
 
 
-def test_columns_with_units_bytes_and_foreign_byte_order_come_out_plain():
+def test_columns_with_units_bytes_or_foreign_byte_order_become_plain_arrays():
     table = QTable({"teff": [1, 2, 3] * u.K, "name": np.array([b"a", b"bc", b"d"]), "id": np.array([1, 2, 3], ">i8")})
     columns = make(table=table).columns()
     np.testing.assert_array_equal(columns["teff"], [1.0, 2, 3])
@@ -241,7 +241,7 @@ def test_snr_is_the_median_over_good_pixels():
     np.testing.assert_allclose(make(flux=flux, ivar=ivar).snr(), [4, np.nan])
 
 
-def test_digests_tell_spectra_apart_and_know_them_again():
+def test_digests_are_equal_for_equal_spectra_only():
     stars = miles()
     digests = stars.digests()
     assert len(set(digests)) == len(stars)
@@ -256,13 +256,13 @@ def test_wavelengths_with_a_unit_keep_it():
     np.testing.assert_array_equal(spectra.wave, [5000, 5001])
 
 
-def test_what_replace_makes_is_checked_like_anything_else():
+def test_dataclasses_replace_checks_its_fields():
     spectra = Spectra(np.array([1.0, 2.0]), np.ones((3, 2)))
     with pytest.raises(SlamError, match="flux of spectra has shape"):
         dataclasses.replace(spectra[:2], flux=np.ones((2, 5)))
 
 
-def test_what_a_file_does_not_say_is_told():
+def test_missing_metadata_can_be_supplied():
     spectra = make().with_metadata("air", "rest", 2.5)
     assert (spectra.medium, spectra.frame, spectra.fwhm) == ("air", "rest", 2.5)
     again = spectra.with_metadata("air", None, 2.5)
@@ -279,6 +279,6 @@ def test_what_a_file_does_not_say_is_told():
         ({"medium": "water"}, "give one of vacuum, air"),
     ],
 )
-def test_what_a_file_says_is_not_overruled(given, message):
+def test_metadata_of_a_file_cannot_be_contradicted(given, message):
     with pytest.raises(SlamError, match=message):
         make().with_metadata("air", "rest", 2.5).with_metadata(**given)

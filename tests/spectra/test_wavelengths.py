@@ -1,4 +1,4 @@
-"""Air and vacuum against published pairs; there and back; Doppler shifts."""
+"""Air and vacuum wavelengths against published pairs; Doppler shifts."""
 
 import numpy as np
 import pytest
@@ -16,17 +16,17 @@ def test_known_lines(vacuum, air):
     assert to_vacuum(np.array([air]))[0] == pytest.approx(vacuum, abs=0.01)
 
 
-def test_there_and_back():
+def test_conversion_to_air_and_back():
     wave = np.linspace(3000, 17000, 500)
     np.testing.assert_allclose(to_vacuum(to_air(wave)), wave, rtol=1e-12)
     np.testing.assert_allclose(to_air(wave / 10, "nm"), to_air(wave) / 10, rtol=1e-14)
 
 
-def test_the_ultraviolet_is_vacuum_either_way():
+def test_ultraviolet_wavelengths_are_vacuum_in_both():
     assert to_air(np.array([1500.0])) == 1500
 
 
-def test_shifts_are_relativistic_and_undo_each_other():
+def test_doppler_shifts_are_relativistic_and_invertible():
     assert doppler_shift(np.array([5000.0]), 30.0)[0] == pytest.approx(5000 * (1 + 30 / LIGHT), abs=1e-4)
     np.testing.assert_allclose(
         doppler_shift(doppler_shift(np.array([4000.0]), 0.5 * LIGHT), -0.5 * LIGHT), 4000, rtol=1e-14

@@ -1,4 +1,4 @@
-"""A real DESI coadd, cropped; specutils' loader gives the arms that are put together here."""
+"""A real DESI coadd, cropped, compared with the arms that specutils reads."""
 
 import warnings
 
@@ -40,7 +40,7 @@ def test_arms_are_weighted_with_ivar_where_they_overlap(arms):
     assert (spectra.medium, spectra.frame) == ("vacuum", "observed")
 
 
-def test_a_row_a_target_with_what_the_fibermap_says():
+def test_one_row_per_target_with_metadata_of_the_fibermap():
     spectra = read(DESI)
     fibers = opened(DESI)[1][1]
     np.testing.assert_array_equal(spectra.table["targetid"], fibers["TARGETID"])
@@ -50,7 +50,7 @@ def test_a_row_a_target_with_what_the_fibermap_says():
     assert "snr_b" in spectra.table.colnames
 
 
-def test_broken_files_say_what_is_wrong(tmp_path):
+def test_errors_of_broken_files_say_what_is_wrong(tmp_path):
     def shifted(hdus):
         hdus["R_WAVELENGTH"].data = hdus["R_WAVELENGTH"].data + 0.3
 

@@ -1,4 +1,4 @@
-"""XP spectra as GaiaXPy writes them, made of the giants' real ones; astropy's reader and the numbers are the oracle."""
+"""Simulated GaiaXPy files of real XP spectra, compared with the arrays written and with astropy."""
 
 import csv
 import re
@@ -32,14 +32,14 @@ def test_every_format_gives_the_same_spectra_on_the_grid_of_the_table(tmp_path, 
     assert (spectra.medium, spectra.frame, spectra.wave_unit) == (table.medium, table.frame, table.wave_unit)
 
 
-def test_astropy_reads_the_made_ecsv_as_slamjax_does(tmp_path):
+def test_astropy_reads_the_same_ecsv(tmp_path):
     path = xp_ecsv(tmp_path / "xp.ecsv")
-    oracle, spectra = Table.read(path, format="ascii.ecsv"), read(path)
-    np.testing.assert_array_equal(spectra.flux, oracle["flux"])
-    np.testing.assert_array_equal(spectra.wave, oracle.meta["sampling"])
+    reference, spectra = Table.read(path, format="ascii.ecsv"), read(path)
+    np.testing.assert_array_equal(spectra.flux, reference["flux"])
+    np.testing.assert_array_equal(spectra.wave, reference.meta["sampling"])
 
 
-def test_a_model_of_the_table_fits_such_files_as_they_come(tmp_path):
+def test_a_model_trained_on_a_table_fits_gaiaxpy_files(tmp_path):
     model = giants_model()
     labels = slamjax.fit(model, read(xp_csv(tmp_path / "xp.csv")))
     expected = slamjax.fit(model, held_out()[:4])
@@ -59,7 +59,7 @@ def test_sources_without_a_spectrum_are_flagged_rows(tmp_path):
         np.testing.assert_array_equal(spectra.flux[[0, 2, 3]], xp_arrays()[2][[0, 2, 3]])
 
 
-def test_patterns_leave_the_files_of_wavelengths_out(tmp_path):
+def test_patterns_skip_sampling_files(tmp_path):
     for name in ("a.csv", "b.csv"):
         xp_csv(tmp_path / name)
     spectra = read(str(tmp_path / "*.csv"))
@@ -69,7 +69,7 @@ def test_patterns_leave_the_files_of_wavelengths_out(tmp_path):
         read(tmp_path / "a_sampling.csv")
 
 
-def test_without_wavelengths_only_the_usual_number_of_pixels_is_believed(tmp_path):
+def test_without_wavelengths_only_the_default_number_of_pixels_is_accepted(tmp_path):
     np.testing.assert_array_equal(read(xp_csv(tmp_path / "xp.csv", sampling=False)).wave, DEFAULT_SAMPLING)
     short = xp_csv(tmp_path / "short.csv", lambda values: str(tuple(values[:10].tolist())), sampling=False)
     with pytest.raises(SlamError, match=r"does not state the wavelengths of its 10 pixels.*NAME_sampling\.csv"):
@@ -78,7 +78,7 @@ def test_without_wavelengths_only_the_usual_number_of_pixels_is_believed(tmp_pat
     np.testing.assert_array_equal(read(with_file).wave, DEFAULT_SAMPLING[:10])
 
 
-def test_numbers_as_numpy_2_prints_them_are_read(tmp_path):
+def test_numbers_printed_by_numpy_2_are_read(tmp_path):
     def wrap(values):
         return f"({', '.join(f'np.float64({x!r})' for x in values.tolist())})"
 
@@ -93,12 +93,12 @@ def renamed(text):
 
 def uncalibrated(text):
     return re.sub(
-        r"^(\d+|source_id),", lambda found: found[0] + ("BP," if found[1].isdigit() else "xp,"), text, flags=re.M
+        r"^(\d+|source_id),", lambda result: result[0] + ("BP," if result[1].isdigit() else "xp,"), text, flags=re.M
     )
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         (renamed, "has no column flux_error"),
         (uncalibrated, "write it with gaiaxpy.calibrate"),
@@ -109,17 +109,17 @@ def uncalibrated(text):
         (lambda text: "", "has no row"),
     ],
 )
-def test_broken_text_says_what_is_wrong(tmp_path, change, said):
+def test_errors_of_broken_text_say_what_is_wrong(tmp_path, change, message):
     good, path = xp_csv(tmp_path / "good.csv"), xp_csv(tmp_path / "broken.csv")
     path.write_text(change(path.read_text()))
-    with pytest.raises(SlamError, match=rf"broken\.csv: .*({said})"):
+    with pytest.raises(SlamError, match=rf"broken\.csv: .*({message})"):
         read(path)
     with pytest.warns(SlamWarning, match="1 of 2 files give no spectrum"):
         spectra = read([good, path])
     assert spectra.good.any(axis=1).tolist() == [True] * 4 + [False]
 
 
-def test_long_fields_are_read_and_pythons_limit_stays(tmp_path):
+def test_long_fields_are_read_and_pythons_limit_is_restored(tmp_path):
     before = csv.field_size_limit()
     path = xp_csv(tmp_path / "xp.csv")
     rows = path.read_text().splitlines()
@@ -129,7 +129,7 @@ def test_long_fields_are_read_and_pythons_limit_stays(tmp_path):
     assert csv.field_size_limit() == before
 
 
-def test_bad_errors_are_bad_pixels(tmp_path):
+def test_invalid_errors_are_bad_pixels(tmp_path):
     path = xp_csv(tmp_path / "xp.csv")
     rows = path.read_text().splitlines()
     head, flux, error = rows[1].split('"')[0], rows[1].split('"')[1], rows[1].split('"')[3]
@@ -140,7 +140,7 @@ def test_bad_errors_are_bad_pixels(tmp_path):
 
 
 @given(arrays(float, (3, 4), elements=st.floats(allow_nan=True, allow_infinity=False)))
-def test_vectors_come_back_from_every_way_of_writing_them(values):
+def test_vectors_are_parsed_from_every_notation(values):
     ways = [
         [str(tuple(row)) for row in values.tolist()],
         [str(row) for row in values.tolist()],
@@ -150,8 +150,8 @@ def test_vectors_come_back_from_every_way_of_writing_them(values):
         np.testing.assert_array_equal(_vectors(cells, "flux"), values)
 
 
-def test_faint_fluxes_keep_their_errors(tmp_path):
-    """Of a star of 15th magnitude 1 / σ² is beyond float32."""
+def test_errors_of_faint_fluxes_do_not_overflow(tmp_path):
+    """1 / σ² of a star of 15th magnitude is beyond float32."""
     spectra = read(xp_fits(tmp_path / "xp.fits"))
     assert XP_SCALE < 1e-16
     assert spectra.ivar.dtype == np.float64

@@ -1,4 +1,4 @@
-"""LAMOST's medium resolution in made copies of both layouts; the oracle is what was written."""
+"""LAMOST medium resolution in simulated files of both layouts, compared with the arrays written."""
 
 import numpy as np
 import pytest
@@ -29,7 +29,7 @@ def test_both_arms_are_joined_and_the_gap_between_them_is_bad(tmp_path, vectors)
     assert spectra.table["obsid"][0] == 3703110
 
 
-def test_files_that_start_elsewhere_or_lack_an_arm_share_the_grid(tmp_path):
+def test_files_with_other_ranges_or_a_missing_arm_share_the_grid(tmp_path):
     paths = [mrs(tmp_path / "a.fits"), mrs(tmp_path / "b.fits", arms="R", start=(0, 379920))]
     spectra = read(paths)
     one = read(paths[0])
@@ -58,7 +58,7 @@ def test_linear_wavelengths_are_resampled_arm_by_arm(tmp_path):
     assert not spectra.good[0, (spectra.wave > 5100) & (spectra.wave < 6200)].any()
 
 
-def test_arms_in_air_say_so(tmp_path):
+def test_arms_in_air_are_converted_to_vacuum(tmp_path):
     def into_air(hdus):
         for name in ("COADD_B", "COADD_R"):
             hdus[name].data["WAVELENGTH"] = to_air(hdus[name].data["WAVELENGTH"].astype(float))
@@ -75,26 +75,26 @@ def cut(hdus):
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         (lambda hdus: hdus.__delitem__(slice(1, 5)), "of no survey"),
         (lambda hdus: hdus["COADD_B"].columns.change_name("FLUX", "FLUKS"), None),
         (cut, "wavelengths that do not increase"),
     ],
 )
-def test_broken_files_give_an_error_or_the_arm_that_is_whole(tmp_path, change, said):
+def test_broken_files_give_an_error_or_the_intact_arm(tmp_path, change, message):
     path = altered(mrs(tmp_path / "med.fits"), tmp_path / "broken.fits", change)
-    if said is None:
+    if message is None:
         assert read(path).n_pix == 400
         return
-    with pytest.raises(SlamError, match=rf"broken\.fits.*{said}"):
+    with pytest.raises(SlamError, match=rf"broken\.fits.*{message}"):
         read(path)
     with pytest.warns(SlamWarning, match="1 of 2 files give no spectrum"):
         spectra = read([tmp_path / "med.fits", path])
-    assert said in spectra.table["problem"][1]
+    assert message in spectra.table["problem"][1]
 
 
-def test_a_file_with_neither_arm_says_so(tmp_path):
+def test_a_file_without_either_arm_is_an_error(tmp_path):
     def empty(hdus):
         for name in ("COADD_B", "COADD_R"):
             hdus[name].data = hdus[name].data[:0]

@@ -1,4 +1,4 @@
-"""APOGEE's and SDSS-V's files in made copies; specutils' own loaders of these formats are the oracle."""
+"""Simulated APOGEE and SDSS-V files, compared with specutils' loaders."""
 
 import warnings
 
@@ -21,14 +21,14 @@ def _quiet_specutils():
         yield
 
 
-def test_an_aspcap_spectrum_is_what_specutils_reads(tmp_path):
+def test_an_aspcap_spectrum_agrees_with_specutils(tmp_path):
     path = aspcap(tmp_path / "aspcapStar.fits")
-    spectra, oracle = read(path), Spectrum.read(path, format="APOGEE aspcapStar")
-    np.testing.assert_allclose(spectra.wave, oracle.spectral_axis.to_value("AA"), rtol=1e-9)
+    spectra, reference = read(path), Spectrum.read(path, format="APOGEE aspcapStar")
+    np.testing.assert_allclose(spectra.wave, reference.spectral_axis.to_value("AA"), rtol=1e-9)
     good = spectra.good[0]
     np.testing.assert_array_equal(np.flatnonzero(good), np.arange(CROP.start, CROP.stop))
-    np.testing.assert_allclose(spectra.flux[0, good], oracle.flux.value[good], rtol=1e-7)
-    np.testing.assert_allclose(spectra.ivar[0, good], oracle.uncertainty.array[good].astype(float) ** -2, rtol=1e-6)
+    np.testing.assert_allclose(spectra.flux[0, good], reference.flux.value[good], rtol=1e-7)
+    np.testing.assert_allclose(spectra.ivar[0, good], reference.uncertainty.array[good].astype(float) ** -2, rtol=1e-6)
     assert (spectra.medium, spectra.frame) == ("vacuum", "rest")
     row = spectra.table[0]
     assert (row["id"], row["teff"], row["teff_err"]) == ("2M17335483-2753043", 3700, 60)
@@ -48,19 +48,19 @@ def test_aspcap_and_apstar_files_share_a_grid(tmp_path):
 
 
 @pytest.mark.parametrize("survey", ["mwm-apogee", "mwm-boss"])
-def test_mwm_coadds_are_what_specutils_reads(tmp_path, survey):
+def test_mwm_coadds_agree_with_specutils(tmp_path, survey):
     path = mwm(tmp_path / "mwmStar.fits")
     spectra = read(path, survey)
-    oracle = {one.meta["instrument"]: one for one in SpectrumList.read(path, format="SDSS-V mwm")}
-    oracle = oracle[survey.removeprefix("mwm-").upper()]
-    wave = np.asarray(oracle.spectral_axis.to_value("AA"), float)
+    reference = {one.meta["instrument"]: one for one in SpectrumList.read(path, format="SDSS-V mwm")}
+    reference = reference[survey.removeprefix("mwm-").upper()]
+    wave = np.asarray(reference.spectral_axis.to_value("AA"), float)
     at = np.searchsorted(spectra.wave, wave * (1 - 1e-6))
     np.testing.assert_allclose(spectra.wave[at], wave, rtol=1e-7)
     good = spectra.good[0, at]
     assert 0.5 < good.mean() <= 1
-    np.testing.assert_array_equal(spectra.flux[0, at][good], oracle.flux.value[good])
-    np.testing.assert_array_equal(spectra.ivar[0, at][good], oracle.uncertainty.array[good])
-    clean = ~oracle.mask & (oracle.uncertainty.array > 0)
+    np.testing.assert_array_equal(spectra.flux[0, at][good], reference.flux.value[good])
+    np.testing.assert_array_equal(spectra.ivar[0, at][good], reference.uncertainty.array[good])
+    clean = ~reference.mask & (reference.uncertainty.array > 0)
     assert good[clean].all()  # specutils masks a pixel for any bit
     assert (spectra.medium, spectra.frame) == ("vacuum", "rest")
     row = spectra.table[0]
@@ -69,7 +69,7 @@ def test_mwm_coadds_are_what_specutils_reads(tmp_path, survey):
     assert row["telescope"] == ("apo25m" if survey == "mwm-apogee" else "lco25m")
 
 
-def test_masks_of_mwm_files_are_those_of_their_instruments(tmp_path):
+def test_mwm_masks_follow_the_instrument(tmp_path):
     spectra = read(mwm(tmp_path / "mwmStar.fits", boss=False))
     bad = (opened(APSTAR)[3][1][0] & bitmasks.bits(bitmasks.APOGEE)) != 0
     assert bad.any()
@@ -85,7 +85,7 @@ def test_masks_of_mwm_files_are_those_of_their_instruments(tmp_path):
     np.testing.assert_array_equal(np.flatnonzero(before & ~after), np.arange(100, 110))
 
 
-def test_two_instruments_in_a_file_must_be_told_apart(tmp_path):
+def test_a_file_of_two_instruments_needs_a_survey(tmp_path):
     path = mwm(tmp_path / "mwmStar.fits")
     with pytest.raises(SlamError, match=r"mwmStar\.fits: has spectra of both APOGEE and BOSS.*mwm-apogee or mwm-boss"):
         read(path)
@@ -93,10 +93,10 @@ def test_two_instruments_in_a_file_must_be_told_apart(tmp_path):
         read(mwm(tmp_path / "mwmStar.fits", boss=False), "mwm-boss")
 
 
-def test_visits_are_rows_and_those_not_shifted_to_rest_are_flagged(tmp_path):
+def test_visits_that_are_not_at_rest_are_flagged(tmp_path):
     path = mwm(tmp_path / "mwmVisit.fits", boss=False, visits=True)
     spectra = read([path, path])
-    oracle = SpectrumList.read(path, format="SDSS-V mwm")[0]
+    reference = SpectrumList.read(path, format="SDSS-V mwm")[0]
     assert len(spectra) == 6
     assert list(spectra.table["file"]) == ["mwmVisit.fits"] * 6
     assert list(spectra.table["mjd"]) == [59800, 59801, 59802] * 2
@@ -106,7 +106,7 @@ def test_visits_are_rows_and_those_not_shifted_to_rest_are_flagged(tmp_path):
     for row in (0, 1):
         good = spectra.good[row, CROP]
         assert good.mean() > 0.5
-        np.testing.assert_array_equal(spectra.flux[row, CROP][good], oracle.flux.value[row][good])
+        np.testing.assert_array_equal(spectra.flux[row, CROP][good], reference.flux.value[row][good])
 
 
 def test_spectra_of_both_observatories_are_rows(tmp_path):
@@ -121,8 +121,8 @@ def test_spectra_of_both_observatories_are_rows(tmp_path):
 
 
 def test_boss_coadds_share_the_grid_of_spec_files(tmp_path):
-    found, spec = read(mwm(tmp_path / "mwmStar.fits", apogee=False)), read(BOSS)
-    np.testing.assert_allclose(found.wave, spec.wave, rtol=1e-6)
+    result, spec = read(mwm(tmp_path / "mwmStar.fits", apogee=False)), read(BOSS)
+    np.testing.assert_allclose(result.wave, spec.wave, rtol=1e-6)
     with pytest.raises(SlamError, match="read them separately"):  # at rest and not
         read([tmp_path / "mwmStar.fits", BOSS])
 
@@ -133,7 +133,7 @@ def astra_results(hdus):
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         (astra_results, "of no survey that slamjax knows"),
         (lambda hdus: hdus.__delitem__(slice(1, 5)), "of no survey that slamjax knows"),
@@ -141,18 +141,18 @@ def astra_results(hdus):
         (lambda hdus: hdus["APOGEE/APO"].header.remove("CRVAL"), "cannot be read"),
     ],
 )
-def test_broken_mwm_files_say_what_is_wrong(tmp_path, change, said):
+def test_errors_of_broken_mwm_files_say_what_is_wrong(tmp_path, change, message):
     path = altered(mwm(tmp_path / "mwmStar.fits", boss=False), tmp_path / "broken.fits", change)
-    with pytest.raises(SlamError, match=rf"broken\.fits.*{said}"):
+    with pytest.raises(SlamError, match=rf"broken\.fits.*{message}"):
         read(path)
     with pytest.warns(SlamWarning, match="1 of 2 files give no spectrum"):
         spectra = read([tmp_path / "mwmStar.fits", path])
-    assert said in spectra.table["problem"][1]
+    assert message in spectra.table["problem"][1]
     assert spectra.table["source_id"][1] == 0  # an identifier stays exact where another is missing
     assert spectra.table["source_id"][0] == 4060525853
 
 
-def test_a_file_that_is_cut_off_is_told(tmp_path):
+def test_truncated_files_are_errors(tmp_path):
     for name, made in (("aspcap", aspcap(tmp_path / "a.fits")), ("mwm", mwm(tmp_path / "m.fits", boss=False))):
         path = tmp_path / f"{name}_cut.fits"
         path.write_bytes(made.read_bytes()[: made.stat().st_size // 3])
@@ -160,7 +160,7 @@ def test_a_file_that_is_cut_off_is_told(tmp_path):
             read(path)
 
 
-def test_an_aspcap_file_with_nothing_in_it_gives_a_flagged_row(tmp_path):
+def test_an_empty_aspcap_spectrum_gives_a_flagged_row(tmp_path):
     def empty(hdus):
         hdus[2].data[:] = 1e10
 
@@ -169,7 +169,7 @@ def test_an_aspcap_file_with_nothing_in_it_gives_a_flagged_row(tmp_path):
     assert list(spectra.table["problem"]) == ["", "no good pixel"]
 
 
-def test_the_made_files_keep_to_fits(tmp_path):
+def test_the_simulated_files_follow_the_fits_standard(tmp_path):
     for path in (aspcap(tmp_path / "a.fits"), mwm(tmp_path / "m.fits"), mwm(tmp_path / "v.fits", visits=True)):
         with fits.open(path) as hdus, warnings.catch_warnings():
             warnings.simplefilter("error")

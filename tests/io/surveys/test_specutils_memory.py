@@ -1,4 +1,4 @@
-"""specutils' objects, made by specutils."""
+"""Objects of specutils in memory."""
 
 import warnings
 
@@ -30,7 +30,7 @@ def spectrum(**options):
     return Spectrum(**(given | options))
 
 
-def test_a_spectrum_is_read_as_it_is():
+def test_a_spectrum_is_read_unchanged():
     spectra = slamjax.read(spectrum(meta={"header": {"OBJID": "a star", "RA": 12.5}, "snr": 40.0, "medium": "vacuum"}))
     wave, flux, sigma = arrays()
     np.testing.assert_array_equal(spectra.wave, wave)
@@ -41,7 +41,7 @@ def test_a_spectrum_is_read_as_it_is():
     assert (spectra.medium, spectra.frame, str(spectra.wave_unit)) == ("vacuum", "unknown", "Angstrom")
 
 
-def test_what_specutils_does_not_say_is_unknown_and_air_is_made_vacuum():
+def test_missing_metadata_is_unknown_and_air_is_converted_to_vacuum():
     wave = arrays()[0]
     assert slamjax.read(spectrum()).medium == "unknown"
     air = slamjax.read(spectrum(meta={"medium": "air", "frame": "rest"}))
@@ -58,12 +58,12 @@ def test_what_specutils_does_not_say_is_unknown_and_air_is_made_vacuum():
         lambda sigma: InverseVariance(sigma**-2 / FLUX**2),
     ],
 )
-def test_every_kind_of_error_means_the_same(uncertainty):
+def test_every_type_of_uncertainty_gives_the_same_ivar(uncertainty):
     sigma = arrays()[2]
     np.testing.assert_allclose(read(spectrum(uncertainty=uncertainty(sigma))).ivar[0], sigma**-2, rtol=1e-6)
 
 
-def test_unstated_errors_stay_unstated_and_unknown_ones_are_refused():
+def test_missing_errors_are_unknown_and_unknown_types_are_an_error():
     wave = arrays()[0]
     mask = np.arange(len(wave)) < 5
     spectra = read(spectrum(uncertainty=None, mask=mask))
@@ -83,7 +83,7 @@ def test_axes_of_any_spectral_unit_and_order():
     np.testing.assert_allclose(hertz.flux[0], flux, rtol=1e-7)
 
 
-def test_masked_and_nan_pixels_are_bad_and_a_mask_of_everything_is_not_believed():
+def test_masked_and_nan_pixels_are_bad_and_a_mask_of_everything_is_ignored():
     wave, flux, _ = arrays()
     mask = np.arange(len(wave)) < 10
     flux[20] = np.nan
@@ -95,7 +95,7 @@ def test_masked_and_nan_pixels_are_bad_and_a_mask_of_everything_is_not_believed(
     assert ignored.table["mask_ignored"][0]
 
 
-def test_many_spectra_of_one_array_are_rows():
+def test_spectra_of_one_array_are_rows():
     _, flux, sigma = arrays()
     many = spectrum(
         flux=np.stack([flux, 2 * flux, 3 * flux]) * FLUX,
@@ -136,21 +136,21 @@ def test_lists_and_collections_are_rows():
     assert not np.allclose(at.flux[1, 10:-10], flux[10:-10], rtol=1e-6)
 
 
-def test_what_specutils_loads_is_what_slamjax_loads():
+def test_slamjax_and_specutils_load_the_same_spectrum():
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         star, spec = Spectrum.read(APSTAR, format="APOGEE apStar"), Spectrum.read(BOSS, format="SDSS-III/IV spec")
-    own = read(BOSS)
+    direct = read(BOSS)
     from_memory = read(spec)
-    np.testing.assert_allclose(from_memory.wave, own.wave, rtol=1e-6)
-    good = own.good[0] & from_memory.good[0]
+    np.testing.assert_allclose(from_memory.wave, direct.wave, rtol=1e-6)
+    good = direct.good[0] & from_memory.good[0]
     assert good.mean() > 0.5
-    np.testing.assert_allclose(from_memory.flux[0, good], own.flux[0, good], rtol=1e-6)
-    np.testing.assert_allclose(from_memory.ivar[0, good], own.ivar[0, good], rtol=1e-6)
+    np.testing.assert_allclose(from_memory.flux[0, good], direct.flux[0, good], rtol=1e-6)
+    np.testing.assert_allclose(from_memory.ivar[0, good], direct.ivar[0, good], rtol=1e-6)
     assert read(star).table["id"][0] == opened(APSTAR)[0][0]["OBJID"]
 
 
-def test_specutils_learns_lamosts_files(tmp_path):
+def test_specutils_reads_lamost_files_after_registration(tmp_path):
     slamjax.register_specutils()
     slamjax.register_specutils()
     with warnings.catch_warnings():
@@ -158,14 +158,14 @@ def test_specutils_learns_lamosts_files(tmp_path):
         known = [(LAMOST[0], Spectrum.read(LAMOST[0])), (path := mrs(tmp_path / "med.fits"), Spectrum.read(path))]
         assert len(SpectrumList.read(LAMOST[1])) == 1
     for path, loaded in known:
-        own, through = read(path), read(loaded)
+        direct, through = read(path), read(loaded)
         assert (through.medium, through.frame) == ("vacuum", "observed")
-        assert (loaded.meta["obsid"], through.table["id"][0]) == (own.table["obsid"][0], own.table["id"][0])
+        assert (loaded.meta["obsid"], through.table["id"][0]) == (direct.table["obsid"][0], direct.table["id"][0])
         # what slamjax reads of two arms is on one grid, with the gap between them
-        pixels = np.abs(own.wave[:, None] - through.wave).argmin(axis=0)
-        np.testing.assert_allclose(own.wave[pixels], through.wave, rtol=1e-6)
-        np.testing.assert_array_equal(own.flux[0, pixels], through.flux[0])
-        np.testing.assert_array_equal(own.ivar[0, pixels], through.ivar[0])
+        pixels = np.abs(direct.wave[:, None] - through.wave).argmin(axis=0)
+        np.testing.assert_allclose(direct.wave[pixels], through.wave, rtol=1e-6)
+        np.testing.assert_array_equal(direct.flux[0, pixels], through.flux[0])
+        np.testing.assert_array_equal(direct.ivar[0, pixels], through.ivar[0])
 
 
 def test_broken_objects_among_others_are_flagged_rows():

@@ -1,4 +1,4 @@
-"""Columns of FITS tables against astropy's own reading of them."""
+"""Columns of FITS tables, compared with astropy."""
 
 import gzip
 
@@ -35,7 +35,7 @@ def values_of(form, n, rng):
 
 
 @given(st.lists(st.sampled_from(sorted(KINDS)), min_size=1, max_size=12), st.integers(0, 5), st.integers(0, 99))
-def test_columns_of_every_kind_are_what_astropy_reads(tmp_path_factory, forms, n, seed):
+def test_columns_of_every_type_agree_with_astropy(tmp_path_factory, forms, n, seed):
     rng = np.random.default_rng(seed)
     columns = [fits.Column(f"Col_{k}", form, array=values_of(form, n, rng)) for k, form in enumerate(forms)]
     path = tmp_path_factory.mktemp("columns") / "table.fits"
@@ -43,23 +43,23 @@ def test_columns_of_every_kind_are_what_astropy_reads(tmp_path_factory, forms, n
     with fits.open(path, memmap=False) as hdus:
         assert column_names(hdus[1]) == {f"col_{k}" for k in range(len(forms))}
         for k, form in enumerate(forms):  # one by one: what is not plain must not carry others over
-            found, expected = read_columns(hdus[1], [f"COL_{k}"])[f"COL_{k}"], hdus[1].data[f"Col_{k}"]
+            result, expected = read_columns(hdus[1], [f"COL_{k}"])[f"COL_{k}"], hdus[1].data[f"Col_{k}"]
             if KINDS[form] is object:
-                assert all(np.array_equal(a, b) for a, b in zip(found, expected, strict=True))
+                assert all(np.array_equal(a, b) for a, b in zip(result, expected, strict=True))
             else:
-                np.testing.assert_array_equal(found.astype(str) if KINDS[form] == "U7" else found, expected)
+                np.testing.assert_array_equal(result.astype(str) if KINDS[form] == "U7" else result, expected)
 
 
 @pytest.mark.parametrize(
     ("path", "number"), [(LAMOST[0], 1), (BOSS, 1), (BOSS, 2), (DESI, "FIBERMAP"), (DESI, "SCORES")]
 )
-def test_columns_of_survey_files_are_what_astropy_reads(path, number):
+def test_columns_of_survey_files_agree_with_astropy(path, number):
     with fits.open(path, memmap=False) as hdus:
         names = [column.name for column in hdus[number].columns]
-        found = read_columns(hdus[number], names)
+        result = read_columns(hdus[number], names)
         for name in names:
             expected = hdus[number].data[name]
-            values = np.char.strip(found[name].astype(str)) if found[name].dtype.kind == "S" else found[name]
+            values = np.char.strip(result[name].astype(str)) if result[name].dtype.kind == "S" else result[name]
             np.testing.assert_array_equal(values, np.char.strip(expected) if expected.dtype.kind == "U" else expected)
 
 
@@ -77,7 +77,7 @@ def test_scaled_columns_compressed_files_and_tables_between_others(tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore:File may have been truncated")
-def test_what_is_missing_or_cut_off_is_an_error(tmp_path):
+def test_missing_columns_and_truncated_files_are_errors(tmp_path):
     cut = tmp_path / "cut.fits"
     cut.write_bytes(LAMOST[0].read_bytes()[:-8000])
     with fits.open(cut, memmap=False) as hdus:

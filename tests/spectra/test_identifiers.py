@@ -1,4 +1,4 @@
-"""Which spectra are of the same star: repeats must not stand on both sides of a cross-validation fold."""
+"""Spectra of the same star are recognised, so that they are not split between cross-validation folds."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ def with_table(**columns):
 
 
 def partition(groups):
-    """Which rows go together, whatever the groups' numbers."""
+    """Rows of each group, whatever the numbers of the groups."""
     return sorted(np.flatnonzero(groups == g).tolist() for g in np.unique(groups))
 
 
@@ -26,8 +26,8 @@ def test_repeats_share_a_group():
     assert partition(with_table(name=[f"star {i}" for i in ids]).star_groups()) == expected
 
 
-def test_identifiers_join_through_each_other():
-    """Spectra 0 and 1 share a name, 1 and 2 a number: all three are of one star."""
+def test_groups_are_joined_through_several_identifiers():
+    """Spectra 0 and 1 share a name, 1 and 2 an identifier: all three are of one star."""
     names, ids = [f"s{i}" for i in range(20)], np.arange(100, 120)
     names[1] = "s0"
     ids[2] = 101
@@ -71,18 +71,18 @@ def test_real_identifiers_are_found():
 
 
 @pytest.mark.parametrize("name", ["fiberid", "spid", "plate_id", "field_name"])
-def test_where_a_spectrum_was_taken_is_not_which_star_it_is_of(name):
+def test_columns_of_the_observation_identify_no_star(name):
     rng = np.random.default_rng(0)
     spectra = with_table(**{name: rng.permutation(400) + 1})
     assert spectra.identifiers() == []
 
 
-def test_a_column_that_numbers_the_rows_is_no_identifier():
-    """The next file numbers its rows too: its stars are not these."""
+def test_a_column_of_row_numbers_is_no_identifier():
+    """Another file numbers its rows too, but its stars are different ones."""
     assert with_table(id=np.arange(1, 41)).identifiers() == []
 
 
-def test_a_poor_identifier_gives_way_to_a_good_one():
+def test_a_poor_identifier_is_dropped_beside_a_good_one():
     rng = np.random.default_rng(0)
     spectra = with_table(source_id=10**18 + rng.permutation(300), group_id=np.repeat(np.arange(1, 101), 3))
     assert spectra.identifiers() == ["source_id"]
