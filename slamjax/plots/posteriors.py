@@ -90,6 +90,7 @@ def plot_corner(posterior: Posterior, *, row: int | None = None) -> Figure:
         if j == 0 and i > 0:
             axis.set_ylabel(names[i], fontsize=8)
     figure.suptitle(_title(posterior, star), fontsize=9)
+    figure.align_labels()
     return figure
 
 
