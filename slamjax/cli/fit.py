@@ -10,7 +10,7 @@ import typer
 import slamjax
 from slamjax.cli.console import flag_summary, progress_bar, say, say_written
 from slamjax.cli.files import check_output, is_table
-from slamjax.cli.groups import default, option_groups
+from slamjax.cli.groups import Offered, default, offer, option_groups
 from slamjax.cli.options import (
     Jobs,
     Memory,
@@ -23,7 +23,17 @@ from slamjax.cli.options import (
     Survey,
 )
 from slamjax.errors import SlamError
-from slamjax.fitting.optimiser import Method
+from slamjax.fitting import OptimiserSpec
+
+offer(
+    OptimiserSpec,
+    "Optimiser",
+    {
+        "method": Offered("Levenberg-Marquardt, or a gradient method."),
+        "max_iter": Offered("Maximum iterations per start; default: by method."),
+        "loss": Offered("What is minimised; a robust loss needs a gradient method."),
+    },
+)
 
 
 @option_groups
@@ -34,15 +44,13 @@ def fit(
     output: Annotated[Path, typer.Option("-o", "--output", metavar="LABELS.fits", help="Label table to write.")],
     select: Select = None,
     survey: Survey = None,
-    n_starts: Starts = default(slamjax.fit, "n_starts"),
+    n_starts: Starts = default(slamjax.Fitter, "n_starts"),
     no_compress: Annotated[
         bool, typer.Option("--no-compress", help="Use the emulator as trained, even where a smaller one would do.")
     ] = False,
-    memory: Memory = default(slamjax.fit, "memory"),
+    memory: Memory = default(slamjax.Fitter, "memory"),
     n_jobs: Jobs = -1,
-    method: Annotated[Method, typer.Option(help="Levenberg-Marquardt, or a gradient method.")] = default(
-        slamjax.OptimiserSpec, "method"
-    ),
+    optimiser: OptimiserSpec,
     nuisances: NuisanceOptions,
     metadata: Metadata,
 ) -> None:
@@ -54,11 +62,12 @@ def fit(
     Example: `slamjax fit miles.h5 "spectra/spec-*.fits" -o labels.fits`
     """
     check_output(output, [model, *spectra])
+    given = nuisances.nuisances()
     fitter = slamjax.Fitter(
         slamjax.Model.read(model),
-        optimiser=method,
+        optimiser=optimiser,
         n_starts=n_starts,
-        nuisances=nuisances.nuisances(),
+        nuisances=given,
         compress=not no_compress,
         memory=memory,
     )
