@@ -86,8 +86,8 @@ def fit_table(
             spectra = _selected(read_table(path, slice(start, stop)).with_metadata(medium, frame, fwhm), select)
             progress.add(stop - start, len(spectra))
             if len(spectra):
-                warn_without_errors(fitter.model, spectra)
                 yield spectra
+                warn_without_errors(fitter.model, spectra)  # after the fitter's checks: an error stands alone
 
     tables = list(fitter.fit_parts(parts(), one_part=n <= size, report=progress.report))
     progress.report(progress.spectra)
