@@ -11,7 +11,7 @@ from pathlib import Path
 WALK = '''
 from jaxtyping import install_import_hook
 
-with install_import_hook("slamjax", "beartype.beartype"):
+with install_import_hook("slamjax", "type_checker.checked"):
     import importlib, pkgutil
     import slamjax
     for module in pkgutil.walk_packages(slamjax.__path__, "slamjax."):
