@@ -17,7 +17,7 @@ from jaxtyping import Array, Float
 
 from slamjax.emulators.scaling import LabelScaling
 from slamjax.noise.inverse_covariance import InverseCovariance
-from slamjax.typing import AnyArray, Flux, Jacobian, Labels, PixelMask, ScaledLabels
+from slamjax.typing import AnyArray, Flux, Jacobian, Labels, PixelMask, Scalar, ScaledLabels
 
 # TF32 and bfloat16 passes, a GPU's and TPU's default for float32 products, lose the digits promised here
 PRECISION = jax.lax.Precision.HIGHEST
@@ -71,11 +71,11 @@ class Emulator(Protocol):
     @property
     def description(self) -> str: ...
 
-    def __call__(self, labels: Labels) -> Flux: ...
+    def __call__(self, labels: Labels | list[Any] | tuple[Any, ...]) -> Flux: ...
     def at(self, x: ScaledLabels) -> Flux: ...
     def at_with_jacobian(self, x: ScaledLabels) -> tuple[Flux, Jacobian]: ...
-    def residual_and_jacobian(self, x: ScaledLabels, flux: Flux) -> Float[Array, "*batch row pixel"]: ...
-    def information(self, inv_cov: InverseCovariance, x: ScaledLabels, flux: Flux) -> Gram: ...
+    def residual_and_jacobian(self, x: ScaledLabels, flux: Flux | Scalar) -> Float[Array, "*batch row pixel"]: ...
+    def information(self, inv_cov: InverseCovariance, x: ScaledLabels, flux: Flux | Scalar) -> Gram: ...
     def components(self, x: ScaledLabels) -> Float[Array, "*batch component"]: ...
     def flux_unit(self) -> float: ...
     def in_unit(self, unit: float) -> Self: ...
@@ -119,7 +119,7 @@ class Standardised(ABC):
         """(P,) bool: pixels that were trained."""
         return jnp.isfinite(self.intercept)
 
-    def __call__(self, labels: Labels) -> Flux:
+    def __call__(self, labels: Labels | list[Any] | tuple[Any, ...]) -> Flux:
         """Predicted flux (..., P) at labels (..., L) in physical units; float32 unless JAX runs in float64."""
         return _evaluate(self, self._scaled(labels))
 
@@ -132,14 +132,14 @@ class Standardised(ABC):
         rows = self.rows(x)
         return self._to_flux(rows[..., 0, :]), rows[..., 1:, :] * self.flux_scale
 
-    def residual_and_jacobian(self, x: ScaledLabels, flux: Flux) -> Float[Array, "*batch row pixel"]:
+    def residual_and_jacobian(self, x: ScaledLabels, flux: Flux | Scalar) -> Float[Array, "*batch row pixel"]:
         """Rows [flux − f(x); ∂f/∂x₁; …] (..., L + 1, P), by one matrix product and one pass over its result."""
         constant = self.flux_mean + self.flux_scale * self.intercept
         first = jnp.arange(x.shape[-1] + 1)[:, None] == 0
         rows = self.rows(x) * self.flux_scale
         return jnp.where(first, (flux - constant)[..., None, :] - rows, rows)
 
-    def information(self, inv_cov: InverseCovariance, x: ScaledLabels, flux: Flux) -> Gram:
+    def information(self, inv_cov: InverseCovariance, x: ScaledLabels, flux: Flux | Scalar) -> Gram:
         """G = R Σ⁻¹ Rᵀ for the rows R = [r; J₁; …; J_L] at scaled labels x: all that a Gauss-Newton step needs.
 
         G[0, 0] is χ², G[0, 1:] = J Σ⁻¹ r is minus half its gradient, and G[1:, 1:] = J Σ⁻¹ Jᵀ is the Fisher
@@ -147,7 +147,7 @@ class Standardised(ABC):
         """
         return inv_cov.gram(self.residual_and_jacobian(x, flux))
 
-    def _scaled(self, labels: Labels) -> ScaledLabels:
+    def _scaled(self, labels: Labels | list[Any] | tuple[Any, ...]) -> ScaledLabels:
         if isinstance(labels, list | tuple):
             traced = any(isinstance(value, jax.core.Tracer) for value in labels)
             labels = jnp.stack([jnp.asarray(v) for v in labels], axis=-1) if traced else np.asarray(labels, float)

@@ -16,6 +16,8 @@ from slamjax.noise.inverse_covariance import InverseCovariance
 from slamjax.typing import Scalar
 
 Matrix = Float[Array, "n n"]
+#: A matrix with one row and column more, for the residual.
+Bordered = Float[Array, "m m"]
 
 #: A start is given up if even twice its predicted gain leaves χ² this far above that of a finished start.
 _HOPELESS = 25.0
@@ -131,7 +133,7 @@ class LevenbergMarquardt:
         return Summary(state.x, objective, chi2, state.gram[1:, 1:], state.status == Status.CONVERGED, state.n_iter)
 
 
-def _bend(bend: Matrix, step: X, gram: Matrix, new_gram: Matrix) -> Matrix:
+def _bend(bend: Matrix, step: X, gram: Bordered, new_gram: Bordered) -> Matrix:
     """Curvature of χ² beyond JᵀΣ⁻¹J, from the change of the gradient along a step.
 
     Where the emulator is curved and residuals are large, JᵀΣ⁻¹J is too small: Gauss-Newton steps overshoot and may

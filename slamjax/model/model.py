@@ -90,7 +90,7 @@ class Model:
         """Whether the emulator is in few components, see `compress`."""
         return self.host_emulator.is_compressed
 
-    def __call__(self, labels: Labels) -> Flux:
+    def __call__(self, labels: Labels | list[Any] | tuple[Any, ...]) -> Flux:
         """Predicted flux, prepared as by ``recipe``.
 
         Parameters

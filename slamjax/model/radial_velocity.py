@@ -136,13 +136,13 @@ def _compare(model: Model, spectra: Spectra, templates: np.ndarray, limit: float
     t = np.where(seen, templates - level, 0).T
     f = np.where(weight > 0, flux - level, 0)
     everywhere = seen.all(axis=0).astype(float)
-    sums = [_sums(f, weight, t, everywhere, lag) for lag in lags]
+    sums = [_sums(f, weight, t, everywhere, int(lag)) for lag in lags]
     square, spread = (np.stack([row[k] for row in sums], axis=-1) for k in (0, 1))  # (N, T, lag), (N, lag)
     best = np.argmax(square.max(axis=2), axis=1)
     peak = square[np.arange(len(f)), best]  # (N, lag)
     # Σ may be scaled up for reasons other than photon noise: smaller reduced χ² are possible then
     least = min(1.0, 1 / model.info.calibration.model_factor)
-    counts = (weight > 0).sum(axis=1)
+    counts = (weight > 0).sum(axis=1).tolist()
     return np.stack([_peak(*given, step, least) for given in zip(peak, spread, counts, strict=True)])
 
 
