@@ -84,14 +84,6 @@ _MODULES = (
 __all__ = ["__version__", *_HOMES, *_MODULES]
 
 
-def __getattr__(name: str) -> Any:
-    if name in _MODULES:
-        return importlib.import_module(f"slamjax.{name}")
-    if name in _HOMES:
-        return getattr(importlib.import_module(f"slamjax.{_HOMES[name]}"), name)
-    raise AttributeError(f"module 'slamjax' has no attribute {name!r}")
-
-
 def __dir__() -> list[str]:
     return sorted(__all__)
 
@@ -152,3 +144,12 @@ if TYPE_CHECKING:  # the same names for type checkers and editors; a test compar
     from slamjax.validation import compare as compare
     from slamjax.validation import crlb as crlb
     from slamjax.validation import validate as validate
+
+else:  # hidden from type checkers, which would take any name to exist
+
+    def __getattr__(name: str) -> Any:
+        if name in _MODULES:
+            return importlib.import_module(f"slamjax.{name}")
+        if name in _HOMES:
+            return getattr(importlib.import_module(f"slamjax.{_HOMES[name]}"), name)
+        raise AttributeError(f"module 'slamjax' has no attribute {name!r}")

@@ -189,8 +189,8 @@ def check_pixels(
         placed = recipe.regridding(spectra[:1])
     wave, unit = placed.wave, placed.wave_unit
     masked = recipe.masked(wave, unit)
-    found = [(float(wavelength), _pixel_at(wave, float(wavelength))) for wavelength in pixels or []]
-    absent = [f"{wavelength:g}" for wavelength, pixel in found if pixel is None or masked[pixel]]
+    asked = {float(wavelength): _pixel_at(wave, float(wavelength)) for wavelength in pixels or []}
+    absent = [f"{wavelength:g}" for wavelength, pixel in asked.items() if pixel is None or masked[pixel]]
     if absent:
         raise SlamError(
             f"prepared spectra have no pixel at {', '.join(absent)} {unit}; they go from {wave[0]:g} to {wave[-1]:g}"
