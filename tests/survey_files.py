@@ -1,6 +1,6 @@
-"""Files in layouts of which no real one is at hand, made of real spectra as the data models say.
+"""Simulated survey files: real spectra written in layouts of which no real file is at hand.
 
-Sources of the layouts stand in `slamjax.io.surveys.apogee`, ``mwm``, ``lamost`` and ``gaia``.
+The data models are cited in `slamjax.io.surveys.apogee`, ``mwm``, ``lamost`` and ``gaia``.
 """
 
 from pathlib import Path
@@ -16,7 +16,7 @@ APSTAR = SURVEYS / "apStar-dr17-2M17335483-2753043.fits"
 APVISIT = SURVEYS / "apVisit-r13-9518-57729-104.fits"
 DESI = SURVEYS / "coadd-sv3-dark-26065.fits"
 
-#: Where in apStar's grid the pixels of the cropped apStar stand.
+#: Pixels of apStar's grid that the cropped apStar has.
 CROP = slice(1000, 1300)
 
 
@@ -35,7 +35,7 @@ def altered(path, target, change):
 
 
 def aspcap(target):
-    """aspcapStar: the cropped apStar, divided by its median, in the whole grid; 0 and huge errors elsewhere."""
+    """aspcapStar: the cropped apStar divided by its median, on the whole grid; 0 with huge errors elsewhere."""
     files = opened(APSTAR)
     flux, error, fit = np.zeros(8575), np.full(8575, 1e10), np.zeros(8575)
     level = np.median(files[1][1][0])
@@ -82,7 +82,7 @@ def mwm(target, boss=True, apogee=True, visits=False):
 
 
 def mwm_table(instrument, observatory, start, step, vectors, visits):
-    """A HDU of mwmStar or mwmVisit; the last visit is not in the stack."""
+    """An HDU of mwmStar or mwmVisit; the last visit is not in the stack."""
     n, n_pix = vectors[0].shape
     scalars = {
         "sdss_id": ("K", np.full(n, 103020000)),
@@ -107,9 +107,9 @@ def mwm_table(instrument, observatory, start, step, vectors, visits):
 
 
 def mrs(target, vectors=True, arms="BR", start=(369460, 379940)):
-    """LAMOST MRS: fluxes of the two low-resolution crops as its arms, in steps of 1e-5 dex; an exposure beside them.
+    """LAMOST MRS: the two low-resolution crops as its arms, in steps of 1e-5 dex, and single exposures.
 
-    One row of vectors (DR8 and later) or a row a pixel with LOGLAM (up to DR7).
+    One row of vectors (DR8 and later) or one row per pixel with LOGLAM (up to DR7).
     """
     out = [fits.PrimaryHDU(header=opened(LAMOST[0])[0][0])]
     for k, arm in enumerate("BR"):
@@ -131,19 +131,19 @@ def mrs(target, vectors=True, arms="BR", start=(369460, 379940)):
     return target
 
 
-#: What brings the giants' fluxes, which are relative, to a star of 15th magnitude: W nm⁻¹ m⁻².
+#: W nm⁻¹ m⁻²: flux of a star of 15th magnitude per unit of the giants' relative flux.
 XP_SCALE = 1e-17
 
 
 def xp_arrays(n=4):
-    """source_id, wavelengths in nm, flux and its error of some giants, in W nm⁻¹ m⁻²."""
+    """source_id, wavelengths in nm, flux and flux error of giants, in W nm⁻¹ m⁻²."""
     stars = xp_giants()[110 : 110 + n]
     flux = stars.flux.astype(float) * XP_SCALE
     return np.asarray(stars.table["source_id"]), stars.wave, flux, stars.ivar.astype(float) ** -0.5 * XP_SCALE
 
 
 def xp_csv(target, written=lambda values: str(tuple(values.tolist())), sampling=True, n=4):
-    """CSV as gaiaxpy.calibrate writes it, the wavelengths in a file beside it."""
+    """CSV as gaiaxpy.calibrate writes it, with the wavelengths in a separate file."""
     source_id, wave, flux, error = xp_arrays(n)
     lines = ["source_id,flux,flux_error"]
     lines += [f'{one},"{written(a)}","{written(b)}"' for one, a, b in zip(source_id, flux, error, strict=True)]
@@ -171,7 +171,7 @@ def xp_ecsv(target):
 
 
 def xp_fits(target, missing=False):
-    """FITS as gaiaxpy.calibrate writes it; vectors of any length where a source has no spectrum."""
+    """FITS as gaiaxpy.calibrate writes it; variable-length vectors if a source has no spectrum."""
     source_id, wave, flux, error = xp_arrays()
     forms = ("PD()", "PE()") if missing else (f"{len(wave)}D", f"{len(wave)}E")
     arrays = [list(values) for values in (flux, error)]

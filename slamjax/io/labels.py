@@ -76,7 +76,16 @@ def read_labels(path: str | os.PathLike[str]) -> QTable:
 
     Examples
     --------
-    See `write_labels`.
+    >>> import os, tempfile
+    >>> import astropy.units as u
+    >>> from astropy.table import QTable
+    >>> import slamjax
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = os.path.join(folder, "labels.fits")
+    ...     slamjax.write_labels(QTable({"teff": [4500.0] * u.K, "flags": [4]}), path)
+    ...     labels = slamjax.read_labels(path)
+    >>> labels["teff"].unit, slamjax.flag_names(labels["flags"][0])
+    (Unit("K"), 'AT_BOUND')
     """
     source = existing_file(path)
     try:

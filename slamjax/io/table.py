@@ -122,7 +122,17 @@ def write_table(spectra: Spectra, path: str | os.PathLike[str]) -> None:
 
     Examples
     --------
-    See `read_table`.
+    >>> import os, tempfile
+    >>> import numpy as np
+    >>> from astropy.table import Table
+    >>> import slamjax
+    >>> labels = Table({"teff": [4800.0, 5200.0]})
+    >>> spectra = slamjax.Spectra(np.linspace(400, 700, 4), np.ones((2, 4)), table=labels, medium="vacuum")
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = os.path.join(folder, "stars.fits")
+    ...     slamjax.write_table(spectra, path)
+    ...     slamjax.read_table(path)
+    Spectra(2 x 4 pixels, 400-700 nm vacuum, unknown frame, table: teff)
     """
     table = _storable(spectra.table.copy(), spectra.source)
     for name in _VECTORS:

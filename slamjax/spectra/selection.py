@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
+from jaxtyping import Bool
 
 from slamjax.errors import SlamError
 
@@ -69,7 +70,7 @@ def _to_python(expression: str) -> str:
     return " ".join(words)
 
 
-def evaluate_selection(expression: str, columns: Mapping[str, np.ndarray], n_rows: int) -> np.ndarray:
+def evaluate_selection(expression: str, columns: Mapping[str, np.ndarray], n_rows: int) -> Bool[np.ndarray, " row"]:
     """The rows of a table for which an expression is true.
 
     Parameters

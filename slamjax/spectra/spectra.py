@@ -10,7 +10,7 @@ from typing import Any, Literal, overload
 import numpy as np
 from astropy import units as u
 from astropy.table import Table
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Shaped
 
 from slamjax.errors import SlamError
 from slamjax.spectra.checks import FRAMES, MEDIA, checked_fields, with_bad_pixels
@@ -276,7 +276,7 @@ class Spectra:
         """(N,) a number per spectrum, equal for spectra of one star: they belong in one cross-validation fold."""
         return star_groups(self.columns(), len(self))
 
-    def digests(self) -> np.ndarray:
+    def digests(self) -> Shaped[np.ndarray, " star"]:
         """(N,) a 16-character digest of each spectrum's flux, equal for equal data. Reads all flux: call it once."""
         flux = np.ascontiguousarray(self.flux, dtype="<f8")
         return np.array([hashlib.sha256(row.tobytes()).hexdigest()[:16] for row in flux], dtype="U16")

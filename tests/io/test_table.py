@@ -1,3 +1,5 @@
+"""The FITS table of spectra: round trips, the format, broken files."""
+
 import os
 import string
 

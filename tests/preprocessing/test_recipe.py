@@ -1,3 +1,5 @@
+"""Recipes: order of steps, JSON and TOML, short forms of continua."""
+
 import json
 
 import numpy as np
@@ -142,8 +144,6 @@ def test_an_unknown_unit_is_an_error_when_the_recipe_is_made(unit):
     with pytest.raises(SlamError, match=unit):
         GaussianContinuum(50.0, unit)
 
-
-# --- recipes as TOML, and what training adds to them
 
 WHOLE = Recipe(
     (

@@ -1,3 +1,5 @@
+"""Selections by expressions, compared with NumPy."""
+
 import operator
 
 import numpy as np
@@ -26,12 +28,12 @@ def select(expression):
     return evaluate_selection(expression, COLUMNS, N)
 
 
-# Expressions are made as pairs: the text, and what NumPy makes of the same tree.
+# Expressions are generated as pairs: the text, and a function that evaluates the same tree with NumPy.
 numbers = st.one_of(
     st.sampled_from(["teff", "fe_h", "count"]).map(lambda name: (name, COLUMNS[name].astype(float))),
     st.sampled_from([-4.0, -0.1, 0.0, 0.3, 2.0, 4200.0]).map(lambda value: (repr(value), np.full(N, value))),
 )
-# dividing a plain number by a plain zero is an error, so division is by columns only
+# dividing a number by a literal zero is an error, so only columns are divided by
 columns = numbers.filter(lambda pair: pair[0].isalpha() or "_" in pair[0])
 values = st.recursive(
     numbers,

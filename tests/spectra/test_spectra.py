@@ -1,3 +1,5 @@
+"""Spectra: checks, bad pixels, selection of rows and pixels, columns, metadata."""
+
 import dataclasses
 import warnings
 
