@@ -80,6 +80,11 @@ def offer(kind: type, panel: str, fields: dict[str, Offered]) -> None:
     _OFFERS[kind] = panel, fields
 
 
+def offered_fields(kind: type) -> tuple[str, ...]:
+    """The fields of an option object that commands offer."""
+    return tuple(_OFFERS[kind][1])
+
+
 def default(source: Any, name: str) -> Any:
     """The default of a function's argument, or of a dataclass's field."""
     return inspect.signature(source).parameters[name].default
