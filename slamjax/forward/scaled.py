@@ -6,7 +6,7 @@ power of two, which changes no digit.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import jax
@@ -25,20 +25,20 @@ from slamjax.typing import Flux, Ivar
 _LARGEST = 1e6
 
 
+@jax.tree_util.register_dataclass
 @dataclass(frozen=True, eq=False)
 class ScaledModel:
-    """Emulator and noise of flux in ``unit``, and the box of parameters that is searched, all on the device.
+    """Emulator and noise of flux in ``unit``, and the box of parameters that is searched, all on the device; a pytree.
 
     Attributes
     ----------
     unit : float
-        One of these units is ``unit`` of the model's flux.
-    emulator : Emulator or ForwardEmulator
+        Flux on the device is the model's flux divided by this.
+    emulator : Emulator, or ForwardEmulator if there are nuisances
     noise : Noise
     low, high : (L,) arrays
-        Bounds of the scaled labels, and of the free velocities behind them where there are nuisances.
-    forward : ForwardEmulator, optional
-        The emulator, if it has nuisances.
+        Bounds of the scaled labels, and of the free velocities behind them if there are nuisances.
+    nuisances : Nuisances, optional
     """
 
     unit: float
@@ -46,12 +46,14 @@ class ScaledModel:
     noise: Any
     low: Float[Array, " parameter"]
     high: Float[Array, " parameter"]
-    forward: ForwardEmulator | None = None
+    nuisances: Nuisances | None = field(default=None, metadata={"static": True})
 
     @classmethod
-    def from_host(cls, emulator: Emulator, noise: Noise, training_labels: TrainingLabels) -> ScaledModel:
-        """From arrays on the host, in physical flux."""
-        unit = emulator.flux_unit()
+    def from_host(
+        cls, emulator: Emulator, noise: Noise, training_labels: TrainingLabels, unit: float | None = None
+    ) -> ScaledModel:
+        """From arrays on the host, in physical flux; the unit is the emulator's by default."""
+        unit = emulator.flux_unit() if unit is None else unit
         low, high = np.asarray(training_labels.low), np.asarray(training_labels.high)
         parts = (emulator.in_unit(unit), noise.in_unit(unit), low, high)
         # device arrays throughout: a NumPy array's place in a compilation does not tell the precision JAX runs in
@@ -73,12 +75,22 @@ class ScaledModel:
         low = np.concatenate([np.asarray(training_labels.low), low])
         high = np.concatenate([np.asarray(training_labels.high), high])
         forward, device_noise = jax.tree_util.tree_map(jnp.asarray, (forward, noise.in_unit(unit)))
-        return cls(unit, forward, device_noise, jnp.asarray(low), jnp.asarray(high), forward)
+        return cls(unit, forward, device_noise, jnp.asarray(low), jnp.asarray(high), nuisances)
+
+    @property
+    def forward(self) -> ForwardEmulator | None:
+        """The emulator, if it has nuisances."""
+        return None if self.nuisances is None else self.emulator
+
+    @property
+    def dtype(self) -> Any:
+        """Precision of the arrays."""
+        return self.low.dtype
 
     def flux(self, flux: Flux) -> Float[np.ndarray, "*batch pixel"]:
         """Physical flux in the unit and the precision of the device."""
-        return np.clip(np.asarray(flux) / self.unit, -_LARGEST, _LARGEST).astype(self.low.dtype)
+        return np.clip(np.asarray(flux) / self.unit, -_LARGEST, _LARGEST).astype(self.dtype)
 
     def ivar(self, ivar: Ivar) -> Float[np.ndarray, "*batch pixel"]:
         """Inverse variance of physical flux in the unit and the precision of the device."""
-        return ivar_in_unit(np.asarray(ivar), self.unit)
+        return ivar_in_unit(np.asarray(ivar), self.unit, self.dtype)

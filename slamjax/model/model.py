@@ -231,10 +231,17 @@ class Model:
         return ForwardEmulator.from_emulator(self.host_emulator, self.wave, nuisances).on_device()
 
     def scaled(self, nuisances: Nuisances | None = None) -> ScaledModel:
-        """The model as computations on the device use it: flux in a unit near 1, with or without nuisances."""
+        """Emulator and noise on the device, of flux in a unit near the training stars' spread.
+
+        Made once per precision. With ``nuisances`` the emulator has them around it.
+        """
         parts = (self.host_emulator, self.noise, self.training_labels)
         if nuisances is None:
-            return ScaledModel.from_host(*parts)
+            key = f"scaled {jax.dtypes.canonicalize_dtype(float)}"
+            if key not in self._cache:
+                with jax.ensure_compile_time_eval():
+                    self._cache[key] = ScaledModel.from_host(*parts)
+            return self._cache[key]
         return ScaledModel.with_nuisances(*parts, self.wave, nuisances)
 
     def write(self, path: str | os.PathLike[str]) -> None:

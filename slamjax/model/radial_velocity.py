@@ -25,7 +25,6 @@ from slamjax._util.constants import LIGHT
 from slamjax.emulators.training_labels import far_apart
 from slamjax.errors import SlamError
 from slamjax.model.model import Model
-from slamjax.noise.models import ivar_in_unit
 from slamjax.spectra.resampling import resample
 from slamjax.spectra.spectra import Spectra
 from slamjax.typing import Progress
@@ -113,7 +112,7 @@ def _templates(model: Model, n: int) -> np.ndarray:
     flux = np.asarray(model.emulator.at(jnp.asarray(stars[far_apart(stars, n)])), float)
     edges, _ = log_grid(model.wave)
     known = np.broadcast_to(model.trained.astype(float), flux.shape)
-    placed, ivar = resample(model.wave, flux / model.host_emulator.flux_unit(), known, edges)
+    placed, ivar = resample(model.wave, flux / model.scaled().unit, known, edges)
     return np.where(ivar > 0, placed, np.nan)
 
 
@@ -121,12 +120,12 @@ def _compare(model: Model, spectra: Spectra, templates: np.ndarray, limit: float
     """(N, 4) velocity, error, correlation, contrast."""
     speeds = np.zeros(len(spectra)) if model.needs_rv(spectra) else None
     prepared = model.prepare(spectra, speeds)
-    unit = model.host_emulator.flux_unit()
+    scaled = model.scaled()
     good = prepared.good & model.trained
-    ivar = ivar_in_unit(np.where(good, prepared.ivar, 0), unit)
-    weight = np.asarray(model.noise.in_unit(unit).weights(jnp.asarray(ivar)), float)
+    ivar = scaled.ivar(np.where(good, prepared.ivar, 0))
+    weight = np.asarray(model.noise.in_unit(scaled.unit).weights(jnp.asarray(ivar)), float)
     edges, step = log_grid(model.wave)
-    flux, weight = resample(model.wave, prepared.flux.astype(float) / unit, np.where(good, weight, 0), edges)
+    flux, weight = resample(model.wave, prepared.flux.astype(float) / scaled.unit, np.where(good, weight, 0), edges)
     n_pix = flux.shape[1]
     most = min(int(np.ceil(limit / (LIGHT * step))), n_pix // 4)
     lags = np.arange(-most, most + 1)

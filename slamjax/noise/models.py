@@ -22,12 +22,11 @@ from slamjax.typing import AnyArray, Flux, Ivar
 _einsum = partial(jnp.einsum, precision=jax.lax.Precision.HIGHEST)
 
 
-def ivar_in_unit(ivar: np.ndarray, unit: float) -> np.ndarray:
-    """Inverse variance of flux in ``unit``, in the device's precision.
+def ivar_in_unit(ivar: np.ndarray, unit: float, dtype: Any) -> np.ndarray:
+    """Inverse variance of flux in ``unit``, in the precision ``dtype``.
 
     A stated error stays stated: values beyond float32's range become its largest.
     """
-    dtype = jax.dtypes.canonicalize_dtype(float)
     with np.errstate(over="ignore"):
         scaled = np.asarray(ivar, np.float64) * unit**2
     limit = float(jnp.finfo(dtype).max) / 4

@@ -17,7 +17,6 @@ from slamjax._util.files import atomic_path, existing_file
 from slamjax.errors import SlamError
 from slamjax.forward.nuisances import VELOCITIES, Free, Nuisances
 from slamjax.model.model import Model
-from slamjax.noise.models import ivar_in_unit
 from slamjax.sampling.arviz_io import read_netcdf, to_inference_data, write_netcdf
 from slamjax.sampling.diagnostics import Diagnostics
 from slamjax.spectra.units import with_unit
@@ -278,11 +277,11 @@ class Posterior:
             ivar = np.full((len(self), flux.shape[-1]), np.inf)
         if ivar.shape != flux.shape[1:]:
             raise SlamError(f"ivar has shape {ivar.shape}; give one row per prepared spectrum, {flux.shape[1:]}")
-        unit = model.host_emulator.flux_unit()
-        noise = model.noise.in_unit(unit).on_device()
+        scaled = model.scaled()
+        given = jnp.asarray(scaled.ivar(ivar))
         keys = jax.random.split(jax.random.key(seed), n)
-        drawn = jax.lax.map(lambda key: noise.draw(key, jnp.asarray(ivar_in_unit(ivar, unit))), keys)
-        scale = unit * np.sqrt(np.atleast_1d(self.stars.get("noise_scale", 1.0)).astype(flux.dtype))
+        drawn = jax.lax.map(lambda key: scaled.noise.draw(key, given), keys)
+        scale = scaled.unit * np.sqrt(np.atleast_1d(self.stars.get("noise_scale", 1.0)).astype(flux.dtype))
         return flux + np.asarray(drawn) * scale[:, None]
 
     def _predict(self, model: Model, draws: np.ndarray) -> np.ndarray:

@@ -15,10 +15,8 @@ from slamjax._util.batching import power_of_two_above, power_of_two_below
 from slamjax._version import __version__
 from slamjax.errors import SlamError
 from slamjax.fitting import fit
-from slamjax.forward.emulator import ForwardEmulator
 from slamjax.forward.nuisances import Nuisances
 from slamjax.model.model import Model
-from slamjax.noise.models import ivar_in_unit
 from slamjax.sampling.assemble import assemble
 from slamjax.sampling.batches import BatchDraws, Stars, sample_batch, select
 from slamjax.sampling.checkpoint import Checkpoint, fingerprint
@@ -95,12 +93,8 @@ class Sampler:
         self.model, self.memory = model, memory
         self.spec = SamplerSpec.from_option(sampler)
         self.nuisances = nuisances if nuisances is not None and nuisances.anything else None
-        self._unit = model.host_emulator.flux_unit()
-        self._emulator, self._noise = model.host_emulator.in_unit(self._unit), model.noise.in_unit(self._unit)
-        self._forward: ForwardEmulator | None = None
-        if self.nuisances is not None:
-            emulator = model.quick().host_emulator.in_unit(self._unit)
-            self._forward = ForwardEmulator.from_emulator(emulator, model.wave, self.nuisances)
+        self._scaled = model.scaled() if self.nuisances is None else model.quick().scaled(self.nuisances)
+        self._forward = self._scaled.forward
         self._choice: Choice | None = None
         self._chosen_for: np.ndarray | None = None
 
@@ -214,9 +208,8 @@ class Sampler:
         for start in range(0, len(rows), _PREPARED_TOGETHER):
             block = slice(start, start + _PREPARED_TOGETHER)
             prepared = model.prepare(spectra[rows[block]])
-            # the square of an absurd pixel, a million times the stars' spread, stays finite
-            flux[block] = np.clip(prepared.flux / self._unit, -1e6, 1e6)
-            ivar[block] = ivar_in_unit(np.where(prepared.good & used, prepared.ivar, 0), self._unit)
+            flux[block] = self._scaled.flux(prepared.flux)
+            ivar[block] = self._scaled.ivar(np.where(prepared.good & used, prepared.ivar, 0))
         return flux, ivar
 
     def _shared(self, stars: Stars, priors: tuple[Any, ...], is_free: np.ndarray) -> tuple[Choice, Shared]:
@@ -226,13 +219,13 @@ class Sampler:
         if self._forward is not None:
             choice = Choice(None, 0.0, f"flux space, with nuisances: {self.nuisances}")
             free += tuple(range(len(self.model.label_names), stars.x.shape[1]))
-            likelihood = ForwardLikelihood(self._forward, self._noise)
+            likelihood = ForwardLikelihood(self._forward, self._scaled.noise)
         else:
             choice = self._choose_components(stars.ivar.max(axis=0, initial=0))
             if choice.components is None:
-                likelihood = FluxLikelihood(self._emulator, self._noise)
+                likelihood = FluxLikelihood(self._scaled.emulator, self._scaled.noise)
             else:
-                likelihood = ProjectedLikelihood(self._emulator, self._noise, choice.components)
+                likelihood = ProjectedLikelihood(self._scaled.emulator, self._scaled.noise, choice.components)
         shared = Shared(likelihood, self.model.host_emulator.scaling, priors, free)
         return choice, jax.tree_util.tree_map(jnp.asarray, shared)
 
@@ -243,7 +236,9 @@ class Sampler:
             if np.all(ivar <= _IVAR_MARGIN * before):
                 return kept
             ivar = np.maximum(ivar, before)
-        self._choice = choose_components(self._emulator, self._noise, self.model.training_labels, ivar)
+        unit = self._scaled.unit
+        host = (self.model.host_emulator.in_unit(unit), self.model.noise.in_unit(unit), self.model.training_labels)
+        self._choice = choose_components(*host, ivar)
         self._chosen_for = ivar
         return self._choice
 

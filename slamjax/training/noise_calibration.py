@@ -23,13 +23,15 @@ import numpy as np
 from jaxtyping import Array, Float
 from scipy.stats import median_abs_deviation, norm
 
+from slamjax._util.batching import map_padded
 from slamjax._util.jit import compiled
 from slamjax.emulators.base import Emulator
 from slamjax.emulators.training_labels import TrainingLabels
 from slamjax.errors import SlamError, SlamWarning
+from slamjax.forward.scaled import ScaledModel
 from slamjax.noise.calibration import GAUSSIAN_95, Calibration
 from slamjax.noise.estimate import low_rank, model_variance
-from slamjax.noise.models import DiagonalNoise, LowRankNoise, Noise, ivar_in_unit
+from slamjax.noise.models import DiagonalNoise, LowRankNoise, Noise
 from slamjax.training.specs import NoiseSpec
 
 #: Rank and floor of the low-rank noise by which a joint search judges emulators.
@@ -300,29 +302,24 @@ def label_errors(noise: Noise, training_labels: TrainingLabels, held_out: HeldOu
     new star's fit knows of.
     """
     n, n_labels = held_out.x.shape
-    dtype = jax.dtypes.canonicalize_dtype(float)
     unit = held_out.emulators[0].flux_unit()
-    device, low, high = (
-        noise.in_unit(unit).on_device(),
-        jnp.asarray(training_labels.low),
-        jnp.asarray(training_labels.high),
-    )
     trained = np.stack([np.isfinite(np.asarray(emulator.intercept)) for emulator in held_out.emulators])
     known = held_out.known & trained[held_out.fold]
-    residual = np.where(known, held_out.residual / unit, 0).astype(dtype)
-    ivar = ivar_in_unit(np.where(known, held_out.ivar, 0), unit)
-    x = held_out.x.astype(dtype)
-    kick = (_KICK * np.random.default_rng(0).normal(size=x.shape)).astype(dtype)
+    kick = _KICK * np.random.default_rng(0).normal(size=held_out.x.shape)
 
     error, fisher, chi2 = np.zeros((n, n_labels)), np.full((n, n_labels, n_labels), np.nan), np.full(n, np.nan)
     for number, emulator in enumerate(held_out.emulators):
-        small = jax.tree_util.tree_map(jnp.asarray, emulator.in_unit(unit))
-        mine = np.flatnonzero(held_out.fold == number)
-        for start in range(0, len(mine), _BLOCK):
-            some = mine[start : start + _BLOCK]
-            rows = np.concatenate([some, np.full(_BLOCK - some.size, some[0])])  # one shape, one compilation
-            ends = _refit(small, device, low, high, x[rows], kick[rows], residual[rows], ivar[rows])
-            error[some], fisher[some], chi2[some] = (np.asarray(a, float)[: some.size] for a in ends)
+        rows = np.flatnonzero(held_out.fold == number)
+        if not rows.size:
+            continue
+        scaled = ScaledModel.from_host(emulator, noise, training_labels, unit)
+        stars = (
+            held_out.x[rows].astype(scaled.dtype),
+            kick[rows].astype(scaled.dtype),
+            scaled.flux(np.where(known[rows], held_out.residual[rows], 0)),
+            scaled.ivar(np.where(known[rows], held_out.ivar[rows], 0)),
+        )
+        error[rows], fisher[rows], chi2[rows] = map_padded(partial(_refit, scaled), stars, _BLOCK)
     sound = np.all(np.isfinite(fisher), axis=(1, 2)) & known.any(axis=1)
     fisher = np.where(sound[:, None, None], fisher, np.eye(n_labels))
     # information too weak to place a label within ten times its range must not be inverted
@@ -334,24 +331,16 @@ def label_errors(noise: Noise, training_labels: TrainingLabels, held_out: HeldOu
 
 
 @compiled
-def _refit(
-    emulator: Any, noise: Any, low: Array, high: Array, x: Array, kick: Array, residual: Array, ivar: Array
-) -> Any:
-    return jax.vmap(partial(_refit_one, emulator, noise, low, high))(x, kick, residual, ivar)
+def _refit(scaled: ScaledModel, x: Array, kick: Array, residual: Array, ivar: Array) -> Any:
+    return jax.vmap(partial(_refit_one, scaled))(x, kick, residual, ivar)
 
 
 def _refit_one(
-    emulator: Emulator,
-    noise: Noise,
-    low: Array,
-    high: Array,
-    x: Array,
-    kick: Array,
-    residual: Array,
-    ivar: Array,
+    scaled: ScaledModel, x: Array, kick: Array, residual: Array, ivar: Array
 ) -> tuple[Float[Array, " label"], Float[Array, "label label"], Float[Array, ""]]:
     """Damped Gauss-Newton steps from beside the known labels, inside the training range."""
-    flux, inv_cov = emulator.at(x) + residual, noise.inverse_covariance(ivar)
+    emulator, low, high = scaled.emulator, scaled.low, scaled.high
+    flux, inv_cov = emulator.at(x) + residual, scaled.noise.inverse_covariance(ivar)
 
     def step(_: int, state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
         at, gram, damping = state

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from slamjax._util.batching import map_padded
 from slamjax._util.jit import compiled
 from slamjax.fitting.covariance import covariances
+from slamjax.forward.scaled import ScaledModel
 from slamjax.model.model import Model
-from slamjax.validation.simulation import checked_ivar, checked_labels, device_noise
+from slamjax.validation.simulation import checked_ivar, checked_labels
 
 #: Stars at once.
 _BATCH = 256
@@ -40,25 +40,19 @@ def crlb(model: Model, labels: np.ndarray, ivar: np.ndarray) -> np.ndarray:
     """
     points = checked_labels(model, labels)
     n = len(points)
-    unit, noise = model.host_emulator.flux_unit(), device_noise(model)
-    exact = model.host_emulator
-    emulator = exact.in_unit(unit).on_device()
-    weights = np.where(model.trained, checked_ivar(model, ivar, n), 0) * unit**2
-    x = np.asarray(exact.scaling(points))
-    dtype = jax.dtypes.canonicalize_dtype(float)
-    fisher = np.zeros((n, points.shape[1], points.shape[1]))
-    for start in range(0, n, _BATCH):
-        rows = np.arange(start, min(n, start + _BATCH))
-        filled = np.concatenate([rows, np.zeros(min(n, _BATCH) - rows.size, int)])  # one shape, one compilation
-        part = _fisher(emulator, noise, jnp.asarray(x[filled], dtype), jnp.asarray(weights[filled], dtype))
-        fisher[rows] = np.asarray(part, float)[: rows.size]
+    scaled = model.scaled()
+    scaling = model.host_emulator.scaling
+    x = np.asarray(scaling(points))
+    weights = scaled.ivar(np.where(model.trained, checked_ivar(model, ivar, n), 0))
+    stars = (x.astype(scaled.dtype), weights)
+    fisher = map_padded(lambda *block: _fisher(scaled, *block), stars, min(n, _BATCH)).astype(float)
     covariance, _ = covariances(fisher, np.asarray(model.training_labels.high) - np.asarray(model.training_labels.low))
-    slope = np.asarray(exact.scaling.slope(x))
+    slope = np.asarray(scaling.slope(x))
     covariance = covariance * slope[:, :, None] * slope[:, None, :]
     return covariance if np.ndim(labels) == 2 else covariance[0]
 
 
 @compiled
-def _fisher(emulator: Any, noise: Any, x: jax.Array, ivar: jax.Array) -> jax.Array:
+def _fisher(scaled: ScaledModel, x: jax.Array, ivar: jax.Array) -> jax.Array:
     # the residual's row of the Gram matrix is not needed: its flux is the model's
-    return emulator.information(noise.inverse_covariance(ivar), x, jnp.zeros((), x.dtype))[:, 1:, 1:]
+    return scaled.emulator.information(scaled.noise.inverse_covariance(ivar), x, jnp.zeros((), x.dtype))[:, 1:, 1:]

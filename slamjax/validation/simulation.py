@@ -12,6 +12,7 @@ import numpy as np
 from astropy.table import Table
 from scipy.stats import truncnorm
 
+from slamjax._util.batching import fill_up, map_padded
 from slamjax._util.jit import compiled
 from slamjax.errors import SlamError
 from slamjax.forward.emulator import ForwardEmulator
@@ -78,19 +79,17 @@ def simulate(
     labels = checked_labels(model, labels)
     n = len(labels)
     ivar = checked_ivar(model, ivar, n)
-    unit, noise = model.host_emulator.flux_unit(), device_noise(model)
-    dtype = jax.dtypes.canonicalize_dtype(float)
+    scaled = model.scaled()
     flux = np.zeros(ivar.shape)
     given = {name: np.asarray(value, float) for name, value in (values or {}).items()}
     forward = None if nuisances is None else model.with_nuisances(nuisances)
     for number, start in enumerate(range(0, n, _BATCH)):
         rows = np.arange(start, min(n, start + _BATCH))
-        filled = np.concatenate([rows, np.zeros(min(n, _BATCH) - rows.size, int)])  # one shape, one compilation
         key = jax.random.fold_in(jax.random.key(seed), number)
-        weights = jnp.asarray(ivar[filled] * unit**2, dtype)
-        drawn = np.asarray(_draw(noise, key, weights), float)[: rows.size]
+        weights = jnp.asarray(scaled.ivar(ivar[fill_up(rows, min(n, _BATCH))]))
+        drawn = scaled.unit * np.asarray(_draw(scaled.noise, key, weights)).astype(float)[: rows.size]
         own = {name: value[rows] for name, value in given.items()}
-        flux[rows] = unit * drawn + (model(labels[rows]) if forward is None else _moved(forward, labels[rows], own))
+        flux[rows] = drawn + (model(labels[rows]) if forward is None else _moved(forward, labels[rows], own))
     columns = Table(table, copy=True) if table is not None else Table({"id": np.arange(n)})
     for k, name in enumerate(model.label_names):
         columns[name] = labels[:, k]
@@ -129,12 +128,8 @@ def draw_nuisances(nuisances: Nuisances, n: int, seed: int = 0) -> dict[str, np.
 
 def _moved(forward: ForwardEmulator, labels: np.ndarray, values: dict[str, np.ndarray]) -> np.ndarray:
     """(N, P) flux; some stars at a time, for all their Fourier transforms are in memory at once."""
-    parts = []
-    for start in range(0, len(labels), _AT_ONCE):
-        rows = np.minimum(np.arange(start, start + _AT_ONCE), len(labels) - 1)
-        own = {name: value[rows] for name, value in values.items()}
-        parts.append(np.asarray(_predict(forward, labels[rows], own), float))
-    return np.concatenate(parts)[: len(labels)]
+    flux = map_padded(lambda *block: _predict(forward, *block), (labels, values), _AT_ONCE)
+    return flux.astype(float)
 
 
 @compiled
@@ -168,8 +163,3 @@ def checked_ivar(model: Model, ivar: np.ndarray, n: int) -> np.ndarray:
     if np.any(np.isnan(ivar)) or np.any(ivar < 0):
         raise SlamError("ivar holds negative numbers or NaN; mark bad pixels by 0")
     return np.broadcast_to(ivar, (n, model.wave.size))
-
-
-def device_noise(model: Model) -> Any:
-    """The model's noise in the emulator's unit of flux, on the device."""
-    return model.noise.in_unit(model.host_emulator.flux_unit()).on_device()

@@ -1,0 +1,59 @@
+"""The model on the device says the same as the model, in another unit of flux."""
+
+import dataclasses
+
+import jax.numpy as jnp
+import numpy as np
+from helpers import in_precision
+from models import LABELS, giants_model, held_out
+
+from slamjax.forward import Free, Nuisances
+from slamjax.forward.likelihood import chi2
+
+
+def faint(model, factor):
+    emulator = model.host_emulator
+    scaled = dataclasses.replace(
+        emulator, flux_mean=emulator.flux_mean * factor, flux_scale=emulator.flux_scale * factor
+    )
+    return dataclasses.replace(model, host_emulator=scaled, noise=model.noise.in_unit(1 / factor))
+
+
+def test_chi2_does_not_depend_on_the_unit_even_where_float32_has_no_squares():
+    model = giants_model()
+    prepared, labels = model.prepare(held_out()[:4]), held_out()[:4].values(LABELS)
+    expected = chi2(model.emulator, model.noise, labels, prepared.flux, prepared.ivar)
+    tiny = faint(model, 2.0**-60)
+    scaled = tiny.scaled()
+    flux, ivar = (
+        scaled.flux(prepared.flux.astype(float) * 2.0**-60),
+        scaled.ivar(prepared.ivar.astype(float) * 2.0**120),
+    )
+    x = jnp.asarray(model.host_emulator.scaling(labels), scaled.dtype)
+    residual = flux - scaled.emulator.at(x)
+    found = jnp.sum(jnp.square(scaled.noise.inverse_covariance(ivar).whiten(residual)), axis=-1)
+    np.testing.assert_allclose(found, expected, rtol=1e-3)
+
+
+def test_it_is_made_once_in_each_precision():
+    model = giants_model()
+    assert model.scaled() is model.scaled()
+    with in_precision("float64"):
+        assert model.scaled().dtype == np.float64
+    assert model.scaled().dtype == np.float32
+
+
+def test_with_nuisances_the_box_has_their_bounds():
+    scaled = giants_model().scaled(Nuisances(sigma_v=Free(0, 2000)))
+    assert scaled.forward is scaled.emulator
+    assert scaled.low.shape == scaled.high.shape == (len(LABELS) + 1,)
+    assert giants_model().scaled().forward is None
+
+
+def test_absurd_pixels_stay_finite_and_stated_errors_stay_stated():
+    scaled = giants_model().scaled()
+    assert np.isfinite(np.square(scaled.flux(np.array([1e30, -1e30])))).all()
+    ivar = scaled.ivar(np.array([0.0, np.inf, 1e300]))
+    assert ivar[0] == 0
+    assert np.isposinf(ivar[1])
+    assert np.isfinite(ivar[2])
