@@ -38,6 +38,7 @@ class Emulator(Protocol):
     basis : (R, P) or None
         Where the flux is a sum of R components, ``components``, the scaled flux of each.
     is_compressed : whether ``basis`` approximates an emulator of many more terms
+    is_compressible : whether it is a kernel expansion of each pixel, see `slamjax.emulators.compression`
     n_terms, n_groups : terms in each sum, and separate sums: what memory is estimated from
     name, description : for people, such as "quadratic" and "polynomial of the labels of degree 2 (quadratic)"
     """
@@ -56,6 +57,8 @@ class Emulator(Protocol):
     def basis(self) -> Float[AnyArray, "component pixel"] | None: ...
     @property
     def is_compressed(self) -> bool: ...
+    @property
+    def is_compressible(self) -> bool: ...
     @property
     def n_labels(self) -> int: ...
     @property
@@ -104,6 +107,10 @@ class Standardised(ABC):
 
     @property
     def is_compressed(self) -> bool:
+        return False
+
+    @property
+    def is_compressible(self) -> bool:
         return False
 
     @property

@@ -13,7 +13,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -101,12 +101,13 @@ def compress(exact: Emulator, noise: Noise, training: TrainingLabels, tolerance:
     SlamError
         If the emulator is compressed already, or no compression meets the tolerance.
     """
-    if not isinstance(exact, KernelEmulator):
-        raise SlamError("the emulator has few components already; only kernel expansions are compressed")
-    if exact.basis is not None:
+    if exact.is_compressed:
         raise SlamError("the model is compressed already; compress the one it was made from")
+    if not exact.is_compressible:
+        raise SlamError("the emulator has few components already; only kernel expansions are compressed")
     if not tolerance > 0:
         raise SlamError(f"tolerance is {tolerance}; give a number above 0")
+    exact = cast(KernelEmulator, exact)
     unit = exact.flux_unit()
     trained = np.isfinite(np.asarray(exact.intercept))
     # pixels that depend on different labels have separate components: a masked label must not enter through them
@@ -148,13 +149,13 @@ def compress(exact: Emulator, noise: Noise, training: TrainingLabels, tolerance:
 
 def compress_if_large(exact: Emulator, noise: Noise, training: TrainingLabels) -> Compressed | None:
     """`compress` where it is worthwhile: the emulator is large, and its work at least halves without loss."""
-    if not isinstance(exact, KernelEmulator) or exact.basis is not None or _work(exact) < _LARGE:
+    if not exact.is_compressible or _work(cast(KernelEmulator, exact)) < _LARGE:
         return None
     try:
         small = compress(exact, noise, training)
     except SlamError:  # few components are not enough
         return None
-    return small if _work(small.emulator) < _WORTHWHILE * _work(exact) else None
+    return small if _work(small.emulator) < _WORTHWHILE * _work(cast(KernelEmulator, exact)) else None
 
 
 def _work(emulator: KernelEmulator) -> int:

@@ -143,6 +143,10 @@ class KernelEmulator(Standardised):
         return self.basis is not None
 
     @property
+    def is_compressible(self) -> bool:
+        return self.basis is None
+
+    @property
     def name(self) -> str:
         return "SLAM"
 
