@@ -71,6 +71,10 @@ pixels as NumPy matrix products. A fit of large spectra costs less than the matr
 because `fit` compresses such a model.""",
     "memory": """\
 ## Tables larger than memory""",
+    "ten_parts": """\
+## Parts of a table
+
+Stars of one part that converge slowly share their batches with the first ones of the next part.""",
     "versus_cannon": """\
 ## The Cannon
 
