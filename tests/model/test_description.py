@@ -78,4 +78,4 @@ def test_spectra_without_errors_are_said_to_be():
     model = giants_model()
     silent = dataclasses.replace(model, info=dataclasses.replace(model.info, has_errors=False))
     assert "state no errors" not in describe(model)
-    assert "photon noise included, the training spectra state no errors" in describe(silent)
+    assert "includes photon noise, because the training spectra state no errors" in describe(silent)

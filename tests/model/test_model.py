@@ -78,7 +78,7 @@ def test_spectra_that_cover_half_of_the_model_have_no_good_pixel_elsewhere():
 def test_spectra_as_observed_need_a_velocity_for_a_model_of_stars_at_rest():
     model = miles_model()
     observed = dataclasses.replace(miles(), frame="observed")
-    with pytest.raises(SlamError, match=r"give velocities \(slamjax.measure_rv finds them\)"):
+    with pytest.raises(SlamError, match=r"give velocities \(slamjax.measure_rv measures them\)"):
         model.prepare(observed)
     assert model.prepare(observed, np.zeros(len(observed))).frame == "rest"
 
