@@ -59,10 +59,11 @@ class Given(Generic[Spec]):
         """The object, with further fields."""
         return self.kind(**self.values, **more)
 
-    def refuse(self, reason: str) -> None:
-        """Raise if the user gave any of these options."""
+    def refuse(self, owner: str, cure: str) -> None:
+        """Raise if the user gave any of these options, which belong to ``owner``."""
         if self.flags:
-            raise SlamError(f"{', '.join(self.flags)}: {reason}")
+            belong, them = ("belongs", "it") if len(self.flags) == 1 else ("belong", "them")
+            raise SlamError(f"{', '.join(self.flags)} {belong} to {owner}; leave {them} out, or {cure}")
 
 
 @dataclass(frozen=True)

@@ -44,21 +44,19 @@ def train(
     Example: `slamjax train giants.fits -o giants.h5 --labels teff,logg,fe_h --select "logg < 3.6" --continuum
     gaussian:50nm --C 1,10`
     """
-    chosen, other = (svr, polynomial) if emulator == "svr" else (polynomial, svr)
-    other.refuse(
-        "not an option of the SVR; leave it out, or choose --emulator polynomial"
-        if emulator == "svr"
-        else "not an option of the polynomial; leave it out, or choose --emulator svr"
-    )
+    if emulator == "svr":
+        polynomial.refuse("the polynomial", "give --emulator polynomial")
+    else:
+        svr.refuse("the SVR", "give --emulator svr")
     check_output(output, spectra)
-    made = chosen.make() if degree is None else chosen.make(degree=degree)
+    learner = (svr if emulator == "svr" else polynomial).make(**({} if degree is None else {"degree": degree}))
     stars = read_spectra(spectra, select, metadata)
     recipe = preparation.recipe_for(stars)
     with progress_bar("training pixels") as on_progress:
         model = slamjax.train(
             stars,
             words(labels),
-            emulator=made,
+            emulator=learner,
             recipe=recipe,
             search=search,
             noise=noise,

@@ -71,8 +71,11 @@ def test_a_recipe_file_replaces_the_options_of_preparation(refused, tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--ridge", "1"], "--ridge: not an option of the SVR; leave it out, or choose --emulator polynomial"),
-        (["--emulator", "polynomial"], "--C, --epsilon, --gamma: not an option of the polynomial"),
+        (["--ridge", "1"], "--ridge belongs to the polynomial; leave it out, or give --emulator polynomial"),
+        (
+            ["--emulator", "polynomial"],
+            "--C, --epsilon, --gamma belong to the SVR; leave them out, or give --emulator svr",
+        ),
         (["--labels", "teff,age"], "has no column 'age'; it has: apogee_id"),
         (["--select", "teff < 0"], "the selection 'teff < 0' keeps none of the 150 rows"),
         (["--select", "tef < 0"], "names a column 'tef' that the table does not have; did you mean 'teff'?"),
