@@ -19,7 +19,7 @@ from astropy.table import Table
 import slamjax
 from benchmarks.common.reporting import cell, current_load, markdown_table, write_results
 from benchmarks.common.stars import EMULATOR, LABELS, RECIPE, SVR_SETTINGS, load_stars, parse_options, source_name
-from slamjax.validation.comparison import EMULATORS, EmulatorComparison
+from slamjax.validation.emulator_comparison import EMULATORS, EmulatorComparison
 
 MILES_LABELS = ("teff", "logg", "fe_h")
 MILES_SELECTION = "isfinite(teff) & isfinite(logg) & isfinite(fe_h) & teff > 3600 & teff < 8000"

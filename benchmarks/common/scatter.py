@@ -1,4 +1,4 @@
-"""How far fitted labels lie from reference labels."""
+"""Differences between fitted and reference labels."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 from astropy.table import Table
+from scipy.stats import median_abs_deviation
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class Scatter:
 
 def robust_width(values: np.ndarray) -> float:
     """1.4826 · MAD about the median: the standard deviation, if the values were Gaussian."""
-    return float(1.4826 * np.median(np.abs(values - np.median(values)))) if values.size else float("nan")
+    return float(median_abs_deviation(values, scale="normal"))
 
 
 def scatter(fitted: np.ndarray, reference: np.ndarray, error: np.ndarray | None = None) -> Scatter:

@@ -151,7 +151,7 @@ def fixed(x: np.ndarray, y: np.ndarray, C: float, n_rival: int) -> dict[str, Any
     candidate = Candidate(C, EPSILON, 0.1)
 
     def together(pixels: np.ndarray) -> Any:
-        kernel = Matrices(x, SETTINGS).of(candidate.gamma)
+        kernel = Matrices(x, SETTINGS).at(candidate.gamma)
         shared = SharedKernel(x, np.ones(len(x), bool), kernel, SETTINGS, -1)
         return shared.solve(np.ascontiguousarray(pixels.T), np.ones_like(pixels.T), candidate, 0.5 * TOL)
 

@@ -18,7 +18,7 @@ from slamjax.errors import SlamError
 from slamjax.training import SVR, DataSpec, NoiseSpec, Polynomial, SearchSpec, TrainingSpec
 
 if TYPE_CHECKING:
-    from slamjax.validation.comparison import EmulatorComparison
+    from slamjax.validation.emulator_comparison import EmulatorComparison
 
 _FIGURE = "Figure of single pixels"
 

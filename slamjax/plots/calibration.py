@@ -9,7 +9,7 @@ from scipy import stats
 
 from slamjax.errors import SlamError
 from slamjax.plots.canvas import new_figure, title_of
-from slamjax.validation.calibration import Comparison
+from slamjax.validation.pulls import Comparison
 from slamjax.validation.simulation_based import SimulatedCalibration
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ def plot_simulated(result: SimulatedCalibration) -> Figure:
     >>> from slamjax.validation import SimulatedCalibration
     >>> rng = np.random.default_rng(1)
     >>> truth, draws = rng.normal(size=(100, 2)), rng.normal(size=(100, 99, 2))
-    >>> figure = plot_simulated(SimulatedCalibration.of(truth, draws, ("teff", "logg")))
+    >>> figure = plot_simulated(SimulatedCalibration.from_draws(truth, draws, ("teff", "logg")))
     >>> len(figure.axes)
     3
     """

@@ -9,7 +9,7 @@ from astropy.table import Table
 
 from slamjax.model.description import flux_name
 from slamjax.plots.canvas import new_figure, title_of
-from slamjax.validation.comparison import EmulatorComparison
+from slamjax.validation.emulator_comparison import EmulatorComparison
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 from astropy import units as u
 
-from slamjax.errors import SlamError
+from slamjax.errors import SlamError, SlamWarning
 from slamjax.model.description import flux_name
 from slamjax.model.model import Model
 from slamjax.plots.canvas import new_figure, title_of
@@ -19,7 +19,7 @@ from slamjax.preprocessing import Recipe
 from slamjax.spectra.spectra import Spectra
 from slamjax.spectra.wavelengths import to_air
 from slamjax.training.data import label_names
-from slamjax.validation.comparison import EmulatorComparison
+from slamjax.validation.emulator_comparison import EmulatorComparison
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -185,7 +185,7 @@ def check_pixels(
     values = values[np.isfinite(values).all(axis=1)]
     _slices(names, values, _along(names, along), fixed or {})
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # training will warn
+        warnings.simplefilter("ignore", SlamWarning)  # training will warn
         placed = recipe.regridding(spectra[:1])
     wave, unit = placed.wave, placed.wave_unit
     masked = recipe.masked(wave, unit)

@@ -1,4 +1,4 @@
-"""Learning: one SVR a pixel, its hyper-parameters, and the export of all of them to arrays."""
+"""Training: from stars with known labels to a model, and its options."""
 
 from slamjax.training.pipeline import train as train
 from slamjax.training.recalibrate import recalibrate_noise as recalibrate_noise

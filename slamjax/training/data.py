@@ -1,4 +1,4 @@
-"""The stars that train: which, and how much each says of a pixel."""
+"""The training stars: chosen, prepared, scaled and weighted."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Bool, Float, Int
 
 from slamjax._util.constants import LIGHT
 from slamjax.emulators.scaling import LabelScaling, Method, location_and_width
@@ -17,9 +18,9 @@ from slamjax.training.label_masks import allowed_labels
 from slamjax.training.search import make_folds
 from slamjax.training.specs import TrainingSpec, Weights
 
-#: No star weighs more in a pixel than this many times the median one.
+#: Largest weight of a star in a pixel, in units of the median one.
 _HEAVIEST = 100.0
-#: Stars move by some ten km/s: pixels wider than this, km/s, hardly show it.
+#: Stars move by tens of km/s: pixels wider than this, km/s, hardly resolve it.
 _RESOLVED = 200.0
 
 
@@ -29,21 +30,22 @@ class ScaledStars:
 
     Attributes
     ----------
-    x, y, weight, ivar : (N, L) scaled labels; (N, P) scaled flux, weights and inverse variances, 0 for bad pixels
-    fold : (N,) number of the cross-validation fold that holds a star out
-    scaling, flux_mean, flux_scale : the way back; (P,)
-    allowed : (P, L) whether a pixel's flux may depend on a label
+    x : scaled labels
+    y, weight, ivar : scaled flux, weights and inverse variances of the flux, 0 for bad pixels
+    fold : number of the cross-validation fold that holds a star out
+    scaling, flux_mean, flux_scale : of labels and flux
+    allowed : whether the flux of a pixel may depend on a label
     """
 
-    x: np.ndarray
-    y: np.ndarray
-    weight: np.ndarray
-    ivar: np.ndarray
-    fold: np.ndarray
+    x: Float[np.ndarray, "star label"]
+    y: Float[np.ndarray, "star pixel"]
+    weight: Float[np.ndarray, "star pixel"]
+    ivar: Float[np.ndarray, "star pixel"]
+    fold: Int[np.ndarray, " star"]
     scaling: LabelScaling
-    flux_mean: np.ndarray
-    flux_scale: np.ndarray
-    allowed: np.ndarray
+    flux_mean: Float[np.ndarray, " pixel"]
+    flux_scale: Float[np.ndarray, " pixel"]
+    allowed: Bool[np.ndarray, "pixel label"]
 
     @property
     def n_folds(self) -> int:
@@ -82,7 +84,7 @@ def training_set(spectra: Spectra, names: tuple[str, ...], options: TrainingSpec
     fold = make_folds(stars.star_groups(), n_folds, options.seed)
     recipe = (options.recipe if options.recipe is not None else Recipe()).learn(stars)
     prepared = recipe(stars)
-    tell_moving(prepared)
+    warn_of_velocities(prepared)
     flux_mean, flux_scale, y = scaled_flux(prepared, data.flux_scaling)
     scaled = ScaledStars(
         x=np.asarray(scaling(values)),
@@ -99,6 +101,7 @@ def training_set(spectra: Spectra, names: tuple[str, ...], options: TrainingSpec
 
 
 def label_names(labels: Sequence[str]) -> tuple[str, ...]:
+    """The labels as a tuple; raises SlamError if there is none, or one twice."""
     names = (labels,) if isinstance(labels, str) else tuple(labels)
     if not names:
         raise SlamError("no labels are given; name at least one column, as in labels=['teff', 'logg']")
@@ -119,8 +122,7 @@ def usable(spectra: Spectra, names: Sequence[str]) -> Spectra:
             f"{name}: {int(n)}" for name, n in zip(names, (~np.isfinite(values)).sum(0), strict=True) if n
         )
         warnings.warn(
-            f"{int((~finite).sum())} of {len(spectra)} stars have a label that is not given and are left out of "
-            f"training ({counts})",
+            f"{int((~finite).sum())} of {len(spectra)} stars lack a label and are left out of training ({counts})",
             SlamWarning,
             stacklevel=4,
         )
@@ -133,17 +135,18 @@ def usable(spectra: Spectra, names: Sequence[str]) -> Spectra:
         )
     if kept.sum() < 2:
         raise SlamError(
-            f"{int(kept.sum())} of {len(spectra)} stars of {spectra.source} can train "
-            f"(all of {', '.join(names)} known, some good pixel); give at least a few dozen"
+            f"{int(kept.sum())} of {len(spectra)} stars of {spectra.source} can be used for training "
+            f"(known {', '.join(names)}, and a good pixel); give at least a few dozen"
         )
     return spectra[kept]
 
 
 def drawn(spectra: Spectra, n_train: int | None, seed: int) -> Spectra:
+    """``n_train`` random stars, in their order; None: all."""
     if n_train is None:
         return spectra
     if not isinstance(n_train, (int, np.integer)) or not 2 <= n_train <= len(spectra):
-        raise SlamError(f"n_train is {n_train} but {len(spectra)} stars can train; give 2 to {len(spectra)}")
+        raise SlamError(f"n_train is {n_train} but {len(spectra)} stars can be used; give 2 to {len(spectra)}")
     rows = np.random.default_rng(seed).choice(len(spectra), n_train, replace=False)
     return spectra[np.sort(rows)]
 
@@ -151,9 +154,8 @@ def drawn(spectra: Spectra, n_train: int | None, seed: int) -> Spectra:
 def scaled_flux(spectra: Spectra, method: Method) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Mean and scale of each pixel over its good stars, and the flux in those units (0 where bad)."""
     good = spectra.good
-    some = good.any(axis=0)
     flux = np.where(good, spectra.flux.astype(float), np.nan)
-    flux[0, ~some] = 0.0
+    flux[0, ~good.any(axis=0)] = 0.0
     mean, scale = location_and_width(flux, method)
     scale = np.where(scale > 0, scale, 1.0)
     return mean, scale, np.where(good, (spectra.flux - mean) / scale, 0.0)
@@ -167,24 +169,24 @@ def star_weights(spectra: Spectra, kind: Weights) -> np.ndarray:
     ivar = spectra.ivar.astype(float)
     stated = good & np.isfinite(ivar)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # a pixel that states no error has no median
+        warnings.filterwarnings("ignore", "All-NaN slice", RuntimeWarning)  # a pixel without stated errors
         typical = np.nan_to_num(np.nanmedian(np.where(stated, ivar, np.nan), axis=0))
-    # one absurd error must not leave the other stars without weight
+    # one absurdly small error must not leave the other stars without weight
     ivar = np.where(stated, np.minimum(ivar, _HEAVIEST * typical), ivar)
     mean = np.sum(np.where(stated, ivar, 0), axis=0) / np.maximum(stated.sum(axis=0), 1)
-    # a pixel whose error is not stated counts like the average one
+    # a star without a stated error counts like the average one
     return np.where(stated, ivar / np.where(mean > 0, mean, 1), good.astype(float))
 
 
-def tell_moving(spectra: Spectra) -> None:
-    """One warning where prepared spectra are as observed and their pixels resolve stars' velocities."""
+def warn_of_velocities(spectra: Spectra) -> None:
+    """Warn if prepared spectra are in the observed frame and their pixels resolve the velocities of stars."""
     if spectra.frame != "observed" or spectra.n_pix < 2:
         return
     pixel = LIGHT * float(np.median(np.diff(np.log(spectra.wave))))
     if pixel < _RESOLVED:
         warnings.warn(
-            f"{spectra.source} is as observed, on pixels of {pixel:.0f} km/s: stars' velocities blur what is learnt; "
-            "put rest_frame or resample with a column of velocities into the recipe",
+            f"{spectra.source} is in the observed frame, on pixels of {pixel:.0f} km/s: velocities of stars blur what "
+            "is learnt; put rest_frame or resample with a column of velocities into the recipe",
             SlamWarning,
             stacklevel=4,
         )

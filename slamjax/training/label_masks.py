@@ -12,7 +12,7 @@ from slamjax.errors import SlamError
 from slamjax.training.specs import DataSpec
 
 #: Status of a pixel where every label is masked.
-NO_LABEL = "no label may inform it"
+NO_LABEL = "every label is masked there"
 
 Allowed = Bool[np.ndarray, "pixel label"]
 

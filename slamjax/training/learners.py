@@ -1,4 +1,4 @@
-"""Emulators that can be learnt, behind one call: one SVR a pixel, or one polynomial a pixel."""
+"""Learners: one SVR per pixel or one polynomial per pixel, behind one protocol."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from slamjax.emulators.base import Emulator
 from slamjax.emulators.polynomial import PolynomialEmulator, exponents_of, monomials
 from slamjax.emulators.training_labels import TrainingLabels
 from slamjax.training.data import ScaledStars
+from slamjax.training.held_out import HeldOut
 from slamjax.training.label_masks import NO_LABEL
-from slamjax.training.noise_calibration import HeldOut, joint_score
+from slamjax.training.noise_learning import joint_score
 from slamjax.training.ridge import fit_polynomials
 from slamjax.training.search import Candidate, Ridge, ridge_candidates, svr_candidates
 from slamjax.training.specs import SVR, Polynomial, SearchSpec
@@ -26,19 +27,19 @@ from slamjax.typing import Progress
 
 @dataclass(frozen=True, eq=False)
 class Learnt:
-    """An emulator and what its training tells of it.
+    """An emulator, and what its training says about each pixel.
 
     Attributes
     ----------
-    exact : in float64 on the host
-    held_out : every star beside the emulator that had not seen it
-    status, n_train, best : (P,) "trained" or why not; good stars; place of the chosen hyper-parameters, -1 for none
-    scores : (P, K) mean squared error of held-out stars for each, in scaled flux
+    emulator : in float64 on the host; None if no pixel could be trained
+    held_out : every star with the emulator of the fold that had not seen it
+    status, n_train, best : (P,) "trained" or why not; good stars; index of the chosen hyper-parameters, -1 for none
+    scores : (P, K) mean squared error of held-out stars for each candidate, in scaled flux
     columns : further columns of the table of pixels
-    report : what the solver has to tell
+    report : of the solver
     """
 
-    exact: Emulator | None
+    emulator: Emulator | None
     held_out: HeldOut | None
     status: np.ndarray
     n_train: np.ndarray
@@ -49,7 +50,7 @@ class Learnt:
 
 
 class Learner(Protocol):
-    """A kind of emulator with the hyper-parameters (K) to choose from."""
+    """A kind of emulator with the hyper-parameters (K) to choose among."""
 
     @property
     def candidates(self) -> Sequence[Any]: ...
@@ -61,7 +62,7 @@ class Learner(Protocol):
 
 @dataclass(frozen=True)
 class SvrLearner:
-    """One SVR a pixel."""
+    """One SVR per pixel."""
 
     candidates: tuple[Candidate, ...]
     settings: SvrSettings
@@ -77,10 +78,10 @@ class SvrLearner:
     def learn(self, scaled: ScaledStars, on_progress: Progress | None) -> Learnt:
         fits, report = fit_pixels(scaled, self.candidates, self.settings, self.n_jobs, on_progress)
         best = np.array([fit.best for fit in fits])
-        some = bool(np.any(best >= 0))
+        trained = bool(np.any(best >= 0))
         return Learnt(
-            exact=export_fits(scaled, fits, self.candidates, self.settings) if some else None,
-            held_out=export_held_out(scaled, fits, self.candidates, self.settings) if some else None,
+            emulator=export_fits(scaled, fits, self.candidates, self.settings) if trained else None,
+            held_out=export_held_out(scaled, fits, self.candidates, self.settings) if trained else None,
             status=np.array([fit.status for fit in fits]),
             n_train=np.array([fit.n_train for fit in fits]),
             best=best,
@@ -92,7 +93,7 @@ class SvrLearner:
 
 @dataclass(frozen=True)
 class PolynomialLearner:
-    """One polynomial a pixel."""
+    """One polynomial per pixel."""
 
     candidates: tuple[Ridge, ...]
     degree: int
@@ -105,22 +106,24 @@ class PolynomialLearner:
         n_labels, n_pix = scaled.x.shape[1], scaled.y.shape[1]
         exponents = exponents_of(n_labels, self.degree)
         terms = np.asarray(monomials(scaled.x, exponents))
-        ridges = np.array([one.ridge for one in self.candidates])
-        fold, n_fold, n_terms = scaled.fold, scaled.n_folds, len(exponents)
+        ridges = np.array([candidate.ridge for candidate in self.candidates])
+        n_fold, n_terms = scaled.n_folds, len(exponents)
         status, n_train = np.full(n_pix, NO_LABEL, dtype="U64"), np.count_nonzero(scaled.weight, axis=0)
         best, scores = np.full(n_pix, -1), np.full((n_pix, len(ridges)), np.nan)
+        # of all stars, then of all but those of each fold
         basis, intercept = np.zeros((n_fold + 1, n_terms, n_pix)), np.full((n_fold + 1, n_pix), np.nan)
         predicted, done = np.full(scaled.y.shape, np.nan), 0
         for labels, pixels in scaled.label_groups():
-            kept = np.array([all(k in labels for k, power in enumerate(one) if power) for one in exponents])
+            kept = np.array([all(k in labels for k, power in enumerate(powers) if power) for powers in exponents])
             if kept.any():
-                parts = scaled.y[:, pixels], scaled.weight[:, pixels]
-                got = fit_polynomials(terms[:, kept], *parts, fold, ridges, self.min_stars)
-                status[pixels], best[pixels], scores[pixels] = got.status, got.best, got.scores
-                predicted[:, pixels] = got.held_out
-                every = np.concatenate([got.basis[None], got.fold_basis])
-                basis[np.ix_(np.arange(n_fold + 1), np.flatnonzero(kept), pixels)] = every
-                intercept[:, pixels] = np.concatenate([got.intercept[None], got.fold_intercept])
+                flux, weight = scaled.y[:, pixels], scaled.weight[:, pixels]
+                fits = fit_polynomials(terms[:, kept], flux, weight, scaled.fold, ridges, self.min_stars)
+                status[pixels], best[pixels], scores[pixels] = fits.status, fits.best, fits.scores
+                predicted[:, pixels] = fits.held_out
+                basis[np.ix_(np.arange(n_fold + 1), np.flatnonzero(kept), pixels)] = np.concatenate(
+                    [fits.basis[None], fits.fold_basis]
+                )
+                intercept[:, pixels] = np.concatenate([fits.intercept[None], fits.fold_intercept])
             done += len(pixels)
             if on_progress is not None:
                 on_progress(done, n_pix)
@@ -130,9 +133,10 @@ class PolynomialLearner:
         ]
         trained = best >= 0
         residual = scaled.flux_scale * (scaled.y - predicted)
+        held_out = HeldOut(scaled.x, residual, scaled.ivar, scaled.fold, tuple(emulators[1:]))
         return Learnt(
-            exact=emulators[0] if trained.any() else None,
-            held_out=HeldOut(scaled.x, residual, scaled.ivar, fold, tuple(emulators[1:])) if trained.any() else None,
+            emulator=emulators[0] if trained.any() else None,
+            held_out=held_out if trained.any() else None,
             status=status,
             n_train=n_train,
             best=best,
@@ -140,35 +144,6 @@ class PolynomialLearner:
             columns={"n_terms": np.count_nonzero(basis[0], axis=0)},
             report=vars(Report("least squares", columns=int(trained.sum()) * (len(ridges) * n_fold + 1))),
         )
-
-
-def learn_jointly(
-    learner: Learner,
-    scaled: ScaledStars,
-    training_labels: TrainingLabels,
-    seed: int,
-    on_progress: Progress | None,
-) -> tuple[Learnt, np.ndarray]:
-    """What is learnt with the one combination that serves all pixels best together, and every combination's score."""
-    many = len(learner.candidates)
-    scores, chosen, every = np.full(many, -np.inf), None, []
-    for number in range(many):
-
-        def told(done: int, total: int, number: int = number) -> None:
-            if on_progress is not None:
-                on_progress(number * total + done, many * total)
-
-        learnt = learner.only(number).learn(scaled, told)
-        every.append(learnt.scores[:, 0])
-        report = learnt.report if chosen is None else _added(chosen.report, learnt.report)
-        if learnt.exact is not None and learnt.held_out is not None:
-            scores[number] = joint_score(learnt.exact, training_labels, learnt.held_out, seed=seed)
-        if chosen is None or scores[number] > scores[:number].max():
-            chosen = learnt
-        chosen = dataclasses.replace(chosen, report=report)
-    assert chosen is not None
-    best = np.where(chosen.best >= 0, int(np.argmax(scores)), -1)
-    return dataclasses.replace(chosen, best=best, scores=np.stack(every, axis=1)), scores
 
 
 def make_learner(
@@ -181,6 +156,7 @@ def make_learner(
         needed = max(10, 2 * search.folds, per_coefficient) if min_stars is None else min_stars
         return PolynomialLearner(ridge_candidates(emulator, search, seed), emulator.degree, needed)
     candidates = svr_candidates(emulator, scaled.x, search, seed)
+    n_columns = scaled.y.shape[1] * (len(candidates) * search.folds + 1)
     settings = SvrSettings(
         kernel=emulator.kernel,
         degree=emulator.degree,
@@ -188,11 +164,35 @@ def make_learner(
         tol=emulator.tol,
         max_iter=emulator.max_iter,
         min_stars=max(10, 2 * search.folds, 5 * n_labels) if min_stars is None else min_stars,
+        solver=chosen_solver(emulator.solver, emulator.kernel, n_columns, n_stars),
     )
-    columns = scaled.y.shape[1] * (len(candidates) * search.folds + 1)
-    settings = dataclasses.replace(settings, solver=chosen_solver(emulator.solver, emulator.kernel, columns, n_stars))
     return SvrLearner(candidates, settings, emulator.n_jobs)
 
 
-def _added(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
-    return vars(Report(**first) + Report(**second))
+def learn_jointly(
+    learner: Learner,
+    scaled: ScaledStars,
+    training_labels: TrainingLabels,
+    seed: int,
+    on_progress: Progress | None,
+) -> tuple[Learnt, np.ndarray]:
+    """Learn with each candidate for all pixels; the one with the best `joint_score`, and (K,) all scores."""
+    n_candidates = len(learner.candidates)
+    scores, best, cv_scores = np.full(n_candidates, -np.inf), None, []
+    for number in range(n_candidates):
+
+        def step(done: int, total: int, number: int = number) -> None:
+            if on_progress is not None:
+                on_progress(number * total + done, n_candidates * total)
+
+        learnt = learner.only(number).learn(scaled, step)
+        cv_scores.append(learnt.scores[:, 0])
+        report = learnt.report if best is None else vars(Report(**best.report) + Report(**learnt.report))
+        if learnt.emulator is not None and learnt.held_out is not None:
+            scores[number] = joint_score(learnt.emulator, training_labels, learnt.held_out, seed=seed)
+        if best is None or scores[number] > scores[:number].max():
+            best = learnt
+        best = dataclasses.replace(best, report=report)
+    assert best is not None
+    chosen = np.where(best.best >= 0, int(np.argmax(scores)), -1)
+    return dataclasses.replace(best, best=chosen, scores=np.stack(cv_scores, axis=1)), scores

@@ -24,7 +24,7 @@ from slamjax.spectra.spectra import Spectra
 from slamjax.training.data import TrainingSet, label_names, training_set
 from slamjax.training.label_masks import windows_of
 from slamjax.training.learners import Learner, Learnt, learn_jointly, make_learner
-from slamjax.training.noise_calibration import choose_noise, diagonal
+from slamjax.training.noise_learning import learn_noise
 from slamjax.training.specs import SVR, DataSpec, NoiseKind, NoiseSpec, Polynomial, SearchKind, SearchSpec, TrainingSpec
 from slamjax.typing import Progress
 
@@ -50,21 +50,21 @@ def train(
     Parameters
     ----------
     spectra : Spectra
-        Stars whose ``table`` holds the labels. A star with a label that is not finite is left out, with a warning.
+        Stars with known labels in their ``table``. A star that lacks a label is left out, with a warning.
     labels : sequence of str
-        Columns to learn from, in the order the model will take them.
+        L columns to learn from, in the order in which the model takes them.
     emulator : SVR or Polynomial
-        What is learnt, with its hyper-parameters; all else, noise and calibration of errors included, is the same.
+        The kind of emulator, with its hyper-parameters; the noise model and the calibration of errors work for both.
     recipe : Recipe, optional
-        How spectra are prepared, now and for every new star; default: as they are.
+        How spectra are prepared, now and for every new star; default: not at all.
     search : "grid", "random", "joint" or SearchSpec
-        How hyper-parameters are chosen where several are given, and the folds of cross-validation.
+        How hyper-parameters are chosen if several are given, and the folds of cross-validation.
     noise : "auto", "lowrank", "diagonal" or NoiseSpec
         How the noise is learnt from the residuals of held-out stars.
     log_labels : sequence of str
-        Labels that are learnt in log10.
+        Labels to learn in log10.
     data : DataSpec
-        Which stars and pixels train, weights, scaling, and the pixels at which each label may act.
+        Which stars and pixels are used, weights, scaling, and the pixels at which each label may act.
     seed : int
         Of the draw of stars, the folds, a random search, and the stars that judge noise models.
     on_progress : callable, optional
@@ -77,34 +77,49 @@ def train(
     Raises
     ------
     SlamError
-        For missing columns, too few stars, a constant label, or settings that no emulator can have.
+        For missing columns, too few stars, a constant label, or impossible settings.
+
+    Examples
+    --------
+    >>> import slamjax
+    >>> stars, others = slamjax.datasets.load_xp_giants()
+    >>> model = slamjax.train(
+    ...     stars[:80],
+    ...     ["teff", "logg"],
+    ...     emulator=slamjax.SVR(C=10, epsilon=0.05, gamma=0.1),
+    ...     recipe=slamjax.Recipe.make(wave_range=(510, 530), continuum="gaussian:50nm"),
+    ...     noise="diagonal",
+    ... )
+    >>> model
+    Model(teff, logg; 11 pixels 510-530 nm; trained on 80 stars)
+    >>> model([4800.0, 2.5]).shape
+    (11,)
     """
-    options = TrainingSpec(recipe, SearchSpec.from_option(search), NoiseSpec.from_option(noise), log_labels, data, seed)
+    search, noise = SearchSpec.from_option(search), NoiseSpec.from_option(noise)
+    options = TrainingSpec(recipe, search, noise, log_labels, data, seed)
     _check_types(emulator, options)
-    searched = SearchSpec.from_option(search)
-    training = training_set(spectra, label_names(labels), options, searched.folds)
-    learner = make_learner(emulator, training.scaled, searched, data.min_stars, seed)
+    training = training_set(spectra, label_names(labels), options, search.folds)
+    learner = make_learner(emulator, training.scaled, search, data.min_stars, seed)
     training_labels = TrainingLabels.from_scaled(training.scaled.x)
-    if searched.kind == "joint":
+    if search.kind == "joint":
         learnt, joint_scores = learn_jointly(learner, training.scaled, training_labels, seed, on_progress)
     else:
         learnt, joint_scores = learner.learn(training.scaled, on_progress), None
     learnt = _with_recipe_mask(learnt, training)
-    if learnt.exact is None or learnt.held_out is None:
+    if learnt.emulator is None or learnt.held_out is None:
         raise SlamError(_untrained(learnt, training, learner.min_stars))
     _warn_of_untrained_pixels(learnt, training)
 
-    model_noise, calibration = choose_noise(
-        NoiseSpec.from_option(noise), learnt.exact, training_labels, learnt.held_out, seed=seed
-    )
-    model_variance = np.asarray(diagonal(learnt.exact, learnt.held_out).model_variance)
+    learnt_noise = learn_noise(noise, learnt.emulator, training_labels, learnt.held_out, seed=seed)
     candidates = Table(rows=[vars(candidate) for candidate in learner.candidates])
-    pixels = _pixel_table(training.prepared.wave, learnt, candidates, model_variance)
+    pixels = _pixel_table(training.prepared.wave, learnt, candidates, learnt_noise.model_variance)
     if joint_scores is not None:
         candidates["joint_score"] = joint_scores
-    provenance = _provenance(_settings(emulator, options, training, learner, learnt, spectra.selection))
-    info = _model_info(training, learnt, pixels, candidates, calibration, provenance)
-    return Model(learnt.exact, model_noise, training_labels, info)
+    record = _record(training.stars)
+    settings = {"selection": spectra.selection, "training_sha256": _digest(record, training)}
+    settings |= _settings(emulator, options, training, learner, learnt)
+    info = _model_info(training, learnt, pixels, candidates, record, learnt_noise.calibration, _provenance(settings))
+    return Model(learnt.emulator, learnt_noise.noise, training_labels, info)
 
 
 def _check_types(emulator: Any, options: TrainingSpec) -> None:
@@ -119,7 +134,7 @@ def _check_types(emulator: Any, options: TrainingSpec) -> None:
 
 
 def _with_recipe_mask(learnt: Learnt, training: TrainingSet) -> Learnt:
-    """Pixels that the recipe leaves out say so, whatever else keeps them from being trained."""
+    """Untrained pixels that the recipe leaves out have this as their status, whatever else is wrong with them."""
     prepared = training.prepared
     masked = (learnt.best < 0) & training.recipe.masked(prepared.wave, str(prepared.wave_unit))
     return dataclasses.replace(learnt, status=np.where(masked, MASKED, learnt.status))
@@ -134,7 +149,7 @@ def _untrained(learnt: Learnt, training: TrainingSet, min_stars: int) -> str:
 
 
 def _pixel_table(wave: np.ndarray, learnt: Learnt, candidates: Table, model_variance: np.ndarray) -> Table:
-    """What training tells of each pixel: hyper-parameters, scores, model error, status."""
+    """Hyper-parameters, scores, model error and status of each pixel."""
     trained, best = learnt.best >= 0, np.maximum(learnt.best, 0)
     chosen = {
         name: np.where(trained, np.asarray(candidates[name], float)[best], np.nan) for name in candidates.colnames
@@ -153,7 +168,7 @@ def _pixel_table(wave: np.ndarray, learnt: Learnt, candidates: Table, model_vari
 
 
 def _warn_of_untrained_pixels(learnt: Learnt, training: TrainingSet) -> None:
-    """One warning for each reason why pixels are not trained, the recipe's masks aside."""
+    """One warning for each reason why pixels are not trained, except masks of the recipe."""
     wave, unit = training.prepared.wave, training.prepared.wave_unit
     for status in np.unique(learnt.status[(learnt.best < 0) & (learnt.status != MASKED)]):
         at = wave[learnt.status == status]
@@ -164,9 +179,9 @@ def _warn_of_untrained_pixels(learnt: Learnt, training: TrainingSet) -> None:
         )
 
 
-def _digest(training: TrainingSet) -> str:
+def _digest(record: TrainingRecord, training: TrainingSet) -> str:
     """SHA-256 of the training stars' flux and labels."""
-    digest = hashlib.sha256("".join(training.stars.digests()).encode())
+    digest = hashlib.sha256("".join(record.digests).encode())
     digest.update(np.ascontiguousarray(training.stars.values(training.names), dtype="<f8").tobytes())
     return digest.hexdigest()
 
@@ -187,9 +202,8 @@ def _settings(
     training: TrainingSet,
     learner: Learner,
     learnt: Learnt,
-    selection: str,
 ) -> dict[str, Any]:
-    """How the model was trained, for its file."""
+    """The settings of training, for the model file."""
     search, noise, data = SearchSpec.from_option(options.search), NoiseSpec.from_option(options.noise), options.data
     wave, allowed = training.prepared.wave, training.scaled.allowed
     if isinstance(emulator, Polynomial):
@@ -201,8 +215,6 @@ def _settings(
     return {
         **of_emulator,
         "n_stars": len(training.stars),
-        "selection": selection,
-        "training_sha256": _digest(training),
         "n_train": data.n_train,
         "log_labels": [name for name, log in zip(training.names, training.scaled.scaling.log, strict=True) if log],
         "search": search.kind,
@@ -237,6 +249,7 @@ def _model_info(
     learnt: Learnt,
     pixels: Table,
     candidates: Table,
+    record: TrainingRecord,
     calibration: Calibration,
     provenance: dict[str, Any],
 ) -> ModelInfo:
@@ -254,7 +267,7 @@ def _model_info(
         pixels=pixels,
         candidates=candidates,
         cv_scores=learnt.scores,
-        record=_record(stars),
+        record=record,
         has_errors=prepared.has_errors,
         calibration=calibration,
         provenance=provenance,

@@ -1,4 +1,4 @@
-"""``recalibrate_noise``: the noise of another survey than the training one."""
+"""``recalibrate_noise``: learn the noise of another survey."""
 
 from __future__ import annotations
 
@@ -13,31 +13,47 @@ from slamjax.model.model import Model
 from slamjax.model.radial_velocity import measure_rv
 from slamjax.spectra.spectra import Spectra
 from slamjax.spectra.units import check_units
-from slamjax.training.noise_calibration import HeldOut, choose_noise, diagonal
+from slamjax.training.held_out import HeldOut
+from slamjax.training.noise_learning import learn_noise
 from slamjax.training.specs import NoiseKind, NoiseSpec
 
 
 def recalibrate_noise(model: Model, spectra: Spectra, *, noise: NoiseKind | NoiseSpec = "auto", seed: int = 0) -> Model:
-    """The same emulator with noise learnt from other stars with known labels.
+    """Keep the emulator, and learn the noise from other stars with known labels.
 
-    How residuals go along with each other belongs to an instrument and its calibration: it does not carry over to
-    another survey, where a covariance learnt elsewhere can be worse than none.
+    The covariance of residuals belongs to an instrument and its calibration. It does not carry over to another survey,
+    where a covariance learnt elsewhere can be worse than none.
 
     Parameters
     ----------
     model : Model
     spectra : Spectra
-        As read, with the model's labels in its table, some hundred stars at least. Stars that trained the model are
-        left out, for their residuals are too small.
+        Stars as read, hundreds if possible, with the model's labels in their table. Stars that trained the model are
+        left out, because their residuals are too small.
     noise : "auto", "lowrank", "diagonal" or NoiseSpec
         As in `slamjax.train`.
     seed : int
-        Draws the stars that judge candidates.
+        Of the draw of the stars that judge noise models.
+
+    Returns
+    -------
+    Model
 
     Raises
     ------
     SlamError
-        If a label column is missing or too few stars are left.
+        If a label column is missing or fewer than 20 stars are left.
+
+    Examples
+    --------
+    >>> import slamjax
+    >>> stars, others = slamjax.datasets.load_xp_giants()
+    >>> recipe = slamjax.Recipe.make(wave_range=(510, 530), continuum="gaussian:50nm")
+    >>> quadratic = slamjax.Polynomial()
+    >>> model = slamjax.train(stars[:80], ["teff"], emulator=quadratic, recipe=recipe, noise="diagonal")
+    >>> recalibrated = slamjax.recalibrate_noise(model, others.select("teff < 4900")[:50], noise="diagonal")
+    >>> recalibrated.host_emulator is model.host_emulator
+    True
     """
     spec = NoiseSpec.from_option(noise)
     names = model.label_names
@@ -50,18 +66,18 @@ def recalibrate_noise(model: Model, spectra: Spectra, *, noise: NoiseKind | Nois
     kept = inside & ~trained
     if (~kept).any():
         warnings.warn(
-            f"{int((~kept).sum())} of {len(spectra)} stars do not tell of the noise: {int(trained.sum())} trained the "
-            f"model, {int((~inside & ~trained).sum())} have labels unknown or outside its range",
+            f"{int((~kept).sum())} of {len(spectra)} stars cannot be used for noise calibration: {int(trained.sum())} "
+            f"trained the model, {int((~inside & ~trained).sum())} have labels unknown or outside its range",
             SlamWarning,
             stacklevel=2,
         )
     if kept.sum() < 20:
         raise SlamError(
-            f"{spectra.source} leaves {int(kept.sum())} stars to learn noise from; give at least 20, better hundreds"
+            f"{spectra.source} has {int(kept.sum())} stars to learn the noise from; give at least 20, better hundreds"
         )
-    some = spectra[kept]
-    velocity = np.asarray(measure_rv(model, some)["rv"].value) if model.needs_rv(some) else None
-    prepared = model.prepare(some, velocity)
+    stars = spectra[kept]
+    velocity = np.asarray(measure_rv(model, stars)["rv"].value) if model.needs_rv(stars) else None
+    prepared = model.prepare(stars, velocity)
     x = np.asarray(model.host_emulator.scaling(labels[kept]))
     predicted = np.asarray(model(labels[kept]), float)
     good = prepared.good & model.trained
@@ -72,16 +88,16 @@ def recalibrate_noise(model: Model, spectra: Spectra, *, noise: NoiseKind | Nois
         np.zeros(len(x), dtype=np.int64),
         (model.host_emulator,),
     )
-    found, calibration = choose_noise(spec, model.host_emulator, model.training_labels, held_out, seed=seed)
-    error = np.sqrt(np.asarray(diagonal(model.host_emulator, held_out).model_variance))
+    learnt = learn_noise(spec, model.host_emulator, model.training_labels, held_out, seed=seed)
+    error = np.sqrt(learnt.model_variance)
     pixels = Table(model.info.pixels, copy=True)
     pixels["model_error"] = np.where(np.isfinite(error), error, np.nan)
-    settings = model.info.provenance["settings"] | {"noise": f"{spec.kind}, recalibrated on {some.source}"}
+    settings = model.info.provenance["settings"] | {"noise": f"{spec.kind}, recalibrated on {stars.source}"}
     info = dataclasses.replace(
         model.info,
         pixels=pixels,
-        calibration=calibration,
+        calibration=learnt.calibration,
         has_errors=prepared.has_errors,
         provenance=model.info.provenance | {"settings": settings},
     )
-    return dataclasses.replace(model, noise=found, info=info)
+    return dataclasses.replace(model, noise=learnt.noise, info=info)

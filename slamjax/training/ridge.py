@@ -1,9 +1,9 @@
-"""Every pixel's polynomial in closed form: weighted least squares with a ridge, for all penalties at once.
+"""Polynomials of all pixels in closed form: weighted least squares with a ridge, for all penalties at once.
 
     min_a,b  Σ_n c_n (y_n − b − φ_nᵀ a)² + ρ |a|²
 
 with c_n a star's weight in this pixel; the constant b is not penalised (Hoerl & Kennard 1970, Technometrics 12, 55).
-ρ is what scikit-learn's Ridge calls alpha. With means taken out, a = V (D + ρ)⁻¹ Vᵀ Φᵀ c y for the eigenvalues D and
+ρ is alpha in scikit-learn's Ridge. With means subtracted, a = V (D + ρ)⁻¹ Vᵀ Φᵀ c y for the eigenvalues D and
 eigenvectors V of Φᵀ c Φ: one decomposition serves every ρ.
 """
 
@@ -17,24 +17,24 @@ from jaxtyping import Float, Int
 
 from slamjax.training.svr.pixel import unusable
 
-#: GiB that the matrices of a batch of pixels may take.
+#: GiB for the matrices of a batch of pixels.
 _MEMORY = 0.25
-#: Pixels with the same weights that are worth a singular value decomposition of their own.
+#: Pixels with the same weights from which a singular value decomposition is worthwhile.
 _SHARED = 4
-#: Directions of less than this part of the strongest's squared length are left out where nothing penalises them.
+#: Unpenalised directions with less than this part of the largest eigenvalue are left out.
 _CUT = 1e-13
 
 
 @dataclass(frozen=True, eq=False)
 class Polynomials:
-    """All pixels' coefficients, chosen by cross-validation.
+    """Coefficients of all pixels, chosen by cross-validation.
 
     Attributes
     ----------
-    status, n_train, best : (P,) "trained" or why not; good stars; place of the chosen penalty, -1 where not trained
+    status, n_train, best : (P,) "trained" or why not; good stars; index of the chosen penalty, -1 where not trained
     scores : (P, K) mean squared error of held-out stars for each penalty
     basis, intercept : (M, P), (P,) 0 and NaN where not trained
-    held_out : (N, P) each star's prediction by a fit that had not seen it, NaN where the pixel does not use it
+    held_out : (N, P) predictions by the fits that had not seen the star, NaN where the pixel does not use it
     fold_basis, fold_intercept : (F, M, P), (F, P) the fits that had not seen fold f
     """
 
@@ -57,11 +57,11 @@ def fit_polynomials(
     ridges: Float[np.ndarray, " ridge"],
     min_stars: int,
 ) -> Polynomials:
-    """Cross-validate every penalty, fit the best to all good stars, for every pixel.
+    """Cross-validate every penalty and fit the best one to all good stars, for every pixel.
 
     Parameters
     ----------
-    terms : (N, M) monomials of the stars' labels, the constant aside
+    terms : (N, M) monomials of the stars' labels, without the constant
     y : (N, P) flux
     weight : (N, P) 0 leaves a star out of a pixel
     fold : (N,) number of the fold that holds a star out
@@ -70,7 +70,7 @@ def fit_polynomials(
     """
     (n, m), p, n_fold, k = terms.shape, y.shape[1], int(fold.max()) + 1, len(ridges)
     reasons = [unusable(y[:, pixel], weight[:, pixel], fold, min_stars) for pixel in range(p)]
-    found = Polynomials(
+    fits = Polynomials(
         status=np.array([reason or "trained" for reason in reasons]),
         n_train=np.count_nonzero(weight, axis=0),
         best=np.full(p, -1),
@@ -81,15 +81,15 @@ def fit_polynomials(
         fold_basis=np.zeros((n_fold, m, p)),
         fold_intercept=np.full((n_fold, p), np.nan),
     )
-    sound = np.flatnonzero([not reason for reason in reasons])
+    trainable = np.flatnonzero([not reason for reason in reasons])
     step = max(1, int(_MEMORY * 2**30 / (8 * (k * (n_fold + 1) * m + n * (m + k)))))
-    for start in range(0, len(sound), step):
-        _fit_chunk(found, sound[start : start + step], terms, y, weight, fold, ridges)
-    return found
+    for start in range(0, len(trainable), step):
+        _fit_chunk(fits, trainable[start : start + step], terms, y, weight, fold, ridges)
+    return fits
 
 
 def _fit_chunk(
-    found: Polynomials,
+    fits: Polynomials,
     pixels: np.ndarray,
     terms: np.ndarray,
     y: np.ndarray,
@@ -97,7 +97,7 @@ def _fit_chunk(
     fold: np.ndarray,
     ridges: np.ndarray,
 ) -> None:
-    """Fill in the fits of some pixels."""
+    """Fit the given pixels, and fill in their fits."""
     y, weight = y[:, pixels], weight[:, pixels]
     each = np.arange(len(pixels))
     predicted = np.zeros((len(ridges), *y.shape))
@@ -113,12 +113,12 @@ def _fit_chunk(
         folds.append((basis, intercept))
     best = np.argmin(scores, axis=1)
     basis, intercept = solve(terms, y, weight, ridges)
-    found.best[pixels], found.scores[pixels] = best, scores
-    found.basis[:, pixels], found.intercept[pixels] = basis[best, :, each].T, intercept[best, each]
-    found.held_out[:, pixels] = np.where(weight > 0, predicted[best, :, each].T, np.nan)
+    fits.best[pixels], fits.scores[pixels] = best, scores
+    fits.basis[:, pixels], fits.intercept[pixels] = basis[best, :, each].T, intercept[best, each]
+    fits.held_out[:, pixels] = np.where(weight > 0, predicted[best, :, each].T, np.nan)
     for number, (basis, intercept) in enumerate(folds):
-        found.fold_basis[number][:, pixels] = basis[best, :, each].T
-        found.fold_intercept[number, pixels] = intercept[best, each]
+        fits.fold_basis[number][:, pixels] = basis[best, :, each].T
+        fits.fold_intercept[number, pixels] = intercept[best, each]
 
 
 def solve(
@@ -129,13 +129,13 @@ def solve(
 ) -> tuple[Float[np.ndarray, "ridge term pixel"], Float[np.ndarray, "ridge pixel"]]:
     """a (K, M, P) and b (K, P) for every penalty.
 
-    Pixels that weigh the stars alike share a decomposition of the stars' terms; the others have normal equations of
-    their own, some at a time. Where ρ = 0 leaves directions open, the shortest a is taken.
+    Pixels with equal weights share a decomposition of the terms; the others have their own normal equations. Where
+    ρ = 0 leaves directions undetermined, the shortest a is taken.
     """
     ridges = np.asarray(ridges, float)
     basis = np.zeros((len(ridges), terms.shape[1], y.shape[1]))
     middle = terms.mean(axis=0)
-    centred = terms - middle  # keeps the digits of the normal equations
+    centred = terms - middle  # keeps the normal equations accurate
     alike: dict[bytes, list[int]] = defaultdict(list)
     for pixel, column in enumerate(np.ascontiguousarray(weight.T)):
         alike[column.tobytes()].append(pixel)
@@ -147,8 +147,8 @@ def solve(
             basis[:, :, members] = _solve_shared(centred, y[:, members], weight[:, members[0]], ridges)
     step = max(1, int(_MEMORY * 2**30 / (8 * terms.size)))
     for start in range(0, len(alone), step):
-        some = alone[start : start + step]
-        basis[:, :, some] = _solve_alone(centred, y[:, some], weight[:, some], ridges)
+        batch = alone[start : start + step]
+        basis[:, :, batch] = _solve_alone(centred, y[:, batch], weight[:, batch], ridges)
     total = weight.sum(axis=0)
     mean = (weight.T @ terms) / total[:, None]
     intercept = (weight * y).sum(axis=0) / total - np.einsum("pm,kmp->kp", mean, basis)
@@ -156,7 +156,7 @@ def solve(
 
 
 def _solve_shared(terms: np.ndarray, y: np.ndarray, weight: np.ndarray, ridges: np.ndarray) -> np.ndarray:
-    """a (K, M, P) for pixels of one weight (N,), by singular values."""
+    """a (K, M, P) for pixels with the same weights (N,), by singular values."""
     root = np.sqrt(weight)[:, None]
     mean = weight @ terms / weight.sum()
     left, size, right = np.linalg.svd(root * (terms - mean), full_matrices=False)
@@ -165,7 +165,7 @@ def _solve_shared(terms: np.ndarray, y: np.ndarray, weight: np.ndarray, ridges: 
 
 
 def _solve_alone(terms: np.ndarray, y: np.ndarray, weight: np.ndarray, ridges: np.ndarray) -> np.ndarray:
-    """a (K, M, P) for pixels of weights of their own (N, P), by normal equations."""
+    """a (K, M, P) for pixels with their own weights (N, P), by normal equations."""
     total = weight.sum(axis=0)
     weighted = terms.T[None] * weight.T[:, None, :]  # (P, M, N)
     mean = weighted.sum(axis=2) / total[:, None]
@@ -179,8 +179,8 @@ def _solve_alone(terms: np.ndarray, y: np.ndarray, weight: np.ndarray, ridges: n
 
 
 def _inverse(value: np.ndarray, ridges: np.ndarray) -> np.ndarray:
-    """1 / (D + ρ) for eigenvalues (..., J) and penalties (K,), (K, ..., J); 0 for directions that are none."""
+    """(K, ..., J) 1 / (D + ρ) for eigenvalues (..., J) and penalties (K,); 0 for undetermined directions."""
     value = np.maximum(value, 0)
     penalised = value + ridges.reshape(-1, *[1] * value.ndim)
-    told = penalised > _CUT * value.max(axis=-1, keepdims=True)
-    return np.where(told, 1 / np.where(told, penalised, 1), 0)
+    determined = penalised > _CUT * value.max(axis=-1, keepdims=True)
+    return np.where(determined, 1 / np.where(determined, penalised, 1), 0)

@@ -1,4 +1,4 @@
-"""Hyper-parameters: which combinations of C, ε and γ are tried, and on which folds."""
+"""Hyper-parameter search: the combinations that are tried, and the folds of cross-validation."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 from sklearn.model_selection import GroupKFold, KFold, ParameterGrid, ParameterSampler
 
 from slamjax.errors import SlamError
+from slamjax.training.choices import not_negative, options_of, positive, valid_gamma
 from slamjax.training.specs import SVR, Polynomial, SearchSpec
 
 Gamma = float | str
@@ -16,7 +17,7 @@ Gamma = float | str
 
 @dataclass(frozen=True)
 class Candidate:
-    """One combination of hyper-parameters, γ resolved to a number."""
+    """One combination of hyper-parameters, with γ as a number."""
 
     C: float
     epsilon: float
@@ -31,17 +32,15 @@ class Ridge:
 
 
 def svr_candidates(svr: SVR, x: np.ndarray, search: SearchSpec, seed: int = 0) -> tuple[Candidate, ...]:
-    """The combinations to try: the one given, the grid of the lists given, or ``n_iter`` random draws.
+    """The combinations to try: those of the lists, or ``n_iter`` random draws, the same for all pixels.
 
-    The same draws serve all pixels: pixels with the same γ share a kernel matrix.
-
-    Raises SlamError for a value that no SVR can have.
+    Raises SlamError for a drawn value that no SVR can have.
     """
     drawn = _drawn({"C": svr.C, "epsilon": svr.epsilon, "gamma": svr.gamma}, search, seed)
     unique = dict.fromkeys(
         Candidate(
-            _positive("C", item["C"]),
-            _not_negative("epsilon", item["epsilon"]),
+            positive("C", item["C"]),
+            not_negative("epsilon", item["epsilon"]),
             resolve_gamma(item["gamma"], x),
         )
         for item in drawn
@@ -50,39 +49,36 @@ def svr_candidates(svr: SVR, x: np.ndarray, search: SearchSpec, seed: int = 0) -
 
 
 def ridge_candidates(polynomial: Polynomial, search: SearchSpec, seed: int = 0) -> tuple[Ridge, ...]:
-    """The penalties to try, as `svr_candidates`. Raises SlamError for a negative one."""
+    """The penalties to try, as in `svr_candidates`."""
     drawn = _drawn({"ridge": polynomial.ridge}, search, seed)
-    return tuple(dict.fromkeys(Ridge(_not_negative("ridge", item["ridge"])) for item in drawn))
+    return tuple(dict.fromkeys(Ridge(not_negative("ridge", item["ridge"])) for item in drawn))
 
 
 def _drawn(asked: dict[str, Any], search: SearchSpec, seed: int) -> list[dict[str, Any]]:
-    """The grid of the lists given, or random draws."""
-    options = {name: _options(values) for name, values in asked.items()}
+    """The grid of the lists, or random draws."""
+    options = {name: options_of(values) for name, values in asked.items()}
     if search.kind == "random":
         return list(ParameterSampler(options, n_iter=_at_most(options, search.n_iter), random_state=seed))
-    endless = [name for name, values in options.items() if not isinstance(values, list)]
-    if endless:
-        raise SlamError(f"{endless[0]} is a distribution: a grid needs a list; use search='random'")
+    distributions = [name for name, values in options.items() if not isinstance(values, list)]
+    if distributions:
+        raise SlamError(f"{distributions[0]} is a distribution: a grid needs a list; use search='random'")
     return list(ParameterGrid(options))
 
 
 def resolve_gamma(gamma: Gamma, x: np.ndarray) -> float:
     """γ as a number: "scale" is 1 / (L var(x)), "auto" is 1 / L, from *all* scaled training labels x (N, L).
 
-    Resolved pixel by pixel, every mask would give its pixel a γ, and so a kernel matrix, of its own.
+    Resolved per pixel, each bad pixel of a star would lead to another γ, and so to another kernel matrix.
     """
-    if isinstance(gamma, str):
-        if gamma == "scale":
-            variance = x.var()
-            return float(1.0 / (x.shape[1] * variance)) if variance > 0 else 1.0
-        if gamma == "auto":
-            return 1.0 / x.shape[1]
-        raise SlamError(f"gamma is {gamma!r}; give a number above 0, 'scale' or 'auto'")
-    return _positive("gamma", gamma)
+    gamma = valid_gamma("gamma", gamma)
+    if gamma == "scale":
+        variance = x.var()
+        return float(1.0 / (x.shape[1] * variance)) if variance > 0 else 1.0
+    return 1.0 / x.shape[1] if gamma == "auto" else float(gamma)
 
 
 def make_folds(groups: np.ndarray, n_folds: int, seed: int) -> np.ndarray:
-    """(N,) the fold that holds each star out: shuffled K folds, repeat spectra of a star in the same one.
+    """(N,) the fold that holds each star out: shuffled, with all spectra of a star in the same one.
 
     Raises SlamError if there are fewer stars than folds.
     """
@@ -94,7 +90,7 @@ def make_folds(groups: np.ndarray, n_folds: int, seed: int) -> np.ndarray:
     if n_stars == len(groups):
         splits = KFold(n_folds, shuffle=True, random_state=seed).split(groups)
     else:
-        # GroupKFold does not shuffle in older scikit-learn: the groups' numbers are shuffled instead
+        # GroupKFold of older scikit-learn does not shuffle: shuffle the numbers of the groups instead
         shuffled = np.random.default_rng(seed).permutation(groups.max() + 1)[groups]
         splits = GroupKFold(n_folds).split(groups, groups=shuffled)
     fold = np.empty(len(groups), dtype=np.int64)
@@ -103,42 +99,8 @@ def make_folds(groups: np.ndarray, n_folds: int, seed: int) -> np.ndarray:
     return fold
 
 
-def _options(values: Any) -> Any:
-    if hasattr(values, "rvs"):
-        return values
-    if isinstance(values, str) or np.ndim(values) == 0:
-        return [values]
-    if len(values) == 0:
-        raise SlamError("a list of hyper-parameters is empty; give at least one value")
-    return list(values)
-
-
 def _at_most(options: dict[str, Any], n_iter: int) -> int:
-    """Draws without replacement from lists alone cannot outnumber the grid."""
+    """Draws from lists alone are without replacement and cannot outnumber the grid."""
     if all(isinstance(values, list) for values in options.values()):
         return min(n_iter, int(np.prod([len(values) for values in options.values()])))
     return n_iter
-
-
-def _number(name: str, value: Any) -> float:
-    try:
-        number = float(value)
-    except (TypeError, ValueError) as error:
-        raise SlamError(f"{name} is {value!r}; give a number") from error
-    if not np.isfinite(number):
-        raise SlamError(f"{name} is {value}; give a finite number")
-    return number
-
-
-def _positive(name: str, value: Any) -> float:
-    number = _number(name, value)
-    if number <= 0:
-        raise SlamError(f"{name} is {number:g}; give a number above 0")
-    return number
-
-
-def _not_negative(name: str, value: Any) -> float:
-    number = _number(name, value)
-    if number < 0:
-        raise SlamError(f"{name} is {number:g}; give 0 or more")
-    return number

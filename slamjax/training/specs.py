@@ -1,10 +1,10 @@
-"""Options of training as frozen, checked objects: every default stands here and nowhere else."""
+"""Options of training as frozen, checked objects: every default is defined here and nowhere else."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Self, TypeAlias, get_args
+from typing import Any, Literal, Self, get_args
 
 import numpy as np
 
@@ -12,9 +12,7 @@ from slamjax.emulators.kernels import check_kernel
 from slamjax.emulators.scaling import Method
 from slamjax.errors import SlamError
 from slamjax.preprocessing.recipe import Recipe
-
-#: A number, several to choose among, or (random search) anything with ``rvs``, such as ``scipy.stats.loguniform``.
-Choice: TypeAlias = Any
+from slamjax.training.choices import Choice, check_choice, not_negative, positive, valid_gamma
 
 SolverName = Literal["auto", "batched", "sklearn"]
 SearchKind = Literal["grid", "random", "joint"]
@@ -28,27 +26,34 @@ class SVR:
 
     Parameters
     ----------
-    C, epsilon, gamma : number, sequence, or scipy distribution (random search)
-        Hyper-parameters in scaled flux and labels; among several, each pixel's are chosen by cross-validation. γ may
-        be "scale", 1 / (L var(x)), or "auto", 1 / L.
+    C, epsilon, gamma : float, sequence of float, or scipy distribution (random search)
+        Penalty, half-width of the insensitive tube, and kernel width, in scaled flux and labels; among several, each
+        pixel's are chosen by cross-validation. γ may also be "scale", 1 / (L var(x)), or "auto", 1 / L.
     kernel : "rbf", "linear", "poly" or "sigmoid"
+        As in scikit-learn.
     degree : int
         Of the poly kernel.
     coef0 : float
         Of the poly and sigmoid kernels.
     solver : "auto", "batched" or "sklearn"
-        "batched" solves all pixels, folds, C and ε of one γ on one kernel matrix, to the same optimality conditions
-        (``pip install "slamjax[fast]"``). "auto" takes it where numba is installed and the problem is not small. The
-        sigmoid kernel always goes to scikit-learn.
+        "batched" solves all pixels, folds, C and ε of one γ on one kernel matrix, to the same optimality conditions; it
+        needs numba (``pip install "slamjax[fast]"``). "auto" uses it if numba is installed and the problem is not
+        small. The sigmoid kernel is always solved by scikit-learn.
     tol, max_iter : float, int
-        libsvm's stopping tolerance and iteration limit (-1: none).
+        Stopping tolerance and iteration limit (-1: none) of libsvm.
     n_jobs : int
         Parallel workers; -1: all cores.
 
     Raises
     ------
     SlamError
-        For a setting that no SVR can have.
+        For a value that no SVR can have.
+
+    Examples
+    --------
+    >>> import slamjax
+    >>> slamjax.SVR(C=[1, 10], epsilon=0.05, gamma=0.1).C
+    [1, 10]
     """
 
     C: Choice = 1.0
@@ -63,9 +68,12 @@ class SVR:
     n_jobs: int = -1
 
     def __post_init__(self) -> None:
+        check_choice("C", self.C, positive)
+        check_choice("epsilon", self.epsilon, not_negative)
+        check_choice("gamma", self.gamma, valid_gamma)
         check_kernel(self.kernel)
         _check_degree(self.degree)
-        _check_choice("solver", self.solver, get_args(SolverName))
+        _check_word("solver", self.solver, get_args(SolverName))
         if not np.isfinite(self.coef0):
             raise SlamError(f"coef0 is {self.coef0}; give a finite number")
         if not self.tol > 0:
@@ -84,14 +92,20 @@ class Polynomial:
     ----------
     degree : int
         2 is The Cannon's quadratic (Ness et al. 2015, ApJ 808, 16).
-    ridge : number, sequence, or scipy distribution (random search)
-        Penalty of all coefficients but the constant one, in scaled flux and labels (scikit-learn's alpha; 0: plain
-        least squares); among several, each pixel's is chosen by cross-validation.
+    ridge : float, sequence of float, or scipy distribution (random search)
+        Penalty of all coefficients except the constant, in scaled flux and labels (scikit-learn's alpha; 0: plain least
+        squares); among several, each pixel's is chosen by cross-validation.
 
     Raises
     ------
     SlamError
-        If the degree is below 1.
+        For a degree below 1 or a negative penalty.
+
+    Examples
+    --------
+    >>> import slamjax
+    >>> slamjax.Polynomial(degree=3, ridge=1.0)
+    Polynomial(degree=3, ridge=1.0)
     """
 
     degree: int = 2
@@ -99,6 +113,7 @@ class Polynomial:
 
     def __post_init__(self) -> None:
         _check_degree(self.degree)
+        check_choice("ridge", self.ridge, not_negative)
 
 
 @dataclass(frozen=True)
@@ -108,8 +123,8 @@ class SearchSpec:
     Parameters
     ----------
     kind : "grid", "random" or "joint"
-        Grid and random search choose pixel by pixel by mean squared error; "joint" tries the grid and chooses one
-        combination for all pixels: the one that gives the known labels of held-out stars the largest probability.
+        "grid" and "random" choose for each pixel by mean squared error; "joint" tries the grid and chooses one
+        combination for all pixels, which gives the known labels of held-out stars the largest probability.
     n_iter : int
         Combinations that a random search draws.
     folds : int
@@ -119,6 +134,12 @@ class SearchSpec:
     ------
     SlamError
         For an unknown kind, no draw, or fewer than two folds.
+
+    Examples
+    --------
+    >>> import slamjax
+    >>> slamjax.SearchSpec("random", n_iter=50)
+    SearchSpec(kind='random', n_iter=50, folds=5)
     """
 
     kind: SearchKind = "grid"
@@ -126,7 +147,7 @@ class SearchSpec:
     folds: int = 5
 
     def __post_init__(self) -> None:
-        _check_choice("search", self.kind, get_args(SearchKind))
+        _check_word("search", self.kind, get_args(SearchKind))
         if self.n_iter < 1:
             raise SlamError(f"n_iter is {self.n_iter}; a random search draws at least one combination")
         if not isinstance(self.folds, int | np.integer) or self.folds < 2:
@@ -134,7 +155,7 @@ class SearchSpec:
 
     @classmethod
     def from_option(cls, given: Self | SearchKind) -> Self:
-        """The spec itself, or the default one of a kind."""
+        """A spec as it is, or the default one of a kind."""
         return given if isinstance(given, cls) else cls(kind=given)  # type: ignore[arg-type]
 
 
@@ -145,17 +166,23 @@ class NoiseSpec:
     Parameters
     ----------
     kind : "auto", "lowrank" or "diagonal"
-        Pixels correlated with each other, or independent (as published; label errors then are too small where pixels
-        are correlated). "auto" takes what gives the known labels of held-out stars the larger probability.
+        Correlated pixels ("lowrank"), or independent ones ("diagonal", as published: label errors are too small if
+        pixels are correlated). "auto" takes what gives the known labels of held-out stars the larger probability.
     ranks : sequence of int
-        Columns of the low-rank covariance that are tried.
+        Numbers of columns of the low-rank covariance to try.
     floors : sequence of float
-        Parts of each pixel's variance that are kept independent, to be tried.
+        Fractions of each pixel's variance that stay independent, to try.
 
     Raises
     ------
     SlamError
         For an unknown kind, a rank below 1, or a floor outside 0 to 1.
+
+    Examples
+    --------
+    >>> import slamjax
+    >>> slamjax.NoiseSpec("lowrank", ranks=(10, 20)).ranks
+    (10, 20)
     """
 
     kind: NoiseKind = "auto"
@@ -163,7 +190,7 @@ class NoiseSpec:
     floors: tuple[float, ...] = (0.1, 0.2, 0.4)
 
     def __post_init__(self) -> None:
-        _check_choice("noise", self.kind, get_args(NoiseKind))
+        _check_word("noise", self.kind, get_args(NoiseKind))
         if not self.ranks or min(self.ranks) < 1:
             raise SlamError(f"ranks are {self.ranks}; give at least one, 1 or more")
         if not self.floors or not all(0 < floor <= 1 for floor in self.floors):
@@ -171,7 +198,7 @@ class NoiseSpec:
 
     @classmethod
     def from_option(cls, given: Self | NoiseKind) -> Self:
-        """The spec itself, or the default one of a kind."""
+        """A spec as it is, or the default one of a kind."""
         return given if isinstance(given, cls) else cls(kind=given)  # type: ignore[arg-type]
 
 
@@ -182,24 +209,32 @@ class DataSpec:
     Parameters
     ----------
     n_train : int, optional
-        Draw that many of the usable stars by the seed of training.
+        Draw this many of the usable stars, by the seed of training; default: all.
     weights : "ivar" or "uniform"
-        A star's weight in a pixel. With "ivar", C is multiplied by ivar over the pixel's mean ivar. Either way a bad
+        A star's weight in a pixel. With "ivar", C is multiplied by ivar / mean ivar of the pixel. Either way a bad
         pixel leaves the star out of that pixel only.
     min_stars : int, optional
-        A pixel with fewer good stars is not trained; default: the largest of 10, 2 per fold and 5 per label, for a
-        polynomial 2 per coefficient.
+        A pixel with fewer good stars is not trained. Default: the largest of 10, 2 per fold, and 5 per label (of a
+        polynomial 2 per coefficient).
     label_scaling, flux_scaling : "standard" or "robust"
-        Mean and standard deviation, or percentiles.
-    label_windows : mapping of label to windows, optional
-        The only wavelengths at which a label may act: ``[(low, high), ...]`` in the prepared spectra's unit.
-    label_masks : mapping of label to (P,) bool, optional
-        True where a label is masked, as in numpy.ma: there the flux does not depend on the label at all.
+        By mean and standard deviation, or by percentiles.
+    label_windows : mapping of str to sequence of (float, float), optional
+        The only wavelengths (low, high) at which a label may act, in the unit of the prepared spectra; elsewhere the
+        flux does not depend on it. A label that is not named may act everywhere.
+    label_masks : mapping of str to (P,) bool array, optional
+        The same by pixels of the prepared spectra: True where a label is masked, as in numpy.ma. A label may be named
+        in one of both only.
 
     Raises
     ------
     SlamError
-        For an unknown choice, or fewer than two stars.
+        For an unknown choice, or ``min_stars`` below 2.
+
+    Examples
+    --------
+    >>> import slamjax
+    >>> slamjax.DataSpec(n_train=1000, label_windows={"alpha_m": [(500, 540)]}).n_train
+    1000
     """
 
     n_train: int | None = None
@@ -211,21 +246,28 @@ class DataSpec:
     label_masks: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
-        _check_choice("weights", self.weights, get_args(Weights))
-        _check_choice("label_scaling", self.label_scaling, get_args(Method))
-        _check_choice("flux_scaling", self.flux_scaling, get_args(Method))
+        _check_word("weights", self.weights, get_args(Weights))
+        _check_word("label_scaling", self.label_scaling, get_args(Method))
+        _check_word("flux_scaling", self.flux_scaling, get_args(Method))
         if self.min_stars is not None and self.min_stars < 2:
             raise SlamError(f"min_stars is {self.min_stars}; give 2 or more")
 
 
 @dataclass(frozen=True)
 class TrainingSpec:
-    """Options of `slamjax.train` that do not depend on the emulator: what several trainings have in common.
+    """The options of `slamjax.train` that do not depend on the emulator, for `slamjax.compare`.
 
     Parameters
     ----------
     recipe, search, noise, log_labels, data, seed
         As in `slamjax.train`.
+
+    Examples
+    --------
+    >>> import slamjax
+    >>> training = slamjax.TrainingSpec(noise="diagonal", data=slamjax.DataSpec(n_train=500))
+    >>> training.noise
+    'diagonal'
     """
 
     recipe: Recipe | None = None
@@ -236,7 +278,7 @@ class TrainingSpec:
     seed: int = 0
 
 
-def _check_choice(name: str, given: Any, allowed: tuple[str, ...]) -> None:
+def _check_word(name: str, given: Any, allowed: tuple[str, ...]) -> None:
     if given not in allowed:
         raise SlamError(f"unknown {name} {given!r}; choose one of {', '.join(allowed)}")
 

@@ -1,15 +1,15 @@
 """Are the labels as good as their errors say? Known stars, calibration, simulated stars, the Cramér-Rao bound."""
 
-from slamjax.validation.bins import MAD_TO_SIGMA as MAD_TO_SIGMA
-from slamjax.validation.calibration import Comparison as Comparison
-from slamjax.validation.calibration import calibration_table as calibration_table
-from slamjax.validation.calibration import compare_draws as compare_draws
-from slamjax.validation.calibration import compare_fit as compare_fit
-from slamjax.validation.calibration import compare_posterior as compare_posterior
-from slamjax.validation.comparison import compare as compare
+from slamjax.validation.coverage import calibration_table as calibration_table
 from slamjax.validation.cramer_rao import crlb as crlb
+from slamjax.validation.emulator_comparison import EmulatorComparison as EmulatorComparison
+from slamjax.validation.emulator_comparison import compare as compare
 from slamjax.validation.known_stars import Validation as Validation
 from slamjax.validation.known_stars import validate as validate
+from slamjax.validation.pulls import Comparison as Comparison
+from slamjax.validation.pulls import compare_draws as compare_draws
+from slamjax.validation.pulls import compare_fit as compare_fit
+from slamjax.validation.pulls import compare_posterior as compare_posterior
 from slamjax.validation.ranks import RankTest as RankTest
 from slamjax.validation.ranks import rank_statistics as rank_statistics
 from slamjax.validation.ranks import rank_test as rank_test

@@ -1,4 +1,4 @@
-"""Bins of stars, and the robust statistics that every table uses."""
+"""Bins of stars, for every table."""
 
 from __future__ import annotations
 
@@ -9,28 +9,14 @@ import numpy as np
 
 from slamjax.errors import SlamError
 
-#: Standard deviation of a normal distribution over its median absolute deviation.
-MAD_TO_SIGMA = 1.4826
-
-
-def robust_width(values: np.ndarray) -> float:
-    """1.4826 MAD about the median: the standard deviation, if the values were normal; NaN of nothing."""
-    return MAD_TO_SIGMA * float(np.median(np.abs(values - np.median(values)))) if values.size else float("nan")
-
 
 def numbers(column: object) -> np.ndarray:
-    """A table's column as plain numbers, without its unit."""
+    """A column of a table as plain numbers, without its unit."""
     return np.asarray(getattr(column, "value", column), float)
 
 
 def checked_edges(bins: Sequence[float] | None) -> list[float] | None:
-    """The edges as numbers.
-
-    Raises
-    ------
-    SlamError
-        Unless there are two or more, rising.
-    """
+    """The edges as numbers; raises SlamError unless there are two or more, rising."""
     if bins is None:
         return None
     edges = [float(edge) for edge in bins]
@@ -40,12 +26,12 @@ def checked_edges(bins: Sequence[float] | None) -> list[float] | None:
 
 
 def bins_of(values: np.ndarray, edges: Sequence[float] | None) -> list[tuple[float, float, np.ndarray]]:
-    """``(low, high, members)``: all stars (edges NaN) first, then low <= value < high; default: the quartiles."""
+    """(low, high, members) of each bin: first all stars (edges NaN), then low <= value < high; default: quartiles."""
     values = np.asarray(values, float)
     if edges is None:
         finite = values[np.isfinite(values)]
         edges = [] if finite.size == 0 else list(np.unique(np.percentile(finite, [0, 25, 50, 75, 100])))
         if edges:
             edges[-1] = np.nextafter(edges[-1], np.inf)  # the largest belongs to the last bin
-    parts = [(float("nan"), float("nan"), np.ones(len(values), bool))]
-    return parts + [(low, high, (values >= low) & (values < high)) for low, high in itertools.pairwise(edges)]
+    everyone = [(float("nan"), float("nan"), np.ones(len(values), bool))]
+    return everyone + [(low, high, (values >= low) & (values < high)) for low, high in itertools.pairwise(edges)]

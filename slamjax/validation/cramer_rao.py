@@ -1,4 +1,4 @@
-"""The Cramér-Rao bound: how well a spectrum can tell labels at best."""
+"""The Cramér-Rao bound: the best precision of labels that a spectrum allows."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from slamjax.forward.scaled import ScaledModel
 from slamjax.model.model import Model
 from slamjax.validation.simulation import checked_ivar, checked_labels
 
-#: Stars at once.
+#: Stars per batch.
 _BATCH = 256
 
 
 def crlb(model: Model, labels: np.ndarray, ivar: np.ndarray) -> np.ndarray:
-    """C = (J Σ⁻¹ Jᵀ)⁻¹ at given labels: no unbiased estimate has a smaller covariance (Cramér 1946; Rao 1945).
+    """Cramér-Rao bound C = (J Σ⁻¹ Jᵀ)⁻¹: no unbiased estimate has a smaller covariance (Cramér 1946; Rao 1945).
 
-    Σ, photon noise and model error, does not depend on labels, so this is the whole Fisher information. Use it to plan
-    an observation (which S/N, which pixels), or to see what a fit leaves unused.
+    Σ, photon noise plus model error, does not depend on labels, so that J Σ⁻¹ Jᵀ is the whole Fisher information. Use
+    the bound to plan observations (which S/N, which pixels), or to see how efficient a fit is.
 
     Parameters
     ----------
@@ -36,7 +36,24 @@ def crlb(model: Model, labels: np.ndarray, ivar: np.ndarray) -> np.ndarray:
     -------
     (N, L, L) array, or (L, L) for labels (L,)
         In products of the labels' units. A label that is not constrained within the training range has an infinite
-        variance, and NaN covariances, as in the table of a fit.
+        variance and NaN covariances, as in the table of a fit.
+
+    Raises
+    ------
+    SlamError
+        For labels or ivar of a wrong shape, or that are not finite or negative.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import slamjax
+    >>> stars, _ = slamjax.datasets.load_xp_giants()
+    >>> recipe = slamjax.Recipe.make(wave_range=(510, 530), continuum="gaussian:50nm")
+    >>> quadratic = slamjax.Polynomial()
+    >>> model = slamjax.train(stars[:80], ["teff", "logg"], emulator=quadratic, recipe=recipe, noise="diagonal")
+    >>> bright, faint = (slamjax.crlb(model, [4800.0, 2.5], np.full(11, ivar)) for ivar in (1e6, 1e4))
+    >>> bool(np.all(np.diag(bright) < np.diag(faint)))
+    True
     """
     points = checked_labels(model, labels)
     n = len(points)

@@ -1,4 +1,4 @@
-"""How good the labels are: fits of stars whose labels are known, compared bin by bin."""
+"""``validate``: how good fitted labels and their errors are, by stars with known labels."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from slamjax.model.model import Model
 from slamjax.spectra.spectra import Spectra
 from slamjax.typing import Progress
 from slamjax.validation.bins import checked_edges
-from slamjax.validation.calibration import JOINT, Comparison, calibration_table, compare_fit
+from slamjax.validation.coverage import JOINT, calibration_table
+from slamjax.validation.pulls import Comparison, compare_fit
 from slamjax.validation.report import format_calibration, format_scatter
 from slamjax.validation.scatter import scatter_table
 
@@ -32,16 +33,22 @@ _FORMATS = {
 
 @dataclass(frozen=True, eq=False)
 class Validation:
-    """Labels of the validated stars, how far they lie from the known ones, and how honest their errors are.
+    """Fitted labels of stars with known ones, their differences, and how honest the errors are.
 
     Attributes
     ----------
-    labels : of the stars, as fitted
-    table : differences by bin, see `scatter_table`
-    calibration : pulls and coverage by bin, see `calibration_table`
-    comparison : the pulls and PIT values themselves, for other bins or figures
-    by : what the bins are of
-    n_excluded : training stars left out
+    labels : QTable
+        Of the stars, as `slamjax.fit` returns it.
+    table : Table
+        Differences by bin, see `slamjax.validation.scatter_table`.
+    calibration : Table
+        Pulls and coverage by bin, see `slamjax.validation.calibration_table`.
+    comparison : Comparison
+        Pulls and PIT values of the stars, for other bins or figures.
+    by : str
+        What the bins are of.
+    n_excluded : int
+        Training stars left out.
     """
 
     labels: QTable
@@ -55,14 +62,14 @@ class Validation:
         return "\n\n".join(
             [
                 format_scatter(self.table, self.by),
-                "Errors: pulls are (fit - known) / error; per cent of the stars whose known label lies in the central "
-                "50, 68, 90, 95 % interval:",
+                "Errors: pulls are (fit - known) / error; percentages of the stars whose known label lies in the "
+                "central 50, 68, 90, 95 % interval:",
                 format_calibration(self.calibration, self.by),
             ]
         )
 
     def to_table(self) -> Table:
-        """Scatter and calibration side by side, a row per label and bin; joint rows have no scatter (NaN)."""
+        """Scatter and calibration in one table, one row per label and bin; joint rows have no scatter (NaN)."""
         table = self.calibration.copy()
         single = np.flatnonzero(table["label"] != JOINT)
         for place, name in enumerate(("median", "std", "mad", "scatter"), start=4):
@@ -73,7 +80,7 @@ class Validation:
         return table
 
     def write(self, path: str | os.PathLike[str]) -> None:
-        """Write the tables: as ECSV, CSV, FITS, HTML or LaTeX by the name's ending, else as Markdown text."""
+        """Write the table as ECSV, CSV, FITS, HTML or LaTeX, by the file's ending; otherwise all as Markdown text."""
         with atomic_path(path) as temporary:
             kind = _FORMATS.get(Path(path).suffix.lower())
             if kind is None:
@@ -98,50 +105,68 @@ def validate(
 
     Parameters
     ----------
-    model, spectra
-        Stars without a known label, and (by identifier or by the very same flux) stars that trained the model, are
-        left out.
+    model : Model
+    spectra : Spectra
+        Stars with the model's labels in their table. Stars with a missing label, and stars that trained the model (by
+        identifier or by identical flux), are left out.
     by : str
-        ``"snr"``, the spectra's median signal-to-noise ratio a pixel, or a column of the table, to bin by.
+        What to bin by: ``"snr"``, the median signal-to-noise ratio per pixel, or a column of the table.
     bins : sequence of float, optional
-        Edges, rising; default: the quartiles.
+        Rising edges; default: the quartiles.
     include_training : bool
         Keep the training stars.
     good_only : bool
-        Count only stars without flags; otherwise all whose fit did not fail.
+        Count only stars without flags; default: all stars with a fit.
     reference_errors : bool
-        Add the table's ``<label>_err`` to the fit's errors in the calibration: for known labels that are less precise
-        than those of the training stars, whose errors the model's noise holds already
-        (see `slamjax.validation.calibration`).
+        Add the table's ``<label>_err`` in quadrature to the errors of the fit: for known labels that are less precise
+        than those of the training stars, whose errors the noise model includes already.
+    n_starts : int
+        Starting points per star, as in `slamjax.fit`.
+    on_progress : callable, optional
+        Called with (stars fitted, stars in all).
+
+    Returns
+    -------
+    Validation
 
     Raises
     ------
     SlamError
         If no star is left, or ``by`` or ``bins`` cannot be used.
+
+    Examples
+    --------
+    >>> import slamjax
+    >>> stars, others = slamjax.datasets.load_xp_giants()
+    >>> recipe = slamjax.Recipe.make(wave_range=(510, 530), continuum="gaussian:50nm")
+    >>> quadratic = slamjax.Polynomial()
+    >>> model = slamjax.train(stars[:80], ["teff", "logg"], emulator=quadratic, recipe=recipe, noise="diagonal")
+    >>> report = slamjax.validate(model, others[:20], by="apogee_snr")
+    >>> report.table.colnames
+    ['label', 'low', 'high', 'n', 'median', 'std', 'mad', 'scatter', 'pull']
     """
     spectra.require(model.label_names)
     edges = checked_edges(bins)
-    asked = ([] if by == "snr" else [by]) + ([f"{name}_err" for name in model.label_names] if reference_errors else [])
-    spectra.values(asked)  # raises now, not after the fit
+    columns = [] if by == "snr" else [by]
+    columns += [f"{name}_err" for name in model.label_names] if reference_errors else []
+    spectra.values(columns)  # raises now, not after the fit
     known = np.all(np.isfinite(spectra.values(model.label_names)), axis=1)
     trained = np.zeros(len(spectra), bool) if include_training else model.info.record.contains(spectra)
     kept = known & ~trained
     if not kept.any():
         raise SlamError(
-            f"{spectra.source} leaves no star to validate with: of {len(spectra)}, {int((~known).sum())} lack a label "
-            f"and {int((known & trained).sum())} trained the model (include_training keeps those)"
+            f"{spectra.source} has no star to validate with: of {len(spectra)}, {int((~known).sum())} lack a label and "
+            f"{int((known & trained).sum())} trained the model (include_training keeps those)"
         )
-    some = spectra[kept]
-    if by == "snr" and edges is not None and not some.has_errors and "snr" not in some.table.colnames:
-        raise SlamError(
-            f"{spectra.source} states no errors, so its S/N is not known; bin by a column (by, --by) instead"
-        )
-    labels = fit(model, some, n_starts=n_starts, on_progress=on_progress)
-    column = np.asarray(labels["snr"] if by == "snr" else some.values(by), float)
-    if by == "snr" and not np.any(np.isfinite(column)) and "snr" in some.table.colnames:
-        column = some.values("snr")  # spectra without errors may still have a catalogue's S/N
+    stars = spectra[kept]
+    if by == "snr" and edges is not None and not stars.has_errors and "snr" not in stars.table.colnames:
+        raise SlamError(f"{spectra.source} states no errors, so its S/N is unknown; bin by a column (by, --by) instead")
+    labels = fit(model, stars, n_starts=n_starts, on_progress=on_progress)
+    column = np.asarray(labels["snr"] if by == "snr" else stars.values(by), float)
+    if by == "snr" and not np.any(np.isfinite(column)) and "snr" in stars.table.colnames:
+        column = stars.values("snr")  # spectra without errors may still have a catalogue's S/N
     table = scatter_table(labels, model.label_names, column, edges, good_only=good_only)
-    errors = some.values([f"{name}_err" for name in model.label_names]) if reference_errors else None
+    errors = stars.values([f"{name}_err" for name in model.label_names]) if reference_errors else None
     comparison = compare_fit(labels, model.label_names, reference_errors=errors)
     calibration = calibration_table(comparison, column, edges, good_only=good_only)
     return Validation(labels, table, calibration, comparison, by, int((known & trained).sum()))

@@ -1,8 +1,8 @@
 """Rank statistics of simulation-based calibration (Talts et al. 2018, arXiv:1804.06788).
 
-If θ is drawn from the prior, a spectrum from p(f | θ) and θ₁ … θ_D independently from the posterior p(θ | f), then the
-rank of θ among θ₁ … θ_D is uniform on 0 … D, label by label, whatever prior and likelihood are. Posteriors too narrow
-pile ranks up at both ends, too wide in the middle, biased to one side.
+If θ is drawn from the prior, a spectrum from p(f | θ), and θ₁ … θ_D independently from the posterior p(θ | f), then the
+rank of θ among θ₁ … θ_D is uniform on 0 … D for each label, whatever prior and likelihood are. Posteriors that are too
+narrow pile ranks up at both ends, too wide ones in the middle, biased ones at one side.
 """
 
 from __future__ import annotations
@@ -14,24 +14,29 @@ import numpy as np
 from scipy import fft, stats
 
 from slamjax.errors import SlamError
-from slamjax.validation.calibration import checked_draws
+from slamjax.validation.pulls import checked_draws
 
-#: Few, so that 500 stars tell widths wrong by a fifth: a scale is one degree of freedom, and more bins only dilute it.
+#: Few, so that 500 stars reveal widths wrong by a fifth: a scale is one degree of freedom, which more bins dilute.
 N_BINS = 10
 
 
 @dataclass(frozen=True, eq=False)
 class RankTest:
-    """Ranks of N truths among their draws, and χ² tests of their uniformity.
+    """Ranks of N true labels among their draws, and χ² tests of their uniformity.
 
     Attributes
     ----------
-    names : L labels
-    ranks : (N, L) int, 0 … n_draws
-    n_draws : draws of each star (after thinning)
-    counts : (L, bins) stars in bins of rank
-    expected : (bins,) stars expected there: bins may hold one rank more or less than others
-    chi2, p : (L,) Pearson's χ² with bins − 1 degrees of freedom, and its tail probability
+    names : tuple of L str
+    ranks : (N, L) int array
+        0 … ``n_draws``.
+    n_draws : int
+        Draws per star (after thinning).
+    counts : (L, bins) array
+        Stars in bins of rank.
+    expected : (bins,) array
+        Stars expected there; bins may hold one rank more or less than others.
+    chi2, p : (L,) array
+        Pearson's χ² with bins − 1 degrees of freedom, and its tail probability.
     """
 
     names: tuple[str, ...]
@@ -44,16 +49,48 @@ class RankTest:
 
     @property
     def p_bonferroni(self) -> np.ndarray:
-        """(L,) p times the number of labels, at most 1: what "p > 0.01 for every label" may be asked of."""
+        """(L,) p times the number of labels, at most 1: to be compared with a level for all labels together."""
         return np.minimum(1, self.p * len(self.names))
 
     def passes(self, level: float = 0.01) -> bool:
-        """Whether no label's ranks differ from uniform ones at this level, after Bonferroni."""
+        """Whether the ranks of every label are uniform at this level, after Bonferroni."""
         return bool(np.all(self.p_bonferroni > level))
 
 
 def rank_test(truth: np.ndarray, draws: np.ndarray, names: Sequence[str], *, bins: int = N_BINS) -> RankTest:
-    """Whether truths (N, L) look like one more draw of each posterior (N, D, L); draws nearly independent."""
+    """Test whether the true labels look like one more draw from each posterior.
+
+    Parameters
+    ----------
+    truth : (N, L) array
+        Labels drawn from the prior.
+    draws : (N, D, L) array
+        Nearly independent posterior draws, see `thin_draws`.
+    names : sequence of str
+        L labels.
+    bins : int
+        Bins of rank, 2 to D + 1.
+
+    Returns
+    -------
+    RankTest
+
+    Raises
+    ------
+    SlamError
+        For wrong shapes, values that are not finite, or an impossible number of bins.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from slamjax.validation import rank_test
+    >>> rng = np.random.default_rng(0)
+    >>> truth, draws = rng.normal(size=(500, 1)), rng.normal(size=(500, 99, 1))
+    >>> rank_test(truth, draws, ["logg"]).passes()
+    True
+    >>> rank_test(truth, 0.7 * draws, ["logg"]).passes()
+    False
+    """
     ranks = rank_statistics(truth, draws)
     n, n_draws = len(ranks), draws.shape[1]
     if not 2 <= bins <= n_draws + 1:
@@ -66,27 +103,84 @@ def rank_test(truth: np.ndarray, draws: np.ndarray, names: Sequence[str], *, bin
 
 
 def rank_statistics(truth: np.ndarray, draws: np.ndarray, *, seed: int = 0) -> np.ndarray:
-    """(N, L) how many draws lie below the truth; among equal ones (a bound, float32) the place is drawn."""
+    """Count the draws below the truth; ties (at a bound, in float32) are broken at random.
+
+    Parameters
+    ----------
+    truth : (N, L) array
+    draws : (N, D, L) array
+    seed : int
+        Of the ties.
+
+    Returns
+    -------
+    (N, L) int array
+        0 to D.
+
+    Examples
+    --------
+    >>> from slamjax.validation import rank_statistics
+    >>> rank_statistics([[2.5]], [[[2.1], [2.4], [2.9]]])
+    array([[2]])
+    """
     truth, draws = checked_draws(truth, draws)
     if not (np.all(np.isfinite(truth)) and np.all(np.isfinite(draws))):
-        raise SlamError("truth or draws are not all finite; leaving stars out would bias the ranks: find out why")
+        raise SlamError("truth or draws are not all finite; find out why: leaving such stars out would bias the ranks")
     below = np.sum(draws < truth[:, None], axis=1)
     equal = np.sum(draws == truth[:, None], axis=1)
     return below + np.random.default_rng(seed).integers(0, equal, endpoint=True)
 
 
 def scale_draws(draws: np.ndarray, factor: float) -> np.ndarray:
-    """Posteriors (N, D, L) made ``factor`` times as wide about their means: what a test of widths must notice."""
+    """Make posteriors ``factor`` times as wide about their means: a test of widths must notice it.
+
+    Parameters
+    ----------
+    draws : (N, D, L) array
+    factor : float
+
+    Returns
+    -------
+    (N, D, L) array
+
+    Examples
+    --------
+    >>> from slamjax.validation import scale_draws
+    >>> scale_draws([[[1.0], [3.0]]], 2)
+    array([[[0.],
+            [4.]]])
+    """
     middle = np.mean(draws, axis=1, keepdims=True)
     return middle + factor * (draws - middle)
 
 
 def thin_draws(chains: np.ndarray) -> np.ndarray:
-    """Nearly independent draws: every k-th of each chain, (N, chains, D, L) to (N, chains · ⌈D / k⌉, L).
+    """Keep every k-th draw of each chain, so that draws are nearly independent.
 
-    Ranks among correlated draws are not uniform even if all is right (Talts et al. 2018, section 5.1): such draws are
-    worth fewer than they are. k is the mean autocorrelation time of the slowest label, one for all stars, so that ranks
-    have one range; a single star's own is too uncertain to go by.
+    Ranks among correlated draws are not uniform even for correct posteriors (Talts et al. 2018, section 5.1). k is the
+    mean autocorrelation time over the stars of the slowest label: one for all stars, so that ranks have one range, and
+    because that of a single star is too uncertain.
+
+    Parameters
+    ----------
+    chains : (N, chains, D, L) array
+
+    Returns
+    -------
+    (N, chains · ⌈D / k⌉, L) array
+
+    Raises
+    ------
+    SlamError
+        For another number of dimensions.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from slamjax.validation import thin_draws
+    >>> independent = np.random.default_rng(0).normal(size=(50, 2, 100, 1))
+    >>> thin_draws(independent).shape
+    (50, 200, 1)
     """
     chains = np.asarray(chains)
     if chains.ndim != 4:
@@ -97,10 +191,10 @@ def thin_draws(chains: np.ndarray) -> np.ndarray:
 
 
 def autocorrelation_time(chains: np.ndarray) -> np.ndarray:
-    """(N, L) draws that are worth one independent one, of chains (N, chains, D, L); at least 1.
+    """(N, L) integrated autocorrelation time, at least 1, of chains (N, chains, D, L).
 
-    τ = 1 + 2 Σ ρ_t, cut where sums of neighbouring pairs of ρ turn negative (Geyer 1992, Stat. Sci. 7, 473), ρ the
-    mean over chains.
+    τ = 1 + 2 Σ ρ_t, truncated where sums of neighbouring pairs of ρ turn negative (Geyer 1992, Stat. Sci. 7, 473), with
+    ρ the mean over chains.
     """
     n_draws = chains.shape[2]
     centred = chains - chains.mean(axis=2, keepdims=True)

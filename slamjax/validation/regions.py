@@ -1,8 +1,9 @@
 """Coverage of joint credible regions by random reference points: TARP (Lemos et al. 2023, ICML, arXiv:2302.03026).
 
-For a reference point θ_r, the ball about θ_r that reaches to the truth θ holds the fraction
-f = #{d(θ_i, θ_r) < d(θ, θ_r)} / D of the posterior's draws. If posteriors are right f is uniform, so the expected
-coverage, the part of the stars with f < α, is α. Ranks look at one label at a time; here wrong correlations show too.
+For a reference point θ_r, the ball around θ_r that extends to the truth θ contains the fraction
+f = #{d(θ_i, θ_r) < d(θ, θ_r)} / D of the posterior's draws. For correct posteriors f is uniform, so that the expected
+coverage, the fraction of stars with f < α, is α. Ranks test one label at a time; this test also reveals wrong
+correlations.
 """
 
 from __future__ import annotations
@@ -13,25 +14,30 @@ import numpy as np
 from scipy import stats
 
 from slamjax.errors import SlamError
-from slamjax.validation.calibration import checked_draws
+from slamjax.validation.pulls import checked_draws
 
 _LEVELS = np.linspace(0, 1, 101)
 
 
 @dataclass(frozen=True, eq=False)
 class RegionTest:
-    """Expected coverage of TARP regions, and how far it is from what it should be.
+    """Expected coverage of TARP regions, and its deviation from the credibility.
 
     Attributes
     ----------
-    fractions : (N,) f of each star, in (0, 1)
-    credibility : (101,) α
-    coverage : (101,) part of the stars with f < α
-    band : (101,) standard error √(α (1 − α) / N) that right posteriors would have
-    deviation, p : largest |coverage − α|, and the probability of a larger one if posteriors are right (Kolmogorov)
-    width, width_p : mean |f − ½| minus ¼ in its standard errors, positive where errors are too small, and the
-        probability of a larger size. One degree of freedom: it notices widths wrong by a fifth where the largest
-        deviation does not
+    fractions : (N,) array
+        f of each star, in (0, 1).
+    credibility : (101,) array
+        α.
+    coverage : (101,) array
+        Fraction of stars with f < α.
+    band : (101,) array
+        Standard error √(α (1 − α) / N) of correct posteriors.
+    deviation, p : float
+        Largest |coverage − α|, and the probability of a larger one for correct posteriors (Kolmogorov).
+    width, width_p : float
+        Mean |f − ½| minus ¼ in its standard errors, positive if errors are too small, and the probability of a larger
+        size. With one degree of freedom it reveals widths wrong by a fifth, which the largest deviation does not.
     """
 
     fractions: np.ndarray
@@ -44,35 +50,57 @@ class RegionTest:
     width_p: float
 
     def passes(self, level: float = 0.01) -> bool:
-        """Whether neither statistic differs at this level, after Bonferroni."""
+        """Whether both statistics are as expected at this level, after Bonferroni."""
         return 2 * min(self.p, self.width_p) > level
 
 
 def tarp(truth: np.ndarray, draws: np.ndarray, *, references: np.ndarray | None = None, seed: int = 0) -> RegionTest:
-    """Test truths (N, L) against posteriors (N, D, L).
+    """Test joint credible regions of all labels by their coverage (TARP).
 
     Parameters
     ----------
-    truth, draws
-        In any units: distances are taken with every label's range among the truths as its unit.
+    truth : (N, L) array
+        True labels; distances are measured in units of each label's range among them.
+    draws : (N, D, L) array
+        Posterior draws, in the same units.
     references : (N, L) array, optional
-        Reference points. They may depend on a star's spectrum or draws, not on its truth; default: uniform in the box
-        of the truths.
+        Reference points, which may depend on a star's spectrum or draws but not on its truth; default: uniform in the
+        box of the true labels.
     seed : int
-        Of the reference points, and of f's place between its D + 1 possible values.
+        Of the reference points, and of the position of f between its D + 1 possible values.
+
+    Returns
+    -------
+    RegionTest
+
+    Raises
+    ------
+    SlamError
+        For wrong shapes, values that are not finite, or fewer than two stars.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from slamjax.validation import tarp
+    >>> rng = np.random.default_rng(0)
+    >>> truth, draws = rng.normal(size=(400, 2)), rng.normal(size=(400, 100, 2))
+    >>> tarp(truth, draws).passes()
+    True
     """
     truth, draws = checked_draws(truth, draws)
     if not (np.all(np.isfinite(truth)) and np.all(np.isfinite(draws))):
-        raise SlamError("truth or draws are not all finite; leaving stars out would bias the coverage: find out why")
+        raise SlamError(
+            "truth or draws are not all finite; find out why: leaving such stars out would bias the coverage"
+        )
     n = len(truth)
     if n < 2:
-        raise SlamError(f"{n} stars tell nothing of coverage; simulate some hundreds")
+        raise SlamError(f"{n} stars are too few for coverage; simulate hundreds")
     rng = np.random.default_rng(seed)
     low, high = truth.min(axis=0), truth.max(axis=0)
     scale = np.where(high > low, high - low, 1)
     points = low + scale * rng.random(truth.shape) if references is None else np.asarray(references, float)
     if points.shape != truth.shape:
-        raise SlamError(f"references has shape {points.shape}; give one point a star, {truth.shape}")
+        raise SlamError(f"references has shape {points.shape}; give one point per star, {truth.shape}")
 
     def distance(theta: np.ndarray, point: np.ndarray) -> np.ndarray:
         return np.sum(np.square((theta - point) / scale), axis=-1)

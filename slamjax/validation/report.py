@@ -1,17 +1,40 @@
-"""Tables of a validation as people read them, and as files."""
+"""Tables of a validation as Markdown."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from astropy.table import Table
 
-from slamjax.validation.calibration import JOINT, LEVELS
+from slamjax.validation.coverage import JOINT, LEVELS
 
 
 def format_scatter(table: Table, by: str) -> str:
-    """The table as a person reads it, in Markdown: a block of labels for each bin."""
+    """Format a table of `scatter_table` as Markdown.
+
+    Parameters
+    ----------
+    table : Table
+    by : str
+        Heading of the bins.
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> from astropy.table import Table
+    >>> from slamjax.validation import format_scatter, scatter_table
+    >>> fitted = Table({"logg": [2.6, 2.5], "logg_ref": [2.5, 2.5], "logg_err": [0.1, 0.1], "flags": [0, 0]})
+    >>> print(format_scatter(scatter_table(fitted, ["logg"], [80, 90], [50, 100]), "S/N"))
+    |        S/N | label | N | median |   STD |   MAD | robust scatter | pull width |
+    |------------|-------|---|--------|-------|-------|----------------|------------|
+    |        all |  logg | 2 |  0.050 | 0.050 | 0.050 |          0.074 |       0.74 |
+    | 50.0-100.0 |  logg | 2 |  0.050 | 0.050 | 0.050 |          0.074 |       0.74 |
+    """
     shown = Table()
     shown[by] = _bin_names(table)
     shown["label"] = table["label"]
@@ -23,7 +46,27 @@ def format_scatter(table: Table, by: str) -> str:
 
 
 def format_calibration(table: Table, by: str) -> str:
-    """The calibration table in Markdown; coverage of central intervals in per cent."""
+    """Format a table of `calibration_table` as Markdown, with coverage in per cent.
+
+    Parameters
+    ----------
+    table : Table
+    by : str
+        Heading of the bins.
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from slamjax.validation import calibration_table, compare_draws, format_calibration
+    >>> draws = np.random.default_rng(0).normal(size=(1, 100, 1))
+    >>> table = calibration_table(compare_draws([[0.0]], draws, ["logg"]))
+    >>> format_calibration(table, "stars").splitlines()[0][:19]
+    '| stars |   label |'
+    """
     shown = Table()
     shown[by] = _bin_names(table)
     shown["label"] = table["label"]
@@ -42,15 +85,24 @@ def format_calibration(table: Table, by: str) -> str:
 
 
 def markdown(shown: Table) -> str:
-    """A table of things to print, as a Markdown table whose columns stand below each other."""
+    """A table as Markdown with aligned columns."""
     widths = [max([len(name), *(len(str(cell)) for cell in shown[name])]) for name in shown.colnames]
     lines = [_line(shown.colnames, widths), "|" + "|".join("-" * (w + 2) for w in widths) + "|"]
     lines += [_line([str(row[name]) for name in shown.colnames], widths) for row in shown]
     return "\n".join(lines)
 
 
+def rounded(table: Table) -> Table:
+    """The same with four significant digits, as text."""
+
+    def text(value: Any) -> Any:
+        return f"{value:.4g}" if isinstance(value, float | np.floating) else value
+
+    return Table({name: [text(value) for value in table[name]] for name in table.colnames})
+
+
 def short(value: float) -> str:
-    """A number as short as a table of labels needs it."""
+    """A label or its error in few digits."""
     return "-" if np.isnan(value) else f"{value:.1f}" if abs(value) >= 10 else f"{value:.3f}"
 
 

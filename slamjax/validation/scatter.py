@@ -1,4 +1,4 @@
-"""How far fitted labels lie from known ones, bin by bin."""
+"""Differences between fitted and known labels, for all stars and in bins."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 from astropy.table import Table
+from scipy.stats import median_abs_deviation
 
-from slamjax.validation.bins import MAD_TO_SIGMA, bins_of, numbers, robust_width
+from slamjax.validation.bins import bins_of, numbers
 
 
 def scatter_table(
@@ -18,12 +19,37 @@ def scatter_table(
     *,
     good_only: bool = False,
 ) -> Table:
-    """Differences fit − known for all stars and for bins of ``values``, as Zhang et al. (2020) show them.
+    """Tabulate fitted minus known labels, for all stars and for bins of ``values``, as Zhang et al. (2020) do.
 
-    Columns: ``label``, ``low`` and ``high`` edge (NaN for all stars), ``n`` stars counted, ``median``, ``std``
-    (standard deviation), ``mad`` (median absolute deviation from the median), ``scatter`` (1.4826 mad), ``pull``
-    (robust scatter of difference / error: 1 where errors are honest). The known labels' own errors are not added to
-    a pull's: held-out residuals, from which the model error is learnt, hold them already.
+    Parameters
+    ----------
+    labels : Table
+        As `slamjax.fit` returns it, of N stars with known labels (columns <label>_ref).
+    names : sequence of str
+        Labels.
+    values : (N,) array
+        What to bin by.
+    edges : sequence of float, optional
+        Rising edges of the bins; default: the quartiles.
+    good_only : bool
+        Only stars without flags.
+
+    Returns
+    -------
+    Table
+        One row per label and bin: ``label``, ``low`` and ``high`` edge (NaN for all stars), ``n`` stars, ``median``,
+        ``std``, ``mad`` (median absolute deviation), ``scatter`` (1.4826 MAD) in the labels' units, and ``pull``, the
+        robust scatter of difference / error: 1 if errors are honest. Errors of the known labels are not added, because
+        the model error, which is learnt from held-out residuals, includes them.
+
+    Examples
+    --------
+    >>> from astropy.table import Table
+    >>> from slamjax.validation import scatter_table
+    >>> fitted = Table({"logg": [2.6, 2.5, 2.2], "logg_ref": [2.5] * 3, "logg_err": [0.1] * 3, "flags": [0] * 3})
+    >>> row = scatter_table(fitted, ["logg"], [80, 90, 100])[0]
+    >>> print(f"{row['n']} stars: median {row['median']:.2f}, scatter {row['scatter']:.2f}, pull {row['pull']:.2f}")
+    3 stars: median 0.00, scatter 0.15, pull 1.48
     """
     usable = np.asarray(labels["flags"]) == 0 if good_only else np.ones(len(labels), bool)
     rows = []
@@ -32,17 +58,19 @@ def scatter_table(
             difference = numbers(labels[name]) - numbers(labels[f"{name}_ref"])
             error = numbers(labels[f"{name}_err"])
             counted = members & usable & np.isfinite(difference)
-            rows.append((name, low, high, *_statistics(difference[counted], error[counted])))
-    columns = ("label", "low", "high", "n", "median", "std", "mad", "scatter", "pull")
-    return Table(rows=rows, names=columns)
+            statistics = _statistics(difference[counted], error[counted])
+            rows.append({"label": name, "low": low, "high": high, **statistics})
+    return Table(rows=rows)
 
 
-def _statistics(difference: np.ndarray, error: np.ndarray) -> tuple[int, float, float, float, float, float]:
+def _statistics(difference: np.ndarray, error: np.ndarray) -> dict[str, float]:
+    known = np.isfinite(error) & (error > 0)
     n = len(difference)
-    if n == 0:
-        return (0, *([float("nan")] * 5))  # type: ignore[return-value]
-    median = float(np.median(difference))
-    mad = float(np.median(np.abs(difference - median)))
-    finite = np.isfinite(error) & (error > 0)
-    width = robust_width(difference[finite] / error[finite])
-    return n, median, float(np.std(difference)), mad, MAD_TO_SIGMA * mad, width
+    return {
+        "n": n,
+        "median": float(np.median(difference)) if n else np.nan,
+        "std": float(np.std(difference)) if n else np.nan,
+        "mad": float(median_abs_deviation(difference)),
+        "scatter": float(median_abs_deviation(difference, scale="normal")),
+        "pull": float(median_abs_deviation(difference[known] / error[known], scale="normal")),
+    }

@@ -22,19 +22,33 @@ from slamjax.noise.calibration import Calibration
 from slamjax.preprocessing import Recipe
 from slamjax.spectra.spectra import Spectra
 
-#: Stars simulated at once, and moved at once.
-_BATCH, _AT_ONCE = 1024, 64
+#: Stars per batch, and per batch with nuisances.
+_BATCH, _MOVED_BATCH = 1024, 64
 
 
 def prepared_model(model: Model) -> Model:
-    """The same model for spectra that are prepared already, as `simulate` makes them: its recipe does nothing.
+    """Copy a model for spectra that are prepared already, as `simulate` makes them: its recipe does nothing.
 
-    An emulator predicts what the recipe makes of a spectrum (say, flux over continuum), and noise is added to that.
-    The recipe of ``model`` would divide such a spectrum by its own continuum once more; ``fit``, ``sample`` and
-    ``validate`` take this copy instead. Emulator, noise, range and record are the very same arrays.
+    An emulator predicts prepared flux (such as flux over continuum), and noise is added to that. The recipe of
+    ``model`` would divide it by a continuum again, so that ``fit``, ``sample`` and ``validate`` take this copy instead.
+    Emulator, noise, training labels and record are shared.
 
-    Simulated noise has the covariance Σ that label errors are derived from, and nothing else: chi2 needs no scale and
-    no star is noisier than others, so the copy's calibration is the plain one.
+    Simulated noise has exactly the covariance Σ from which label errors are derived: χ² needs no scale and no star is
+    noisier than others, so that the copy's calibration is the trivial one.
+
+    Parameters
+    ----------
+    model : Model
+
+    Returns
+    -------
+    Model
+
+    Examples
+    --------
+    >>> from slamjax.validation import prepared_model, simulate
+    >>> spectra = simulate(model, labels, ivar)  # doctest: +SKIP
+    >>> table = slamjax.fit(prepared_model(model), spectra)  # doctest: +SKIP
     """
     plain = dataclasses.replace(model.info, recipe=Recipe(), calibration=Calibration(chi2_limit=float("inf")))
     return dataclasses.replace(model, info=plain)
@@ -50,9 +64,9 @@ def simulate(
     nuisances: Nuisances | None = None,
     values: Mapping[str, np.ndarray] | None = None,
 ) -> Spectra:
-    """Spectra f = emulator(labels) + n, n ~ N(0, Σ(ivar)): what the model believes that it will meet.
+    """Draw spectra from the model's likelihood: f = emulator(labels) + n with n ~ N(0, Σ(ivar)).
 
-    They are *prepared* spectra, to be given to ``fit``, ``sample`` or ``validate`` with `prepared_model` of ``model``.
+    They are *prepared* spectra, for ``fit``, ``sample`` or ``validate`` with `prepared_model` of ``model``.
 
     Parameters
     ----------
@@ -60,21 +74,38 @@ def simulate(
     labels : (N, L) array
         In physical units, in the order of ``model.label_names``.
     ivar : (N, P) or (P,) array
-        Inverse photon variance of the prepared flux; that of real stars is ``model.prepare(stars).ivar``. 0 makes a
-        bad pixel, inf one without a stated error.
+        Inverse photon variance of the prepared flux; for real stars ``model.prepare(stars).ivar``. 0 makes a bad
+        pixel, inf one without a stated error.
     seed : int
+        Of the noise.
     table : Table, optional
-        More columns of the simulated stars, such as the real ones that lent their ivar.
+        Further columns of the simulated stars.
     nuisances : Nuisances, optional
-        What is done to the emulator's spectra before noise is added.
+        Applied to the emulator's spectra before noise is added.
     values : dict of arrays, optional
-        Of every free velocity (N,), km/s, and ``polynomial`` (N, n + 1), as `draw_nuisances` gives.
+        Of every free velocity (N,), km/s, and ``polynomial`` (N, degree + 1), as from `draw_nuisances`.
 
     Returns
     -------
     Spectra
-        Their table holds the true labels, so a label table has them as <label>_ref, and the nuisances' ``values`` as
-        true_<name>.
+        Their table holds the true labels, which a fit reports as <label>_ref, and ``values`` as true_<name>.
+
+    Raises
+    ------
+    SlamError
+        For labels or ivar of a wrong shape, or that are not finite or negative.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import slamjax
+    >>> from slamjax.validation import simulate
+    >>> stars, _ = slamjax.datasets.load_xp_giants()
+    >>> recipe = slamjax.Recipe.make(wave_range=(510, 530), continuum="gaussian:50nm")
+    >>> quadratic = slamjax.Polynomial()
+    >>> model = slamjax.train(stars[:80], ["teff", "logg"], emulator=quadratic, recipe=recipe, noise="diagonal")
+    >>> simulate(model, [[4800.0, 2.5], [4600.0, 2.1]], np.full(11, 1e4)).flux.shape
+    (2, 11)
     """
     labels = checked_labels(model, labels)
     n = len(labels)
@@ -88,8 +119,8 @@ def simulate(
         key = jax.random.fold_in(jax.random.key(seed), number)
         weights = jnp.asarray(scaled.ivar(ivar[fill_up(rows, min(n, _BATCH))]))
         drawn = scaled.unit * np.asarray(_draw(scaled.noise, key, weights)).astype(float)[: rows.size]
-        own = {name: value[rows] for name, value in given.items()}
-        flux[rows] = drawn + (model(labels[rows]) if forward is None else _moved(forward, labels[rows], own))
+        moved = {name: value[rows] for name, value in given.items()}
+        flux[rows] = drawn + (model(labels[rows]) if forward is None else _moved(forward, labels[rows], moved))
     columns = Table(table, copy=True) if table is not None else Table({"id": np.arange(n)})
     for k, name in enumerate(model.label_names):
         columns[name] = labels[:, k]
@@ -110,7 +141,28 @@ def simulate(
 
 
 def draw_nuisances(nuisances: Nuisances, n: int, seed: int = 0) -> dict[str, np.ndarray]:
-    """n draws from the priors: free velocities (n,), km/s, and the ``polynomial``'s coefficients (n, degree + 1)."""
+    """Draw nuisances from their priors, for `simulate`.
+
+    Parameters
+    ----------
+    nuisances : Nuisances
+    n : int
+        Stars.
+    seed : int
+
+    Returns
+    -------
+    dict of arrays
+        Free velocities (n,), km/s, and coefficients ``polynomial`` (n, degree + 1).
+
+    Examples
+    --------
+    >>> import slamjax
+    >>> from slamjax.validation import draw_nuisances
+    >>> drawn = draw_nuisances(slamjax.Nuisances(rv=slamjax.Gaussian(0, 5), polynomial=2), 4)
+    >>> {name: values.shape for name, values in drawn.items()}
+    {'rv': (4,), 'polynomial': (4, 3)}
+    """
     rng = np.random.default_rng(seed)
     drawn: dict[str, np.ndarray] = {}
     for name in nuisances.free:
@@ -127,8 +179,8 @@ def draw_nuisances(nuisances: Nuisances, n: int, seed: int = 0) -> dict[str, np.
 
 
 def _moved(forward: ForwardEmulator, labels: np.ndarray, values: dict[str, np.ndarray]) -> np.ndarray:
-    """(N, P) flux; some stars at a time, for all their Fourier transforms are in memory at once."""
-    flux = map_padded(lambda *block: _predict(forward, *block), (labels, values), _AT_ONCE)
+    """(N, P) flux, a few stars at a time to limit the memory of their Fourier transforms."""
+    flux = map_padded(lambda *block: _predict(forward, *block), (labels, values), _MOVED_BATCH)
     return flux.astype(float)
 
 
@@ -143,7 +195,7 @@ def _draw(noise: Any, key: jax.Array, ivar: jax.Array) -> jax.Array:
 
 
 def checked_labels(model: Model, labels: np.ndarray) -> np.ndarray:
-    """(N, L) float64 labels, all finite; of one star (L,) too."""
+    """(N, L) float64 labels, all finite; a single star's (L,) become (1, L)."""
     points = np.atleast_2d(np.asarray(labels, float))
     if points.ndim != 2 or points.shape[1] != len(model.label_names):
         raise SlamError(f"labels has shape {np.shape(labels)}; its last axis must be {', '.join(model.label_names)}")
@@ -153,13 +205,13 @@ def checked_labels(model: Model, labels: np.ndarray) -> np.ndarray:
 
 
 def checked_ivar(model: Model, ivar: np.ndarray, n: int) -> np.ndarray:
-    """(N, P) float64 inverse variances on the model's grid; one star's (P,) serve all."""
+    """(N, P) float64 inverse variances on the model's grid; (P,) serve all stars."""
     ivar = np.asarray(ivar, float)
     if ivar.shape not in ((model.wave.size,), (n, model.wave.size)):
         raise SlamError(
-            f"ivar has shape {ivar.shape}; give one for each of {n} stars and {model.wave.size} pixels of the model, "
-            "as model.prepare(stars).ivar does"
+            f"ivar has shape {ivar.shape}; give ({n}, {model.wave.size}), stars and pixels of the model, "
+            "as model.prepare(stars).ivar"
         )
     if np.any(np.isnan(ivar)) or np.any(ivar < 0):
-        raise SlamError("ivar holds negative numbers or NaN; mark bad pixels by 0")
+        raise SlamError("ivar has negative values or NaN; mark bad pixels by 0")
     return np.broadcast_to(ivar, (n, model.wave.size))

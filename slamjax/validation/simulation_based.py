@@ -1,10 +1,10 @@
-"""Is a sampler's posterior the posterior? Simulated stars whose labels are drawn from the prior."""
+"""``sbc``: are the sampled posteriors correct? Simulated stars whose labels are drawn from the prior."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
@@ -14,29 +14,37 @@ from slamjax.errors import SlamError
 from slamjax.forward.nuisances import Nuisances
 from slamjax.model.model import Model
 from slamjax.typing import Progress
-from slamjax.validation.calibration import Comparison, compare_draws
+from slamjax.validation.pulls import Comparison, compare_draws
 from slamjax.validation.ranks import RankTest, rank_test, scale_draws, thin_draws
 from slamjax.validation.regions import RegionTest, tarp
 from slamjax.validation.report import markdown
 from slamjax.validation.simulation import draw_nuisances, prepared_model, simulate
 
-#: Widths wrong by this factor must be noticed, or a test that is passed says little.
+if TYPE_CHECKING:
+    from slamjax.sampling.specs import Method, SamplerSpec
+
+#: Widths wrong by this factor must be noticed, or passing a test means little.
 _WRONG = 1.2
-#: The part of the simulated stars that must have a posterior: what a few lost ones do to a test does not show.
+#: Fraction of the simulated stars that must have a posterior: the effect of a few lost ones on a test is not visible.
 _SAMPLED = 0.99
 
 
 @dataclass(frozen=True, eq=False)
 class SimulatedCalibration:
-    """Simulated stars, their posteriors, and every test of them.
+    """Simulated stars, their posteriors, and all tests of them.
 
     Attributes
     ----------
-    truth : (N, L) labels drawn from the prior
-    draws : (N, D, L) nearly independent draws from each posterior
-    ranks : rank test of each label
-    regions : TARP test of the labels together
-    comparison : pulls, PIT and distances, for `calibration_table`
+    truth : (N, L) array
+        Labels drawn from the prior.
+    draws : (N, D, L) array
+        Nearly independent draws from each posterior.
+    ranks : RankTest
+        Of each label.
+    regions : RegionTest
+        TARP test of all labels together.
+    comparison : Comparison
+        Pulls, PIT and distances, for `calibration_table`.
     """
 
     truth: np.ndarray
@@ -46,7 +54,7 @@ class SimulatedCalibration:
     comparison: Comparison
 
     @classmethod
-    def of(
+    def from_draws(
         cls,
         truth: np.ndarray,
         draws: np.ndarray,
@@ -55,7 +63,7 @@ class SimulatedCalibration:
         seed: int = 0,
         flags: np.ndarray | None = None,
     ) -> SimulatedCalibration:
-        """All tests of truths (N, L), drawn from the prior, and nearly independent posterior draws (N, D, L)."""
+        """All tests of true labels (N, L), drawn from the prior, and nearly independent posterior draws (N, D, L)."""
         return cls(
             truth,
             draws,
@@ -65,11 +73,11 @@ class SimulatedCalibration:
         )
 
     def widened(self, factor: float) -> SimulatedCalibration:
-        """The same stars with posteriors ``factor`` times as wide: what the tests say if errors are wrong by it."""
-        return SimulatedCalibration.of(self.truth, scale_draws(self.draws, factor), self.ranks.names)
+        """The same stars with posteriors ``factor`` times as wide: what the tests say of errors that wrong."""
+        return SimulatedCalibration.from_draws(self.truth, scale_draws(self.draws, factor), self.ranks.names)
 
     def passes(self, level: float = 0.01) -> bool:
-        """Whether ranks and regions are as they should be at this level (each after Bonferroni)."""
+        """Whether ranks and regions are as expected at this level (each after Bonferroni)."""
         return self.ranks.passes(level) and self.regions.passes(level)
 
     def __str__(self) -> str:
@@ -90,7 +98,7 @@ class SimulatedCalibration:
                 f"ranks of {len(self.truth)} truths among {ranks.n_draws} draws in {n_bins} bins: "
                 f"{'uniform' if ranks.passes() else 'NOT uniform'} (chi2, {n_bins - 1} degrees of freedom, p > 0.01)",
                 markdown(shown),
-                f"regions (TARP): {'as they should be' if regions.passes() else 'NOT as they should be'}; "
+                f"regions (TARP): {'as expected' if regions.passes() else 'NOT as expected'}; "
                 f"largest |coverage - credibility| {regions.deviation:.3f} (p {_probability(regions.p)}), "
                 f"width {regions.width:+.1f} standard errors (p {_probability(regions.width_p)}; "
                 f"if x {_WRONG:g}: {wide.regions.width:+.1f}, if / {_WRONG:g}: {narrow.regions.width:+.1f})",
@@ -109,41 +117,59 @@ def sbc(
     n_stars: int = 500,
     prior: Any = None,
     nuisances: Nuisances | None = None,
+    sampler: Method | SamplerSpec = "auto",
+    memory: float = 1.0,
     seed: int = 0,
     on_progress: Progress | None = None,
-    **options: Any,
 ) -> SimulatedCalibration:
-    """Simulation-based calibration of `slamjax.sample`: labels from the prior, spectra from the likelihood, posteriors.
+    """Simulation-based calibration of `slamjax.sample`.
 
-    The prior must be the very one that the sampler uses, so both get ``prior``; that the model's likelihood is the
-    stars' is not tested (for that, see `slamjax.validate`), but that a posterior is what prior and likelihood make it.
+    Labels are drawn from the prior, spectra from the likelihood, and posteriors are sampled with the same prior. This
+    tests whether the sampler gives the posterior of prior and likelihood; whether the model's likelihood is that of
+    real stars is for `slamjax.validate` to test.
 
     Parameters
     ----------
     model : Model
-        Its recipe is set aside, see `prepared_model`.
+        Its recipe is not applied, see `prepared_model`.
     ivar : (M, P) array
-        Inverse variances of the prepared flux, as ``model.prepare(stars).ivar``; a row with a good pixel is drawn for
-        each simulated star.
+        Inverse variances of the prepared flux, as ``model.prepare(stars).ivar``; each simulated star gets a random row
+        among those with a good pixel.
     n_stars : int
-        500 notice widths wrong by a fifth.
+        500 are enough to notice widths wrong by a fifth.
     prior : "uniform", "density" or a NumPyro distribution of event shape (L,), optional
-        Of labels in physical units, as of `slamjax.sample`: uniform where the training stars are, or as dense as they
-        are. It must be able to draw.
+        Of labels in physical units, as in `slamjax.sample`: uniform in the range of the training stars, or with their
+        density. It must be able to draw.
     nuisances : Nuisances, optional
-        Drawn from their priors, put into the spectra, and sampled or integrated out. Free velocities are ranked beside
-        the labels.
+        Drawn from their priors, applied to the spectra, and sampled or integrated out. Free velocities are ranked like
+        labels.
+    sampler, memory : optional
+        As in `slamjax.sample`.
     seed : int
         Of labels, errors, noise and sampler. Fix it before you look.
     on_progress : callable, optional
-        As of `slamjax.sample`.
-    **options
-        Handed to `slamjax.sample`: ``sampler``, ``memory``.
+        Called with (stars sampled, stars in all).
+
+    Returns
+    -------
+    SimulatedCalibration
+
+    Raises
+    ------
+    SlamError
+        For too few stars, unusable ivar or prior, or stars without a posterior.
+
+    Examples
+    --------
+    >>> from slamjax.validation import sbc
+    >>> test = sbc(model, model.prepare(stars).ivar, n_stars=500)  # doctest: +SKIP
+    >>> test.passes()  # doctest: +SKIP
+    True
     """
     from slamjax.sampling import priors, sample  # numpyro is loaded where it is needed
 
     if n_stars < 2:
-        raise SlamError(f"n_stars is {n_stars}; simulate some hundreds")
+        raise SlamError(f"n_stars is {n_stars}; simulate hundreds")
     given = np.atleast_2d(np.asarray(ivar, float))
     fits = given.shape[1] == model.wave.size
     usable = np.flatnonzero(np.any((given > 0) & model.trained, axis=1)) if fits else np.empty(0, int)
@@ -158,8 +184,8 @@ def sbc(
     density = named[prior](model) if prior is None or (isinstance(prior, str) and prior in named) else prior
     if not hasattr(density, "sample"):
         raise SlamError(f"prior is {prior!r}; give 'uniform', 'density' or a NumPyro distribution")
-    own = tuple(density.batch_shape) == (n_stars,)
-    truth = np.asarray(density.sample(jax.random.key(seed), () if own else (n_stars,)), float)
+    one_per_star = tuple(density.batch_shape) == (n_stars,)
+    truth = np.asarray(density.sample(jax.random.key(seed), () if one_per_star else (n_stars,)), float)
     names = model.label_names
     if nuisances is None:
         spectra = simulate(model, truth, given[rows], seed=seed + 1)
@@ -168,15 +194,23 @@ def sbc(
         spectra = simulate(model, truth, given[rows], seed=seed + 1, nuisances=nuisances, values=values)
         names = (*names, *nuisances.free)
         truth = np.concatenate([truth, *(values[name][:, None] for name in nuisances.free)], axis=1)
-        options["nuisances"] = nuisances
-    posterior = sample(prepared_model(model), spectra, prior=density, seed=seed + 2, on_progress=on_progress, **options)
+    posterior = sample(
+        prepared_model(model),
+        spectra,
+        prior=density,
+        nuisances=nuisances,
+        sampler=sampler,
+        seed=seed + 2,
+        memory=memory,
+        on_progress=on_progress,
+    )
     draws = np.stack([np.asarray(posterior[name], float) for name in names], axis=-1)
     chains = np.moveaxis(draws, 2, 0)  # (chain, draw, star, label) to star first
     sampled = np.all(np.isfinite(chains), axis=(1, 2, 3))
     if np.mean(sampled) < _SAMPLED:
         raise SlamError(
-            f"{np.sum(~sampled)} of {n_stars} simulated stars have no posterior; without them no test holds: look at "
-            "the flags of slamjax.sample"
+            f"{np.sum(~sampled)} of {n_stars} simulated stars have no posterior, without which the tests are invalid: "
+            "look at the flags of slamjax.sample"
         )
     flags = np.asarray(getattr(posterior, "flags", np.zeros(n_stars, int)))[sampled]
-    return SimulatedCalibration.of(truth[sampled], thin_draws(chains[sampled]), names, seed=seed, flags=flags)
+    return SimulatedCalibration.from_draws(truth[sampled], thin_draws(chains[sampled]), names, seed=seed, flags=flags)

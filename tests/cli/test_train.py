@@ -83,7 +83,7 @@ def test_a_recipe_file_replaces_the_options_of_preparation(refused, tmp_path):
         (["--C", "one"], "--C has 'one', which is not a number; give numbers separated by commas"),
         (["--C", ","], "--C is empty; give a number, or several separated by commas, such as 0.1,1,10"),
         (["--gamma", "big"], "--gamma has 'big', which is not a number"),
-        (["--n-train", "151"], "n_train is 151 but 150 stars can train; give 2 to 150"),
+        (["--n-train", "151"], "n_train is 151 but 150 stars can be used; give 2 to 150"),
         (["--folds", "1"], "folds is 1; give at least 2"),
         (["--label-window", "logg=500"], "--label-window is 'logg=500'; give a label and its windows"),
         (["--wave-range", "600", "500"], "the wavelength range 600 to 500 nm is empty; give low < high"),

@@ -43,7 +43,7 @@ def test_simulated_stars_have_the_errors_of_the_given_ones(trained, tmp_path, mo
         rng = np.random.default_rng(0)
         n, names = options["n_stars"], model.label_names
         truth, draws = rng.normal(size=(n, len(names))), rng.normal(size=(n, 99, len(names)))
-        return slamjax.validation.SimulatedCalibration.of(truth, draws, names)
+        return slamjax.validation.SimulatedCalibration.from_draws(truth, draws, names)
 
     monkeypatch.setattr(slamjax.validation, "sbc", sbc)
     options = ("--n-stars", 60, "--seed", 3, "--draws", 99, "--select", "apogee_snr > 220")

@@ -50,7 +50,7 @@ def test_calibrated_posteriors_lie_within_the_bands():
 
 
 def test_rank_histograms_show_counts_and_p_values():
-    result = SimulatedCalibration.of(*posteriors(), NAMES)
+    result = SimulatedCalibration.from_draws(*posteriors(), NAMES)
     *histograms, regions = plot_simulated(result).axes
     for axis, counts, p in zip(histograms, result.ranks.counts, result.ranks.p_bonferroni, strict=True):
         np.testing.assert_array_equal(bars(axis), counts)

@@ -1,4 +1,4 @@
-"""A label that may not inform a pixel does not: its derivative there is zero, and nothing else changes."""
+"""Labels act at allowed pixels only: elsewhere their derivatives are zero, and nothing else changes."""
 
 import dataclasses
 from functools import cache
@@ -40,7 +40,7 @@ def jacobian(model, seed=0):
 
 
 @pytest.mark.parametrize("solver", ["sklearn", "batched"])
-def test_the_flux_depends_on_the_labels_that_a_pixel_may_use_and_on_no_other(solver):
+def test_the_flux_depends_only_on_labels_that_may_act_at_the_pixel(solver):
     slopes = jacobian(masked_model(solver))
     np.testing.assert_array_equal(np.all(slopes != 0, axis=0), allowed())
     np.testing.assert_array_equal(np.any(slopes != 0, axis=0), allowed())
@@ -88,7 +88,7 @@ def test_a_polynomial_leaves_out_the_monomials_of_a_masked_label():
     np.testing.assert_array_equal(quadratic_model().info.pixels["n_terms"], np.where(inside, 14, 9))
 
 
-def test_compressing_lets_no_masked_label_in():
+def test_compression_keeps_masks():
     small = masked_model().compress()
     np.testing.assert_array_equal(np.any(jacobian(small) != 0, axis=0), allowed())
     labels = xp_giants()[110:].values(LABELS)
@@ -103,7 +103,7 @@ def test_a_masked_model_is_saved_whole(tmp_path):
     assert back.info.provenance["settings"]["label_windows"]["alpha_m"] == [[510, 530], [590, 600]]
 
 
-def test_a_mask_of_every_pixel_changes_nothing():
+def test_a_window_over_all_pixels_changes_nothing():
     spectra = recipe()(xp_giants()[:80]).on_pixels(np.arange(0, 61, 20))
     plain, masked = (
         train(spectra, LABELS, search=TWO_FOLDS, noise="diagonal", data=DataSpec(label_windows=windows))
@@ -114,10 +114,10 @@ def test_a_mask_of_every_pixel_changes_nothing():
 
 
 @pytest.mark.parametrize("emulator", [slamjax.SVR(), slamjax.Polynomial()])
-def test_a_pixel_that_no_label_may_inform_is_masked(emulator):
+def test_a_pixel_without_any_label_is_masked(emulator):
     spectra = recipe()(xp_giants()[:80]).on_pixels(np.arange(4))
     data = DataSpec(label_windows={name: [(502, 600)] for name in LABELS})
-    with pytest.warns(SlamWarning, match="1 of 4 pixels are masked, no label may inform it"):
+    with pytest.warns(SlamWarning, match="1 of 4 pixels are masked, every label is masked there"):
         model = train(spectra, LABELS, emulator=emulator, search=TWO_FOLDS, noise="diagonal", data=data)
     np.testing.assert_array_equal(model.trained, [False, True, True, True])
 

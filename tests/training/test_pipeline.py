@@ -1,4 +1,4 @@
-"""From spectra with labels to a model, and what is said when that cannot be."""
+"""From spectra with known labels to a model, and the errors if that is impossible."""
 
 import dataclasses
 import warnings
@@ -14,7 +14,7 @@ from slamjax.errors import SlamError, SlamWarning
 from slamjax.model.model import Model
 from slamjax.preprocessing import MaskWavelengths, Recipe, RestFrame, WaveRange
 from slamjax.spectra.spectra import Spectra
-from slamjax.training import SVR, DataSpec, NoiseSpec, SearchSpec, train
+from slamjax.training import SVR, DataSpec, NoiseSpec, Polynomial, SearchSpec, train
 
 
 def few_pixels(spectra, count=4):
@@ -38,7 +38,7 @@ def test_every_pixel_is_scikit_learns_svr():
         np.testing.assert_allclose(flux[:, pixel], mean + scale * svr.predict(new), atol=5e-3 * scale)
 
 
-def test_the_search_is_on_record_for_every_pixel():
+def test_the_search_is_recorded_for_every_pixel():
     info = searched_model().info
     assert len(info.candidates) == 6
     assert info.cv_scores.shape == (len(info.wave), 6)
@@ -59,7 +59,7 @@ def test_gamma_scale_is_one_number_for_all_pixels_masks_or_not():
     assert list(model.info.pixels["n_train"]) == [80, 50, 80, 80]
 
 
-def test_missing_labels_stay_out_and_are_counted():
+def test_stars_with_missing_labels_are_left_out_and_counted():
     spectra = few_pixels(xp_giants()[:80])
     table = spectra.table.copy()
     table["fe_h"][:7] = np.nan
@@ -75,9 +75,9 @@ def test_a_pixel_that_cannot_be_trained_predicts_nan_and_is_reported():
     flux, ivar = spectra.flux.copy(), spectra.ivar.copy()
     flux[:, 0] = 1.0
     ivar[5:, 2] = 0
-    with pytest.warns(SlamWarning, match=r"1 of 4 pixels are masked, (constant flux|too few stars)") as told:
+    with pytest.warns(SlamWarning, match=r"1 of 4 pixels are masked, (constant flux|too few stars)") as caught:
         model = train(spectra.with_arrays(flux, ivar), LABELS, search=TWO_FOLDS, noise="diagonal")
-    assert len(told) == 2
+    assert len(caught) == 2
     assert list(model.info.pixels["status"]) == ["constant flux", "trained", "too few stars", "trained"]
     predicted = np.asarray(model(spectra.values(LABELS)))
     assert np.all(np.isnan(predicted[:, [0, 2]]))
@@ -85,7 +85,7 @@ def test_a_pixel_that_cannot_be_trained_predicts_nan_and_is_reported():
     assert np.isposinf(model.noise.model_variance[0])
 
 
-def test_pixels_that_the_recipe_leaves_out_are_no_surprise(recwarn):
+def test_pixels_masked_by_the_recipe_give_no_warning(recwarn):
     spectra = xp_giants()[:60]
     recipe = Recipe((WaveRange(500, 540, "nm"), MaskWavelengths([(515, 523)], "nm")))
     model = train(spectra, ("teff", "logg"), recipe=recipe, search=TWO_FOLDS, noise="diagonal")
@@ -95,7 +95,7 @@ def test_pixels_that_the_recipe_leaves_out_are_no_surprise(recwarn):
     assert not [w for w in recwarn if "masked" in str(w.message)]
 
 
-def test_drawn_stars_are_reproducible_and_on_record():
+def test_drawn_stars_are_reproducible_and_recorded():
     spectra = few_pixels(xp_giants())
     first, again, other = (
         train(spectra, LABELS, data=DataSpec(n_train=60), seed=s, search=TWO_FOLDS) for s in (3, 3, 4)
@@ -149,16 +149,22 @@ def test_other_kernels_train(kernel):
     assert np.median(model.info.pixels["cv_mse"]) < 1
 
 
-def test_progress_is_told_to_the_last_pixel():
-    told = []
-    train(few_pixels(xp_giants()[:60]), LABELS, search=TWO_FOLDS, on_progress=lambda *at: told.append(at))
-    assert told == [(1, 4), (2, 4), (3, 4), (4, 4)]
+def test_progress_is_reported_up_to_the_last_pixel():
+    steps = []
+    train(few_pixels(xp_giants()[:60]), LABELS, search=TWO_FOLDS, on_progress=lambda *at: steps.append(at))
+    assert steps == [(1, 4), (2, 4), (3, 4), (4, 4)]
 
 
 @pytest.mark.parametrize(
     ("make", "message"),
     [
+        (lambda: SVR(C=0), "C is 0; give a number above 0"),
+        (lambda: SVR(C=[1, -1]), "C is -1"),
+        (lambda: SVR(epsilon=-0.1), "epsilon is -0.1"),
+        (lambda: SVR(gamma="wide"), "gamma is 'wide'"),
         (lambda: SVR(kernel="cubic"), "unknown kernel 'cubic'"),
+        (lambda: Polynomial(degree=0), "degree is 0"),
+        (lambda: Polynomial(ridge=[1, -1]), "ridge is -1"),
         (lambda: SVR(n_jobs=0), "n_jobs is 0"),
         (lambda: SVR(degree=0), "degree is 0"),
         (lambda: SVR(coef0=float("nan")), "coef0 is nan"),
@@ -182,10 +188,6 @@ def test_specs_refuse_impossible_values(make, message):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"emulator": SVR(C=0)}, "C is 0; give a number above 0"),
-        ({"emulator": SVR(C=[1, -1])}, "C is -1"),
-        ({"emulator": SVR(epsilon=-0.1)}, "epsilon is -0.1"),
-        ({"emulator": SVR(gamma="wide")}, "gamma is 'wide'"),
         ({"emulator": "svr"}, r"emulator is 'svr'; give slamjax.SVR\(...\) or slamjax.Polynomial\(...\)"),
         ({"search": "halving"}, "unknown search 'halving'"),
         ({"noise": "white"}, "unknown noise 'white'"),
@@ -260,7 +262,7 @@ def test_numpy_numbers_as_settings_can_be_saved(tmp_path):
     assert Model.read(tmp_path / "model.h5").info.provenance["settings"]["seed"] == 3
 
 
-def test_the_selection_and_a_digest_of_flux_and_labels_are_on_record():
+def test_the_selection_and_a_digest_of_flux_and_labels_are_recorded():
     spectra = few_pixels(xp_giants()).select("logg < 3.6").select("teff > 3600")
     settings = train(spectra, LABELS, search=TWO_FOLDS).info.provenance["settings"]
     assert settings["selection"] == "(logg < 3.6) & (teff > 3600)"
@@ -273,12 +275,12 @@ def test_the_selection_and_a_digest_of_flux_and_labels_are_on_record():
     )
 
 
-def test_spectra_as_observed_that_resolve_velocities_are_told():
-    """MILES pixels are 53 km/s wide; Gaia XP's, of which nothing is said, a thousand."""
+def test_observed_spectra_that_resolve_velocities_give_a_warning():
+    """MILES pixels are 53 km/s wide; those of Gaia XP are a thousand, and give no warning."""
     stars = miles()[:60].select("isfinite(teff) & isfinite(logg) & isfinite(fe_h)")
     moving = dataclasses.replace(stars, frame="observed")
     settings = {"search": TWO_FOLDS, "noise": "diagonal"}
-    with pytest.warns(SlamWarning, match="as observed, on pixels of 5. km/s: .* put rest_frame or resample"):
+    with pytest.warns(SlamWarning, match="in the observed frame, on pixels of 5. km/s: .* put rest_frame or resample"):
         train(moving.on_pixels(slice(0, 20)), ["teff"], **settings)
     moving.table["rv"] = np.zeros(len(moving))
     with warnings.catch_warnings():

@@ -40,7 +40,7 @@ def test_a_grid_is_every_combination_once():
     np.testing.assert_array_equal(np.unique(values_of(found, "C")), [0.1, 1, 10])
 
 
-def test_what_comes_out_the_same_is_tried_once():
+def test_equal_combinations_are_tried_once():
     assert len(candidates(X, [1, 1.0], 0.1, ["auto", 1 / 3])) == 1
 
 
@@ -51,7 +51,7 @@ def test_gamma_words_mean_what_scikit_learn_means(gamma):
     assert candidates(X, 1, 0.1, gamma)[0].gamma == pytest.approx(machine._gamma, rel=1e-12)
 
 
-def test_random_draws_stay_within_their_distribution_and_come_again():
+def test_random_draws_follow_their_distribution_and_are_reproducible():
     draw = {"C": loguniform(0.1, 10), "epsilon": [0.05, 0.1], "gamma": loguniform(0.01, 1)}
     found = candidates(X, **draw, kind="random", n_iter=30, seed=3)
     assert len(found) == 30
@@ -88,7 +88,7 @@ def test_random_draws_from_lists_do_not_repeat():
         ({"kind": "random", "n_iter": 0}, "n_iter is 0; a random search draws at least one"),
     ],
 )
-def test_values_that_no_svr_can_have_are_told(values, message):
+def test_impossible_values_are_refused(values, message):
     with pytest.raises(SlamError, match=message):
         candidates(X, **{"C": 1, "epsilon": 0.1, "gamma": 1, **values})
 
@@ -123,7 +123,7 @@ def test_folds_from_a_table_with_repeats():
 
 
 @pytest.mark.parametrize("repeats", [False, True])
-def test_folds_are_even_shuffled_and_come_again(repeats):
+def test_folds_are_even_shuffled_and_reproducible(repeats):
     """Tables are often sorted by S/N: unshuffled folds would hold out one kind of star each."""
     groups = np.repeat(np.arange(100), 2) if repeats else np.arange(200)
     fold = make_folds(groups, 5, seed=1)
@@ -142,7 +142,7 @@ def test_as_many_folds_as_stars_leave_one_out():
     assert sorted(make_folds(np.arange(6), 6, seed=0)) == list(range(6))
 
 
-def test_fewer_stars_than_folds_is_told():
+def test_fewer_stars_than_folds_is_refused():
     with pytest.raises(SlamError, match="3 training stars cannot make 5 folds; give more stars or fewer folds"):
         make_folds(np.arange(3), 5, seed=0)
     with pytest.raises(SlamError, match="2 training stars cannot make 3 folds"):  # four spectra, but of two stars
@@ -150,6 +150,6 @@ def test_fewer_stars_than_folds_is_told():
 
 
 @pytest.mark.parametrize("n_folds", [1, 0, -2])
-def test_one_fold_holds_nothing_out(n_folds):
+def test_a_single_fold_is_refused(n_folds):
     with pytest.raises(SlamError, match=f"folds is {n_folds}; give at least 2"):
         make_folds(np.arange(10), n_folds, seed=0)

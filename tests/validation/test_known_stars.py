@@ -9,11 +9,13 @@ import pytest
 from astropy.table import Table, vstack
 from helpers import xp_giants
 from models import LABELS, giants_model, held_out
+from scipy.stats import norm
 
 from slamjax.errors import SlamError
 from slamjax.spectra.spectra import Spectra
 from slamjax.validation import compare_fit, format_scatter, scatter_table, validate
 
+SIGMAS_PER_MAD = 1 / norm.ppf(0.75)
 STATISTICS = ("median", "std", "mad", "scatter", "pull")
 
 
@@ -39,13 +41,13 @@ def by_hand(labels, chosen):
         middle,
         np.sqrt(np.mean((difference - np.mean(difference)) ** 2)),
         mad,
-        1.4826 * mad,
-        1.4826 * np.median(np.abs(pull - np.median(pull))),
+        SIGMAS_PER_MAD * mad,
+        SIGMAS_PER_MAD * np.median(np.abs(pull - np.median(pull))),
     ]
 
 
 @pytest.mark.parametrize("good_only", [False, True])
-def test_statistics_are_those_worked_out_by_hand(good_only):
+def test_statistics_agree_with_those_by_hand(good_only):
     labels, snr = fitted()
     table = scatter_table(labels, ["teff"], snr, [0, 10, 30], good_only=good_only)
     usable = labels["flags"] == 0 if good_only else np.ones(len(labels), bool)
@@ -57,7 +59,7 @@ def test_statistics_are_those_worked_out_by_hand(good_only):
     assert np.isnan(table["high"][0])
 
 
-def test_a_bin_holds_its_lower_edge_and_not_its_upper_one():
+def test_a_bin_includes_its_lower_edge_only():
     labels, _ = fitted(3)
     table = scatter_table(labels, ["teff"], np.array([1.0, 2.0, 3.0]), [1, 2, 3])
     assert list(table["n"]) == [3, 1, 1]
@@ -144,7 +146,7 @@ def test_stars_are_binned_by_a_column_of_the_table():
     assert "apogee_snr" in str(result)
 
 
-def test_a_catalogues_snr_stands_in_where_spectra_state_no_errors():
+def test_the_snr_of_a_catalogue_is_used_if_spectra_state_no_errors():
     stars = held_out()[:6]
     table = stars.table.copy()
     table["snr"] = np.arange(6.0)
@@ -164,7 +166,7 @@ def test_a_catalogues_snr_stands_in_where_spectra_state_no_errors():
         ({"by": "apogee_id"}, "column 'apogee_id' of .* holds no numbers"),
     ],
 )
-def test_bins_that_cannot_be_are_told_before_the_fit(options, message):
+def test_impossible_bins_are_refused_before_the_fit(options, message):
     def told(done, total):
         raise AssertionError("fitting has begun")
 
@@ -179,7 +181,7 @@ def test_a_missing_label_is_named():
         validate(giants_model(), stars)
 
 
-def test_no_star_left_says_where_they_went():
+def test_an_error_says_why_no_star_is_left():
     with pytest.raises(SlamError, match="no star to validate with: of 20, 0 lack a label and 20 trained the model"):
         validate(giants_model(), xp_giants()[:20])
 
@@ -187,7 +189,7 @@ def test_no_star_left_says_where_they_went():
 def test_the_printed_tables_have_a_line_for_every_label_and_bin():
     """And the table of errors one more, for the labels together."""
     scatter, words, calibration = str(validated()).split("\n\n")
-    assert "per cent" in words
+    assert "percentages" in words
     errors = calibration.splitlines()
     assert len(errors) == 2 + 5 * 3
     assert len({len(line) for line in errors}) == 1
@@ -208,7 +210,7 @@ def test_negative_edges_can_be_read():
 
 
 @pytest.mark.parametrize("name", ["report.ecsv", "report.csv", "report.fits"])
-def test_a_report_holds_scatter_and_errors_and_reads_back_equal(name, tmp_path):
+def test_a_written_report_reads_back_equal(name, tmp_path):
     result = validated()
     result.write(tmp_path / name)
     back = Table.read(tmp_path / name)
@@ -238,7 +240,7 @@ def test_a_failed_write_leaves_nothing_behind(tmp_path):
     assert os.listdir(tmp_path) == []
 
 
-def test_reference_errors_are_added_where_asked_for():
+def test_reference_errors_are_added_on_request():
     """A catalogue less precise than the training stars': the same fits, wider intervals."""
     stars = held_out()[:8]
     result = validate(giants_model(), stars, n_starts=1, reference_errors=True)
@@ -249,7 +251,7 @@ def test_reference_errors_are_added_where_asked_for():
     assert np.all(np.abs(result.comparison.pull) < np.abs(compare_fit(result.labels, LABELS).pull))
 
 
-def test_reference_errors_that_are_not_there_are_told_before_the_fit():
+def test_missing_reference_errors_are_reported_before_the_fit():
     stars = held_out()
     stars = dataclasses.replace(stars, table=stars.table["apogee_id", *LABELS])
 

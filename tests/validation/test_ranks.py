@@ -28,7 +28,7 @@ def linear_gaussian(n=500, n_draws=149, seed=11):
 
 
 def test_the_exact_posterior_passes():
-    result = SimulatedCalibration.of(*linear_gaussian(), NAMES)
+    result = SimulatedCalibration.from_draws(*linear_gaussian(), NAMES)
     assert result.passes()
     assert np.all(result.ranks.p_bonferroni > 0.05)
     assert abs(result.regions.width) < 2.5
@@ -40,7 +40,7 @@ def test_the_exact_posterior_passes():
 @pytest.mark.parametrize("factor", [1.2, 1 / 1.2])
 def test_widths_wrong_by_a_fifth_fail(factor):
     """500 stars suffice, for ranks and for regions."""
-    result = SimulatedCalibration.of(*linear_gaussian(), NAMES).widened(factor)
+    result = SimulatedCalibration.from_draws(*linear_gaussian(), NAMES).widened(factor)
     assert not result.ranks.passes()
     assert not result.regions.passes()
     assert np.sign(result.regions.width) == np.sign(1 - factor)
@@ -53,7 +53,7 @@ def test_a_bias_fails():
     assert not rank_test(truth, shifted, NAMES).passes()
 
 
-def test_wrong_correlations_fail_in_regions_though_every_label_is_right():
+def test_wrong_correlations_fail_in_regions_although_each_label_is_right():
     rng = np.random.default_rng(5)
     covariance = np.array([[1, 0.9], [0.9, 1]])
     middle = rng.normal(size=(1500, 2)) * 3
@@ -75,7 +75,7 @@ def test_the_level_is_kept():
         assert 2 <= np.sum(~np.array(passed)) <= 21
 
 
-def test_ranks_are_counts_and_bins_may_hold_unequal_numbers_of_them():
+def test_ranks_are_counts_and_bins_may_hold_unequal_numbers_of_ranks():
     truth = np.array([[0.5], [2.5], [9.0]])
     draws = np.tile(np.arange(4.0)[None, :, None], (3, 1, 1))
     result = rank_test(truth, draws, ["a"], bins=2)
@@ -86,7 +86,7 @@ def test_ranks_are_counts_and_bins_may_hold_unequal_numbers_of_them():
     np.testing.assert_allclose(result.p, stats.chi2.sf(result.chi2, 1))
 
 
-def test_equal_draws_share_their_ranks_fairly():
+def test_ties_are_broken_evenly():
     """Draws heaped on a bound, and the truth with them."""
     ranks = rank_statistics(np.zeros((4000, 1)), np.zeros((4000, 9, 1)))
     assert stats.chisquare(np.bincount(ranks[:, 0], minlength=10)).pvalue > 0.01
@@ -107,7 +107,7 @@ def test_regions_do_not_depend_on_units():
 def test_references_may_be_given():
     truth, draws = linear_gaussian()
     assert tarp(truth, draws, references=draws[:, 0]).passes()
-    with pytest.raises(SlamError, match="give one point a star"):
+    with pytest.raises(SlamError, match="give one point per star"):
         tarp(truth, draws, references=draws[:, 0, 0])
 
 
@@ -143,12 +143,15 @@ def test_independent_and_constant_chains_are_not_thinned():
     ("call", "message"),
     [
         (lambda t, d: rank_test(t, d, NAMES, bins=1), "bins is 1; give 2 to 150"),
-        (lambda t, d: rank_test(t * np.nan, d, NAMES), "not all finite; leaving stars out would bias the ranks"),
-        (lambda t, d: tarp(t, d * np.inf), "leaving stars out would bias the coverage"),
-        (lambda t, d: tarp(t[:1], d[:1]), "1 stars tell nothing of coverage"),
+        (
+            lambda t, d: rank_test(t * np.nan, d, NAMES),
+            "leaving such stars out would bias the ranks",
+        ),
+        (lambda t, d: tarp(t, d * np.inf), "leaving such stars out would bias the coverage"),
+        (lambda t, d: tarp(t[:1], d[:1]), "1 stars are too few for coverage"),
         (lambda t, d: thin_draws(d), r"give \(stars, chains, draws, labels\)"),
     ],
 )
-def test_what_cannot_be_tested_is_told(call, message):
+def test_unusable_draws_are_refused(call, message):
     with pytest.raises(SlamError, match=message):
         call(*linear_gaussian())

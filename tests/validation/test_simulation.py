@@ -68,7 +68,7 @@ def test_simulated_spectra_have_the_models_mean_and_covariance(kind):
     np.testing.assert_allclose(standard @ standard.T / n, np.eye(good.sum()), atol=5 * np.sqrt(2 / n))
 
 
-def test_the_same_seed_gives_the_same_spectra_and_every_star_its_own_noise():
+def test_the_seed_fixes_the_spectra_and_stars_have_independent_noise():
     model = giants_model()
     labels, ivar = stars(model)
     one, again, other = (simulate(model, labels, ivar, seed=seed) for seed in (1, 1, 2))
@@ -78,7 +78,7 @@ def test_the_same_seed_gives_the_same_spectra_and_every_star_its_own_noise():
     assert len(np.unique(many.flux[:, 0])) == 1030
 
 
-def test_a_prepared_model_fits_simulated_spectra_and_knows_the_truth():
+def test_a_prepared_model_fits_simulated_spectra_with_known_labels():
     """The recipe of the model itself would divide them by a continuum once more."""
     model = giants_model()
     labels, ivar = stars(model)
@@ -129,7 +129,7 @@ def test_the_bound_does_not_depend_on_the_unit_of_flux():
     np.testing.assert_allclose(other.flux * 2.0**56, one.flux, rtol=1e-5)
 
 
-def test_what_is_not_constrained_is_infinite():
+def test_an_unconstrained_label_has_an_infinite_variance():
     model = giants_model()
     labels, ivar = stars(model)
     dark = ivar.copy()
@@ -160,17 +160,17 @@ def test_fits_of_simulated_stars_reach_the_bound():
     ("labels", "ivar", "message"),
     [
         (np.ones((2, 3)), np.ones(61), "its last axis must be teff, logg, fe_h, alpha_m"),
-        (np.ones((2, 4)), np.ones(60), "ivar has shape .60,.; give one for each of 2 stars and 61 pixels"),
-        (np.ones((2, 4)), -np.ones(61), "ivar holds negative numbers or NaN"),
+        (np.ones((2, 4)), np.ones(60), "ivar has shape .60,.; give .2, 61., stars and pixels"),
+        (np.ones((2, 4)), -np.ones(61), "ivar has negative values or NaN"),
     ],
 )
-def test_shapes_that_do_not_fit_are_told(labels, ivar, message):
+def test_wrong_shapes_are_refused(labels, ivar, message):
     for call in (simulate, crlb):
         with pytest.raises(SlamError, match=message):
             call(giants_model(), labels, ivar)
 
 
-def test_labels_that_are_not_known_have_no_spectrum_and_no_bound():
+def test_unknown_labels_are_refused():
     for call in (simulate, crlb):
         with pytest.raises(SlamError, match="labels are not all finite"):
             call(giants_model(), np.full((1, 4), np.nan), np.ones(61))

@@ -1,4 +1,4 @@
-"""The whole of simulation-based calibration: prior, likelihood and preparation must be the sampler's own."""
+"""Simulation-based calibration as a whole: prior, likelihood and preparation must be those of the sampler."""
 
 import dataclasses
 from functools import cache
@@ -11,6 +11,7 @@ from models import LABELS, giants_model, held_out
 import slamjax.sampling
 from slamjax.errors import SlamError
 from slamjax.noise.models import DiagonalNoise
+from slamjax.sampling import SamplerSpec
 from slamjax.sampling.priors import training_density
 from slamjax.validation import SimulatedCalibration, sbc
 
@@ -19,15 +20,16 @@ N_STARS = 500
 
 @cache
 def noisy_model():
-    """So little is known of a star that points drawn from the prior fill its posterior."""
+    """So noisy that points drawn from the prior fill each posterior."""
     model = giants_model()
     return dataclasses.replace(model, noise=DiagonalNoise(np.asarray(model.noise.model_variance) * 100))
 
 
 def importance_sampler(seen=None):
-    """A stand-in for `slamjax.sample`: points drawn from the prior, taken by their likelihood."""
+    """In place of `slamjax.sample`: points drawn from the prior, resampled by their likelihood."""
 
-    def sample(model, spectra, *, prior, seed, on_progress=None, draws=400, chains=1):
+    def sample(model, spectra, *, prior, seed, sampler, **options):
+        draws, chains = (400, 1) if sampler == "auto" else (sampler.draws, sampler.chains)
         if seen is not None:
             seen.update(recipe=model.recipe, n=len(spectra))
         points = np.asarray(prior.sample(jax.random.key(1000 + seed), (6000,)), float)
@@ -46,8 +48,8 @@ def importance_sampler(seen=None):
     return sample
 
 
-def calibrated(monkeypatch, sampler, **options):
-    monkeypatch.setattr(slamjax.sampling, "sample", sampler, raising=False)
+def calibrated(monkeypatch, sample, **options):
+    monkeypatch.setattr(slamjax.sampling, "sample", sample, raising=False)
     ivar = giants_model().prepare(held_out()).ivar
     prior = training_density(noisy_model())
     return sbc(noisy_model(), ivar, n_stars=N_STARS, prior=prior, seed=4, **options)
@@ -55,7 +57,7 @@ def calibrated(monkeypatch, sampler, **options):
 
 def test_an_exact_sampler_passes_and_wrong_widths_do_not(monkeypatch):
     seen = {}
-    result = calibrated(monkeypatch, importance_sampler(seen), draws=300)
+    result = calibrated(monkeypatch, importance_sampler(seen), sampler=SamplerSpec(draws=300, chains=1))
     assert result.truth.shape == (N_STARS, len(LABELS))
     assert result.draws.shape == (N_STARS, 300, len(LABELS))
     assert seen["n"] == N_STARS
@@ -65,7 +67,7 @@ def test_an_exact_sampler_passes_and_wrong_widths_do_not(monkeypatch):
         assert not result.widened(factor).passes()
 
 
-def test_posteriors_without_their_spectra_do_not_pass(monkeypatch):
+def test_posteriors_of_other_stars_do_not_pass(monkeypatch):
     """Draws of another star's posterior."""
 
     def shuffled(model, spectra, **options):
@@ -79,17 +81,17 @@ def test_posteriors_without_their_spectra_do_not_pass(monkeypatch):
     [
         (np.ones((5, 60)), 10, "give rows with good pixels"),
         (np.zeros((5, 61)), 10, "give rows with good pixels"),
-        (np.ones((5, 61)), 1, "n_stars is 1; simulate some hundreds"),
+        (np.ones((5, 61)), 1, "n_stars is 1; simulate hundreds"),
     ],
 )
-def test_what_cannot_be_simulated_is_told(ivar, n_stars, message, monkeypatch):
+def test_unusable_input_is_refused(ivar, n_stars, message, monkeypatch):
     monkeypatch.setattr(slamjax.sampling, "sample", None, raising=False)
     with pytest.raises(SlamError, match=message):
         sbc(noisy_model(), ivar, n_stars=n_stars)
 
 
-def test_a_sampler_that_loses_stars_is_told_and_a_few_are_left_out(monkeypatch):
-    """NaN draws of a failed fit; leaving out many would hide what is wrong with them."""
+def test_losing_many_stars_is_an_error_and_a_few_are_left_out(monkeypatch):
+    """Draws of a failed fit are NaN; leaving out many stars would hide the reason."""
 
     def lossy(n_lost):
         def sample(model, spectra, **options):
@@ -104,15 +106,15 @@ def test_a_sampler_that_loses_stars_is_told_and_a_few_are_left_out(monkeypatch):
         calibrated(monkeypatch, lossy(6))
 
 
-def test_an_unknown_prior_is_told(monkeypatch):
+def test_an_unknown_prior_is_refused(monkeypatch):
     monkeypatch.setattr(slamjax.sampling, "sample", None, raising=False)
     with pytest.raises(SlamError, match="prior is 'flat'; give 'uniform', 'density' or a NumPyro distribution"):
         sbc(noisy_model(), np.ones((1, 61)), prior="flat")
 
 
-def test_the_tests_of_arrays_stand_alone():
+def test_draws_are_tested_without_a_model():
     rng = np.random.default_rng(0)
-    result = SimulatedCalibration.of(rng.normal(size=(200, 2)), rng.normal(size=(200, 99, 2)), ["a", "b"])
+    result = SimulatedCalibration.from_draws(rng.normal(size=(200, 2)), rng.normal(size=(200, 99, 2)), ["a", "b"])
     lines = str(result).splitlines()
     assert [line.split("|")[1].strip() for line in lines[3:5]] == ["a", "b"]
     assert "99 draws" in lines[0]

@@ -1,9 +1,10 @@
-"""The ε-SVR dual of many pixels that share their stars: what it is, and when a solution of it is one.
+"""The ε-SVR dual of many pixels that share their stars, and how good a solution is.
 
     min_β ½ βᵀKβ − yᵀβ + ε‖β‖₁   subject to   1ᵀβ = 0,  |β_i| ≤ c_i
 
-A column is one such problem: a pixel with its C and ε. All columns share the kernel matrix K of the stars. A star that
-a column leaves out has c_i = 0. Everything here is float64, whatever a solver works in: solvers are judged by it.
+A column is one such problem: a pixel with its C and ε. All columns share the kernel matrix K of the stars; c_i = 0
+leaves a star out of a column. Everything here is float64, whatever precision a solver works in: solvers are judged by
+it.
 """
 
 from __future__ import annotations
@@ -33,10 +34,10 @@ class Duals:
         return replace(self, y=self.y[chosen], box=self.box[chosen], epsilon=self.epsilon[chosen])
 
     def feasible(self, beta: Columns) -> Columns:
-        """β with a sum of zero to the digits that float64 has; zeros and bounds stay where they are.
+        """β with a sum of zero to float64 precision; zeros and bounds stay exact.
 
-        Solvers leave a sum of rounding errors. The coefficients between their bounds take it, in equal parts as far
-        as there is room; others only where there are none.
+        Solvers leave a sum of rounding errors. It is distributed over the coefficients between their bounds, equally as
+        far as there is room; over others only if there are none.
         """
         beta = np.clip(beta, -self.box, self.box)
         least = 1e-14 * self.box.sum(axis=1)
@@ -64,12 +65,12 @@ class Duals:
         return 0.5 * np.einsum("mn,mn->m", beta, gradient - self.y) + self.epsilon * np.abs(beta).sum(axis=1)
 
     def judge(self, beta: Columns, gradient: Columns) -> Verdict:
-        """How far feasible β are from optimal, and the intercepts that go with them."""
+        """How far feasible β are from the optimum, and their intercepts."""
         up, down = self._multipliers(beta, gradient)
         highest, lowest = up.max(axis=1), down.min(axis=1)
         free = self._free(beta)
         count = free.sum(axis=1)
-        # as in libsvm: the mean over the coefficients between their bounds, else the middle of what is possible
+        # as in libsvm: the mean over the coefficients between their bounds, or the middle of the possible range
         inner = np.where(free, up, 0).sum(axis=1) / np.maximum(count, 1)
         closed = ~np.any(self.box > 0, axis=1)
         with np.errstate(invalid="ignore"):

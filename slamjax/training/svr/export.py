@@ -14,16 +14,16 @@ from slamjax.emulators.scaling import LabelScaling
 from slamjax.emulators.svr import KernelBlock, KernelEmulator
 from slamjax.errors import SlamError
 
-#: Up to this many (kernel, γ, c₀) groups each become a matrix product of their own; more are padded and looped
-#: over on the device, so that a γ for every pixel does not become a program of thousands of products.
+#: Up to this many (kernel, γ, c₀) groups each become their own matrix product; more are padded and looped over on the
+#: device, so that one γ per pixel does not become a program of thousands of products.
 MAX_OWN_BLOCKS = 8
 
-#: Kernel, degree, γ, c₀, and the places of the labels that it takes (empty: all).
+#: Kernel, degree, γ, c₀, and the indices of the labels that it depends on (empty: all).
 KernelKey = tuple[str, int, float, float, tuple[int, ...]]
 
 
 def kernel_key(kernel: str, degree: int, gamma: float, coef0: float, labels: tuple[int, ...] = ()) -> KernelKey:
-    """What makes two pixels share a kernel matrix; parameters that a kernel ignores do not count."""
+    """Pixels with equal keys share a kernel matrix; parameters that a kernel ignores do not count."""
     if kernel == "linear":
         return ("linear", 1, 1.0, 0.0, labels)
     if kernel == "rbf":
@@ -50,7 +50,7 @@ def assemble(
     dual : (N, P) coefficients, zero where a star is no support vector
     intercept : (P,) NaN for a pixel that has no SVR
     keys : P kernel keys
-    whole : keep stars that are no support vector of any pixel, so that several emulators have one shape
+    whole : keep stars that are no support vector of any pixel, so that several emulators have the same shape
     """
     n_pix = dual.shape[1]
     untrained = ~np.isfinite(intercept)
@@ -68,8 +68,8 @@ def assemble(
 
     buckets: dict[tuple[Any, ...], list[KernelKey]] = defaultdict(list)
     for key, pixels in sorted(groups.items()):
-        own = len(groups) <= MAX_OWN_BLOCKS
-        buckets[(key[0], key[1], key[4], key if own else int(np.ceil(np.log2(len(pixels)))))].append(key)
+        few = len(groups) <= MAX_OWN_BLOCKS
+        buckets[(key[0], key[1], key[4], key if few else int(np.ceil(np.log2(len(pixels)))))].append(key)
 
     blocks, order, offset = [], np.zeros(n_pix, dtype=np.int32), 0
     for (kernel, degree, labels, _), members in buckets.items():
@@ -113,13 +113,13 @@ def from_sklearn(
 
     Parameters
     ----------
-    svrs : sequence (or array, any nesting) of fitted ``sklearn.svm.SVR`` or ``NuSVR``
-        One a pixel, in pixel order (C order if nested); a fitted search such as GridSearchCV stands for its
-        ``best_estimator_``; None stands for a pixel without an SVR. Kernels rbf, linear, poly and sigmoid may be
-        mixed, hyper-parameters too, and each SVR may have been fitted to stars of its own.
+    svrs : sequence (or array, or nested sequences) of fitted ``sklearn.svm.SVR`` or ``NuSVR``
+        One per pixel, in pixel order (C order if nested); of a fitted search such as GridSearchCV its
+        ``best_estimator_`` is taken; None is a pixel without an SVR. Kernels (rbf, linear, poly, sigmoid) and
+        hyper-parameters may differ, and each SVR may have been fitted to other stars.
     scaling : LabelScaling, optional
-        How physical labels become what the SVRs were fitted to; default: they were fitted to labels as they are.
-    flux_mean, flux_scale : number or (P,) array
+        From physical labels to those that the SVRs were fitted to; default: they are the same.
+    flux_mean, flux_scale : float or (P,) array
         The flux is flux_mean + flux_scale · SVR.
 
     Returns
@@ -130,12 +130,23 @@ def from_sklearn(
     Raises
     ------
     SlamError
-        For an SVR that is not fitted, has another kernel, or another number of labels; it names the pixel.
+        For an SVR that is not fitted, or has another kernel or number of labels; it names the pixel.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import slamjax
+    >>> from sklearn.svm import SVR
+    >>> labels = np.random.default_rng(0).uniform(size=(50, 2))
+    >>> svrs = [SVR().fit(labels, np.sin(labels @ slope)) for slope in ([1, 2], [2, 1], [3, 0])]
+    >>> emulator = slamjax.from_sklearn(svrs)
+    >>> np.allclose(emulator(labels[0]), [svr.predict(labels[:1])[0] for svr in svrs], atol=1e-5)
+    True
     """
     machines = [_machine(svr, pixel) for pixel, svr in enumerate(_flatten(svrs))]
     fitted = [m for m in machines if m is not None]
     if not fitted:
-        raise SlamError("from_sklearn was given no fitted SVR; give one a pixel")
+        raise SlamError("from_sklearn was given no fitted SVR; give one per pixel")
     n_labels = fitted[0].support_vectors_.shape[1] if fitted[0].support_vectors_.size else fitted[0].n_features_in_
     for pixel, machine in enumerate(machines):
         if machine is not None and machine.n_features_in_ != n_labels:

@@ -1,4 +1,4 @@
-"""One pixel: its SVR by scikit-learn, its hyper-parameters by cross-validation, its out-of-fold residuals.
+"""One pixel: its SVR by scikit-learn, with hyper-parameters by cross-validation and held-out predictions.
 
     min_β ½ βᵀKβ − yᵀβ + ε‖β‖₁   subject to   1ᵀβ = 0,  |β_i| ≤ C c_i
 
@@ -19,7 +19,7 @@ from slamjax.training.specs import SolverName
 
 @dataclass(frozen=True)
 class SvrSettings:
-    """What is the same for every pixel; ``solver`` is "sklearn" or "batched" here."""
+    """Settings of all pixels; ``solver`` is "sklearn" or "batched" here."""
 
     kernel: str
     degree: int
@@ -43,7 +43,7 @@ class SvrSettings:
 
 @dataclass(frozen=True)
 class Report:
-    """What was solved: columns, how many of them by scikit-learn, largest violation and relative duality gap left."""
+    """Columns that were solved, how many by scikit-learn, the largest KKT violation and relative duality gap left."""
 
     solver: str
     columns: int = 0
@@ -63,11 +63,16 @@ class Report:
 
 @dataclass(frozen=True)
 class PixelFit:
-    """What training gives for one pixel.
+    """The SVR of one pixel.
 
-    ``dual`` (N,) is zero where a star is no support vector; ``held_out`` (N,) is each star's prediction by a fit
-    that had not seen it, in scaled flux, NaN for stars that the pixel does not use; ``scores`` has a mean squared
-    error for each candidate; ``fold_dual`` (F, N) and ``fold_intercept`` (F,) are the fits that had not seen fold f.
+    Attributes
+    ----------
+    status, n_train : "trained" or why not; number of good stars
+    dual, intercept : (N,) coefficients, zero where a star is no support vector; NaN where not trained
+    best : index of the chosen candidate, -1 for none
+    scores : (K,) mean squared error of each candidate
+    held_out : (N,) prediction for each star by the fit that had not seen it, in scaled flux; NaN for unused stars
+    fold_dual, fold_intercept : (F, N) and (F,) the fits that had not seen fold f
     """
 
     status: str
@@ -82,7 +87,7 @@ class PixelFit:
 
 
 def no_fit(n_train: int, n: int, n_folds: int, n_candidates: int) -> PixelFit:
-    """A pixel that has no SVR."""
+    """A pixel without an SVR."""
     return PixelFit(
         "", n_train, np.zeros(n), np.nan, -1, np.full(n_candidates, np.nan), np.full(n, np.nan),
         np.zeros((n_folds, n)), np.full(n_folds, np.nan),
@@ -104,32 +109,32 @@ def fit_pixel(
     y: np.ndarray,
     weight: np.ndarray,
     fold: np.ndarray,
-    found: Sequence[Candidate],
+    candidates: Sequence[Candidate],
     settings: SvrSettings,
 ) -> PixelFit:
-    """Cross-validate every candidate, fit the best to all good stars.
+    """Cross-validate every candidate and fit the best one to all good stars.
 
     Parameters
     ----------
     x : (N, L) scaled labels
     y : (N,) scaled flux
     weight : (N,) 0 leaves a star out
-        By its row: with a zero ``sample_weight`` scikit-learn numbers its support vectors within the reduced set.
+        Its row is removed: with a zero ``sample_weight`` scikit-learn numbers support vectors within the reduced set.
     fold : (N,) number of the fold that holds a star out
     """
     n = len(y)
     rows = np.flatnonzero(weight > 0)
     folds = [fold[rows] == number for number in range(int(fold.max()) + 1)]
-    nothing = no_fit(rows.size, n, len(folds), len(found))
+    nothing = no_fit(rows.size, n, len(folds), len(candidates))
     reason = unusable(y, weight, fold, settings.min_stars)
     if reason:
         return replace(nothing, status=reason)
     xs, ys, ws = np.ascontiguousarray(x[rows]), y[rows], np.ascontiguousarray(weight[rows])
 
-    scores = np.empty(len(found))
+    scores = np.empty(len(candidates))
     best, best_prediction = -1, np.empty(0)
     best_exhausted, best_machines = False, []
-    for number, candidate in enumerate(found):
+    for number, candidate in enumerate(candidates):
         prediction = np.empty(rows.size)
         machines = []
         errors, exhausted = [], False
@@ -142,7 +147,7 @@ def fit_pixel(
         scores[number] = np.mean(errors)
         if best < 0 or scores[number] < scores[best]:
             best, best_prediction, best_exhausted, best_machines = number, prediction, exhausted, machines
-    machine = settings.svr(found[best]).fit(xs, ys, sample_weight=ws)
+    machine = settings.svr(candidates[best]).fit(xs, ys, sample_weight=ws)
     exhausted = best_exhausted or machine.fit_status_ != 0
     dual = np.zeros(n)
     dual[rows[machine.support_]] = machine.dual_coef_[0]

@@ -1,4 +1,4 @@
-"""All pixels' SVRs, by the solver of the settings."""
+"""The SVRs of all pixels, by either solver, and their export."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from sklearn.exceptions import ConvergenceWarning
 
 from slamjax.emulators.svr import KernelEmulator
 from slamjax.training.data import ScaledStars
+from slamjax.training.held_out import HeldOut
 from slamjax.training.label_masks import NO_LABEL
-from slamjax.training.noise_calibration import HeldOut
 from slamjax.training.search import Candidate
 from slamjax.training.svr.batched import Stars, fit_pixels_together
 from slamjax.training.svr.export import KernelKey, assemble, kernel_key
@@ -74,7 +74,7 @@ def fit_pixels(
     n_jobs: int,
     on_progress: Progress | None,
 ) -> tuple[list[PixelFit], Report]:
-    """Every pixel cross-validated and fitted by the solver of the settings, and what that solver has to tell."""
+    """Cross-validate and fit every pixel by the solver of the settings; also gives the solver's report."""
     n_stars, n_pix = scaled.y.shape
     fits: dict[int, PixelFit] = {}
     report = Report(settings.solver)
@@ -86,21 +86,21 @@ def fit_pixels(
                 fits[int(pixel)] = replace(nothing, status=NO_LABEL)
             continue
 
-        def told(done: int, _: int, before: int = len(fits)) -> None:
+        def step(done: int, _: int, before: int = len(fits)) -> None:
             if on_progress is not None:
                 on_progress(before + done, n_pix)
 
         stars = Stars(scaled.x[:, labels], scaled.y[:, pixels], scaled.weight[:, pixels], scaled.fold)
-        some, more = _fit_alike(stars, candidates, settings, n_jobs, told)
-        fits |= {int(pixel): fit for pixel, fit in zip(pixels, some, strict=True)}
-        report += more
+        group, group_report = _fit_group(stars, candidates, settings, n_jobs, step)
+        fits |= {int(pixel): fit for pixel, fit in zip(pixels, group, strict=True)}
+        report += group_report
     return [fits[pixel] for pixel in range(n_pix)], report
 
 
-def _fit_alike(
+def _fit_group(
     stars: Stars, candidates: tuple[Candidate, ...], settings: SvrSettings, n_jobs: int, on_progress: Progress
 ) -> tuple[list[PixelFit], Report]:
-    """The fits of pixels that take the same labels."""
+    """The fits of pixels at which the same labels act."""
     x, y, weight, fold = stars.x, stars.y, stars.weight, stars.fold
     n_pix = y.shape[1]
     if settings.solver == "batched":
@@ -110,11 +110,11 @@ def _fit_alike(
     def one(pixel: int) -> tuple[int, PixelFit]:
         return pixel, fit_pixel(x, columns[0][:, pixel], columns[1][:, pixel], fold, candidates, settings)
 
-    # threads, not processes: libsvm lets go of the interpreter lock, and nothing has to be copied
+    # threads, not processes: libsvm releases the interpreter lock, and nothing has to be copied
     fits: dict[int, PixelFit] = {}
     workers = Parallel(n_jobs=n_jobs, prefer="threads", return_as="generator_unordered")
-    with warnings.catch_warnings():  # here and not in the workers: warnings are one for all threads
-        warnings.simplefilter("ignore", ConvergenceWarning)  # the pixel's status tells
+    with warnings.catch_warnings():  # not in the workers: all threads share Python's filters
+        warnings.simplefilter("ignore", ConvergenceWarning)  # it is in the pixel's status
         for pixel, fit in workers(delayed(one)(pixel) for pixel in range(n_pix)):
             fits[pixel] = fit
             on_progress(len(fits), n_pix)

@@ -1,4 +1,4 @@
-"""Columns of one kernel matrix, solved: a solver improves them, the exact matrix judges, scikit-learn finishes."""
+"""Columns of one kernel matrix: the solver improves them, the exact matrix judges them, scikit-learn finishes."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from slamjax.training.specs import SolverName
 from slamjax.training.svr.dual import Duals, Verdict
 from slamjax.training.svr.pixel import Report, SvrSettings
 
-#: Columns times stars from which "auto" takes the batched solver: below, the time to load it is what is seen.
+#: Columns times stars from which "auto" takes the batched solver: below, loading it takes longer.
 _WORTHWHILE = 100_000
-#: Times that a solver is given the exact gradient and asked to go on.
+#: Times that a solver continues from the exact gradient.
 _SWEEPS = 5
-#: Solvers aim below the tolerance by this factor: rounding must not put columns back above it.
+#: Solvers aim below the tolerance by this factor, so that rounding does not lift columns above it.
 _AIM = 0.9
-#: Steps of a column in a sweep, a star: far beyond what any has needed.
-_STEPS_A_STAR = 2000
+#: Steps per star of a column in a sweep: far more than any has needed.
+_STEPS_PER_STAR = 2000
 #: GiB of kernel matrices that are kept for the next pixels.
 _KEPT_MATRICES = 1.0
 
 
 class Solver(Protocol):
-    """Improves columns that share a kernel matrix: feasible β (M, n), their gradients, how good they are."""
+    """Improves feasible β (M, n) of columns that share a kernel matrix, given their gradients and verdicts."""
 
     def improve(
         self, duals: Duals, beta: np.ndarray, gradient: np.ndarray, verdict: Verdict, tol: float, sweep: int
@@ -60,27 +60,27 @@ def make_solver(kernel: np.ndarray, settings: SvrSettings, n_jobs: int) -> Solve
     """The compiled solver."""
     from slamjax.training.svr.smo import Smo  # numba is loaded where it is needed
 
-    limit = _STEPS_A_STAR * max(len(kernel), 500) if settings.max_iter < 0 else settings.max_iter
+    limit = _STEPS_PER_STAR * max(len(kernel), 500) if settings.max_iter < 0 else settings.max_iter
     return Smo(kernel, n_jobs, limit)
 
 
 class Matrices:
-    """Kernel matrices (N, N) of all training stars; the last few γ are kept."""
+    """Kernel matrices (N, N) of all training stars; those of the last few γ are kept."""
 
     def __init__(self, x: np.ndarray, settings: SvrSettings) -> None:
         self.x, self.settings = x, settings
         self.kept: dict[float, np.ndarray] = {}
 
-    def of(self, gamma: float) -> np.ndarray:
+    def at(self, gamma: float) -> np.ndarray:
         if gamma not in self.kept:
             size = 8 * len(self.x) ** 2 / 2**30
             while self.kept and size * (len(self.kept) + 1) > _KEPT_MATRICES:
                 del self.kept[next(iter(self.kept))]
             kind = self.settings.kernel
-            more: dict[str, Any] = {} if kind == "linear" else {"gamma": gamma}
+            parameters: dict[str, Any] = {} if kind == "linear" else {"gamma": gamma}
             if kind == "poly":
-                more |= {"degree": self.settings.degree, "coef0": self.settings.coef0}
-            self.kept[gamma] = pairwise_kernels(self.x, metric=kind, **more)
+                parameters |= {"degree": self.settings.degree, "coef0": self.settings.coef0}
+            self.kept[gamma] = pairwise_kernels(self.x, metric=kind, **parameters)
         return self.kept[gamma]
 
 
@@ -95,7 +95,7 @@ class Solution:
 
 
 class SharedKernel:
-    """The columns of one γ and one set of stars: ``rows`` (N,) of labels x (N, L) and kernel matrix (N, N)."""
+    """The columns of one γ and of the stars in ``rows`` (N,) bool, of labels (N, L) and kernel matrix (N, N)."""
 
     def __init__(self, x: np.ndarray, rows: np.ndarray, kernel: np.ndarray, settings: SvrSettings, n_jobs: int) -> None:
         self.x, self.rows, self.settings = x[rows], rows, settings
@@ -103,7 +103,7 @@ class SharedKernel:
         self.solver = make_solver(self.kernel, settings, n_jobs)
 
     def solve(self, y: np.ndarray, weight: np.ndarray, candidate: Candidate, tol: float) -> Solution:
-        """The columns of pixels y and weights (M, N), each to a violation of at most ``tol``."""
+        """Solve the columns of pixels y and weights (M, N) to a KKT violation of at most ``tol``."""
         box = candidate.C * weight[:, self.rows]
         duals = Duals(self.kernel, y[:, self.rows], box, np.full(len(y), candidate.epsilon))
         limited = self.settings.max_iter >= 0
@@ -132,7 +132,7 @@ class SharedKernel:
     def _by_sklearn(self, machine: Any, y: np.ndarray, box: np.ndarray) -> tuple[np.ndarray, bool]:
         used = np.flatnonzero(box > 0)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)  # the pixel's status tells
+            warnings.simplefilter("ignore", ConvergenceWarning)  # it is in the pixel's status
             machine.fit(self.x[used], y[used], sample_weight=box[used] / machine.C)
         beta = np.zeros(len(box))
         beta[used[machine.support_]] = machine.dual_coef_[0]
@@ -142,18 +142,19 @@ class SharedKernel:
 def solve_columns(
     duals: Duals, solver: Solver, tol: float, *, sweeps: int = _SWEEPS
 ) -> tuple[np.ndarray, np.ndarray, Verdict]:
-    """Feasible β (M, n) by a solver, their exact gradients, and how good they are; some may miss ``tol``."""
+    """Feasible β (M, n) by a solver, their exact gradients and verdicts; some columns may miss ``tol``."""
     beta, gradient = np.zeros_like(duals.y), -duals.y
     verdict = duals.judge(beta, gradient)
     for sweep in range(sweeps):
         left = np.flatnonzero(~(verdict.violation <= tol))  # finished columns cost nothing
         if left.size == 0:
             break
-        some = duals[left]
-        found = solver.improve(some, beta[left], gradient[left], verdict[left], _AIM * tol, sweep)
-        # what a solver of less precision left at a bound is at the bound
-        found = np.where(np.abs(found) >= some.box.astype(np.float32), np.sign(found) * some.box, found)
-        beta[left] = some.feasible(found)
-        gradient[left] = some.gradient(beta[left])
+        unfinished = duals[left]
+        improved = solver.improve(unfinished, beta[left], gradient[left], verdict[left], _AIM * tol, sweep)
+        # at a bound in the solver's precision means at the bound
+        at_bound = np.abs(improved) >= unfinished.box.astype(np.float32)
+        improved = np.where(at_bound, np.sign(improved) * unfinished.box, improved)
+        beta[left] = unfinished.feasible(improved)
+        gradient[left] = unfinished.gradient(beta[left])
         verdict = duals.judge(beta, gradient)
     return beta, gradient, verdict

@@ -1,4 +1,4 @@
-"""All pixels together against each by scikit-learn, on real stars."""
+"""All pixels together against scikit-learn pixel by pixel, on real stars."""
 
 import dataclasses
 
@@ -77,7 +77,7 @@ def test_folds_predict_their_held_out_stars(stars):
             )
 
 
-def test_chunks_of_pixels_do_not_show(stars, monkeypatch):
+def test_chunks_of_pixels_do_not_change_the_fits(stars, monkeypatch):
     found = candidates(stars, [0.1, 1.0], [0.05], [0.1])
     whole, report = fit_pixels_together(stars, found, SETTINGS, 1, None)
     monkeypatch.setattr("slamjax.training.svr.batched._KEPT_COEFFICIENTS", 0.0)
@@ -102,7 +102,7 @@ def test_other_kernels(stars, kernel):
         np.testing.assert_allclose(mine.held_out, theirs.held_out, atol=1e-2)
 
 
-def test_train_says_who_solved_it(tmp_path):
+def test_the_model_records_its_solver(tmp_path):
     spectra = miles()
     some = dataclasses.replace(spectra.on_pixels(np.arange(40)), wave=spectra.wave[:40])
     models = {

@@ -62,7 +62,7 @@ def test_gradient_is_the_slope_of_the_smooth_part():
 
 
 @given(st.integers(0, 1000), st.floats(1e-8, 10.0))
-def test_any_coefficients_become_feasible_and_what_is_at_zero_or_a_bound_stays(seed, scale):
+def test_any_coefficients_become_feasible_and_zeros_and_bounds_stay(seed, scale):
     rng = np.random.default_rng(seed)
     _, duals = problem(seed % 7)
     duals.box[:, :5] = 0

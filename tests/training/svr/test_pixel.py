@@ -76,6 +76,6 @@ def test_a_pixel_with_too_few_good_stars_is_masked_not_given_a_perfect_score(pix
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-def test_libsvm_out_of_iterations_is_said(pixel):
+def test_libsvm_out_of_iterations_is_in_the_status(pixel):
     settings = SvrSettings("rbf", 3, 0.0, 1e-3, 2, min_stars=10)
     assert fit_pixel(*pixel, GRID[:1], settings).status == "trained, out of iterations"

@@ -65,7 +65,7 @@ def test_compact_copies_lead_to_the_same_optimum():
     np.testing.assert_allclose(duals.objective(beta, gradient), duals.objective(best, duals.gradient(best)), rtol=1e-6)
 
 
-def test_columns_have_candidates_epsilon_each():
+def test_each_column_has_its_own_epsilon():
     x, duals = problem(n=80, columns=4)
     duals.epsilon[:] = [0.0, 0.05, 0.2, 5.0]
     beta, _, verdict = solve_columns(duals, smo(duals.kernel), 1e-4)
@@ -75,7 +75,7 @@ def test_columns_have_candidates_epsilon_each():
     assert np.all(verdict.violation <= 1e-4)
 
 
-def test_what_a_solver_leaves_is_finished_by_scikit_learn_and_counted(monkeypatch):
+def test_unfinished_columns_are_solved_by_scikit_learn_and_counted(monkeypatch):
     class Lazy:
         def improve(self, duals, beta, gradient, verdict, tol, sweep):
             found = smo(duals.kernel).improve(duals, beta, gradient, verdict, tol, sweep)
@@ -94,7 +94,7 @@ def test_what_a_solver_leaves_is_finished_by_scikit_learn_and_counted(monkeypatc
     np.testing.assert_allclose(solution.beta @ duals.kernel, (solution.beta @ duals.kernel)[[0] * 3], atol=5e-3)
 
 
-def test_an_iteration_limit_is_kept_and_told():
+def test_an_iteration_limit_is_kept_and_reported():
     x, duals = problem(n=80, columns=2)
     shared = SharedKernel(x, np.ones(80, bool), duals.kernel, dataclasses.replace(SETTINGS, max_iter=3), 1)
     solution = shared.solve(duals.y, np.ones_like(duals.y), Candidate(2.0, 0.1, 0.5), 1e-3)

@@ -1,4 +1,4 @@
-"""SLAM beside the quadratic: what the tables say is what the held-out stars give, and figures show it."""
+"""SLAM and the quadratic: tables and figures agree with the held-out stars."""
 
 import dataclasses
 from functools import cache
@@ -17,7 +17,7 @@ from slamjax.plots.pixels import line_pixels
 from slamjax.spectra.spectra import Spectra
 from slamjax.training import Polynomial, TrainingSpec, train
 from slamjax.training.search import make_folds
-from slamjax.validation.comparison import compare
+from slamjax.validation.emulator_comparison import compare
 
 NAMES = ("teff", "logg")
 OPTIONS = {"svr": SVR_10, "training": TrainingSpec(search=TWO_FOLDS, noise="diagonal"), "n_starts": 1}
@@ -60,7 +60,7 @@ def test_flux_errors_are_those_at_the_known_labels():
     np.testing.assert_allclose(found.flux["photon"], np.median(1 / np.sqrt(stars().ivar), axis=0), rtol=1e-5)
 
 
-def test_label_scatter_goes_by_signal_to_noise_where_errors_are_stated():
+def test_label_scatter_is_binned_by_signal_to_noise_if_errors_are_stated():
     table = contest().scatter["SLAM"]
     assert len(np.unique(table["low"][np.isfinite(table["low"])])) == 4
     summary = contest().summary()
@@ -84,7 +84,7 @@ def test_other_stars_may_judge():
         ({"bins": [3]}, "at least two edges"),
     ],
 )
-def test_options_that_cannot_be_are_named(options, message):
+def test_impossible_options_are_named(options, message):
     with pytest.raises(SlamError, match=message):
         compare(stars(), NAMES, **{**OPTIONS, **options})
 
@@ -118,7 +118,7 @@ def test_a_pixel_is_drawn_with_the_stars_of_the_slice_and_both_models():
             plot_pixels(found, **wrong)
 
 
-def test_lines_are_looked_for_in_the_medium_of_the_spectra():
+def test_lines_are_found_in_the_medium_of_the_spectra():
     """Mg b's middle line is at 5174.13 Å in vacuum and at 5172.68 Å in air."""
     spectra = miles().select("isfinite(teff) & isfinite(logg) & isfinite(fe_h) & teff > 4000 & teff < 7500")
     near = np.flatnonzero((spectra.wave > 5168) & (spectra.wave < 5178))
@@ -130,10 +130,10 @@ def test_lines_are_looked_for_in_the_medium_of_the_spectra():
         assert line_pixels(model, None) == [(nearest, f"Mg b, {some.wave[nearest]:g} Angstrom")]
 
 
-def test_folds_too_small_for_the_noise_of_all_stars_are_told(monkeypatch):
-    from slamjax.training import noise_calibration
+def test_folds_too_small_for_the_noise_of_all_stars_are_reported(monkeypatch):
+    from slamjax.training import noise_learning
 
-    monkeypatch.setattr(noise_calibration, "_STARS_A_COLUMN", 2)  # correlated noise from 60 stars on
+    monkeypatch.setattr(noise_learning, "_STARS_PER_COLUMN", 2)  # correlated noise from 60 stars on
     svr = dataclasses.replace(SVR_10, solver="sklearn")
-    with pytest.warns(slamjax.SlamWarning, match="have too few stars for the noise model that all stars make"):
+    with pytest.warns(slamjax.SlamWarning, match="have too few stars for the noise model of all stars"):
         compare(stars()[:100], ("teff", "logg"), svr=svr, training=TrainingSpec(search=TWO_FOLDS), test=2)

@@ -1,4 +1,4 @@
-"""``compare``: SLAM and The Cannon's polynomial, trained on the same stars and judged by the same others."""
+"""``compare``: SLAM and The Cannon's polynomial, trained on the same stars and judged by the same held-out ones."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from astropy.table import QTable, Table, vstack
 from slamjax._util.files import atomic_path
 from slamjax.errors import SlamError, SlamWarning
 from slamjax.fitting import fit
+from slamjax.io.labels import write_labels
 from slamjax.model.model import Model
 from slamjax.spectra.spectra import Spectra
 from slamjax.training import train
@@ -24,8 +25,9 @@ from slamjax.training.data import drawn, label_names, usable
 from slamjax.training.search import make_folds
 from slamjax.training.specs import SVR, Polynomial, TrainingSpec
 from slamjax.typing import Progress
-from slamjax.validation.bins import MAD_TO_SIGMA, checked_edges
-from slamjax.validation.report import format_scatter, markdown
+from slamjax.validation.bins import checked_edges
+from slamjax.validation.flux_errors import flux_residuals, flux_table
+from slamjax.validation.report import format_scatter, markdown, rounded
 from slamjax.validation.scatter import scatter_table
 
 #: The emulators that are compared, as tables and figures name them.
@@ -34,17 +36,25 @@ EMULATORS = ("SLAM", "polynomial")
 
 @dataclass(frozen=True, eq=False)
 class EmulatorComparison:
-    """Both emulators side by side; the keys of every mapping are "SLAM" and "polynomial".
+    """Both emulators side by side, as `slamjax.compare` returns them.
 
     Attributes
     ----------
-    models : trained on all training stars
-    stars : the training stars, as read
-    labels : of the held-out stars, fitted by models that had not seen them
-    flux : Table of P rows, see `flux_table`
-    scatter : differences of labels by bin, see `slamjax.validation.scatter_table`
-    by : what the bins are of
-    held_out : in words, which stars were held out
+    models : dict of Model
+        Trained on all training stars; this and every other mapping has the keys "SLAM" and "polynomial".
+    stars : Spectra
+        The training stars, as read.
+    labels : dict of QTable
+        Of the held-out stars, fitted by models that had not seen them.
+    flux : Table
+        Errors of the predicted flux, one row per pixel: ``wave``, ``n``, ``spread``, ``photon``, and ``_rms`` and
+        ``_scatter`` of each emulator, in units of prepared flux.
+    scatter : dict of Table
+        Label differences by bin, see `slamjax.validation.scatter_table`.
+    by : str
+        What the bins are of.
+    held_out : str
+        Which stars were held out, in words.
     """
 
     models: dict[str, Model]
@@ -56,25 +66,21 @@ class EmulatorComparison:
     held_out: str
 
     def summary(self) -> Table:
-        """A row an emulator: median over pixels of the flux errors, and each label's scatter over all stars."""
+        """One row per emulator: median flux errors over the pixels, and each label's scatter over all stars."""
         rows = []
         for name, model in self.models.items():
             table = self.scatter[name][np.isnan(self.scatter[name]["low"])]
-            errors = [_median(self.flux[f"{name}_{kind}"]) for kind in ("rms", "scatter")]
-            share = [_median(self.flux[f"{name}_{kind}"] / self.flux["spread"]) for kind in ("rms", "scatter")]
-            labels = {f"{row['label']}_scatter": float(row["scatter"]) for row in table}
-            flags = np.asarray(self.labels[name]["flags"])
+            errors = {kind: self.flux[f"{name}_{kind}"] for kind in ("rms", "scatter")}
+            relative = {kind: error / self.flux["spread"] for kind, error in errors.items()}
             rows.append(
                 {
                     "emulator": name,
                     "pixels": int(model.trained.sum()),
-                    "flux_rms": errors[0],
-                    "flux_scatter": errors[1],
-                    "flux_rms_of_spread": share[0],
-                    "flux_scatter_of_spread": share[1],
-                    **labels,
+                    **{f"flux_{kind}": _median(error) for kind, error in errors.items()},
+                    **{f"flux_{kind}_of_spread": _median(ratio) for kind, ratio in relative.items()},
+                    **{f"{row['label']}_scatter": float(row["scatter"]) for row in table},
                     "stars": int(table["n"].max()),
-                    "flagged": int(np.sum(flags != 0)),
+                    "flagged": int(np.sum(np.asarray(self.labels[name]["flags"]) != 0)),
                 }
             )
         return Table(rows)
@@ -86,14 +92,14 @@ class EmulatorComparison:
         parts = [
             f"Held out: {self.held_out}. Flux errors are at the known labels, medians over pixels; scatter is robust "
             f"(1.4826 MAD). SLAM has the smaller flux scatter in {better:.0f} % of {known.sum()} pixels.",
-            markdown(_rounded(self.summary())),
+            markdown(rounded(self.summary())),
         ]
         for name, table in self.scatter.items():
             parts += [f"Labels by {name}, fit - known:", format_scatter(table, self.by)]
         return "\n\n".join(parts)
 
     def write(self, folder: str | os.PathLike[str]) -> list[Path]:
-        """Write report.md, flux_error.ecsv, label_scatter.ecsv and labels_*.fits; the paths."""
+        """Write report.md, flux_error.ecsv, label_scatter.ecsv and labels_*.fits; return their paths."""
         target = _folder(folder)
         scatter = vstack([_named(table, name) for name, table in self.scatter.items()])
         written = []
@@ -103,8 +109,6 @@ class EmulatorComparison:
             written.append(target / name)
         with atomic_path(target / "report.md") as temporary:
             temporary.write_text(f"{self}\n")
-        from slamjax.io.labels import write_labels
-
         for name, labels in self.labels.items():
             write_labels(labels, target / f"labels_{name.lower()}.fits")
             written.append(target / f"labels_{name.lower()}.fits")
@@ -112,16 +116,13 @@ class EmulatorComparison:
 
 
 @dataclass(frozen=True, eq=False)
-class _HeldOut:
-    """What both emulators say of the stars that judge them.
-
-    ``labels`` are fitted, ``residuals`` (N, P) are of the flux at the known labels, NaN where there is none.
-    """
+class _Judgement:
+    """What both emulators predict for held-out stars: fitted labels, and (N, P) flux residuals at the known ones."""
 
     stars: Spectra
     labels: dict[str, QTable]
     residuals: dict[str, np.ndarray]
-    description: str
+    held_out: str
 
 
 def compare(
@@ -142,7 +143,7 @@ def compare(
     Parameters
     ----------
     spectra : Spectra
-        Stars whose ``table`` holds the labels.
+        Stars with known labels in their ``table``.
     labels : sequence of str
         Columns to learn from.
     svr, polynomial : SVR, Polynomial
@@ -150,13 +151,14 @@ def compare(
     training : TrainingSpec
         Recipe, search, noise, ``log_labels``, data and seed of both, as in `slamjax.train`.
     test : Spectra or int
-        Other stars with known labels to judge by (those that train are left out of them), or the number of parts into
-        which the stars are divided, each judged by models of the others; spectra of one star stay together.
-    by, bins : str, sequence of float, optional
-        What label differences are binned by, ``"snr"`` or a column of the table, and the edges, as in
-        `slamjax.validate`; one bin where no errors are stated.
+        Other stars with known labels to judge by, training stars left out; or the number of folds, each judged by
+        models of the others. All spectra of a star are in one fold.
+    by : str
+        What label differences are binned by: ``"snr"`` or a column of the table.
+    bins : sequence of float, optional
+        Rising edges; default: the quartiles, or one bin if no errors are stated.
     n_starts : int
-        As in `slamjax.fit`.
+        Starting points per star, as in `slamjax.fit`.
     on_progress : callable, optional
         Called with (emulators trained and judged, those in all).
 
@@ -168,6 +170,21 @@ def compare(
     ------
     SlamError
         For missing columns or too few stars.
+
+    Examples
+    --------
+    >>> import slamjax
+    >>> stars, others = slamjax.datasets.load_xp_giants()
+    >>> recipe = slamjax.Recipe.make(wave_range=(510, 530), continuum="gaussian:50nm")
+    >>> training = slamjax.TrainingSpec(recipe=recipe, noise="diagonal")
+    >>> comparison = slamjax.compare(stars[:80], ["teff", "logg"], training=training, test=others[:20])
+    >>> comparison.summary()["emulator", "pixels", "stars"]
+    <Table length=2>
+     emulator  pixels stars
+      str10    int64  int64
+    ---------- ------ -----
+          SLAM     11    20
+    polynomial     11    20
     """
     names = label_names(labels)
     spectra.require(names)
@@ -177,50 +194,43 @@ def compare(
     stars = drawn(usable(spectra, names), training.data.n_train, training.seed)
     options = vars(training) | {"data": dataclasses.replace(training.data, n_train=None)}
     emulators: dict[str, SVR | Polynomial] = dict(zip(EMULATORS, (svr, polynomial), strict=True))
-    if isinstance(test, Spectra):
-        fold, n_models = None, len(emulators)
-    else:
-        fold = make_folds(stars.star_groups(), test, training.seed)
-        n_models = len(emulators) * (test + 1)
+    n_folds = 0 if isinstance(test, Spectra) else test
+    fold = None if isinstance(test, Spectra) else make_folds(stars.star_groups(), test, training.seed)
     done = itertools.count(1)
 
     def step() -> None:
         if on_progress is not None:
-            on_progress(next(done), n_models)
+            on_progress(next(done), len(emulators) * (1 + n_folds))
 
-    def trained(name: str, some: Spectra) -> Model:
-        return train(some, names, emulator=emulators[name], **options)
+    def trained(name: str, members: Spectra) -> Model:
+        return train(members, names, emulator=emulators[name], **options)
 
     models = {}
     for name in emulators:
         models[name] = trained(name, stars)
         step()
-    if fold is None:
-        assert isinstance(test, Spectra)
-        held_out = _judged_by_others(models, _judges(test, names, models["SLAM"]), n_starts)
+    if isinstance(test, Spectra):
+        judged = _judged_by_others(models, _unseen(test, names, models["SLAM"]), n_starts)
     else:
-        held_out = _judged_in_turn(models, stars, fold, trained, n_starts, step)
-    column = held_out.labels["SLAM"]["snr"] if by == "snr" else held_out.stars.values(by)
+        assert fold is not None
+        judged = _judged_in_turn(models, stars, fold, trained, n_starts, step)
+    column = np.asarray(judged.labels["SLAM"]["snr"] if by == "snr" else judged.stars.values(by), float)
     return EmulatorComparison(
         models=models,
         stars=stars,
-        labels=held_out.labels,
-        flux=flux_table(models["SLAM"], held_out.stars, held_out.residuals),
-        scatter={
-            name: scatter_table(table, names, np.asarray(column, float), edges)
-            for name, table in held_out.labels.items()
-        },
+        labels=judged.labels,
+        flux=flux_table(models["SLAM"], judged.stars, judged.residuals),
+        scatter={name: scatter_table(table, names, column, edges) for name, table in judged.labels.items()},
         by=by,
-        held_out=held_out.description,
+        held_out=judged.held_out,
     )
 
 
-def _judged_by_others(models: Mapping[str, Model], judges: Spectra, n_starts: int) -> _HeldOut:
-    judged = {name: _judged(model, judges, n_starts) for name, model in models.items()}
-    return _HeldOut(
+def _judged_by_others(models: Mapping[str, Model], judges: Spectra, n_starts: int) -> _Judgement:
+    return _Judgement(
         judges,
-        {name: labels for name, (labels, _) in judged.items()},
-        {name: residuals for name, (_, residuals) in judged.items()},
+        {name: fit(model, judges, n_starts=n_starts) for name, model in models.items()},
+        {name: flux_residuals(model, judges) for name, model in models.items()},
         f"{len(judges)} other stars",
     )
 
@@ -232,97 +242,51 @@ def _judged_in_turn(
     trained: Callable[[str, Spectra], Model],
     n_starts: int,
     step: Callable[[], None],
-) -> _HeldOut:
+) -> _Judgement:
     """Each fold judged by models that are trained on the others."""
     labels: dict[str, list[QTable]] = {name: [] for name in models}
     residuals: dict[str, list[np.ndarray]] = {name: [] for name in models}
     weaker = set()
     n_folds = int(fold.max()) + 1
     for number in range(n_folds):
+        others, judges = stars[fold != number], stars[fold == number]
         for name in models:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore", SlamWarning)  # given already for the models of all stars
-                model = trained(name, stars[fold != number])
-                table, residual = _judged(model, stars[fold == number], n_starts)
-            labels[name].append(table)
-            residuals[name].append(residual)
+                warnings.simplefilter("ignore", SlamWarning)  # the models of all stars gave them already
+                model = trained(name, others)
+                labels[name].append(fit(model, judges, n_starts=n_starts))
+            residuals[name].append(flux_residuals(model, judges))
             if type(model.noise) is not type(models[name].noise):
                 weaker.add(name)
             step()
     if weaker:
         warnings.warn(
-            f"the folds of {' and '.join(sorted(weaker))} have too few stars for the noise model that all stars make: "
-            "pulls and label scatter are of independent pixels; take more stars or more folds",
+            f"the folds of {' and '.join(sorted(weaker))} have too few stars for the noise model of all stars: pulls "
+            "and label scatter are those of independent pixels; take more stars or more folds",
             SlamWarning,
             stacklevel=3,
         )
-    return _HeldOut(
+    return _Judgement(
         stars[np.argsort(fold, kind="stable")],
-        {name: _stacked(parts) for name, parts in labels.items()},
+        {name: vstack(parts, metadata_conflicts="silent") for name, parts in labels.items()},
         {name: np.concatenate(parts) for name, parts in residuals.items()},
         f"{len(stars)} stars in {n_folds} folds",
     )
 
 
-def flux_table(model: Model, spectra: Spectra, residuals: Mapping[str, np.ndarray]) -> Table:
-    """How far predictions at the known labels lie from held-out flux, a row a pixel, in units of prepared flux.
-
-    Columns: ``wave``, ``n`` good stars, ``spread`` (robust width of the flux of all stars), ``photon`` (median stated
-    error; NaN where none is), and for each emulator ``_rms`` (root mean square residual) and ``_scatter`` (1.4826 MAD).
-    """
-    prepared = model.prepare(spectra)
-    good = prepared.good
-    with warnings.catch_warnings(), np.errstate(divide="ignore"):
-        warnings.simplefilter("ignore", RuntimeWarning)  # a pixel without any star
-        flux = np.where(good, prepared.flux, np.nan).astype(float)
-        error = np.where(good & np.isfinite(prepared.ivar), 1 / np.sqrt(prepared.ivar.astype(float)), np.nan)
-        table = Table({"wave": model.wave, "n": good.sum(axis=0), "spread": _width(flux)})
-        table["photon"] = np.nanmedian(error, axis=0)
-        for name, residual in residuals.items():
-            table[f"{name}_rms"] = np.sqrt(np.nanmean(np.square(residual), axis=0))
-            table[f"{name}_scatter"] = _width(residual)
-    table["wave"].unit = model.info.wave_unit
-    return table
-
-
-def _judges(test: Spectra, names: Sequence[str], model: Model) -> Spectra:
+def _unseen(test: Spectra, names: Sequence[str], model: Model) -> Spectra:
     """The stars of a test set that have labels and did not train."""
-    some = usable(test, names)
-    kept = ~model.info.record.contains(some)
+    judges = usable(test, names)
+    kept = ~model.info.record.contains(judges)
     if not kept.any():
         raise SlamError(f"every star of {test.source} trained the emulators; give others, or leave test out")
-    return some[kept]
-
-
-def _judged(model: Model, spectra: Spectra, n_starts: int) -> tuple[QTable, np.ndarray]:
-    """Labels of held-out stars, and the residuals (N, P) of their flux at the known labels, NaN where there is none."""
-    table = fit(model, spectra, n_starts=n_starts)
-    prepared = model.prepare(spectra)
-    predicted = np.asarray(model(spectra.values(model.label_names)), float)
-    return table, np.where(prepared.good & model.trained, prepared.flux - predicted, np.nan)
-
-
-def _stacked(tables: list[QTable]) -> QTable:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # identical meta of the parts
-        return tables[0] if len(tables) == 1 else vstack(tables, metadata_conflicts="silent")
-
-
-def _width(values: np.ndarray) -> np.ndarray:
-    return MAD_TO_SIGMA * np.nanmedian(np.abs(values - np.nanmedian(values, axis=0)), axis=0)
+    return judges[kept]
 
 
 def _median(values: Any) -> float:
     known = np.asarray(values, float)
     known = known[np.isfinite(known)]
     return float(np.median(known)) if known.size else float("nan")
-
-
-def _rounded(table: Table) -> Table:
-    def text(value: Any) -> Any:
-        return f"{value:.4g}" if isinstance(value, float | np.floating) else value
-
-    return Table({name: [text(value) for value in table[name]] for name in table.colnames})
 
 
 def _named(table: Table, name: str) -> Table:

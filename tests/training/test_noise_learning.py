@@ -1,9 +1,12 @@
+"""Noise models learnt from held-out stars: honest label errors, on stars made by hand and on real giants."""
+
 import dataclasses
 from functools import cache
 
 import numpy as np
 import pytest
 from models import LABELS, SVR_10, THREE_FOLDS, giants_model, recipe, xp_giants
+from scipy.stats import median_abs_deviation
 
 from slamjax.datasets import load_xp_giants
 from slamjax.emulators.scaling import LabelScaling
@@ -14,7 +17,8 @@ from slamjax.fitting import fit
 from slamjax.model.model import Model
 from slamjax.noise.models import DiagonalNoise, LowRankNoise
 from slamjax.training import NoiseSpec, SearchSpec, recalibrate_noise, train
-from slamjax.training.noise_calibration import HeldOut, LabelErrors, calibrate, choose_noise, label_errors
+from slamjax.training.held_out import HeldOut, LabelErrors, label_errors
+from slamjax.training.noise_learning import calibrate, learn_noise
 
 
 @cache
@@ -30,7 +34,7 @@ def calibrated_model():
 
 
 def linear_stars(n, seed=0, common=0.0, scale=1.0):
-    """Stars of flux = slopesᵀ x, whose noise is ``scale`` times what ivar says, and some more common to all pixels."""
+    """Stars of flux = slopesᵀ x with ``scale`` times the stated noise, and ``common`` noise shared by all pixels."""
     rng = np.random.default_rng(seed)
     slopes, x = rng.normal(size=(2, 30)), rng.uniform(-1, 1, (n, 2))
     residual = 0.1 * scale * (rng.normal(size=(n, 30)) + common * rng.normal(size=(n, 1)))
@@ -46,7 +50,7 @@ def photon_noise():
 
 
 def width(values):
-    return 1.4826 * np.median(np.abs(values - np.median(values, axis=0)), axis=0)
+    return median_abs_deviation(values, axis=0, scale="normal")
 
 
 def plain(column):
@@ -69,21 +73,21 @@ def test_label_errors_are_generalised_least_squares():
 
 @pytest.mark.parametrize("scale", [0.5, 1.0, 2.0])
 def test_pulls_become_one_wide_whatever_the_stated_errors(scale):
-    emulator, training_labels, stars = linear_stars(600, scale=scale)
-    adjusted, found = calibrate(photon_noise(), emulator, training_labels, stars)
+    _, training_labels, stars = linear_stars(600, scale=scale)
+    adjusted, found = calibrate(photon_noise(), training_labels, stars)
     after = label_errors(adjusted, training_labels, stars)
     np.testing.assert_allclose(width(after.pulls()), 1, atol=0.12)
     assert np.median(after.chi2 * found.chi2_scale / 28) == pytest.approx(1, abs=0.02)
 
 
-def test_errors_of_a_label_with_outliers_are_stretched_and_no_others():
-    """One star in ten is mistaken in its second label: no Gaussian is right at every level, a wider one at more."""
+def test_only_errors_of_a_label_with_outliers_are_stretched():
+    """One star in ten has a wrong second label: no Gaussian is right at every level, a wider one at more of them."""
     emulator, training_labels, stars = linear_stars(900)
     mistaken = stars.x.copy()
     mistaken[::10, 1] += 0.2
     known = dataclasses.replace(stars, residual=stars.residual + (stars.x - mistaken) @ emulator.blocks[0].dual[0])
-    plain = calibrate(photon_noise(), emulator, training_labels, stars)[1]
-    noise, taught = calibrate(photon_noise(), emulator, training_labels, dataclasses.replace(known, x=mistaken))
+    plain = calibrate(photon_noise(), training_labels, stars)[1]
+    noise, taught = calibrate(photon_noise(), training_labels, dataclasses.replace(known, x=mistaken))
     np.testing.assert_allclose(plain.label_scale, 1, atol=0.1)
     np.testing.assert_allclose(plain.interval95_factor, 1.96, atol=0.2)
     assert taught.label_scale[1] > taught.label_scale[0] + 0.05
@@ -93,29 +97,30 @@ def test_errors_of_a_label_with_outliers_are_stretched_and_no_others():
     np.testing.assert_allclose(np.mean(np.abs(pulls) < taught.interval95_factor, axis=0), 0.95, atol=0.01)
 
 
-def test_alike_stars_share_one_scale_and_uneven_ones_get_their_own():
-    emulator, training_labels, stars = linear_stars(900)
-    assert calibrate(photon_noise(), emulator, training_labels, stars)[1].tail >= 100
+def test_equally_noisy_stars_share_one_scale_and_unequal_ones_get_their_own():
+    _, training_labels, stars = linear_stars(900)
+    assert calibrate(photon_noise(), training_labels, stars)[1].tail >= 100
     own = np.sqrt(5 / np.random.default_rng(1).chisquare(5, (900, 1)))
     uneven = dataclasses.replace(stars, residual=stars.residual * own)
-    assert calibrate(photon_noise(), emulator, training_labels, uneven)[1].tail <= 10
+    assert calibrate(photon_noise(), training_labels, uneven)[1].tail <= 10
 
 
-def test_auto_takes_low_rank_where_pixels_go_along_with_each_other():
+def test_auto_chooses_low_rank_where_pixels_are_correlated():
     emulator, training_labels, stars = linear_stars(600, common=3.0)
-    found, how = choose_noise(NoiseSpec(), emulator, training_labels, stars)
-    assert isinstance(found, LowRankNoise)
-    scores = {row["rank"]: row["score"] for row in how.tried}
+    learnt = learn_noise(NoiseSpec(), emulator, training_labels, stars)
+    assert isinstance(learnt.noise, LowRankNoise)
+    scores = {row["rank"]: row["score"] for row in learnt.calibration.tried}
     assert scores[10] > scores[0] + 0.5
 
 
-def test_diagonal_wins_where_it_is_the_truth():
-    """Then a low-rank noise has only its learning errors to add."""
+def test_diagonal_is_chosen_where_pixels_are_independent():
+    """A low-rank noise then only adds its own estimation errors."""
     emulator, training_labels, stars = linear_stars(600)
-    found, how = choose_noise(NoiseSpec(), emulator, training_labels, stars)
-    best = max(row["score"] for row in how.tried)
-    assert next(row["score"] for row in how.tried if row["rank"] == 0) > best - 0.05
-    assert isinstance(found, DiagonalNoise) == (how.tried[0]["score"] == best)
+    learnt = learn_noise(NoiseSpec(), emulator, training_labels, stars)
+    tried = learnt.calibration.tried
+    best = max(row["score"] for row in tried)
+    assert next(row["score"] for row in tried if row["rank"] == 0) > best - 0.05
+    assert isinstance(learnt.noise, DiagonalNoise) == (tried[0]["score"] == best)
 
 
 def test_the_score_is_highest_for_small_honest_errors():
@@ -129,16 +134,16 @@ def test_the_score_is_highest_for_small_honest_errors():
     assert score(1, 1) > max(score(1, 0.5), score(1, 2))
 
 
-def test_too_few_stars_for_a_covariance_are_told():
+def test_too_few_stars_for_a_covariance_are_reported():
     emulator, training_labels, stars = linear_stars(60)
     with pytest.raises(SlamError, match="60 stars cannot make a low-rank noise model, which needs at least 240"):
-        choose_noise(NoiseSpec("lowrank"), emulator, training_labels, stars)
+        learn_noise(NoiseSpec("lowrank"), emulator, training_labels, stars)
     with pytest.warns(SlamWarning, match=r"needs at least 240: pixels are taken as independent"):
-        noise, _ = choose_noise(NoiseSpec(), emulator, training_labels, stars)
+        noise = learn_noise(NoiseSpec(), emulator, training_labels, stars).noise
     assert isinstance(noise, DiagonalNoise)
 
 
-def test_on_real_giants_errors_hold_better_than_the_published_ones():
+def test_errors_of_real_giants_are_more_honest_than_the_published_ones():
     model, others = calibrated_model(), many_giants()[1]
     assert isinstance(model.noise, LowRankNoise)
     table, published = fit(model, others), fit(model.with_diagonal_noise(), others)
@@ -161,8 +166,8 @@ def test_low_rank_models_survive_saving(tmp_path):
         np.testing.assert_array_equal(getattr(back.noise, name), array)
 
 
-def test_noise_is_learnt_again_from_another_surveys_stars():
-    """Three times the stated photon errors: label errors follow, the emulator stays."""
+def test_noise_is_recalibrated_on_the_stars_of_another_survey():
+    """With three times the stated photon errors, label errors grow and the emulator stays."""
     others = many_giants()[1]
     extra = 3 * np.random.default_rng(0).normal(size=others.flux.shape) / np.sqrt(others.ivar)
     noisy = others.with_arrays(others.flux + extra, others.ivar)
@@ -175,15 +180,15 @@ def test_noise_is_learnt_again_from_another_surveys_stars():
     assert 0.7 < width(pulls) < 1.4
 
 
-def test_stars_that_trained_the_model_do_not_tell_of_its_noise():
+def test_training_stars_cannot_be_used_for_recalibration():
     with (
         pytest.warns(SlamWarning, match="110 trained the model"),
-        pytest.raises(SlamError, match="to learn noise from"),
+        pytest.raises(SlamError, match="to learn the noise from"),
     ):
         recalibrate_noise(giants_model(), xp_giants()[:115])
 
 
-def test_joint_search_takes_one_combination_for_all_pixels():
+def test_joint_search_chooses_one_combination_for_all_pixels():
     stars = many_giants()[0][:260]
     svr = dataclasses.replace(SVR_10, C=[0.01, 10])
     model = train(stars, LABELS, emulator=svr, recipe=recipe(), search=SearchSpec("joint", folds=3), noise="diagonal")
@@ -193,7 +198,7 @@ def test_joint_search_takes_one_combination_for_all_pixels():
     assert model.info.cv_scores.shape == (model.wave.size, 2)
 
 
-def test_a_star_noisier_than_its_errors_say_gets_larger_label_errors():
+def test_a_star_noisier_than_its_stated_errors_gets_larger_label_errors():
     model, others = calibrated_model(), many_giants()[1][:50]
     calibration = dataclasses.replace(model.info.calibration, sparse=0.0, tail=20.0)
     model = dataclasses.replace(model, info=dataclasses.replace(model.info, calibration=calibration))

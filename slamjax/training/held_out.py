@@ -1,0 +1,166 @@
+"""Held-out stars: residuals of emulators that had not seen them, and the labels that these emulators fit."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, Real
+
+from slamjax._util.batching import map_padded
+from slamjax._util.jit import compiled
+from slamjax.emulators.base import Emulator
+from slamjax.emulators.training_labels import TrainingLabels
+from slamjax.forward.scaled import ScaledModel
+from slamjax.noise.models import Noise
+
+#: Steps of a fit, stars per batch, and the distance from the known labels at which fits start (scaled labels).
+_STEPS, _BATCH, _OFFSET = 12, 128, 0.3
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Stars and emulators that had not seen them: all that a noise model is learnt from.
+
+    Attributes
+    ----------
+    x : known labels, scaled
+    residual : observed minus predicted flux at these labels, NaN where there is none
+    ivar : of the flux
+    fold : index of the emulator that made the prediction
+    emulators : one per fold
+    """
+
+    x: Float[np.ndarray, "star label"]
+    residual: Float[np.ndarray, "star pixel"]
+    ivar: Float[np.ndarray, "star pixel"]
+    fold: Int[np.ndarray, " star"]
+    emulators: tuple[Emulator, ...]
+
+    def __getitem__(self, rows: np.ndarray) -> HeldOut:
+        return HeldOut(self.x[rows], self.residual[rows], self.ivar[rows], self.fold[rows], self.emulators)
+
+    @property
+    def photon_variance(self) -> np.ndarray:
+        """(N, P) 1 / ivar, NaN where there is no residual."""
+        with np.errstate(divide="ignore"):
+            return np.where(self.known, 1.0 / self.ivar.astype(float), np.nan)
+
+    @property
+    def states_errors(self) -> bool:
+        return bool(np.any(self.known & np.isfinite(self.ivar)))
+
+    @property
+    def known(self) -> np.ndarray:
+        return np.isfinite(self.residual) & (self.ivar > 0)
+
+
+@dataclass(frozen=True)
+class LabelErrors:
+    """Fits of held-out stars.
+
+    Attributes
+    ----------
+    error : fitted minus known labels, scaled
+    covariance : that the fit states
+    chi2, dof : χ² and degrees of freedom
+    distance : from the fitted labels to the tenth nearest training star
+    """
+
+    error: Float[np.ndarray, "star label"]
+    covariance: Float[np.ndarray, "star label label"]
+    chi2: Float[np.ndarray, " star"]
+    dof: Real[np.ndarray, " star"]
+    distance: Float[np.ndarray, " star"]
+
+    def __getitem__(self, rows: np.ndarray) -> LabelErrors:
+        return LabelErrors(**{name: values[rows] for name, values in vars(self).items()})
+
+    @property
+    def valid(self) -> np.ndarray:
+        """(N,) bool: stars with a finite fit and positive variances."""
+        variance = np.einsum("nll->nl", self.covariance)
+        return np.isfinite(self.chi2) & np.all(np.isfinite(self.error), axis=1) & np.all(variance > 0, axis=1)
+
+    def pulls(self) -> np.ndarray:
+        """(N, L) error / σ."""
+        return self.error / np.sqrt(np.einsum("nll->nl", self.covariance))
+
+    def inflated(self, factor: np.ndarray) -> LabelErrors:
+        """The same with covariances times ``factor`` (N,)."""
+        return dataclasses.replace(self, covariance=self.covariance * np.asarray(factor)[:, None, None])
+
+    def score(self) -> float:
+        """Mean ln p of the known labels under a Student-t with 4 degrees of freedom, so that no single star decides."""
+        fits = self[self.valid]
+        square = np.einsum("ni,nij,nj->n", fits.error, np.linalg.inv(fits.covariance), fits.error)
+        n_labels = self.error.shape[1]
+        logdet = np.linalg.slogdet(fits.covariance)[1]
+        return float(np.mean(-0.5 * logdet - 0.5 * (4 + n_labels) * np.log1p(square / 4)))
+
+
+def label_errors(noise: Noise, training_labels: TrainingLabels, held_out: HeldOut) -> LabelErrors:
+    """Fit the labels of each star with the emulator that had not seen it, and subtract the known ones.
+
+    A fit starts about one fit's error away from the known labels: starting at them, it would find minima that the fit
+    of a new star cannot know of.
+    """
+    n, n_labels = held_out.x.shape
+    unit = held_out.emulators[0].flux_unit()
+    trained = np.stack([np.isfinite(np.asarray(emulator.intercept)) for emulator in held_out.emulators])
+    known = held_out.known & trained[held_out.fold]
+    offset = _OFFSET * np.random.default_rng(0).normal(size=held_out.x.shape)
+    error, fisher, chi2 = np.zeros((n, n_labels)), np.full((n, n_labels, n_labels), np.nan), np.full(n, np.nan)
+    for number, emulator in enumerate(held_out.emulators):
+        rows = np.flatnonzero(held_out.fold == number)
+        if not rows.size:
+            continue
+        scaled = ScaledModel.from_host(emulator, noise, training_labels, unit)
+        stars = (
+            held_out.x[rows].astype(scaled.dtype),
+            offset[rows].astype(scaled.dtype),
+            scaled.flux(np.where(known[rows], held_out.residual[rows], 0)),
+            scaled.ivar(np.where(known[rows], held_out.ivar[rows], 0)),
+        )
+        error[rows], fisher[rows], chi2[rows] = map_padded(partial(_refit, scaled), stars, _BATCH)
+    valid = np.all(np.isfinite(fisher), axis=(1, 2)) & known.any(axis=1)
+    fisher = np.where(valid[:, None, None], fisher, np.eye(n_labels))
+    # a prior ten times as wide as the range of a label keeps the inverse of weak information finite
+    prior = np.diag(np.square(0.1 / (np.asarray(training_labels.high) - np.asarray(training_labels.low))))
+    dof = np.maximum(known.sum(axis=1) - n_labels, 1)
+    # a training star is its own neighbour, unlike a new one: a small difference in the distance
+    distance = training_labels.neighbour_distance(held_out.x + error)
+    return LabelErrors(error, np.linalg.inv(fisher + prior), np.where(valid, chi2, np.nan), dof, distance)
+
+
+@compiled
+def _refit(scaled: ScaledModel, x: Array, offset: Array, residual: Array, ivar: Array) -> Any:
+    return jax.vmap(partial(_refit_one, scaled))(x, offset, residual, ivar)
+
+
+def _refit_one(
+    scaled: ScaledModel, x: Array, offset: Array, residual: Array, ivar: Array
+) -> tuple[Float[Array, " label"], Float[Array, "label label"], Float[Array, ""]]:
+    """Error, Fisher information and χ² after damped Gauss-Newton steps inside the training range."""
+    emulator, low, high = scaled.emulator, scaled.low, scaled.high
+    flux, inv_cov = emulator.at(x) + residual, scaled.noise.inverse_covariance(ivar)
+
+    def step(_: int, state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+        at, gram, damping = state
+        curvature = gram[1:, 1:]
+        damped = curvature + damping * jnp.diag(jnp.diagonal(curvature)) + 1e-6 * jnp.diag(1 / jnp.square(high - low))
+        new = jnp.clip(at + jnp.linalg.solve(damped, gram[0, 1:]), low, high)
+        new_gram = emulator.information(inv_cov, new, flux)
+        better = new_gram[0, 0] < gram[0, 0]
+        damping = jnp.clip(jnp.where(better, damping / 4, damping * 6), 1e-5, 1e5)
+        return jnp.where(better, new, at), jnp.where(better, new_gram, gram), damping
+
+    start = jnp.clip(x + offset, low, high)
+    begin = (start, emulator.information(inv_cov, start, flux), jnp.full((), 1e-2, x.dtype))
+    end, gram, _ = jax.lax.fori_loop(0, _STEPS, step, begin)
+    return end - x, gram[1:, 1:], gram[0, 0]
