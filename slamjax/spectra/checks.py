@@ -1,4 +1,4 @@
-"""Checks of the arguments of Spectra; once they have passed, nothing is checked again."""
+"""Checks of the arguments of Spectra; after them, no array is checked again."""
 
 from __future__ import annotations
 
