@@ -10,14 +10,9 @@ import slamjax
 ROOT = Path(slamjax.__file__).parent
 MAX_PARAMETERS, MAX_RETURNED, MAX_BODY, MAX_ROOT_FILES = 10, 3, 60, 8
 
-#: Functions that exceed a limit, and why they may.
-MANY_PARAMETERS = {
-    "training/svr/smo.py: _descend": "compiled by numba, which takes arrays and numbers",
-    "training/svr/smo.py: _column": "compiled by numba, which takes arrays and numbers",
-}
-MANY_RETURNED = {
-    "validation/scatter.py: _statistics": "rows of a table",
-}
+#: Functions ("file: name") that may exceed a limit, and why.
+MANY_PARAMETERS: dict[str, str] = {}
+MANY_RETURNED: dict[str, str] = {}
 LONG_BODIES: dict[str, str] = {}
 
 
