@@ -63,6 +63,7 @@ def test_benchmarks_lie_in_the_folder_of_their_question():
         assert path.stem in readme, f"benchmarks/README.md does not say what {path.name} answers"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["fitting.kernel_sum"])
 def test_a_benchmark_runs_on_the_embedded_sample(name, tmp_path, monkeypatch):
     options = [

@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import slamjax
 
 SCRIPT = """
@@ -25,6 +27,7 @@ np.save("labels.npy", np.stack([np.asarray(table[name]) for name in LABELS]))
 """
 
 
+@pytest.mark.slow
 def test_emulator_and_fit_run_on_two_devices(tmp_path):
     import numpy as np
     from models import LABELS, giants_model, held_out

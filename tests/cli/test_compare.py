@@ -19,6 +19,7 @@ def spectra(tmp_path_factory):
     return path
 
 
+@pytest.mark.slow
 def test_the_folder_holds_tables_figures_and_models(spectra, tmp_path):
     arguments = ["compare", spectra, "--labels", "teff,logg", "-o", tmp_path / "out", "--folds", 2, "--search-folds", 2]
     arguments += ["--C", "10", "--epsilon", "0.05", "--gamma", "0.1", "--noise", "diagonal", "--n-starts", "1"]

@@ -1,6 +1,7 @@
 """The demonstration runs and gives what it says."""
 
 import numpy as np
+import pytest
 from commands import invoke
 
 import slamjax
@@ -8,6 +9,7 @@ from slamjax.datasets import load_xp_giants
 from slamjax.io.labels import read_labels
 
 
+@pytest.mark.slow
 def test_everything_is_written_and_printed(tmp_path, monkeypatch):
     """On every fourth pixel of 120 + 200 stars, which takes a quarter of the time."""
     stars, others = (sample.on_pixels(slice(None, None, 4)) for sample in load_xp_giants())

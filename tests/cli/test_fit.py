@@ -4,6 +4,7 @@ import dataclasses
 import os
 
 import numpy as np
+import pytest
 from astropy.table import Table
 from commands import GIANTS, run
 from helpers import DATA, miles, xp_giants
@@ -36,6 +37,7 @@ def test_an_unreadable_survey_file_is_named(refused, tmp_path):
     assert not (tmp_path / "out.fits").exists()
 
 
+@pytest.mark.slow
 def test_survey_files_are_fitted_without_further_options(tmp_path):
     """A model of stars at rest in air; observed spectra in vacuum, on other pixels."""
     model, out = tmp_path / "miles.h5", tmp_path / "labels.fits"

@@ -15,6 +15,7 @@ SHORT = ["--sampler", "importance", "--draws", "60", "--chains", "2", "--seed", 
 SELECT = ["--select", "teff < 4300"]
 
 
+@pytest.mark.slow
 def test_posterior_table_and_figures_are_written(trained, tmp_path):
     out, table = tmp_path / "p.nc", tmp_path / "p.fits"
     printed = run("sample", trained[0], GIANTS, "-o", out, "--table", table, *SELECT, *SHORT)
@@ -51,6 +52,7 @@ def test_options_reach_the_sampler(trained, refused, tmp_path, monkeypatch):
     assert given["checkpoint"] == tmp_path / ".p.nc.parts"
 
 
+@pytest.mark.slow
 def test_a_stopped_run_is_continued_and_a_changed_one_is_refused(trained, refused, tmp_path, monkeypatch):
     out = tmp_path / "q.nc"
     command = ["sample", trained[0], GIANTS, "-o", out, *SELECT, *SHORT]

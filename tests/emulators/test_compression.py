@@ -64,6 +64,7 @@ def length_of_error(model, small, x):
         return np.sqrt(np.einsum("np,np->n", b - a, np.linalg.solve(sigma, (b - a).T).T))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tolerance", [0.1, 0.005])
 def test_the_error_is_within_the_tolerance_anywhere_in_the_box(model, tolerance):
     small = model.compress(tolerance)
@@ -81,6 +82,7 @@ def test_a_larger_tolerance_needs_fewer_components(model):
     assert ranks[0] < ranks[-1] or model.wave.size < 20
 
 
+@pytest.mark.slow
 def test_the_call_and_its_jacobian_are_as_before(model):
     small = model.compress(1e-4)
     labels = np.asarray(model.host_emulator.scaling.inverse(points(model, 6)))
@@ -96,6 +98,7 @@ def test_the_call_and_its_jacobian_are_as_before(model):
     np.testing.assert_allclose(one, model(labels), rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_labels_move_by_less_than_a_hundredth_of_their_error(model):
     stars = seen_by(model)
     exact, small = slamjax.fit(model, stars, compress=False), slamjax.fit(model.compress(), stars)

@@ -108,6 +108,7 @@ def test_fits_are_where_the_gradient_of_ln_p_vanishes():
         assert np.all(np.abs(jax.grad(ln_p)(x)) * error < 0.05)
 
 
+@pytest.mark.slow
 def test_posteriors_are_drawn_through_the_monomials_themselves():
     model, stars = quadratic_model(), held_out()[:3]
     posterior = sample(model, stars, sampler=SamplerSpec("importance", draws=200, chains=1, warmup=50))

@@ -285,6 +285,7 @@ def test_out_of_iterations_is_a_failure():
     assert np.all(np.isposinf(values(table, "_err")[out]))
 
 
+@pytest.mark.slow
 def test_spectra_that_state_no_errors_are_told_and_flagged():
     spectra = held_out()[:4]
     silent = Spectra(spectra.wave, spectra.flux, None, spectra.table, wave_unit="nm", medium="vacuum")

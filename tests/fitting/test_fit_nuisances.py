@@ -78,6 +78,7 @@ def pulls(table, truth, name):
     return (column(table, name) - truth[name]) / column(table, f"{name}_err")
 
 
+@pytest.mark.slow
 def test_velocities_of_hundreds_of_km_s_are_found_within_their_errors():
     _, _, truth = moved_stars()
     table = fitted()

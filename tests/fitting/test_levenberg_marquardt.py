@@ -21,6 +21,7 @@ def test_systems_are_solved_as_dense_algebra_does(n):
     np.testing.assert_allclose(found, np.linalg.solve(matrix, right[..., None])[..., 0], rtol=1e-8, atol=1e-10)
 
 
+@pytest.mark.slow
 def test_a_dozen_labels_can_be_fitted():
     """More than a spectrum usually has; two LAPACK calls in a step made such fits wait for each other for ever."""
     rng = np.random.default_rng(0)

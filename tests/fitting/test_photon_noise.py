@@ -58,6 +58,7 @@ def forgetting(model):
     return dataclasses.replace(model, info=dataclasses.replace(model.info, calibration=calibration))
 
 
+@pytest.mark.slow
 def test_training_without_errors_is_remembered_with_the_model(tmp_path):
     model = blind_model()
     assert model.info.calibration.model_factor > 1.3
@@ -103,6 +104,7 @@ def test_a_star_unlike_all_others_is_flagged_in_spite_of_photon_noise():
     assert not np.any(flags[1:] & Flag.HIGH_CHI2)
 
 
+@pytest.mark.slow
 def test_a_posterior_is_as_wide_as_the_fit():
     some = stars(12, 0.1, seed=8)
     table = slamjax.fit(blind_model(), some)

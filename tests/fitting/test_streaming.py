@@ -68,6 +68,7 @@ def test_rows_are_counted_without_reading_them():
     assert width > 343 * 8
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("select", ["", "logg < 2"])
 def test_parts_give_the_labels_that_the_whole_gives(select):
     model, told = giants_model(), []

@@ -71,6 +71,7 @@ def test_slopes_are_differences(nuisances):
         np.testing.assert_allclose(batch[0][0], predicted, atol=1e-10)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("nuisances", SOME, ids=str)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_information_is_that_of_the_marginal_likelihood(nuisances, dtype):

@@ -48,6 +48,7 @@ def test_a_star_with_fewer_pixels_than_terms_has_no_more_polynomials_than_pixels
     assert all(np.all(np.isfinite(np.asarray(a))) for a in nothing)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("share", "degree"), [(0.6, 10), (0.3, 6), (0.3, 12)])
 def test_spectra_that_cover_a_part_are_fitted_in_float32_as_in_float64(share, degree):
     rng = np.random.default_rng(0)

@@ -205,6 +205,7 @@ def test_patterns_tables_and_surveys_by_name(tmp_path):
         read([])
 
 
+@pytest.mark.slow
 def test_many_files_are_read_in_processes_and_in_order(monkeypatch):
     monkeypatch.setattr("slamjax.io.reading._MANY_FILES", 4)
     calls = []

@@ -130,6 +130,7 @@ def test_label_errors_hold_what_is_not_known_of_the_velocity():
     assert 0.9 < ratio < 1.3  # chi2, too, has a say in the former
 
 
+@pytest.mark.slow
 def test_an_unsure_velocity_is_flagged():
     some = observed(stars(), 0.0)
     flux = 1 + 0.1 * np.random.default_rng(3).normal(size=some.flux.shape)
@@ -157,6 +158,7 @@ def test_velocities_of_spectra_at_rest_are_passed_on():
     np.testing.assert_array_equal(found["rv_err"].value, 0.1)
 
 
+@pytest.mark.slow
 def test_posteriors_and_plots_of_moving_stars_are_of_stars_at_rest():
     model, moving = miles_model(), observed(stars(), 150.0, noise=0.02)[:2]
     labels = slamjax.fit(model, moving)

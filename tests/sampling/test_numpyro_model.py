@@ -77,6 +77,7 @@ def test_it_is_a_pytree_that_maps_over_stars():
     np.testing.assert_allclose(passed, together, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_ready_model_samples_stars_with_a_shared_metallicity():
     """What a cluster's stars have in common: the emulator and the noise inside a hierarchical model."""
     model, spectra = giants_model(), held_out()[:3]

@@ -41,6 +41,7 @@ PRIORS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PRIORS)
 @pytest.mark.parametrize("log", [(False, False), (True, False)], ids=["plain", "log"])
 def test_a_prior_integrates_to_one_over_physical_labels(name, log):
@@ -53,6 +54,7 @@ def test_a_prior_integrates_to_one_over_physical_labels(name, log):
     assert total == pytest.approx(1, abs=0.03 if name == "range" else 3e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PRIORS)
 def test_draws_have_the_densitys_moments(name):
     prior = PRIORS[name]((False, False))

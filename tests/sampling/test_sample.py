@@ -61,6 +61,7 @@ def grid_moments(model, spectra, prior):
     return np.array(means), np.array(sds)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("sampler", "labels"),
     [
@@ -79,6 +80,7 @@ def test_every_sampler_agrees_with_a_dense_grid(sampler, labels):
     np.testing.assert_allclose(np.sqrt(np.einsum("nll->nl", covariance)), sd, rtol=0.06)
 
 
+@pytest.mark.slow
 def test_unreliable_importance_weights_are_replaced_by_nuts():
     """Some stars of this model have too heavy tails for importance sampling; "auto" also wants enough draws."""
     posterior = sample(giants_model(), held_out()[:4], sampler=SamplerSpec(draws=60, warmup=40))
@@ -91,6 +93,7 @@ def test_unreliable_importance_weights_are_replaced_by_nuts():
     np.testing.assert_array_equal(bulk[~by_nuts], tail[~by_nuts])
 
 
+@pytest.mark.slow
 def test_a_sampler_gives_every_part_the_draws_of_sample():
     model, stars = giants_model(), held_out()
     sampler = Sampler(model, sampler=SHORT)
@@ -135,6 +138,7 @@ def test_chi2_in_components_is_chi2_in_pixels(dtype):
             assert float(components.chi2(second, x)) == pytest.approx(expected, abs=0.1 * np.sqrt(expected) + 0.01)
 
 
+@pytest.mark.slow
 def test_a_gaussian_prior_per_star_multiplies_the_posterior():
     """A label known a hundred times better than from the spectrum has that value and error, star by star."""
     model, spectra = giants_model(), held_out()[:4]
@@ -148,6 +152,7 @@ def test_a_gaussian_prior_per_star_multiplies_the_posterior():
     assert logg.std(axis=0)[2] == pytest.approx(sd[2], rel=0.2)
 
 
+@pytest.mark.slow
 def test_fixed_labels_stay_fixed_and_the_others_follow():
     model, spectra = giants_model(), held_out()[:4]
     mean, covariance = unconstrained()
@@ -160,6 +165,7 @@ def test_fixed_labels_stay_fixed_and_the_others_follow():
     assert np.all(np.isnan(posterior.diagnostics.rhat[:, 1]))
 
 
+@pytest.mark.slow
 def test_any_numpyro_distribution_is_a_prior_of_all_stars_or_of_each():
     model, spectra = giants_model(), held_out()[:4]
     center = jnp.asarray(model.host_emulator.scaling.inverse(np.zeros(4)), jnp.float32)
@@ -173,6 +179,7 @@ def test_any_numpyro_distribution_is_a_prior_of_all_stars_or_of_each():
         )
 
 
+@pytest.mark.slow
 def test_a_star_without_data_has_nan_draws_and_a_flag(dtype):
     model, spectra = giants_model(), held_out()[:4]
     ivar = spectra.ivar.copy()
@@ -188,6 +195,7 @@ def test_a_star_without_data_has_nan_draws_and_a_flag(dtype):
     assert np.all(np.isnan(sample(model, spectra[1:2], sampler=SHORT).labels))
 
 
+@pytest.mark.slow
 def test_a_stopped_run_continues_and_gives_the_same_draws(tmp_path, monkeypatch):
     model, spectra = giants_model(), held_out()[:8]
     monkeypatch.setattr(sampler_module, "_LARGEST_BATCH", 4)

@@ -108,6 +108,7 @@ def posterior(sampler):
     return slamjax.sample(model, spectra, nuisances=NUISANCES, sampler=slamjax.SamplerSpec(sampler, draws=300))
 
 
+@pytest.mark.slow
 def test_velocities_are_variables_of_the_posterior(tmp_path):
     model, spectra, values = moved_stars()
     found = posterior("importance")
@@ -131,6 +132,7 @@ def test_velocities_are_variables_of_the_posterior(tmp_path):
     np.testing.assert_array_equal(again["rv"], found["rv"])
 
 
+@pytest.mark.slow
 def test_nuts_agrees_with_importance_draws():
     one, other = posterior("importance").table(), posterior("nuts").table()
     for name in ("teff", "rv", "sigma_v"):

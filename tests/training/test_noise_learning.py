@@ -143,6 +143,7 @@ def test_too_few_stars_for_a_covariance_are_reported():
     assert isinstance(noise, DiagonalNoise)
 
 
+@pytest.mark.slow
 def test_errors_of_real_giants_are_more_honest_than_the_published_ones():
     model, others = calibrated_model(), many_giants()[1]
     assert isinstance(model.noise, LowRankNoise)
@@ -157,6 +158,7 @@ def test_errors_of_real_giants_are_more_honest_than_the_published_ones():
     assert 0.7 < np.median(table["chi2"] / (table["n_pix"] - 4)) < 1.4
 
 
+@pytest.mark.slow
 def test_low_rank_models_survive_saving(tmp_path):
     model = calibrated_model()
     model.write(tmp_path / "model.h5")
@@ -166,6 +168,7 @@ def test_low_rank_models_survive_saving(tmp_path):
         np.testing.assert_array_equal(getattr(back.noise, name), array)
 
 
+@pytest.mark.slow
 def test_noise_is_recalibrated_on_the_stars_of_another_survey():
     """With three times the stated photon errors, label errors grow and the emulator stays."""
     others = many_giants()[1]
@@ -198,6 +201,7 @@ def test_joint_search_chooses_one_combination_for_all_pixels():
     assert model.info.cv_scores.shape == (model.wave.size, 2)
 
 
+@pytest.mark.slow
 def test_a_star_noisier_than_its_stated_errors_gets_larger_label_errors():
     model, others = calibrated_model(), many_giants()[1][:50]
     calibration = dataclasses.replace(model.info.calibration, sparse=0.0, tail=20.0)

@@ -68,6 +68,7 @@ def test_label_scatter_is_binned_by_signal_to_noise_if_errors_are_stated():
     assert summary["logg_scatter"][0] == everyone["scatter"][0]
 
 
+@pytest.mark.slow
 def test_other_stars_may_judge():
     found = compare(stars()[:110], NAMES, test=stars()[90:], **OPTIONS)
     assert found.held_out == "40 other stars"
@@ -130,6 +131,7 @@ def test_lines_are_found_in_the_medium_of_the_spectra():
         assert line_pixels(model, None) == [(nearest, f"Mg b, {some.wave[nearest]:g} Angstrom")]
 
 
+@pytest.mark.slow
 def test_folds_too_small_for_the_noise_of_all_stars_are_reported(monkeypatch):
     from slamjax.training import noise_learning
 
