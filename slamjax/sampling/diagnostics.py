@@ -16,7 +16,23 @@ from scipy.stats import rankdata
 
 @dataclass(frozen=True)
 class Diagnostics:
-    """Rank-normalised split R-hat, bulk and tail effective sample size of each star and label, (star, label)."""
+    """Convergence of the draws of each star and label, (star, label) arrays.
+
+    Attributes
+    ----------
+    rhat : array
+        Rank-normalised split R-hat; 1 where chains agree, NaN for importance draws.
+    ess_bulk, ess_tail : array
+        Effective sample size of the bulk and of the tails of the draws.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from slamjax.sampling.diagnostics import diagnose
+    >>> draws = np.random.default_rng(0).normal(size=(2, 500, 3))
+    >>> diagnose(draws).rhat.round(1)
+    array([1., 1., 1.])
+    """
 
     rhat: np.ndarray
     ess_bulk: np.ndarray

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -53,12 +54,12 @@ class Likelihood(Protocol):
         ...
 
 
-class LabelsOnly:
+class LabelsOnly(ABC):
     """What likelihoods have in common that depend on labels alone, with a Σ that does not depend on them."""
 
+    @abstractmethod
     def chi2(self, data: Any, x: X) -> Scalar:
         """rᵀΣ⁻¹r."""
-        raise NotImplementedError
 
     def chi2_and_logdet(self, data: Any, x: X, noise_scale: Any) -> tuple[Scalar, Any]:
         return self.chi2(data, x) / noise_scale, 0.0

@@ -92,7 +92,7 @@ def _velocity(forward: ForwardEmulator, name: str, t: Any, sigmoid: Any) -> Any:
     return low + (prior.high - low) * sigmoid(t)
 
 
-def starts(forward: ForwardEmulator, table: QTable) -> np.ndarray:
+def start_velocities(forward: ForwardEmulator, table: QTable) -> np.ndarray:
     """Coordinates (N, V) of the fitted velocities."""
     columns = []
     for name in forward.free:

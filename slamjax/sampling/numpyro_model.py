@@ -86,6 +86,21 @@ def spectrum_model(model: Model, flux: Flux | None, ivar: Ivar, prior: dist.Dist
         Its inverse variance.
     prior : NumPyro distribution, optional
         Of event shape (L,), in physical units; `training_range` by default.
+
+    Examples
+    --------
+    >>> import jax
+    >>> import numpy as np
+    >>> import numpyro
+    >>> import slamjax
+    >>> stars, _ = slamjax.datasets.load_xp_giants()
+    >>> stars = stars[:100].on_pixels(slice(100, 105))
+    >>> model = slamjax.train(stars, ["teff", "logg"], emulator=slamjax.Polynomial(), noise="diagonal")
+    >>> from slamjax.sampling import spectrum_model
+    >>> predictive = numpyro.infer.Predictive(spectrum_model, num_samples=3)
+    >>> drawn = predictive(jax.random.key(0), model, None, np.full((2, 5), 1e4))
+    >>> drawn["labels"].shape, drawn["flux"].shape
+    ((3, 2, 2), (3, 2, 5))
     """
     prior = training_range(model) if prior is None else prior
     noise = jax.tree_util.tree_map(jnp.asarray, model.noise)

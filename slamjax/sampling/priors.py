@@ -46,6 +46,17 @@ def training_range(model: Model, *, edge: float = 0.02, reach: bool = True) -> T
     ------
     SlamError
         If ``edge`` is not positive.
+
+    Examples
+    --------
+    >>> import slamjax
+    >>> stars, _ = slamjax.datasets.load_xp_giants()
+    >>> stars = stars[:100].on_pixels(slice(100, 105))
+    >>> model = slamjax.train(stars, ["teff", "logg"], emulator=slamjax.Polynomial(), noise="diagonal")
+    >>> prior = slamjax.sampling.training_range(model)
+    >>> inside, outside = prior.log_prob([[4500.0, 2.3], [9000.0, 2.3]])
+    >>> bool(inside > outside + 100)
+    True
     """
     if not edge > 0:
         raise SlamError(f"edge is {edge}; give more than 0")
@@ -88,6 +99,17 @@ def training_density(model: Model, *, width: float = 1.0) -> TrainingDensity:
     ------
     SlamError
         If ``width`` is not positive.
+
+    Examples
+    --------
+    >>> import slamjax
+    >>> stars, _ = slamjax.datasets.load_xp_giants()
+    >>> stars = stars[:100].on_pixels(slice(100, 105))
+    >>> model = slamjax.train(stars, ["teff", "logg"], emulator=slamjax.Polynomial(), noise="diagonal")
+    >>> prior = slamjax.sampling.training_density(model)
+    >>> giant, dwarf = prior.log_prob([[4500.0, 2.3], [4500.0, 4.6]])
+    >>> bool(giant > dwarf)
+    True
     """
     if not width > 0:
         raise SlamError(f"width is {width}; give more than 0")
@@ -113,6 +135,16 @@ def known(model: Model, labels: Mapping[str, Any]) -> LabelNormal:
     ------
     SlamError
         For a name that is not a label of the model, a unit that cannot be converted, or an error that is not positive.
+
+    Examples
+    --------
+    >>> import slamjax
+    >>> stars, _ = slamjax.datasets.load_xp_giants()
+    >>> stars = stars[:100].on_pixels(slice(100, 105))
+    >>> model = slamjax.train(stars, ["teff", "logg"], emulator=slamjax.Polynomial(), noise="diagonal")
+    >>> prior = slamjax.sampling.known(model, {"teff": ([4500.0, 4800.0], 100.0)})
+    >>> prior.batch_shape, prior.event_shape
+    ((2,), (2,))
     """
     if not labels:
         raise SlamError("the prior names no label; leave it out or give {label: (value, error)}")
@@ -161,6 +193,16 @@ def normal(model: Model, labels: Mapping[str, Any], base: dist.Distribution | No
     Returns
     -------
     Product
+
+    Examples
+    --------
+    >>> import slamjax
+    >>> stars, _ = slamjax.datasets.load_xp_giants()
+    >>> stars = stars[:100].on_pixels(slice(100, 105))
+    >>> model = slamjax.train(stars, ["teff", "logg"], emulator=slamjax.Polynomial(), noise="diagonal")
+    >>> prior = slamjax.sampling.normal(model, {"logg": (2.5, 0.1)})
+    >>> prior.event_shape
+    (2,)
     """
     return Product(training_range(model) if base is None else base, known(model, labels))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import jax
@@ -14,8 +15,9 @@ from astropy.table import QTable
 from slamjax._util.batching import power_of_two_above, power_of_two_below
 from slamjax._version import __version__
 from slamjax.errors import SlamError
-from slamjax.fitting import fit
+from slamjax.fitting import Fitter
 from slamjax.forward.nuisances import Nuisances
+from slamjax.forward.scaled import ScaledModel
 from slamjax.model.model import Model
 from slamjax.sampling.assemble import assemble
 from slamjax.sampling.batches import BatchDraws, Stars, sample_batch, select
@@ -23,7 +25,7 @@ from slamjax.sampling.checkpoint import Checkpoint, fingerprint
 from slamjax.sampling.density import Shared
 from slamjax.sampling.importance import AT_ONCE
 from slamjax.sampling.likelihoods import FluxLikelihood, Likelihood, ProjectedLikelihood
-from slamjax.sampling.nuisances import ForwardLikelihood, starts
+from slamjax.sampling.nuisances import ForwardLikelihood, start_velocities
 from slamjax.sampling.posterior import Posterior
 from slamjax.sampling.priors import Prior, PriorFactors, describe_prior, fixed_labels
 from slamjax.sampling.projection import Choice, choose_components
@@ -66,16 +68,14 @@ class Sampler:
 
     Examples
     --------
-    >>> import numpy as np
     >>> import slamjax
-    >>> stars = slamjax.datasets.load_xp_giants().on_pixels(np.arange(100, 130))
+    >>> stars, _ = slamjax.datasets.load_xp_giants()
+    >>> stars = stars.on_pixels(slice(100, 120))
     >>> model = slamjax.train(stars[:100], ["teff", "logg"], emulator=slamjax.Polynomial(), noise="diagonal")
-    >>> spec = slamjax.SamplerSpec(method="importance", draws=50)
-    >>> sampler = slamjax.Sampler(model, sampler=spec)
-    >>> posterior = sampler.sample(stars[100:104])
-    >>> posterior
+    >>> sampler = slamjax.Sampler(model, sampler=slamjax.SamplerSpec("hmc", draws=50, warmup=20))
+    >>> sampler.sample(stars[100:104])
     Posterior(teff, logg; 4 stars, 2 chains of 50 draws)
-    >>> table = sampler.sample(stars[104:108], fixed={"logg": 2.5}).table()
+    >>> table = sampler.sample(stars[104:108], seed=1).table()
     >>> bool((table["teff_err"] > 0).all())
     True
     """
@@ -88,13 +88,9 @@ class Sampler:
         sampler: Method | SamplerSpec = "auto",
         memory: float = 1.0,
     ) -> None:
-        if not memory > 0:
-            raise SlamError(f"memory is {memory} GiB; give more than 0")
-        self.model, self.memory = model, memory
+        self._fitter = Fitter(model, nuisances=nuisances, memory=memory)
+        self.model, self.memory, self.nuisances = model, memory, self._fitter.nuisances
         self.spec = SamplerSpec.from_option(sampler)
-        self.nuisances = nuisances if nuisances is not None and nuisances.anything else None
-        self._scaled = model.scaled() if self.nuisances is None else model.quick().scaled(self.nuisances)
-        self._forward = self._scaled.forward
         self._choice: Choice | None = None
         self._chosen_for: np.ndarray | None = None
 
@@ -152,7 +148,7 @@ class Sampler:
         store = None
         if checkpoint is not None:
             store = Checkpoint.open(checkpoint, self._fingerprint(spectra, prior=prior, fixed=fixed, seed=seed))
-        table = fit(self.model, spectra, memory=self.memory, nuisances=self.nuisances)
+        table = self._fitter.fit(spectra)
         stars, rows = self._prepare(spectra, table, values, factors.per_star, seed)
         choice, shared = self._shared(stars, factors.shared, np.isnan(values).all(axis=0))
         size = self._batch_size(choice, len(rows))
@@ -174,10 +170,15 @@ class Sampler:
             "prior": describe_prior(prior),
             "fixed": ",".join(fixed or ()),
         }
-        posterior = assemble(self.model, self._forward, table, batches, self.spec, attrs)
+        posterior = assemble(self.model, self._scaled.forward, table, batches, self.spec, attrs)
         if store is not None:
             store.remove()
         return posterior
+
+    @cached_property
+    def _scaled(self) -> ScaledModel:
+        """Emulator and noise on the device; with nuisances the compressed emulator, if the model is large."""
+        return self.model.scaled() if self.nuisances is None else self.model.quick().scaled(self.nuisances)
 
     def _prepare(
         self, spectra: Spectra, table: QTable, fixed: np.ndarray, priors: tuple[Any, ...], seed: int
@@ -189,8 +190,8 @@ class Sampler:
             samples_rv = self.nuisances is not None and self.nuisances.rv is not None
             spectra = model.place(spectra, np.zeros(n) if samples_rv else np.asarray(table["rv"].value))
         x, usable = start_labels(model, table, fixed)
-        if self._forward is not None:
-            x = np.concatenate([x, starts(self._forward, table)], axis=1)
+        if self._scaled.forward is not None:
+            x = np.concatenate([x, start_velocities(self._scaled.forward, table)], axis=1)
         rows = np.flatnonzero(usable)
         flux, ivar = self._arrays(spectra, rows)
         scale = np.asarray(table["noise_scale"], float)[rows]
@@ -201,31 +202,31 @@ class Sampler:
         return Stars(flux, ivar, scale.astype(flux.dtype), x[rows].astype(flux.dtype), priors, keys[rows]), rows
 
     def _arrays(self, spectra: Spectra, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Prepared flux and ivar (rows, P) in the unit of the emulator and the device's precision."""
-        model, dtype = self.model, jax.dtypes.canonicalize_dtype(float)
-        used = model.trained if self._forward is None else np.asarray(self._forward.usable)
-        flux, ivar = (np.empty((len(rows), model.wave.size), dtype) for _ in range(2))
+        """Prepared flux and ivar (rows, P), as the device has them."""
+        model, scaled = self.model, self._scaled
+        used = model.trained if scaled.forward is None else np.asarray(scaled.forward.usable)
+        flux, ivar = (np.empty((len(rows), model.wave.size), scaled.low.dtype) for _ in range(2))
         for start in range(0, len(rows), _PREPARED_TOGETHER):
             block = slice(start, start + _PREPARED_TOGETHER)
             prepared = model.prepare(spectra[rows[block]])
-            flux[block] = self._scaled.flux(prepared.flux)
-            ivar[block] = self._scaled.ivar(np.where(prepared.good & used, prepared.ivar, 0))
+            flux[block] = scaled.flux(prepared.flux)
+            ivar[block] = scaled.ivar(np.where(prepared.good & used, prepared.ivar, 0))
         return flux, ivar
 
     def _shared(self, stars: Stars, priors: tuple[Any, ...], is_free: np.ndarray) -> tuple[Choice, Shared]:
         """How the likelihood is evaluated, and what all stars have in common, on the device."""
-        free = tuple(np.flatnonzero(is_free).tolist())
+        scaled, free = self._scaled, tuple(np.flatnonzero(is_free).tolist())
         likelihood: Likelihood
-        if self._forward is not None:
+        if scaled.forward is not None:
             choice = Choice(None, 0.0, f"flux space, with nuisances: {self.nuisances}")
             free += tuple(range(len(self.model.label_names), stars.x.shape[1]))
-            likelihood = ForwardLikelihood(self._forward, self._scaled.noise)
+            likelihood = ForwardLikelihood(scaled.forward, scaled.noise)
         else:
             choice = self._choose_components(stars.ivar.max(axis=0, initial=0))
             if choice.components is None:
-                likelihood = FluxLikelihood(self._scaled.emulator, self._scaled.noise)
+                likelihood = FluxLikelihood(scaled.emulator, scaled.noise)
             else:
-                likelihood = ProjectedLikelihood(self._scaled.emulator, self._scaled.noise, choice.components)
+                likelihood = ProjectedLikelihood(scaled.emulator, scaled.noise, choice.components)
         shared = Shared(likelihood, self.model.host_emulator.scaling, priors, free)
         return choice, jax.tree_util.tree_map(jnp.asarray, shared)
 
@@ -236,9 +237,9 @@ class Sampler:
             if np.all(ivar <= _IVAR_MARGIN * before):
                 return kept
             ivar = np.maximum(ivar, before)
-        unit = self._scaled.unit
-        host = (self.model.host_emulator.in_unit(unit), self.model.noise.in_unit(unit), self.model.training_labels)
-        self._choice = choose_components(*host, ivar)
+        model, unit = self.model, self._scaled.unit
+        emulator, noise = model.host_emulator.in_unit(unit), model.noise.in_unit(unit)
+        self._choice = choose_components(emulator, noise, model.training_labels, ivar)
         self._chosen_for = ivar
         return self._choice
 
@@ -247,8 +248,9 @@ class Sampler:
         emulator, components, n_pix = self.model.host_emulator, choice.components, self.model.wave.size
         n_support = emulator.n_terms if components is None else components.n_support
         rank = n_pix if components is None else components.rank
-        if self._forward is not None:  # intermediate Fourier transforms, and rows of the polynomial
-            rank *= 1 + self._forward.nuisances.n_coefficients + (4 if self._forward.grid is not None else 0)
+        forward = self._scaled.forward
+        if forward is not None:  # intermediate Fourier transforms, and rows of the polynomial
+            rank *= 1 + forward.nuisances.n_coefficients + (4 if forward.grid is not None else 0)
         per_draw = 3 * n_support * (emulator.n_labels + 3) + 8 * rank
         per_star = 4 * n_pix * (8 if components is None else rank) + (0 if components is None else rank**2)
         numbers = max(self.spec.chains, AT_ONCE) * per_draw + per_star
@@ -310,13 +312,14 @@ def sample(
 
     Examples
     --------
-    >>> import numpy as np
     >>> import slamjax
-    >>> stars = slamjax.datasets.load_xp_giants().on_pixels(np.arange(100, 130))
+    >>> stars, _ = slamjax.datasets.load_xp_giants()
+    >>> stars = stars.on_pixels(slice(100, 120))
     >>> model = slamjax.train(stars[:100], ["teff", "logg"], emulator=slamjax.Polynomial(), noise="diagonal")
-    >>> spec = slamjax.SamplerSpec(method="importance", draws=50)
-    >>> slamjax.sample(model, stars[100:104], prior={"logg": (2.5, 0.3)}, sampler=spec)
-    Posterior(teff, logg; 4 stars, 2 chains of 50 draws)
+    >>> spec = slamjax.SamplerSpec("hmc", draws=50, warmup=20)
+    >>> posterior = slamjax.sample(model, stars[100:104], sampler=spec)
+    >>> posterior["teff"].shape  # chain, draw, star
+    (2, 50, 4)
     """
     built = Sampler(model, nuisances=nuisances, sampler=sampler, memory=memory)
     return built.sample(

@@ -129,7 +129,7 @@ def test_the_projected_likelihood_is_that_of_the_pixels():
         emulator, noise = (jax.tree_util.tree_map(jnp.asarray, part) for part in (model.host_emulator, model.noise))
         choice = choose_components(model.host_emulator, model.noise, model.training_labels, ivar)
         stars = [
-            (likelihood, likelihood.star(jnp.asarray(prepared.flux[0], float), jnp.asarray(ivar), jnp.zeros(4)))
+            (likelihood, likelihood.prepare_star(jnp.asarray(prepared.flux[0], float), jnp.asarray(ivar), jnp.zeros(4)))
             for likelihood in (FluxLikelihood(emulator, noise), ProjectedLikelihood(emulator, noise, choice.components))
         ]
         for x in np.random.default_rng(0).normal(size=(5, 4)):
