@@ -197,7 +197,7 @@ class Sampler:
         scale = np.asarray(table["noise_scale"], float)[rows]
         scale = np.where(scale > 0, scale, 1.0)
         keys = jax.vmap(lambda k: jax.random.fold_in(jax.random.key(seed), k))(jnp.arange(n))
-        # device arrays throughout: a NumPy array's place in a compilation does not tell the precision JAX runs in
+        # on the device: unlike a NumPy array, a JAX array has the precision that JAX runs in
         priors = select(jax.tree_util.tree_map(jnp.asarray, priors), rows)
         return Stars(flux, ivar, scale.astype(flux.dtype), x[rows].astype(flux.dtype), priors, keys[rows]), rows
 

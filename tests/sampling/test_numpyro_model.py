@@ -30,8 +30,8 @@ def dense(noise, ivar):
         return np.diag(1 / ivar + np.asarray(noise.model_variance, float))
     s = np.diag(ivar**-0.5)
     v, w = np.asarray(noise.factors, float), np.asarray(noise.photon_factors, float)
-    own = np.asarray(noise.photon_scale, float) / ivar + np.asarray(noise.model_variance, float)
-    return np.diag(own) + v @ v.T + s @ w @ w.T @ s
+    independent = np.asarray(noise.photon_scale, float) / ivar + np.asarray(noise.model_variance, float)
+    return np.diag(independent) + v @ v.T + s @ w @ w.T @ s
 
 
 @pytest.mark.parametrize("name", ["diagonal", "lowrank"])

@@ -55,12 +55,12 @@ def test_a_label_is_taken_by_its_name():
 )
 def test_stars_are_taken_by_position_slice_list_or_mask(index, rows):
     posterior = made()
-    some = posterior[index]
-    assert len(some) == len(rows)
-    np.testing.assert_array_equal(some.labels, posterior.labels[:, :, rows])
-    np.testing.assert_array_equal(some.diagnostics.ess_bulk, posterior.diagnostics.ess_bulk[rows])
-    np.testing.assert_array_equal(some.flags, posterior.flags[rows])
-    assert list(some.stars["source_id"]) == [posterior.stars["source_id"][row] for row in rows]
+    chosen = posterior[index]
+    assert len(chosen) == len(rows)
+    np.testing.assert_array_equal(chosen.labels, posterior.labels[:, :, rows])
+    np.testing.assert_array_equal(chosen.diagnostics.ess_bulk, posterior.diagnostics.ess_bulk[rows])
+    np.testing.assert_array_equal(chosen.flags, posterior.flags[rows])
+    assert list(chosen.stars["source_id"]) == [posterior.stars["source_id"][row] for row in rows]
 
 
 def test_iteration_goes_over_stars():

@@ -51,17 +51,17 @@ def grid_ranks(variant):
     noise = DiagonalNoise(np.full(30, sigma**2))
     with in_precision("float64"):
         forward = _Lamp.of(lamp(nuisances))
-        precision = noise.inverse_covariance(jnp.full(30, jnp.inf))
+        inv_cov = noise.inverse_covariance(jnp.full(30, jnp.inf))
         c = draw_nuisances(nuisances, n, 1)["polynomial"]
         flux = jax.vmap(forward.at)(jnp.asarray(truth)[:, None]) * (c @ np.asarray(forward.terms))
         flux = flux + sigma * rng.normal(size=flux.shape)
 
         def log_p(flux, x):
-            chi2, more = forward.marginal(precision, x[None], flux)
+            chi2, more = forward.marginal(inv_cov, x[None], flux)
             if variant == "no log-determinant":
                 more = 0.0
             if variant == "polynomial fixed":
-                chi2, more = jnp.sum(jnp.square(precision.whiten(flux - forward.at(x[None])))), 0.0
+                chi2, more = jnp.sum(jnp.square(inv_cov.whiten(flux - forward.at(x[None])))), 0.0
             return -0.5 * (chi2 + more)
 
         table = np.asarray(jax.jit(jax.vmap(jax.vmap(log_p, (None, 0)), (0, None)))(flux, grid))
@@ -89,7 +89,7 @@ def test_the_marginalised_continuum_is_calibrated():
 
 
 @pytest.mark.parametrize("variant", ["no log-determinant", "polynomial fixed"])
-def test_ranks_tell_if_the_continuum_is_not_integrated_out(variant):
+def test_ranks_show_a_continuum_that_is_not_marginalised(variant):
     assert grid_ranks(variant).p_bonferroni[0] < 1e-6
 
 
@@ -113,37 +113,37 @@ def posterior(sampler):
 @pytest.mark.slow
 def test_velocities_are_variables_of_the_posterior(tmp_path):
     model, spectra, values = moved_stars()
-    found = posterior("importance")
-    assert found.label_names == (*model.label_names, "rv", "sigma_v")
-    assert found.label_units[-1] == "km / s"
+    sampled = posterior("importance")
+    assert sampled.label_names == (*model.label_names, "rv", "sigma_v")
+    assert sampled.label_units[-1] == "km / s"
     table = slamjax.fit(model, spectra, nuisances=NUISANCES)
-    summary = found.table()
+    summary = sampled.table()
     for name in ("rv", "teff"):
-        apart = np.abs(summary[name] - table[name]) / table[f"{name}_err"]
-        assert np.median(apart) < 0.5, name
+        difference = np.abs(summary[name] - table[name]) / table[f"{name}_err"]
+        assert np.median(difference) < 0.5, name
         assert 0.7 < np.median(summary[f"{name}_err"] / table[f"{name}_err"]) < 1.4, name
     assert np.all(np.abs(summary["rv"].value - values["rv"]) < 5 * summary["rv_err"].value)
-    assert np.all(found["sigma_v"] >= 0)
-    assert "rv -100 to 100 km/s" in found.attrs["nuisances"]
-    flux = found.predictive(model, 5)
+    assert np.all(sampled["sigma_v"] >= 0)
+    assert "rv -100 to 100 km/s" in sampled.attrs["nuisances"]
+    flux = sampled.predictive(model, 5)
     assert flux.shape == (5, 4, model.wave.size)
-    assert compare_posterior(found).names == model.label_names  # velocities have no reference
+    assert compare_posterior(sampled).names == model.label_names  # velocities have no reference
     pytest.importorskip("arviz")
-    found.write(tmp_path / "posterior.nc")
+    sampled.write(tmp_path / "posterior.nc")
     again = Posterior.read(tmp_path / "posterior.nc")
-    np.testing.assert_array_equal(again["rv"], found["rv"])
+    np.testing.assert_array_equal(again["rv"], sampled["rv"])
 
 
 @pytest.mark.slow
 def test_nuts_agrees_with_importance_draws():
-    one, other = posterior("importance").table(), posterior("nuts").table()
+    importance, nuts = posterior("importance").table(), posterior("nuts").table()
     for name in ("teff", "rv", "sigma_v"):
-        apart = np.abs(one[name] - other[name]) / other[f"{name}_err"]
-        assert np.median(apart) < 0.2, name
+        difference = np.abs(importance[name] - nuts[name]) / nuts[f"{name}_err"]
+        assert np.median(difference) < 0.2, name
 
 
 def test_the_density_is_likelihood_times_priors():
-    """Numbers by hand: dense Gaussian with the polynomial's covariance, uniform and Gaussian priors, Jacobians."""
+    """By hand: a dense Gaussian with the polynomial's covariance, uniform and Gaussian priors, Jacobians."""
     model = prepared_model(all_miles_model())
     nuisances = Nuisances(rv=Gaussian(20, 10), sigma_v=Free(0, 80), polynomial=1, polynomial_sd=0.3)
     with in_precision("float64"):
@@ -174,11 +174,11 @@ def test_the_density_is_likelihood_times_priors():
 
         points = np.array([[0.1, 0.2, -0.1, 0.3, 0.8], [-0.2, 0.1, 0.3, -1.0, -0.5]])
         density = jax.jit(lambda x: log_density_at(shared, target, x))
-        found = [float(density(jnp.asarray(x))) for x in points]
-        np.testing.assert_allclose(np.diff(found), np.diff([by_hand(x) for x in points]), rtol=1e-6)
+        log_p = [float(density(jnp.asarray(x))) for x in points]
+        np.testing.assert_allclose(np.diff(log_p), np.diff([by_hand(x) for x in points]), rtol=1e-6)
         # a width and its negative are the same
         mirrored = points[0] * np.array([1, 1, 1, 1, -1])
-        np.testing.assert_allclose(density(jnp.asarray(mirrored)), found[0], rtol=1e-10)
+        np.testing.assert_allclose(density(jnp.asarray(mirrored)), log_p[0], rtol=1e-10)
         np.testing.assert_allclose(likelihood.fold(jnp.asarray(mirrored)), points[0])
         physical = velocities(forward, points)
         np.testing.assert_allclose(physical[0], [23, 80 * (2 / (1 + np.exp(-0.8)) - 1)], rtol=1e-6)
@@ -189,7 +189,7 @@ def test_the_density_is_likelihood_times_priors():
 
 
 def test_sbc_draws_nuisances_from_their_priors_and_ranks_them(monkeypatch):
-    """A sampler that knows the truth: the ranks' names and numbers, not their calibration."""
+    """With a stand-in that knows the truth: names and numbers of the ranks, not their calibration."""
     seen = {}
 
     def stand_in(model, spectra, *, prior, seed, nuisances, on_progress=None):
