@@ -75,9 +75,8 @@ def grid_moments(model, spectra, prior):
 def test_every_sampler_agrees_with_a_dense_grid(sampler, labels):
     model, spectra = small_model(labels), held_out()[:4]
     mean, sd = grid_moments(model, spectra, training_range(model))
-    sampled_mean, covariance = sample(
-        model, spectra, sampler=SamplerSpec(sampler, draws=1000, warmup=100), seed=1
-    ).moments()
+    posterior = sample(model, spectra, sampler=SamplerSpec(sampler, draws=2000), seed=1)
+    sampled_mean, covariance = posterior.moments()
     assert np.all(np.abs(sampled_mean - mean) < 0.1 * sd)
     np.testing.assert_allclose(np.sqrt(np.einsum("nll->nl", covariance)), sd, rtol=0.06)
 
