@@ -1,4 +1,4 @@
-"""Does a change of the code change what comes out? Labels, errors, χ² and flags of two commits, side by side.
+"""Does a change of the code change the results? Labels, errors, χ² and flags of two commits, side by side.
 
 Run it with one commit's package on the path and ``--record FOLDER``, then with the other's and ``--compare FOLDER``:
 
@@ -29,7 +29,7 @@ WANTED = 1e-3
 
 
 def train(stars: Any, labels: tuple[str, ...], C: float, **options: Any) -> Any:
-    """An SVR model by whichever way this version spells it."""
+    """An SVR model, with the calls of whichever version is imported."""
     if hasattr(slamjax, "SVR"):
         svr = slamjax.SVR(C=C, epsilon=0.05, gamma=0.1)
         return slamjax.train(stars, labels, emulator=svr, **options)

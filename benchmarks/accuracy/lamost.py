@@ -1,4 +1,4 @@
-"""From one survey to another: what do MILES stars teach of LAMOST spectra, taken as the archive gives them?
+"""From one survey to another: how well does a MILES model label LAMOST spectra, as the archive gives them?
 
 `--miles` is the MILES table, `--files` a folder with LAMOST files and ``lasp.csv``, velocities and labels by LASP. The
 model's preparation: LAMOST's own pixels from 4,000 to 7,200 Å, lines as wide as LAMOST's, a Gaussian continuum of 50 Å,
@@ -38,7 +38,7 @@ SETTINGS: dict[str, Any] = {
     "noise": "lowrank",
     "log_labels": ["teff"],
 }
-#: What is wanted of LAMOST stars: largest median difference and robust scatter, and of the velocity's scatter in km/s.
+#: Targets for LAMOST stars: largest median difference and robust scatter, and of the velocity's scatter in km/s.
 WANTED = {"teff": (60.0, 110.0), "logg": (0.12, 0.27), "fe_h": (0.12, 0.17)}
 WANTED_RV = 10.0
 FOLDS = 5

@@ -1,4 +1,4 @@
-"""The Cannon's own training and test steps, around slamjax's least squares: the rival that runs wherever SciPy does.
+"""The Cannon's own training and test steps, with SciPy's least squares: it runs wherever SciPy does.
 
 f_λ(ℓ) = θ_λ · (1, x, x xᵀ),  x = (ℓ − median) / width   (Ness et al. 2015, ApJ 808, 16).
 
@@ -50,7 +50,7 @@ def train(labels: np.ndarray, flux: np.ndarray, ivar: np.ndarray, *, rounds: int
 
 
 def infer(model: Quadratic, flux: np.ndarray, ivar: np.ndarray) -> np.ndarray:
-    """(N, L) labels, one ``curve_fit`` a star from the median training labels; NaN where it does not converge."""
+    """(N, L) labels, one ``curve_fit`` per star from the median training labels; NaN where it does not converge."""
     labels = np.full((len(flux), model.centre.size), np.nan)
     for n in range(len(flux)):
         good = ivar[n] > 0

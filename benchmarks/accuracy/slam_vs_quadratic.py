@@ -31,7 +31,7 @@ MILES_RECIPE = slamjax.Recipe.make(wave_range=(4000, 7200), wave_unit="Angstrom"
 def timed(
     stars: Any, labels: Any, name: str, training: slamjax.TrainingSpec, **options: Any
 ) -> tuple[EmulatorComparison, float]:
-    """A contest and the seconds it took; how far it has come is printed."""
+    """A comparison and the seconds it took; progress is printed."""
     start = time.perf_counter()
 
     def told(done: int, total: int) -> None:
@@ -42,7 +42,7 @@ def timed(
 
 
 def rows_of(contest: EmulatorComparison) -> list[tuple[Any, ...]]:
-    """A row an emulator: flux errors in per cent of the stars' spread, label scatter."""
+    """One row per emulator: flux errors in per cent of the stars' spread, label scatter."""
     labels = contest.models["SLAM"].label_names
     return [
         (
@@ -57,7 +57,7 @@ def rows_of(contest: EmulatorComparison) -> list[tuple[Any, ...]]:
 
 
 def bin_rows(contest: EmulatorComparison) -> list[tuple[Any, ...]]:
-    """A row a bin: the scatter of each label, SLAM's / the quadratic's."""
+    """One row per bin: the scatter of each label, SLAM's / the quadratic's."""
     rows = []
     first, second = (contest.scatter[name] for name in EMULATORS)
     for low in np.unique(first["low"][np.isfinite(first["low"])]):
@@ -68,7 +68,7 @@ def bin_rows(contest: EmulatorComparison) -> list[tuple[Any, ...]]:
 
 
 def tables_of(contest: EmulatorComparison, title: str) -> list[str]:
-    """What the documents show of one data set."""
+    """The tables of one data set for the documentation."""
     labels = contest.models["SLAM"].label_names
     ratio = np.asarray(contest.flux["polynomial_scatter"] / contest.flux["SLAM_scatter"], float)
     better = 100 * np.mean(ratio[np.isfinite(ratio)] > 1)
@@ -82,7 +82,7 @@ def tables_of(contest: EmulatorComparison, title: str) -> list[str]:
     ]
     bins = bin_rows(contest)
     if bins:
-        head = ["S/N a pixel", "stars", *labels]
+        head = ["S/N per pixel", "stars", *labels]
         tables.append(f"Robust scatter by S/N, SLAM / quadratic:\n\n{markdown_table(head, bins)}")
     return tables
 

@@ -2,7 +2,7 @@
 
 PyPI's ``thecannon`` and ``pollux``, a Cannon in JAX that needs Python 3.12, run in virtual environments of their own,
 made in the cache folder. If one cannot be installed or run, the reason goes into the results. The quadratic model of
-``quadratic.py`` stands beside them in any case.
+``quadratic.py`` is run in any case.
 """
 
 from __future__ import annotations
@@ -135,7 +135,7 @@ def _run(command: list[str]) -> None:
 
 
 def prepared_stars(train: Spectra, test: Spectra) -> dict[str, Any]:
-    """What the rivals get: the spectra as slamjax's recipe prepares them, a bad pixel with ivar 0."""
+    """Input of the other codes: spectra prepared by slamjax's recipe, with ivar 0 in bad pixels."""
     ready = {"train": RECIPE(train), "test": RECIPE(test)}
     arrays = {
         f"{name}_{kind}": getattr(s, kind).astype(float) for name, s in ready.items() for kind in ("flux", "ivar")
@@ -179,7 +179,7 @@ def main() -> None:
             ],
         ),
         markdown_table(
-            ["", "training", "test step, stars a second", "what it is"],
+            ["", "training", "test step, stars per second", "what it is"],
             [(who, seconds(it.train_seconds), len(test) / it.test_seconds, it.note) for who, it in contestants.items()],
         ),
     ]

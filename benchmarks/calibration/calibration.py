@@ -1,4 +1,4 @@
-"""Are errors honest, and labels better than what else can be had? Real stars never seen in training, five draws."""
+"""Are the label errors of held-out real stars right, and do their labels scatter less than those of other methods?"""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from benchmarks.common.stars import LABELS, calibrated_model, load_stars, parse_
 from slamjax.model.model import Model
 from slamjax.spectra.spectra import Spectra
 
-#: What is wanted of the median over the seeds: robust scatter, and the range of the rest.
+#: Targets for the median over the seeds: largest robust scatter, and allowed ranges of the rest.
 SCATTER = {"teff": 62.0, "logg": 0.220, "fe_h": 0.108, "alpha_m": 0.037}
 RANGES = {
     "pull width": (0.9, 1.1),
@@ -73,7 +73,7 @@ def main() -> None:
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
-    """One draw: train, choose the noise on the training stars, label the others, and the rivals beside it."""
+    """One draw: train, choose the noise on the training stars, label the others, and run the other methods."""
     train, test = load_stars(options)
     start = time.perf_counter()
     model = calibrated_model(train, options.cache, options.seed)
@@ -103,7 +103,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def outcome(model: Model, test: Spectra, options: argparse.Namespace) -> dict[str, Any]:
-    """What a model says of stars it has not seen, and whether that is so; ``good`` marks its unflagged stars."""
+    """Labels and errors of held-out stars, compared with their known labels; ``good`` marks unflagged stars."""
     start = time.perf_counter()
     table = slamjax.fit(model, test)
     seconds = time.perf_counter() - start
@@ -182,7 +182,7 @@ def quartiles(values: np.ndarray) -> list[tuple[float, float, np.ndarray]]:
 def flux_to_label(
     model: Model, train: Spectra, test: Spectra, good: np.ndarray, cache: Path, seed: int
 ) -> dict[str, dict[str, float]]:
-    """What regression from flux to labels makes of the same prepared spectra: scatter of the same stars."""
+    """Scatter of a regression from flux to labels on the same prepared spectra and stars."""
     flux, unseen = model.prepare(train).flux, model.prepare(test).flux
     labels, known = train.values(LABELS), test.values(LABELS)
     middle, width = labels.mean(axis=0), labels.std(axis=0)

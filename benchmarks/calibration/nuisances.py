@@ -89,7 +89,7 @@ def recover(model: Model, options: argparse.Namespace) -> dict[str, Any]:
         "stars": n,
         "pixels": int(usable.sum()),
         "seconds first": first,
-        "milliseconds a star": 1e3 * again / n,
+        "milliseconds per star": 1e3 * again / n,
         "flagged": {f.name: int(np.sum(flags & f > 0)) for f in slamjax.Flag if np.any(flags & f)},
         "rv wrong by 50 km/s": int(np.sum(~(np.abs(column(table, "rv") - values["rv"]) < 50))),
         "chi2_dof": float(np.nanmedian(column(table, "chi2") / column(table, "n_pix"))),
@@ -159,8 +159,8 @@ def tables_of(found: dict[str, Any]) -> list[str]:
         ),
         "Robust scatter of the polynomial's coefficients: "
         + ", ".join(f"{value:.4f}" for value in found["polynomial"])
-        + f". Velocities wrong by 50 km/s or more: {found['rv wrong by 50 km/s']}. Flags: {told}. Median chi2 a pixel "
-        f"{found['chi2_dof']:.3f}. {found['milliseconds a star']:.0f} ms a star.",
+        + f". Velocities wrong by 50 km/s or more: {found['rv wrong by 50 km/s']}. Flags: {told}. Median chi2 "
+        f"per pixel {found['chi2_dof']:.3f}. {found['milliseconds per star']:.0f} ms per star.",
     ]
 
 

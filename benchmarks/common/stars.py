@@ -1,4 +1,4 @@
-"""The stars, the settings and the trained machines that all benchmarks share."""
+"""The stars, the settings and the trained models that all benchmarks share."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ EMULATOR = slamjax.SVR(**SVR_SETTINGS)
 
 @dataclass(frozen=True)
 class Trained:
-    """A slamjax model and its rivals: the original SLAM's scikit-learn SVRs, one a pixel, of the same scaled stars."""
+    """A slamjax model, and the original SLAM's scikit-learn SVRs, one per pixel, trained on the same scaled stars."""
 
     model: Model
     svrs: list[SVR]
@@ -36,7 +36,7 @@ class Trained:
         return np.asarray(self.model.host_emulator.scaling(labels))
 
     def flux_by_loop(self, x: np.ndarray) -> np.ndarray:
-        """Flux (N, P) at scaled labels x (N, L) as the original predicts it: one ``predict`` a pixel."""
+        """Flux (N, P) at scaled labels x (N, L) as the original predicts it: one ``predict`` per pixel."""
         exact = self.model.host_emulator
         scaled = np.stack([svr.predict(x) for svr in self.svrs], axis=1)
         return np.asarray(exact.flux_mean) + np.asarray(exact.flux_scale) * scaled
@@ -59,7 +59,7 @@ def parse_options(description: str, **defaults: int | None) -> argparse.Namespac
         "--cache",
         type=Path,
         default=Path.home() / ".cache" / "slamjax-benchmarks",
-        help="folder for trained machines",
+        help="folder for trained models",
     )
     for name, value in defaults.items():
         parser.add_argument(f"--{name.replace('_', '-')}", type=Path if value is None else int, default=value)
@@ -75,7 +75,7 @@ def load_pools(data: Path | None) -> tuple[Spectra, Spectra]:
 
 
 def source_name(data: Path | None) -> str:
-    """What the tables call the data."""
+    """The name of the data in the tables."""
     return "the sample embedded in slamjax" if data is None else data.name
 
 
@@ -96,7 +96,7 @@ def _draw(n: int, wanted: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def calibrated_model(train: Spectra, cache: Path, seed: int = 0, labels: tuple[str, ...] = LABELS) -> Model:
-    """A model with low-rank noise, from ``cache`` if the same stars, settings and source made it before."""
+    """A model with low-rank noise, from ``cache`` if it was trained before with the same stars, settings and code."""
     cache.mkdir(parents=True, exist_ok=True)
     model_file = cache / f"{_fingerprint(train, labels)}-lowrank{seed}.h5"
     if not model_file.exists():
@@ -110,7 +110,7 @@ def least_ess(posterior: slamjax.Posterior) -> np.ndarray:
 
 
 def train_machines(train: Spectra, cache: Path) -> Trained:
-    """A model and its rivals, from ``cache`` if the same stars, settings and source made them before."""
+    """A model and the SVRs, from ``cache`` if they were trained before with the same stars, settings and code."""
     cache.mkdir(parents=True, exist_ok=True)
     key = _fingerprint(train)
     model_file, svr_file = cache / f"{key}.h5", cache / f"{key}.joblib"
@@ -144,7 +144,7 @@ def _train_svrs(model: Model, train: Spectra) -> list[SVR]:
 
 
 def _fingerprint(train: Spectra, labels: tuple[str, ...] = LABELS) -> str:
-    """Changes with the stars, the settings, scikit-learn and the source that trains: no stale model is timed."""
+    """Changes with the stars, the settings, scikit-learn and the training code, so that no stale model is timed."""
     digest = hashlib.sha256(train.digests().tobytes() + train.values(labels).tobytes())
     digest.update(repr((labels, RECIPE, SVR_SETTINGS, version("scikit-learn"))).encode())
     package = Path(slamjax.__file__).parent

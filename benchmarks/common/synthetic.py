@@ -1,4 +1,4 @@
-"""Spectra whose lines bend with the labels: as many pixels, labels and stars as a benchmark wants."""
+"""Line spectra that are nonlinear in the labels, with any number of pixels, labels and stars."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SNR, N_LINES = 100.0, 1200
 
 
 def simulated(labels: np.ndarray, names: Sequence[str], n_pix: int, seed: int) -> Spectra:
-    """Spectra (N, P) of stars with these labels (N, L), S/N 100 a pixel, between 1514 and 1697 nm."""
+    """Spectra (N, P) of stars with these labels (N, L), S/N 100 per pixel, between 1514 and 1697 nm."""
     x = (labels - labels.mean(axis=0)) / labels.std(axis=0)
     rng = np.random.default_rng(seed)
     wave = np.linspace(1514, 1697, n_pix)

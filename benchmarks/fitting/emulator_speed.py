@@ -56,7 +56,7 @@ def main() -> None:
     }
     tables = [
         markdown_table(
-            ["way", "time a star", "times model(labels) in one call"],
+            ["way", "time per star", "times model(labels) in one call"],
             [(name, seconds(value), value / fast) for name, value in per_star.items()],
         ),
         markdown_table(
@@ -74,7 +74,7 @@ def main() -> None:
         "stars predicted": len(x),
         "of which timed one at a time": len(sample),
         "pixels": model.wave.size,
-        "support vectors a pixel (mean)": float(np.mean(model.info.pixels["n_support"])),
+        "support vectors per pixel (mean)": float(np.mean(model.info.pixels["n_support"])),
     }
     results = {
         "seconds_a_star": per_star,

@@ -47,7 +47,7 @@ LINES = {
 
 
 def cost(size: Size, seed: int, n_rival: int) -> dict[str, float]:
-    """Seconds a star."""
+    """Seconds per star."""
     rng = np.random.default_rng(seed)
     labels = rng.normal(size=(size.training_stars + size.stars, size.labels)).clip(-2, 2)
     names = [f"label{k}" for k in range(size.labels)]
@@ -80,7 +80,7 @@ def cost(size: Size, seed: int, n_rival: int) -> dict[str, float]:
 
 
 def rival(model: Model, spectra: Spectra) -> float:
-    """Seconds a star of least_squares on NumPy's matrix products, from the best training star."""
+    """Seconds per star of least_squares on NumPy's matrix products, from the best training star."""
     exact, prepared = model.host_emulator, model.prepare(spectra)
     block = exact.blocks[0]
     gamma, dual, support = float(block.gamma[0]), np.asarray(block.dual[0]), np.asarray(exact.support)
@@ -121,7 +121,7 @@ def main() -> None:
                 done[size] = cost(size, options.seed, options.n_rival)
                 print(size, done[size], flush=True)
             runs[what][value] = done[size]
-    plot_costs(runs, LINES, "ms a star", options.out / "fit_scaling.png", unit=1e-3)
+    plot_costs(runs, LINES, "ms per star", options.out / "fit_scaling.png", unit=1e-3)
     body: list[Any] = [
         (
             what.replace("_", " "), value, seconds(one["fit"]), f"{one['steps']:.1f}",
@@ -130,7 +130,7 @@ def main() -> None:
         for what, found in runs.items()
         for value, one in found.items()
     ]  # fmt: skip
-    header = ["varied", "", "fit, a star", "evaluations", "over its matrix products", "least_squares over fit"]
+    header = ["varied", "", "fit, per star", "evaluations", "over its matrix products", "least_squares over fit"]
     normal = ", ".join(f"{name.replace('_', ' ')} {value:,}" for name, value in vars(Size()).items())
     said = f"Unless varied: {normal}; three starts, spectra as read, after compilation."
     tables = [said, markdown_table(header, body)]

@@ -1,4 +1,4 @@
-"""How many stars a second does the fit give against ``scipy.optimize.least_squares`` over a loop of ``SVR.predict``?"""
+"""How many stars per second are fitted, compared with ``least_squares`` of SciPy over a loop of ``SVR.predict``?"""
 
 from __future__ import annotations
 
@@ -101,11 +101,11 @@ def main() -> None:
     chi2 = np.stack([column(ours, "chi2"), [fit.chi2 for fit in rival]], axis=1)
     tables = [
         markdown_table(
-            ["way", "stars a second", "times the rival"],
+            ["way", "stars per second", "times the rival"],
             [(name, rate, rate / rate_rival) for name, rate in rates.items()],
         ),
         markdown_table(
-            ["stars a second of slamjax.fit (default, compiled) against the rival", "wanted", "measured", "reached"],
+            ["stars per second of slamjax.fit (default, compiled) against the rival", "wanted", "measured", "reached"],
             [wanted_row("least_squares over a loop of SVR.predict", ratio, 1000)],
         ),
         markdown_table(

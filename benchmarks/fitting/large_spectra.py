@@ -1,8 +1,8 @@
-"""How near to the machine's matrix products are model, Jacobian and fits of spectra as large as APOGEE's?
+"""How close to bare matrix products are model, Jacobian and fits of spectra as large as APOGEE's?
 
-Simulated spectra of 8,575 pixels with the labels of the real giants inside slamjax: lines whose depths bend with the
-labels, S/N 100. Beside slamjax: the bare matrix product of the same shape, and a network of the Payne's size (Ting et
-al. 2019, ApJ 879, 69: two hidden layers of 300) evaluated by JAX with random weights.
+Simulated spectra of 8,575 pixels with the labels of the real giants inside slamjax: lines whose depths are nonlinear in
+the labels, S/N 100. Beside slamjax: the bare matrix product of the same shape, and a network of the Payne's size (Ting
+et al. 2019, ApJ 879, 69: two hidden layers of 300) evaluated by JAX with random weights.
 """
 
 from __future__ import annotations
@@ -126,7 +126,7 @@ def main() -> None:
         for name in LABELS
     }
     flops = rate(bare, rows, n_support, options.n_pixels)
-    header = ["", "µs a star", "with Jacobian, µs a star"]
+    header = ["", "µs per star", "with Jacobian, µs per star"]
     body = [(name, 1e6 * a / n, 1e6 * b / n) for name, (a, b) in cases.items()]
     drawn = stars[np.arange(options.n_posteriors)]
     sampling = time_call(lambda: slamjax.sample(small, drawn), repeats=1)
@@ -150,7 +150,7 @@ def main() -> None:
         f"label by more than {told['largest_shift']:.4f} of its error.",
         "Whole fits of spectra as read, three starts, after compilation:\n\n"
         + markdown_table(
-            ["", "stars a second", "ratio"],
+            ["", "stars per second", "ratio"],
             [
                 (name, f"{one['stars_a_second']:.1f}", f"{one['stars_a_second'] / fits['exact']['stars_a_second']:.1f}")
                 for name, one in fits.items()

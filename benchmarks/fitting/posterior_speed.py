@@ -1,4 +1,4 @@
-"""How many posteriors a second, against emcee over a loop of ``SVR.predict`` and plain NumPyro?"""
+"""How many posteriors per second, against emcee over a loop of ``SVR.predict`` and plain NumPyro?"""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ WALKERS = 32
 
 @dataclass(frozen=True)
 class Speed:
-    """Of one sampler: seconds (compiled), stars a second, share of stars with enough effective draws, the least."""
+    """Of one sampler: seconds (compiled), stars per second, share of stars with enough effective draws, the least."""
 
     seconds: float
     first: float
@@ -107,7 +107,7 @@ def loop_seconds(machines: Trained, repeats: int = 5) -> float:
 
 
 def plain_numpyro(model: Model, spectra: Spectra) -> tuple[float, list[float]]:
-    """Effective draws a second of NUTS on the model's pixels, one star at a time, unwhitened; seconds of each star.
+    """Effective draws per second of NUTS on the model's pixels, one star at a time, unwhitened; seconds of each star.
 
     In physical units of the labels scaled by the prior's own transform, NumPyro's defaults, 4-fold adaptation: what a
     user would write first. The first star's compilation is not counted.
@@ -147,18 +147,25 @@ def main() -> None:
     ours = speeds["auto"].effective
     tables = [
         markdown_table(
-            ["sampler", "posteriors a second", "stars with bulk ESS ≥ 400", "median ESS", "least ESS", "first call, s"],
+            [
+                "sampler",
+                "posteriors per second",
+                "stars with bulk ESS ≥ 400",
+                "median ESS",
+                "least ESS",
+                "first call, s",
+            ],
             [(name, s.stars, f"{100 * s.enough:.1f} %", s.median, s.least, s.first) for name, s in speeds.items()],
         ),
         markdown_table(
-            ["effective draws a second of slamjax.sample (auto) against", "wanted", "measured", "reached"],
+            ["effective draws per second of slamjax.sample (auto) against", "wanted", "measured", "reached"],
             [
                 wanted_row("emcee over a loop of SVR.predict", ours / emcee_rate, 3000),
                 wanted_row("plain NumPyro NUTS, one star at a time", ours / plain_rate, 10),
             ],
         ),
         f"emcee: {WALKERS} walkers, autocorrelation time {np.median(tau):.0f} steps (median of {len(tau)} stars), "
-        f"{1e3 * one:.0f} ms an evaluation of the loop.",
+        f"{1e3 * one:.0f} ms per evaluation of the loop.",
     ]
     settings = {
         "data": source_name(options.data),

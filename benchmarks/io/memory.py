@@ -1,7 +1,7 @@
 """Does fitting a table from disk need more memory for more stars? Peak memory of `slamjax fit` for tables of two sizes.
 
-Simulated spectra of APOGEE's size (see large_spectra.py), the same few hundred over and over. Each fit is a process of
-its own, so that its peak is its own; the file's pages that the system keeps are counted too.
+Simulated spectra of APOGEE's size (see large_spectra.py), the same few hundred over and over. Each fit runs in a
+separate process, so that peaks are separate; pages of the file that the system caches are counted too.
 """
 
 from __future__ import annotations

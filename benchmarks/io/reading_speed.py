@@ -1,4 +1,4 @@
-"""How many survey files a second are read and prepared, and how much of that is FITS? Rival: specutils, where it can.
+"""How many survey files per second are read and prepared, and how much of that is FITS? specutils for comparison.
 
 Copies of LAMOST files (`--files`: a folder of them) in a temporary folder, which the system has in its cache. Beside
 them, in the same run and one process: opening each file with astropy and reading two headers, which slamjax does too,
@@ -40,7 +40,7 @@ def copies(files: Sequence[Path], n: int, folder: Path) -> list[Path]:
 
 
 def opened(paths: Sequence[Path]) -> None:
-    """What nobody can do without: open, and read the first two headers."""
+    """The least that reading takes: open the file, and read the first two headers."""
     for path in paths:
         with fits.open(path, memmap=False) as hdus:
             hdus[0].header.get("RA"), hdus[1].header.get("NAXIS2")
@@ -60,7 +60,7 @@ def by_specutils(paths: Sequence[Path]) -> None:
 
 
 def seconds_of(calls: dict[str, Callable[[], Any]]) -> dict[str, float]:
-    """Median seconds of each call, run in turn so that what else the machine does meets all of them."""
+    """Median seconds of each call, run in turn so that other load on the machine affects all alike."""
     found: dict[str, list[float]] = {name: [] for name in calls}
     for _ in range(REPEATS):
         for name, call in calls.items():
@@ -113,9 +113,9 @@ def main() -> None:
     ]
     both = of_lamost["slamjax.read, 2 processes"] + of_lamost[f"preparation ({CONTINUUM})"]
     text = [
-        markdown_table(["files", "what", "files a second", "opening takes of it", "astropy's arrays take of it"], rows)
+        markdown_table(["files", "", "files per second", "opening takes of it", "astropy's arrays take of it"], rows)
         + f"\n\n{len(paths):,} LAMOST files are read by two processes and prepared in {both:.1f} s: "
-        f"{len(paths) / both:,.0f} a second. specutils takes "
+        f"{len(paths) / both:,.0f} per second. specutils takes "
         f"{of_spec['specutils, 1 process'] / of_spec['slamjax.read, 1 process']:.1f} times slamjax's time."
     ]
     settings = {
