@@ -27,7 +27,7 @@ from slamjax._util.linalg import eliminate
 from slamjax.emulators.scaling import LabelScaling
 from slamjax.errors import SlamError
 from slamjax.forward.doppler import VelocityGrid, reach, untouched
-from slamjax.forward.nuisances import WIDTHS, Gaussian, Nuisances
+from slamjax.forward.nuisances import WIDTHS, Nuisances
 from slamjax.forward.orthogonal import orthonormal
 from slamjax.noise.inverse_covariance import InverseCovariance
 from slamjax.typing import AnyArray, Flux, Jacobian, Labels, Scalar
@@ -287,9 +287,9 @@ class ForwardEmulator:
 
     def _prior_rows(self, x: Parameters) -> Float[Array, "row prior"]:
         """(1 + L + V, K): residual of each Gaussian prior, in standard deviations, and its slopes below."""
-        known = [(k, name) for k, name in enumerate(self.free) if isinstance(getattr(self.nuisances, name), Gaussian)]
-        rows = jnp.zeros((1 + x.shape[-1], len(known)), x.dtype)
-        for column, (k, name) in enumerate(known):
+        gaussian = [(k, name) for k, name in enumerate(self.free) if getattr(self.nuisances, name).is_gaussian]
+        rows = jnp.zeros((1 + x.shape[-1], len(gaussian)), x.dtype)
+        for column, (k, name) in enumerate(gaussian):
             assert self.grid is not None
             prior, place, unit = getattr(self.nuisances, name), self.n_labels + k, self.grid.unit
             if name in WIDTHS:

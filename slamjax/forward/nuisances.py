@@ -8,7 +8,7 @@ the form that LASP and ULySS fit (Koleva et al. 2009, A&A 501, 1269, eq. 1; Luo 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal, TypeAlias
+from typing import ClassVar, Literal, TypeAlias
 
 import numpy as np
 
@@ -38,6 +38,27 @@ class Free:
     low: float
     high: float
 
+    is_free: ClassVar[bool] = True
+    is_gaussian: ClassVar[bool] = False
+
+    def problem(self) -> str:
+        """What is wrong with the numbers; empty if nothing is."""
+        sound = np.isfinite([self.low, self.high]).all() and self.low < self.high
+        return "" if sound else f"is free from {self.low} to {self.high}; give finite bounds, low < high"
+
+    def bounds(self, is_width: bool) -> tuple[float, float]:
+        """Smallest and largest value, km/s."""
+        return self.low, self.high
+
+    def start(self, is_width: bool) -> float:
+        """Where a search begins, km/s: a narrow width, or zero velocity."""
+        if is_width:
+            return self.low + 0.15 * (self.high - self.low)
+        return float(np.clip(0.0, self.low, self.high))
+
+    def __str__(self) -> str:
+        return f"{self.low:g} to {self.high:g} km/s"
+
 
 @dataclass(frozen=True)
 class Gaussian:
@@ -56,6 +77,48 @@ class Gaussian:
 
     mean: float
     sd: float
+
+    is_free: ClassVar[bool] = True
+    is_gaussian: ClassVar[bool] = True
+
+    def problem(self) -> str:
+        """What is wrong with the numbers; empty if nothing is."""
+        sound = np.isfinite([self.mean, self.sd]).all() and self.sd > 0
+        return "" if sound else f"has a Gaussian prior {self.mean} ± {self.sd}; give finite numbers, sd > 0"
+
+    def bounds(self, is_width: bool) -> tuple[float, float]:
+        """Smallest and largest value, km/s."""
+        low = self.mean - CUT * self.sd
+        return max(low, 0.0) if is_width and self.mean >= 0 else low, self.mean + CUT * self.sd
+
+    def start(self, is_width: bool) -> float:
+        """Where a search begins, km/s."""
+        return self.mean
+
+    def __str__(self) -> str:
+        return f"{self.mean:g} ± {self.sd:g} km/s"
+
+
+@dataclass(frozen=True)
+class _Fixed:
+    """A velocity that is fixed, km/s."""
+
+    value: float
+
+    is_free: ClassVar[bool] = False
+    is_gaussian: ClassVar[bool] = False
+
+    def problem(self) -> str:
+        return ""
+
+    def bounds(self, is_width: bool) -> tuple[float, float]:
+        return self.value, self.value
+
+    def start(self, is_width: bool) -> float:
+        return self.value
+
+    def __str__(self) -> str:
+        return f"{self.value:g} km/s"
 
 
 #: None: not in the model; a number: fixed, km/s; "free": within the default bounds.
@@ -117,7 +180,7 @@ class Nuisances:
                 if value != "free":
                     raise SlamError(f"{name} is {value!r}; give 'free', a number in km/s, Free, Gaussian or None")
                 object.__setattr__(self, name, DEFAULT_BOUNDS[name])
-            elif value is not None and not isinstance(value, Free | Gaussian):
+            elif value is not None and not hasattr(value, "is_free"):
                 object.__setattr__(self, name, _number(name, value))
             self._check(name)
         if self.polynomial is not None and not (
@@ -128,36 +191,37 @@ class Nuisances:
             raise SlamError(f"polynomial_sd is {self.polynomial_sd}; give a number above 0")
 
     def _check(self, name: str) -> None:
-        given = getattr(self, name)
-        if isinstance(given, Free):
-            if not (np.isfinite([given.low, given.high]).all() and given.low < given.high):
-                raise SlamError(f"{name} is free from {given.low} to {given.high}; give finite bounds, low < high")
-        elif isinstance(given, Gaussian) and not (np.isfinite([given.mean, given.sd]).all() and given.sd > 0):
-            raise SlamError(f"{name} has a Gaussian prior {given.mean} ± {given.sd}; give finite numbers, sd > 0")
-        if given is None:
+        prior = self.prior(name)
+        if prior is None:
             return
-        low, high = self.bounds(name)
-        if name in WIDTHS and (low < 0 or (isinstance(given, Gaussian) and given.mean < 0)):
-            raise SlamError(f"{name} is a width and must be at least 0 km/s; {given} is not")
+        if prior.problem():
+            raise SlamError(f"{name} {prior.problem()}")
+        low, high = prior.bounds(name in WIDTHS)
+        if name in WIDTHS and low < 0:
+            raise SlamError(f"{name} is a width and must be at least 0 km/s; {prior} is not")
         if max(abs(low), abs(high)) > 30_000:
             raise SlamError(f"{name} reaches {max(abs(low), abs(high)):g} km/s; give less than 30,000")
 
+    def prior(self, name: str) -> Free | Gaussian | _Fixed | None:
+        """The prior of a velocity; None if it is absent."""
+        value = getattr(self, name)
+        return _Fixed(value) if isinstance(value, float) else value
+
     def bounds(self, name: str) -> tuple[float, float]:
         """Smallest and largest value of a velocity, km/s; (0, 0) if it is absent."""
-        given = getattr(self, name)
-        if given is None:
-            return 0.0, 0.0
-        if isinstance(given, Free):
-            return given.low, given.high
-        if isinstance(given, Gaussian):
-            low = given.mean - CUT * given.sd
-            return max(low, 0.0) if name in WIDTHS else low, given.mean + CUT * given.sd
-        return float(given), float(given)
+        prior = self.prior(name)
+        return (0.0, 0.0) if prior is None else prior.bounds(name in WIDTHS)
+
+    def start(self, name: str) -> float:
+        """Where the search of a velocity begins, km/s; 0 if it is absent."""
+        prior = self.prior(name)
+        return 0.0 if prior is None else prior.start(name in WIDTHS)
 
     @property
     def free(self) -> tuple[str, ...]:
         """Names of the velocities that are fitted or sampled, in order."""
-        return tuple(name for name in VELOCITIES if isinstance(getattr(self, name), Free | Gaussian))
+        priors = {name: self.prior(name) for name in VELOCITIES}
+        return tuple(name for name, prior in priors.items() if prior is not None and prior.is_free)
 
     @property
     def present(self) -> tuple[str, ...]:
@@ -174,22 +238,12 @@ class Nuisances:
         """Whether there is any nuisance parameter."""
         return bool(self.present) or self.polynomial is not None
 
-    def start(self, name: str) -> float:
-        """Starting value, km/s: a fixed value, the prior's mean, zero velocity, or a narrow width."""
-        given = getattr(self, name)
-        low, high = self.bounds(name)
-        if isinstance(given, Gaussian):
-            return given.mean
-        if isinstance(given, Free):
-            return float(np.clip(0.0, low, high)) if name == "rv" else low + 0.15 * (high - low)
-        return high
-
     def without_polynomial(self) -> Nuisances:
         """The velocities alone."""
         return replace(self, polynomial=None)
 
     def __str__(self) -> str:
-        parts = [f"{name} {_described(getattr(self, name))}" for name in self.present]
+        parts = [f"{name} {self.prior(name)}" for name in self.present]
         if self.polynomial is not None:
             parts.append(f"polynomial of degree {self.polynomial}")
         return ", ".join(parts) or "none"
@@ -203,11 +257,3 @@ def _number(name: str, value: object) -> float:
     if not np.isfinite(number):
         raise SlamError(f"{name} is {value!r}; give 'free', a number in km/s, Free, Gaussian or None")
     return number
-
-
-def _described(given: Velocity) -> str:
-    if isinstance(given, Free):
-        return f"{given.low:g} to {given.high:g} km/s"
-    if isinstance(given, Gaussian):
-        return f"{given.mean:g} ± {given.sd:g} km/s"
-    return f"{given:g} km/s"

@@ -18,7 +18,7 @@ from jaxtyping import Array
 from scipy.special import expit
 
 from slamjax.forward.emulator import ForwardEmulator
-from slamjax.forward.nuisances import WIDTHS, Gaussian
+from slamjax.forward.nuisances import WIDTHS
 from slamjax.noise.models import Noise
 from slamjax.sampling.likelihoods import FluxStar, StarFlux, X
 from slamjax.typing import Scalar
@@ -47,7 +47,7 @@ class ForwardLikelihood:
         total = jnp.zeros((), x.dtype)
         for k, name in enumerate(self.emulator.free):
             prior, t = getattr(self.emulator.nuisances, name), x[self.emulator.n_labels + k]
-            if isinstance(prior, Gaussian):
+            if prior.is_gaussian:
                 away = (jnp.abs(prior.mean + prior.sd * t) - prior.mean) / prior.sd if name in WIDTHS else t
                 total = total - 0.5 * jnp.square(away)
             else:
@@ -58,7 +58,7 @@ class ForwardLikelihood:
         """Draws (..., L + V) with widths at or above 0."""
         for k, name in enumerate(self.emulator.free):
             column, prior = self.emulator.n_labels + k, getattr(self.emulator.nuisances, name)
-            if name in WIDTHS and isinstance(prior, Gaussian):
+            if name in WIDTHS and prior.is_gaussian:
                 about = prior.mean / prior.sd
                 x = x.at[..., column].set(jnp.abs(x[..., column] + about) - about)
             elif name in WIDTHS and prior.low == 0:
@@ -86,7 +86,7 @@ def velocities(forward: ForwardEmulator, x: np.ndarray) -> np.ndarray:
 
 def _velocity(forward: ForwardEmulator, name: str, t: Any, sigmoid: Any) -> Any:
     prior = getattr(forward.nuisances, name)
-    if isinstance(prior, Gaussian):
+    if prior.is_gaussian:
         return prior.mean + prior.sd * t
     low = -prior.high if name in WIDTHS and prior.low == 0 else prior.low
     return low + (prior.high - low) * sigmoid(t)
@@ -97,7 +97,7 @@ def start_velocities(forward: ForwardEmulator, table: QTable) -> np.ndarray:
     columns = []
     for name in forward.free:
         prior, value = getattr(forward.nuisances, name), np.nan_to_num(np.asarray(table[name].value, float))
-        if isinstance(prior, Gaussian):
+        if prior.is_gaussian:
             columns.append((value - prior.mean) / prior.sd)
             continue
         low = -prior.high if name in WIDTHS and prior.low == 0 else prior.low

@@ -16,7 +16,7 @@ from slamjax._util.batching import fill_up, map_padded
 from slamjax._util.jit import compiled
 from slamjax.errors import SlamError
 from slamjax.forward.emulator import ForwardEmulator
-from slamjax.forward.nuisances import Gaussian, Nuisances
+from slamjax.forward.nuisances import Nuisances
 from slamjax.model.model import Model
 from slamjax.noise.calibration import Calibration
 from slamjax.preprocessing import Recipe
@@ -167,7 +167,7 @@ def draw_nuisances(nuisances: Nuisances, n: int, seed: int = 0) -> dict[str, np.
     drawn: dict[str, np.ndarray] = {}
     for name in nuisances.free:
         prior, (low, high) = getattr(nuisances, name), nuisances.bounds(name)
-        if isinstance(prior, Gaussian):
+        if prior.is_gaussian:
             low, high = ((end - prior.mean) / prior.sd for end in (low, high))
             drawn[name] = truncnorm.rvs(low, high, prior.mean, prior.sd, size=n, random_state=rng)
         else:
