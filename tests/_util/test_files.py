@@ -84,23 +84,23 @@ def test_a_folder_that_takes_no_files_is_named():
         check_writable("/proc/out.txt")
 
 
-def test_asking_leaves_no_trace_and_takes_strings(tmp_path):
+def test_the_check_leaves_no_trace_and_accepts_strings(tmp_path):
     assert check_writable(str(tmp_path / "out.txt")) == tmp_path / "out.txt"
     assert os.listdir(tmp_path) == []
 
 
-def test_asking_does_not_touch_a_file_that_is_there(tmp_path):
+def test_the_check_does_not_touch_an_existing_file(tmp_path):
     (tmp_path / "out.txt").write_text("old")
     check_writable(tmp_path / "out.txt")
     assert (tmp_path / "out.txt").read_text() == "old"
 
 
-def test_an_existing_file_is_given_back(tmp_path):
+def test_the_path_of_an_existing_file_is_returned(tmp_path):
     (tmp_path / "in.txt").write_text("x")
     assert existing_file(str(tmp_path / "in.txt")) == tmp_path / "in.txt"
 
 
-def test_a_missing_file_and_a_folder_are_told_apart(tmp_path):
+def test_a_missing_file_and_a_folder_have_different_messages(tmp_path):
     with pytest.raises(SlamError, match=r"in.txt: no such file; check the path"):
         existing_file(tmp_path / "in.txt")
     with pytest.raises(SlamError, match="is a folder; give a file name"):

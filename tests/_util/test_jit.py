@@ -5,7 +5,7 @@ import numpy as np
 from slamjax._util.jit import _options, compiled
 
 
-def test_this_xla_knows_the_order_that_is_asked_for():
+def test_this_xla_knows_the_scheduling_option():
     """Without it batches are compiled as by jax.jit, and may hang on few cores: look for another remedy then."""
     assert _options() is not None
 

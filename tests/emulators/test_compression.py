@@ -83,7 +83,7 @@ def test_a_larger_tolerance_needs_fewer_components(model):
 
 
 @pytest.mark.slow
-def test_the_call_and_its_jacobian_are_as_before(model):
+def test_the_compressed_emulator_has_the_same_call_and_jacobian(model):
     small = model.compress(1e-4)
     labels = np.asarray(model.host_emulator.scaling.inverse(points(model, 6)))
     with enable_x64(True):
@@ -150,7 +150,7 @@ def test_untrained_pixels_stay_untrained():
     assert np.isnan(small.info.pixels["compression_error"][7])
 
 
-def test_only_large_models_are_compressed_on_their_own_accord_and_once(model, monkeypatch):
+def test_only_large_models_are_compressed_automatically_and_once(model, monkeypatch):
     assert model.quick() is model
     monkeypatch.setattr(compression, "_LARGE", 10)
     monkeypatch.setattr(compression, "_WORTHWHILE", 10.0)
@@ -160,7 +160,7 @@ def test_only_large_models_are_compressed_on_their_own_accord_and_once(model, mo
     assert small.quick() is small
 
 
-def test_what_cannot_be_compressed_is_told(model):
+def test_incompressible_models_are_errors(model):
     with pytest.raises(SlamError, match="give a number above 0"):
         model.compress(0.0)
     with pytest.raises(SlamError, match="compressed already"):

@@ -79,7 +79,7 @@ def test_distances_between_near_points_keep_their_digits_in_float32():
     np.testing.assert_allclose(kernels.similarity("rbf", jnp.asarray(x), jnp.asarray(support)), [[exact]], rtol=1e-6)
 
 
-def test_a_star_is_wholly_like_itself():
+def test_the_rbf_kernel_of_a_point_with_itself_is_1():
     x = jnp.asarray(points()[0])
     np.testing.assert_array_equal(jnp.diag(kernel_of("rbf", 3, x, x)), 1)
 
@@ -87,6 +87,6 @@ def test_a_star_is_wholly_like_itself():
 @pytest.mark.parametrize(
     "function", [kernels.check_kernel, lambda k: kernels.profile(k, 3), lambda k: kernels.profile_slope(k, 3)]
 )
-def test_an_unknown_kernel_is_told_with_the_known_ones(function):
+def test_an_unknown_kernel_is_an_error_that_lists_the_known_ones(function):
     with pytest.raises(SlamError, match="unknown kernel 'laplace'; choose one of rbf, linear, poly, sigmoid"):
         function("laplace")

@@ -151,7 +151,7 @@ def test_a_saved_polynomial_predicts_the_same_bits(tmp_path, dtype):
     assert describe(back).splitlines()[4:] == describe(quadratic_model()).splitlines()[4:]
 
 
-def test_says_that_it_is_a_quadratic():
+def test_the_description_says_that_it_is_a_quadratic():
     text = describe(quadratic_model())
     assert text.splitlines()[0] == (
         "polynomial of the labels of degree 2 (quadratic), 61 of 61 pixels trained, 110 stars"

@@ -39,7 +39,7 @@ def test_robust_scaling_is_median_and_half_the_central_68_percent():
     np.testing.assert_allclose(scaling.width, (high - low) / 2, rtol=1e-7)
 
 
-def test_robust_scaling_does_not_see_an_outlier():
+def test_robust_scaling_is_insensitive_to_an_outlier():
     values = np.random.default_rng(0).normal(size=(999, 1))
     spoilt = values.copy()
     spoilt[0] = 1e6
@@ -156,12 +156,12 @@ def test_log10_of_a_value_that_is_not_positive_is_named(method, value):
         LabelScaling.from_labels(stars, NAMES, method, log=["logg"])
 
 
-def test_log10_of_an_unknown_label_is_told():
+def test_log10_of_an_unknown_label_is_an_error():
     with pytest.raises(SlamError, match="log10 is asked for mass, which is not one of the labels teff, logg"):
         LabelScaling.from_labels(labels(), NAMES, log=["mass"])
 
 
-def test_an_unknown_scaling_is_told():
+def test_an_unknown_scaling_is_an_error():
     with pytest.raises(SlamError, match="unknown scaling 'minmax'; choose one of standard, robust"):
         LabelScaling.from_labels(labels(), NAMES, "minmax")
 

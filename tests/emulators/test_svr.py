@@ -64,7 +64,7 @@ def test_float32_agrees_within_the_rounding_of_the_sum(kernels):
     assert np.all(np.abs(found - expected) <= allowed)
 
 
-def test_a_gamma_for_every_pixel_does_not_make_a_program_for_every_pixel():
+def test_a_gamma_per_pixel_does_not_make_a_program_per_pixel():
     rng = np.random.default_rng(0)
     x = rng.normal(size=(60, 2))
     svrs = [SVR(gamma=g).fit(x, np.sin(x[:, 0] + k)) for k, g in enumerate(np.geomspace(0.05, 2, 50))]
@@ -145,7 +145,7 @@ def test_any_batch_shape():
     assert emulator(labels[:0]).shape == (0, emulator.n_pix)
 
 
-def test_labels_on_the_last_axis_are_asked_for():
+def test_labels_must_be_on_the_last_axis():
     with pytest.raises(ValueError, match="last axis must hold the 4 labels"):
         giants_model()(np.zeros((2, 3)))
 
@@ -196,7 +196,7 @@ def test_machines_of_different_labels_are_refused():
         from_sklearn([SVR().fit(x, x[:, 0]), SVR().fit(x[:, :2], x[:, 0])])
 
 
-def test_a_list_with_one_traced_label_is_taken_too():
+def test_a_list_with_one_traced_label_is_accepted():
     model = giants_model()
     slope = jax.grad(lambda teff: model([teff, 2.4, -0.1, 0.05])[7])(4700.0)
     expected = jax.grad(lambda labels: model(labels)[7])(jnp.array([4700.0, 2.4, -0.1, 0.05]))[0]

@@ -26,7 +26,7 @@ def test_the_box_is_the_extremes_of_each_label():
     np.testing.assert_array_equal(training_labels.high, giants().max(axis=0))
 
 
-def test_reach_and_verdict_are_what_all_distances_give():
+def test_the_largest_distance_agrees_with_brute_force():
     """By brute force: sort the distances to all training stars."""
     stars = giants()
     own = np.sort(cdist(stars, stars), axis=1)[:, NEIGHBOUR]  # column 0 is the star itself
@@ -58,7 +58,7 @@ def test_the_empty_part_of_the_box_is_outside():
     assert not outside(training_labels, np.array([0.3, 0.3]))
 
 
-def test_one_lone_outlier_does_not_widen_the_domain():
+def test_a_single_outlier_does_not_extend_the_range():
     cloud = np.random.default_rng(2).normal(size=(300, 2))
     lone = np.array([30.0, 30.0])
     training_labels = TrainingLabels.from_scaled(np.vstack([cloud, lone]))
@@ -68,7 +68,7 @@ def test_one_lone_outlier_does_not_widen_the_domain():
 
 
 @pytest.mark.parametrize("n", [2, 3, 4, 5, 6])
-def test_a_handful_of_stars_is_a_domain_too(n):
+def test_a_handful_of_training_stars_is_enough(n):
     stars = np.random.default_rng(n).normal(size=(n, 2))
     training_labels = TrainingLabels.from_scaled(stars)
     assert training_labels.max_distance > 0
@@ -83,7 +83,7 @@ def test_any_batch_shape_and_jit(batch):
     assert jax.jit(lambda d, x: d.outside(x))(training_labels, x).shape == batch
 
 
-def test_points_far_apart_begin_in_the_middle_and_end_at_the_corners():
+def test_points_far_apart_start_in_the_middle_and_continue_at_the_corners():
     corners = np.array([[0.0, 0], [0, 1], [1, 0], [1, 1]])
     points = np.concatenate([np.random.default_rng(0).uniform(0.3, 0.7, (50, 2)), corners])
     rows = far_apart(points, 5)

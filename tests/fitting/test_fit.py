@@ -98,7 +98,7 @@ def test_errors_are_the_scatter_where_the_likelihood_is_true():
     assert abs(np.median(table["chi2"][good] / table["n_pix"][good]) - 1) < 0.1
 
 
-def test_covariance_tells_of_correlations():
+def test_covariances_have_the_right_correlations():
     model, spectra, truth = simulated()
     table = fit(model, spectra)
     good = np.asarray(table["flags"]) == 0
@@ -163,7 +163,7 @@ def test_soft_l1_is_not_dragged_by_wild_pixels():
     assert off[1][0] < 0.5 * off[0][0]
 
 
-def test_lm_refuses_what_is_no_sum_of_squares():
+def test_lm_accepts_least_squares_only():
     with pytest.raises(SlamError, match="sums of squares only"):
         OptimiserSpec(log_prior=lambda labels: 0.0)
 
@@ -286,7 +286,7 @@ def test_out_of_iterations_is_a_failure():
 
 
 @pytest.mark.slow
-def test_spectra_that_state_no_errors_are_told_and_flagged():
+def test_spectra_without_errors_are_flagged_with_a_warning():
     spectra = held_out()[:4]
     silent = Spectra(spectra.wave, spectra.flux, None, spectra.table, wave_unit="nm", medium="vacuum")
     with pytest.warns(SlamWarning, match="states no flux errors"):
@@ -295,7 +295,7 @@ def test_spectra_that_state_no_errors_are_told_and_flagged():
     assert np.all(np.isnan(table["snr"]))
 
 
-def test_tiny_flux_units_are_fitted_as_well_as_any():
+def test_faint_fluxes_are_fitted_as_well_as_others():
     """Fluxes of 1e-17 have squares that float32 cannot hold."""
     from slamjax.training import train
 

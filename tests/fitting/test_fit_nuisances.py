@@ -93,7 +93,7 @@ def test_velocities_of_hundreds_of_km_s_are_found_within_their_errors():
     assert np.abs(np.median(table["polynomial"] - truth["polynomial"], axis=0)).max() < 0.01
 
 
-def test_label_errors_hold_what_is_not_known_of_the_nuisances():
+def test_label_errors_are_marginalised_over_the_nuisances():
     """Errors grow, and pulls stay what they are."""
     _, _, truth = moved_stars()
     alone, together = at_rest()[1], fitted()
@@ -104,7 +104,7 @@ def test_label_errors_hold_what_is_not_known_of_the_nuisances():
         assert 1.4826 * np.nanmedian(np.abs(pull - np.nanmedian(pull))) < 1.35, name
 
 
-def test_it_is_scipys_minimum_over_labels_velocities_and_coefficients():
+def test_the_minimum_is_scipys_over_labels_velocities_and_coefficients():
     model, spectra, _ = moved_stars()
     table = fitted()
     with in_precision("float64"):
@@ -140,7 +140,7 @@ def test_it_is_scipys_minimum_over_labels_velocities_and_coefficients():
         assert checked == 3
 
 
-def test_a_prior_is_kept_to_and_a_velocity_at_its_bound_is_flagged():
+def test_a_prior_is_respected_and_a_velocity_at_its_bound_is_flagged():
     model, spectra, truth = moved_stars()
     bounded = Nuisances(rv=Free(0, 300), sigma_v=Gaussian(60, 0.01), polynomial=2)
     table = slamjax.fit(model, spectra[:12], nuisances=bounded)
@@ -155,7 +155,7 @@ def test_a_prior_is_kept_to_and_a_velocity_at_its_bound_is_flagged():
     assert not stuck[(truth["rv"][:12] > 30) & (truth["rv"][:12] < 270)].any()
 
 
-def test_fixed_velocities_are_no_columns():
+def test_fixed_velocities_have_no_columns():
     model, spectra, truth = moved_stars()
     known = {name: float(truth[name][0]) for name in ("rv", "sigma_v")}
     fixed = slamjax.fit(model, spectra[:12], nuisances=Nuisances(**known, polynomial=2))
@@ -165,7 +165,7 @@ def test_fixed_velocities_are_no_columns():
     assert np.all(each[1:] > each[0])  # those are other stars' velocities
 
 
-def test_no_broadening_is_an_answer_without_a_flag():
+def test_zero_broadening_is_not_flagged():
     model, _, truth = moved_stars()
     labels = np.stack([truth[name] for name in NAMES], axis=1)[:12]
     spectra = Spectra(model.wave, np.asarray(model(labels)), wave_unit="Angstrom", medium="air", frame="rest")
@@ -185,7 +185,7 @@ def test_bad_spectra_become_flagged_rows():
     assert np.isfinite(holed["rv"])
 
 
-def test_nothing_asked_is_the_plain_fit():
+def test_empty_nuisances_give_the_plain_fit():
     spectra, plain = at_rest()
     same = slamjax.fit(moved_stars()[0], spectra, nuisances=Nuisances())
     for name in plain.colnames:
@@ -198,14 +198,14 @@ def test_other_methods_are_refused():
         slamjax.fit(model, spectra[:2], nuisances=WIDE, optimiser="adam")
 
 
-def test_an_unknown_nuisance_leaves_the_labels_their_errors():
+def test_an_unconstrained_nuisance_does_not_spoil_the_label_errors():
     """Of two parameters one that nothing is known of: the other keeps its variance."""
     covariance, unknown = covariances(np.diag([4.0, 0.0])[None], np.array([10.0, 10.0]))
     assert covariance[0, 0, 0] == pytest.approx(0.25)
     assert unknown.tolist() == [[False, True]]
 
 
-def test_the_error_of_a_width_is_linear_far_from_0_and_the_widths_own_limit_near_it():
+def test_the_error_of_a_width_is_linear_far_from_0_and_an_upper_limit_near_0():
     forward = all_miles_model().with_nuisances(Nuisances(sigma_v=Free(0, 150)))
     unit = forward.grid.unit
     square, error = np.array([[4.0], [0.0], [1.0]]), np.array([0.04, 0.09, np.inf])

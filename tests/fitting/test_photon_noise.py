@@ -66,7 +66,7 @@ def test_training_without_errors_is_remembered_with_the_model(tmp_path):
     assert slamjax.Model.read(tmp_path / "model.h5").info.calibration == model.info.calibration
 
 
-def test_photon_noise_that_training_saw_is_no_stranger():
+def test_photon_noise_in_the_training_spectra_needs_no_correction():
     model = slamjax.train(
         stars(300, 0.05), LABELS, emulator=slamjax.Polynomial(), noise="lowrank", search=slamjax.SearchSpec(folds=4)
     )
@@ -74,7 +74,7 @@ def test_photon_noise_that_training_saw_is_no_stranger():
 
 
 @pytest.mark.parametrize("sigma", [None, 0.002, 0.05, 0.2])
-def test_errors_are_honest_however_bright_a_star_is(sigma):
+def test_pulls_have_unit_width_at_any_brightness(sigma):
     """Against the catalogue: at 0.002 its errors dominate, at 0.2 photon noise does."""
     widths, table = pull_widths(blind_model(), stars(600, sigma, seed=5))
     assert np.all((widths > 0.8) & (widths < 1.25)), widths
@@ -83,19 +83,19 @@ def test_errors_are_honest_however_bright_a_star_is(sigma):
     assert np.mean(table["flags"] & Flag.HIGH_CHI2 > 0) < 0.02
 
 
-def test_without_it_faint_stars_would_get_errors_far_too_large():
+def test_without_the_correction_errors_of_faint_stars_are_too_large():
     widths, _ = pull_widths(forgetting(blind_model()), stars(600, 0.2, seed=5))
     assert np.all(widths < 0.8), widths
 
 
-def test_spectra_that_state_no_errors_are_read_as_before():
+def test_spectra_without_errors_are_not_corrected():
     some = stars(50, seed=6)
     one, other = (slamjax.fit(model, some) for model in (blind_model(), forgetting(blind_model())))
     np.testing.assert_array_equal(one["cov"], other["cov"])
     np.testing.assert_array_equal(one["chi2"], other["chi2"])
 
 
-def test_a_star_unlike_all_others_is_flagged_in_spite_of_photon_noise():
+def test_an_outlier_is_flagged_in_spite_of_photon_noise():
     some = stars(20, 0.05, seed=7)
     flux = some.flux.copy()
     flux[0] += 0.3 * np.sin(np.arange(some.n_pix))
@@ -123,7 +123,7 @@ def test_a_posterior_is_as_wide_as_the_fit():
         assert 0.85 < np.median(ratio) < 1.15
 
 
-def test_the_ends_of_the_scale():
+def test_the_limits_of_the_correction():
     calibration = Calibration(20.0, chi2_scale=16.0, model_factor=9.0)
     pixels = np.array([100, 100])
     # no photon noise: Σ s²/D is the number of pixels; nothing but photon noise: Σ σ²/D is, over the factor

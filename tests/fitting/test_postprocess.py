@@ -38,7 +38,7 @@ def conclusion(summary, model=None):
         (ends(10 * SIGMA, converged=(True, False)), False),  # no minimum at all
     ],
 )
-def test_a_second_minimum_is_flagged_where_data_do_not_choose_and_errors_do_not_tell(summary, flagged):
+def test_a_second_minimum_is_flagged_if_equally_good_and_significantly_different(summary, flagged):
     flags = conclusion(summary).flags[0]
     assert bool(flags & Flag.MULTIPLE_MINIMA) == flagged
 
@@ -49,7 +49,7 @@ def test_the_better_end_is_the_result():
     np.testing.assert_allclose(conclusion(summary).labels[0], scaling.inverse(summary.x[1]), rtol=1e-6)
 
 
-def test_errors_of_each_label_are_stretched_as_held_out_stars_taught():
+def test_errors_of_each_label_are_scaled_as_calibrated_on_held_out_stars():
     model = giants_model()
     taught = dataclasses.replace(model.info.calibration, label_scale=[1.0, 1.5, 1.0, 2.0])
     stretched = dataclasses.replace(model, info=dataclasses.replace(model.info, calibration=taught))
@@ -58,7 +58,7 @@ def test_errors_of_each_label_are_stretched_as_held_out_stars_taught():
     np.testing.assert_allclose(after, before * factors[:, None] * factors, rtol=1e-9)
 
 
-def test_intervals_reach_as_far_as_held_out_stars_taught():
+def test_intervals_have_the_width_calibrated_on_held_out_stars():
     model = giants_model()
     reach = [1.96, 2.5, 3.0, 2.0][: len(model.label_names)]
     taught = dataclasses.replace(model.info.calibration, interval95_factor=reach)

@@ -32,7 +32,7 @@ def test_rows_of_a_table_are_read_as_from_the_whole():
 @pytest.mark.parametrize(
     ("kind", "rows"), [("fits", slice(10, 50, 7)), ("fits.gz", slice(20, 31)), ("fits", slice(5, 5))]
 )
-def test_rows_apart_of_compressed_files_and_none_at_all(kind, rows, tmp_path):
+def test_separate_rows_compressed_files_and_no_rows(kind, rows, tmp_path):
     path = tmp_path / f"stars.{kind}"
     raw = TABLE.read_bytes()
     path.write_bytes(gzip.compress(raw) if kind.endswith("gz") else raw)
@@ -42,7 +42,7 @@ def test_rows_apart_of_compressed_files_and_none_at_all(kind, rows, tmp_path):
     np.testing.assert_array_equal(part.table["logg"], whole.table["logg"][rows])
 
 
-def test_a_part_takes_memory_of_its_own_size_and_not_the_files(tmp_path):
+def test_a_part_needs_memory_for_its_rows_only(tmp_path):
     path, n, n_pix = tmp_path / "long.fits", 3000, 1000
     rng = np.random.default_rng(0)
     slamjax.write_table(slamjax.Spectra(np.arange(n_pix) + 400.0, rng.random((n, n_pix)), np.ones((n, n_pix))), path)
@@ -55,7 +55,7 @@ def test_a_part_takes_memory_of_its_own_size_and_not_the_files(tmp_path):
     assert peak < path.stat().st_size / 10
 
 
-def test_a_part_that_the_file_does_not_hold_any_more_is_told(tmp_path):
+def test_a_truncated_file_is_an_error(tmp_path):
     path = tmp_path / "cut.fits"
     path.write_bytes(TABLE.read_bytes()[:200_000])
     with pytest.raises(SlamError, match=r"cut\.fits"):
@@ -70,7 +70,7 @@ def test_rows_are_counted_without_reading_them():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("select", ["", "logg < 2"])
-def test_parts_give_the_labels_that_the_whole_gives(select):
+def test_parts_give_the_same_labels_as_the_whole_table(select):
     model, told = giants_model(), []
     parts = slamjax.fit_table(model, TABLE, select=select, part_size=60, on_progress=lambda *at: told.append(at))
     stars = xp_giants().select(select) if select else xp_giants()
@@ -99,19 +99,19 @@ def test_parts_are_as_large_as_memory_allows():
     assert streaming._rows_within(1e-9, 4096) == 512
 
 
-def test_a_part_without_a_selected_row_is_passed_over():
+def test_a_part_without_a_selected_row_is_skipped():
     stars = xp_giants()
     name = str(stars.table["apogee_id"][77])
     found = slamjax.fit_table(giants_model(), TABLE, select=f"apogee_id == '{name}'", part_size=10)
     assert list(found["row"]) == [77]
 
 
-def test_nothing_selected_is_told():
+def test_an_empty_selection_is_an_error():
     with pytest.raises(SlamError, match=r"keeps none of the 150 rows .*; loosen it"):
         slamjax.fit_table(giants_model(), TABLE, select="logg > 100")
 
 
-def test_a_file_that_is_no_table_is_told(tmp_path):
+def test_a_file_that_is_no_table_is_an_error(tmp_path):
     (tmp_path / "x.fits").write_text("no")
     with pytest.raises(SlamError, match=r"x\.fits cannot be read as a FITS table"):
         slamjax.fit_table(giants_model(), tmp_path / "x.fits")
@@ -123,7 +123,7 @@ def test_a_file_that_is_no_table_is_told(tmp_path):
 FILES = [str(DATA / "surveys" / name) for name in ("3709013.fits", "3703110.fits")]
 
 
-def test_files_are_fitted_in_the_order_given_however_they_are_parted():
+def test_files_are_fitted_in_the_given_order_for_any_part_size():
     whole = slamjax.fit(miles_model(), slamjax.read(FILES))
     found = slamjax.fit_files(miles_model(), FILES)
     assert found["file"].tolist() == ["3709013.fits", "3703110.fits"]
@@ -162,7 +162,7 @@ def test_broken_files_are_flagged_rows_wherever_they_are(tmp_path):
         slamjax.fit_files(miles_model(), [str(broken)])
 
 
-def test_the_line_spread_that_files_do_not_tell_is_told_by_the_caller(recwarn):
+def test_a_missing_line_spread_can_be_supplied(recwarn):
     model = dataclasses.replace(
         miles_model(),
         info=dataclasses.replace(miles_model().info, recipe=Recipe((MatchResolution(5.0, "Angstrom"),))),

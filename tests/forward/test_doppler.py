@@ -57,7 +57,7 @@ def test_gaussian_lines_are_shifted_and_broadened_exactly(kind, v, sigma, dtype)
     np.testing.assert_allclose(out[kept], lines(wave, v, sigma)[kept], atol=5e-4)
 
 
-def test_a_shift_beyond_one_tenth_of_a_pixel_would_be_seen():
+def test_the_test_is_sensitive_to_a_tenth_of_a_pixel():
     wave = GRIDS["linear"]
     out, kept = moved(wave, lines(wave), "float64", rv=31)
     assert np.abs(out - lines(wave, 36))[kept].max() > 5e-3
@@ -74,7 +74,7 @@ def test_rotation_is_the_integral_over_the_disc():
     np.testing.assert_allclose(out[kept], expected[kept], atol=2e-4)
 
 
-def test_the_rotation_profile_is_darkened_at_the_limb_as_numbers_say():
+def test_the_rotation_profile_has_the_given_limb_darkening():
     """Against quadrature of the profile, and slopes against differences, in both directions of autodiff."""
     x = np.cos(np.pi * (np.arange(2000) + 0.5) / 2000)
     weight = np.sqrt(1 - x**2)  # Gauss-Chebyshev
@@ -97,7 +97,7 @@ def test_the_rotation_profile_is_darkened_at_the_limb_as_numbers_say():
 
 
 @pytest.mark.parametrize("kind", ["linear", "log"])
-def test_at_rest_nothing_changes_not_even_noise(kind):
+def test_zero_velocity_changes_nothing_not_even_noise(kind):
     """Emulated pixels hold noise of their own: going to the fine grid and back must not smooth it much."""
     wave = GRIDS[kind]
     noise = np.random.default_rng(3).normal(size=wave.size)
@@ -106,7 +106,7 @@ def test_at_rest_nothing_changes_not_even_noise(kind):
     assert np.std((out - smooth)[kept]) < 0.02 * np.std(smooth)
 
 
-def test_untrained_pixels_are_bridged_and_what_they_touch_does_not_count():
+def test_untrained_pixels_are_interpolated_and_their_neighbourhood_does_not_count():
     wave = GRIDS["linear"]
     trained = np.ones(wave.size, bool)
     trained[300] = trained[305:307] = False
@@ -124,6 +124,6 @@ def test_ends_of_different_height_do_not_ring():
     np.testing.assert_allclose(out[kept], expected[kept], atol=1e-5)
 
 
-def test_too_few_pixels_are_told():
+def test_too_few_pixels_are_an_error():
     with pytest.raises(SlamError, match="velocities need at least 32"):
         VelocityGrid.from_pixels(np.arange(5000.0, 5010), np.ones(10, bool), 1e-3)

@@ -115,7 +115,7 @@ def test_the_marginal_density_is_the_dense_gaussian(own):
         np.testing.assert_allclose(slope, expected, rtol=1e-5, atol=1e-5 * np.abs(expected).max())
 
 
-def test_the_polynomial_is_found():
+def test_the_polynomial_is_recovered():
     forward, x, _, noise, ivar = problem(Nuisances(rv=Free(-200, 200), polynomial=3))
     with in_precision("float64"):
         wanted = np.array([1.2, -0.3, 0.1, 0.05])
@@ -146,7 +146,7 @@ def test_it_is_called_in_physical_units():
         model.with_nuisances(Nuisances(rv=1.0))(labels, polynomial=[1.0])
 
 
-def test_bounds_that_leave_no_pixels_are_told():
+def test_bounds_that_leave_no_pixels_are_an_error():
     with pytest.raises(SlamError, match=r"leave \d+ of the model's \d+ pixels .* give narrower bounds"):
         all_miles_model().with_nuisances(Nuisances(rv=Free(-7000, 7000)))
 
@@ -168,7 +168,7 @@ def test_untrained_pixels_give_no_nan_and_do_not_count():
     assert np.all(np.isfinite(jax.jit(jax.grad(lambda x: sum(plain.marginal(precision, x, flux))))(x[:-1])))
 
 
-def test_it_serves_in_a_model_of_your_own():
+def test_it_works_inside_a_numpyro_model():
     """As its docstring says: slopes of a NumPyro density by labels and velocity are finite and right."""
     from slamjax.sampling import SpectrumDistribution
 

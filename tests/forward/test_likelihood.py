@@ -103,7 +103,7 @@ def test_the_gradient_of_chi2_is_a_finite_difference(dtype):
     )
 
 
-def test_a_star_without_a_good_pixel_tells_nothing():
+def test_a_star_without_a_good_pixel_has_no_likelihood():
     emulator, noise, _ = small_model("float32")
     flux, ivar = jnp.ones(P), jnp.zeros(P)
     assert chi2(emulator, noise, LABELS, flux, ivar) == 0

@@ -6,7 +6,7 @@ from slamjax.errors import SlamError
 from slamjax.forward.nuisances import Free, Gaussian, Nuisances
 
 
-def test_each_is_absent_fixed_free_or_known():
+def test_each_is_absent_fixed_free_or_has_a_prior():
     some = Nuisances(rv="free", sigma_v=Gaussian(20, 5), vsini=30, polynomial=2)
     assert some.free == ("rv", "sigma_v")
     assert some.present == ("rv", "sigma_v", "vsini")
@@ -41,6 +41,6 @@ def test_the_same_nuisances_are_equal_and_hash_alike():
         ({"polynomial": 1, "polynomial_sd": 0}, "polynomial_sd is 0"),
     ],
 )
-def test_what_makes_no_sense_is_told(given, message):
+def test_impossible_values_are_errors(given, message):
     with pytest.raises(SlamError, match=message):
         Nuisances(**given)

@@ -35,7 +35,7 @@ def test_chi2_does_not_depend_on_the_unit_even_where_float32_has_no_squares():
     np.testing.assert_allclose(found, expected, rtol=1e-3)
 
 
-def test_it_is_made_once_in_each_precision():
+def test_the_scaled_model_is_made_once_per_precision():
     model = giants_model()
     assert model.scaled() is model.scaled()
     with in_precision("float64"):

@@ -12,7 +12,7 @@ def line_of(text, start):
     return next(line.strip() for line in text.splitlines() if line.strip().startswith(start))
 
 
-def test_says_what_the_model_is_and_from_what_it_was_made():
+def test_states_the_emulator_and_the_training_set():
     model = giants_model()
     text = describe(model)
     assert text.splitlines()[0] == "SLAM, kernel rbf, 61 of 61 pixels trained, 110 stars"
@@ -32,7 +32,7 @@ def test_labels_have_ranges_and_units():
     assert not any(line.endswith(" ") for line in text.splitlines())
 
 
-def test_one_value_of_a_hyper_parameter_stands_alone():
+def test_a_hyper_parameter_with_one_value_is_stated_without_counts():
     text = describe(giants_model())
     assert line_of(text, "C ").split() == ["C", "10"]
     assert line_of(text, "epsilon").split() == ["epsilon", "0.05"]
@@ -49,7 +49,7 @@ def test_several_values_come_with_the_number_of_their_pixels():
     assert "6 combinations" in describe(model)
 
 
-def test_masked_pixels_are_counted_and_placed():
+def test_masked_pixels_are_counted_with_their_wavelengths():
     model = giants_model()
     pixels = model.info.pixels.copy()
     assert "too few" not in describe(model)
@@ -65,7 +65,7 @@ def test_masked_pixels_are_counted_and_placed():
     assert "too few stars: 3 pixels, 500 to 504 nm" in text
 
 
-def test_the_model_errors_unit_is_what_was_learnt():
+def test_the_model_error_is_stated_in_flux_or_flux_over_continuum():
     """Fractions of a continuum only where there is one."""
     model = giants_model()
     error = f"{np.median(model.info.pixels['model_error']):.4g}"
@@ -74,7 +74,7 @@ def test_the_model_errors_unit_is_what_was_learnt():
     assert line_of(describe(raw), "model error").endswith(f"{error} in flux (median)")
 
 
-def test_spectra_without_errors_are_said_to_be():
+def test_missing_errors_of_the_training_spectra_are_stated():
     model = giants_model()
     silent = dataclasses.replace(model, info=dataclasses.replace(model.info, has_errors=False))
     assert "state no errors" not in describe(model)

@@ -16,7 +16,7 @@ from slamjax.spectra.wavelengths import to_air
 from slamjax.training import train
 
 
-def test_new_spectra_get_what_the_training_spectra_got():
+def test_new_spectra_are_prepared_like_the_training_spectra():
     model, spectra = giants_model(), held_out()
     expected, found = recipe()(spectra), model.prepare(spectra)
     np.testing.assert_array_equal(found.flux, expected.flux)
@@ -44,7 +44,7 @@ def test_wavelengths_in_another_unit_are_the_same_spectra():
         (lambda s: dataclasses.replace(s, frame="rest"), "in the rest frame but the model was trained in the observed"),
     ],
 )
-def test_spectra_that_cannot_be_brought_to_the_model_are_told(change, message):
+def test_spectra_without_the_models_wavelengths_or_frame_are_errors(change, message):
     with pytest.raises(SlamError, match=message):
         giants_model().prepare(change(held_out()))
 
@@ -75,7 +75,7 @@ def test_spectra_that_cover_half_of_the_model_have_no_good_pixel_elsewhere():
     assert np.all(found.good == (model.wave >= spectra.wave[100] - 1e-6))
 
 
-def test_spectra_as_observed_need_a_velocity_for_a_model_of_stars_at_rest():
+def test_spectra_in_the_observed_frame_need_a_velocity_for_a_model_in_the_rest_frame():
     model = miles_model()
     observed = dataclasses.replace(miles(), frame="observed")
     with pytest.raises(SlamError, match=r"give velocities \(slamjax.measure_rv measures them\)"):
@@ -106,7 +106,7 @@ def test_a_model_cannot_be_changed():
         giants_model().noise = None
 
 
-def test_training_stars_are_known_by_identifier_or_by_flux():
+def test_training_stars_are_recognised_by_identifier_or_by_flux():
     record, spectra = giants_model().info.record, held_out()
     assert not record.contains(spectra).any()
     trained = xp_giants()[:5]

@@ -70,12 +70,12 @@ def test_a_spectrum_without_good_pixels_has_no_velocity():
     assert np.all(np.isfinite(found["rv"][1:]))
 
 
-def test_a_velocity_beyond_the_limit_is_not_made_up():
+def test_a_velocity_beyond_the_limit_is_nan():
     found = measure_rv(miles_model(), observed(stars(), 700.0), limit=300.0)
     assert np.all(~np.isfinite(found["rv"]) | (found["contrast"] < 100))
 
 
-def test_a_model_of_observed_spectra_tells_no_velocity():
+def test_a_model_in_the_observed_frame_measures_no_velocity():
     with pytest.raises(SlamError, match="trained in the observed frame"):
         measure_rv(giants_model(), miles())
 
@@ -87,7 +87,7 @@ def test_options_are_checked(options):
 
 
 @pytest.mark.parametrize("velocity", [-300.0, 75.0])
-def test_a_fit_of_moving_stars_gives_the_labels_of_those_at_rest(velocity):
+def test_shifted_stars_get_the_labels_of_stars_in_the_rest_frame(velocity):
     """Fitted where they are seen, without a word on how: the velocity, and labels as of the same noise at rest."""
     model = miles_model()
     moving = observed(stars(), velocity, noise=0.02)
@@ -111,7 +111,7 @@ def test_real_lamost_files_are_fitted_as_they_come():
     np.testing.assert_allclose(np.asarray(found["teff"].value), [4034, 5791], atol=500)
 
 
-def test_label_errors_hold_what_is_not_known_of_the_velocity():
+def test_label_errors_are_marginalised_over_the_velocity():
     """As in a fit with the velocity as one of its parameters."""
     some = observed(stars(), 60.0, noise=0.05)
     # a fit with a free velocity does without the pixels near the ends
@@ -131,7 +131,7 @@ def test_label_errors_hold_what_is_not_known_of_the_velocity():
 
 
 @pytest.mark.slow
-def test_an_unsure_velocity_is_flagged():
+def test_an_ambiguous_velocity_is_flagged():
     some = observed(stars(), 0.0)
     flux = 1 + 0.1 * np.random.default_rng(3).normal(size=some.flux.shape)
     found = slamjax.fit(miles_model(), some.with_arrays(flux, np.full_like(flux, 100.0)))
@@ -149,7 +149,7 @@ def test_a_broken_file_among_others_is_a_flagged_row():
     assert np.isfinite(found["rv"][1])
 
 
-def test_velocities_of_spectra_at_rest_are_passed_on():
+def test_velocities_of_spectra_in_the_rest_frame_are_copied():
     spectra = miles()[90:95]
     table = spectra.table.copy()
     table["rv"], table["rv_err"] = np.arange(5.0), np.full(5, 0.1)
@@ -159,7 +159,7 @@ def test_velocities_of_spectra_at_rest_are_passed_on():
 
 
 @pytest.mark.slow
-def test_posteriors_and_plots_of_moving_stars_are_of_stars_at_rest():
+def test_posteriors_and_plots_of_shifted_stars_are_in_the_rest_frame():
     model, moving = miles_model(), observed(stars(), 150.0, noise=0.02)[:2]
     labels = slamjax.fit(model, moving)
     spec = slamjax.SamplerSpec("importance", draws=100)

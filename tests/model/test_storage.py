@@ -31,7 +31,7 @@ def test_prediction_is_bit_identical_after_save_and_load(make, precision, tmp_pa
         np.testing.assert_array_equal(np.asarray(Model.read(tmp_path / "model.h5")(labels)), np.asarray(make()(labels)))
 
 
-def test_everything_else_survives_too(saved):
+def test_all_metadata_survive(saved):
     model, back = giants_model(), Model.read(saved)
     assert back.label_names == model.label_names
     assert back.info.label_units == ("K", "", "", "")
@@ -68,14 +68,14 @@ def test_no_pickle_is_in_the_file(saved):
 
 
 @pytest.mark.parametrize("part", [0.1, 0.5, 0.9, 0.999])
-def test_a_truncated_file_is_told(saved, part):
+def test_a_truncated_file_is_an_error(saved, part):
     whole = saved.read_bytes()
     saved.write_bytes(whole[: int(len(whole) * part)])
     with pytest.raises(SlamError, match=r"model\.h5"):
         Model.read(saved)
 
 
-def test_changed_numbers_are_told(saved):
+def test_changed_numbers_are_an_error(saved):
     with h5py.File(saved, "r+") as file:
         file["emulator/intercept"][3] += 1e-12
     with pytest.raises(SlamError, match=r"model\.h5 is damaged: the checksum of the file"):
@@ -99,7 +99,7 @@ def test_a_file_of_an_older_slamjax_has_no_seal_and_checks_each_array(saved, tmp
         Model.read(older)
 
 
-def test_a_flipped_byte_is_told_wherever_it_is(saved):
+def test_a_flipped_byte_anywhere_is_an_error(saved):
     """Before HDF5 sees it: its library can crash the process on a damaged file."""
     whole = saved.read_bytes()
     places = np.random.default_rng(0).integers(0, len(whole), 200)
@@ -111,7 +111,7 @@ def test_a_flipped_byte_is_told_wherever_it_is(saved):
             Model.read(saved)
 
 
-def test_a_model_of_schema_3_says_nothing_of_kinds_and_masks_and_is_read(saved):
+def test_a_model_of_schema_3_without_kinds_and_masks_is_read(saved):
     with h5py.File(saved, "r+") as file:
         header = json.loads(bytes(file["header"][()]).decode())
         del header["emulator"]

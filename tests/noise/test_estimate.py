@@ -52,7 +52,7 @@ def test_wild_outliers_do_not_set_the_errors_of_all():
     assert np.abs(spoilt.mean() - clean.mean()) < 0.15
 
 
-def test_where_photon_noise_explains_all_nothing_is_left():
+def test_photon_noise_that_explains_the_residuals_leaves_no_model_variance():
     """XP's reported errors are too large: the variance is 0, not negative and not NaN."""
     rng = np.random.default_rng(0)
     _, v = residuals(500, 20, 0.0)
