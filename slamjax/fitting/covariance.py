@@ -16,9 +16,9 @@ def separation(
     weakest = np.diag(1 / np.square(span))
     eye = np.eye(len(span))
     theirs = np.linalg.inv(np.where(sound[:, :, None, None], curvatures + weakest, eye))
-    own = np.linalg.inv(curvature + weakest)
+    best = np.linalg.inv(curvature + weakest)
     apart = x - at[:, None]
-    square = np.einsum("nsi,nsij,nsj->ns", apart, np.linalg.inv(theirs + own[:, None]), apart)
+    square = np.einsum("nsi,nsij,nsj->ns", apart, np.linalg.inv(theirs + best[:, None]), apart)
     return np.where(sound, square, 0)
 
 

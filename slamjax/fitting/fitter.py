@@ -50,9 +50,9 @@ class Fitter:
     n_starts : int
         Starts per star.
     nuisances : Nuisances, optional
-        What shapes the spectra beside their labels: velocity, broadening, rotation, a polynomial (lm). Label errors
-        are then marginalised over the nuisances. Columns ``rv``, ``rv_err``, ``sigma_v``, … (km/s) and ``polynomial``
-        (Legendre coefficients) hold their values.
+        Nuisance parameters: velocity, broadening, rotation, a polynomial (lm only). Label errors are then marginalised
+        over them. Columns ``rv``, ``rv_err``, ``sigma_v``, … (km/s) and ``polynomial`` (Legendre coefficients) hold
+        their values.
     compress : bool
         Compress a large emulator first where that moves no label by more than 1 % of its error
         (`slamjax.Model.compress`).
@@ -102,8 +102,8 @@ class Fitter:
         Parameters
         ----------
         spectra : Spectra
-            As read; they are prepared here by the model's own recipe. Where they are in the observed frame and the
-            model was trained in the rest frame, the velocity is measured (`slamjax.measure_rv`) and refined beside the
+            As read; they are prepared here by the model's recipe. If they are in the observed frame and the model was
+            trained in the rest frame, the velocity is measured (`slamjax.measure_rv`) and refined together with the
             labels (``rv``, ``rv_err``).
         on_progress : callable, optional
             Called with (stars done, stars in all).

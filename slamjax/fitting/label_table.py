@@ -24,7 +24,7 @@ def label_table(names: Sequence[str], units: Sequence[str], spectra: Spectra, re
     <label>, <label>_err, <label>_err95 (half-width of the 95 % interval: more than 1.96 errors where held-out stars
     had heavier tails than a Gaussian) and, where the input has that label, <label>_ref; the nuisances (velocities in
     km/s, the polynomial's coefficients); ``chi2``, ``n_pix``, ``snr``, ``n_iter``, ``flags``, ``noise_scale`` (the
-    factor by which this star's own Σ exceeds the noise model's) and ``cov``, the labels' covariance (L, L) in products
+    factor by which this star's Σ exceeds the noise model's) and ``cov``, the labels' covariance (L, L) in products
     of the labels' units.
     """
     table = QTable()
@@ -62,9 +62,9 @@ def label_table(names: Sequence[str], units: Sequence[str], spectra: Spectra, re
 
 
 def _reference(spectra: Spectra, name: str, unit: str) -> u.Quantity:
-    """The input's own value of a label, in the model's unit: a table may state another, or none."""
+    """The input's value of a label, in the model's unit: a table may state another, or none."""
     values = spectra.values(name)
-    own, wanted = known_unit(spectra.table[name].unit), known_unit(unit)
-    if own is not None and wanted is not None:
-        values = np.asarray(own.to(wanted, values))
+    stated, wanted = known_unit(spectra.table[name].unit), known_unit(unit)
+    if stated is not None and wanted is not None:
+        values = np.asarray(stated.to(wanted, values))
     return with_unit(values, unit)

@@ -1,4 +1,4 @@
-"""How a fit searches its minimum, and what it minimises: checked options."""
+"""Options of the optimiser: method, iterations, loss and prior."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _MAX_ITER = {"lm": 60, "adam": 400, "lbfgs": 60}
 
 @dataclass(frozen=True)
 class OptimiserSpec:
-    """How a fit searches its minimum, and what it minimises.
+    """Method, objective and limits of the search for the best labels.
 
     Parameters
     ----------

@@ -218,7 +218,7 @@ def _star_noise(
     forward: ForwardEmulator | None,
     photons: PhotonNoiseCorrection | None,
 ) -> _StarNoise:
-    """χ² as it is reported, and what it says of each star's noise."""
+    """Reported χ² and the noise of each star."""
     calibration, n_labels = model.info.calibration, len(model.label_names)
     linear = 0 if forward is None else forward.nuisances.n_coefficients
     dof = np.maximum(n_pix - x.shape[1] - linear, 1)

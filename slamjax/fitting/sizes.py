@@ -40,7 +40,7 @@ class BatchSizes:
         size = jax.dtypes.canonicalize_dtype(float).itemsize
         one = size * ((3 * rows) * emulator.n_terms + (4 * rows + 4 * emulator.n_groups) * n_pix)
         if by_gradients:
-            one *= 3  # reverse mode keeps what it passed
+            one *= 3  # reverse mode keeps intermediate results
         budget = memory * 2**30
         block = int(np.clip(budget / one, 1, _LARGEST_BLOCK))
         chunk = int(np.clip(budget / (size * (6 * n_pix + 4 * min(n_templates, 2048))), block, _LARGEST_CHUNK))

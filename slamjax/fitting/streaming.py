@@ -18,7 +18,7 @@ from slamjax.spectra.spectra import Spectra
 from slamjax.typing import Progress
 
 #: Copies of a part's spectra that are in memory at the same time: as read, on the model's pixels, prepared, on the
-#: device, each with its errors; and those of the part before, of which slow stars are still fitted.
+#: device, each with its errors; and those of the previous part, whose slow stars are still being fitted.
 _COPIES = 10
 #: Parts of fewer stars would not fill a batch.
 _FEWEST = 512

@@ -191,8 +191,8 @@ class ForwardEmulator:
         values = self._values(x)
         plain = self.grid.transform(jnp.concatenate([flux[..., None, :], slopes], axis=-2))
         moved = plain * self.grid.factor(values)[..., None, :]
-        own = [plain[..., 0, :] * slope for slope in self.grid.slopes(values, self.free)]
-        rows = self.grid.back(jnp.concatenate([moved, *(one[..., None, :] for one in own)], axis=-2))
+        by_velocity = [plain[..., 0, :] * slope for slope in self.grid.slopes(values, self.free)]
+        rows = self.grid.back(jnp.concatenate([moved, *(row[..., None, :] for row in by_velocity)], axis=-2))
         return rows[..., 0, :], rows[..., 1:, :]
 
     def residual_and_jacobian(self, x: Parameters, flux: Flux) -> Float[Array, "*batch row pixel"]:
@@ -201,16 +201,16 @@ class ForwardEmulator:
         return jnp.concatenate([(flux - predicted)[..., None, :], slopes], axis=-2)
 
     def _values(self, x: Parameters) -> dict[str, Any]:
-        """Parameter of every velocity that is there, of shape (..., 1)."""
-        found: dict[str, Any] = {}
+        """Parameter of every velocity in the model, of shape (..., 1)."""
+        values: dict[str, Any] = {}
         for name in self.nuisances.present:
             if name in self.free:
                 k = self.n_labels + self.free.index(name)
-                found[name] = x[..., k : k + 1]
+                values[name] = x[..., k : k + 1]
             else:
                 fixed = self.coordinate(name, self.nuisances.bounds(name)[0])
-                found[name] = jnp.full((1,), fixed, x.dtype)
-        return found
+                values[name] = jnp.full((1,), fixed, x.dtype)
+        return values
 
     # --- with the polynomial solved or integrated out, one star at a time
 
@@ -247,23 +247,25 @@ class ForwardEmulator:
         gram = inv_cov.gram(jnp.concatenate([(flux - predicted)[None], predicted * terms]))
         return _matmul(self._solve(gram, legendre_of)[0], legendre_of).at[0].add(1)
 
-    def marginal(self, inv_cov: InverseCovariance, x: Parameters, flux: Flux, own: Any = 1.0) -> tuple[Scalar, Scalar]:
-        """rᵀS⁻¹r and ln |S| − ln |own Σ| for S = own Σ + F T Fᵀ, at parameters (L + V,)."""
+    def marginal(
+        self, inv_cov: InverseCovariance, x: Parameters, flux: Flux, noise_scale: Any = 1.0
+    ) -> tuple[Scalar, Scalar]:
+        """rᵀS⁻¹r and ln |S| − ln |s Σ| for S = s Σ + F T Fᵀ, with s the noise scale, at parameters (L + V,)."""
         predicted = jnp.where(self.usable, self.at(x), 0)  # 0 · NaN of an untrained pixel is NaN, in slopes too
         if self.terms is None:
             residual = flux - predicted
-            return jnp.sum(jnp.square(inv_cov.whiten(residual))) / own, jnp.zeros((), residual.dtype)
+            return jnp.sum(jnp.square(inv_cov.whiten(residual))) / noise_scale, jnp.zeros((), residual.dtype)
         terms, legendre_of = self._terms(inv_cov)
-        gram = inv_cov.gram(jnp.concatenate([(flux - predicted)[None], predicted * terms])) / own
+        gram = inv_cov.gram(jnp.concatenate([(flux - predicted)[None], predicted * terms])) / noise_scale
         change, logdet = self._solve(gram, legendre_of)
         residual = flux - predicted * (1 + _matmul(change, terms))
         sd = self.nuisances.polynomial_sd
         square = jnp.sum(jnp.square(_matmul(change, legendre_of) / sd))
-        chi2 = jnp.sum(jnp.square(inv_cov.whiten(residual))) / own + square
+        chi2 = jnp.sum(jnp.square(inv_cov.whiten(residual))) / noise_scale + square
         return chi2, logdet + 2 * terms.shape[0] * float(np.log(sd))
 
     def _terms(self, inv_cov: InverseCovariance) -> tuple[Float[Array, "term pixel"], Float[Array, "term term"]]:
-        """The star's own basis Q of polynomials, and their Legendre coefficients B: c = Bᵀ of those in Q."""
+        """The star's basis Q of polynomials, and their Legendre coefficients B: c = Bᵀ of those in Q."""
         weight = inv_cov.weight
         degree = self.nuisances.n_coefficients - 1
         place = jnp.asarray(self.terms[1] if degree else jnp.zeros(weight.shape), weight.dtype)  # type: ignore[index]

@@ -115,9 +115,9 @@ def _without_infinity(values: dict[str, Any]) -> dict[str, Any]:
 def _calibration(header: dict[str, Any]) -> Calibration:
     if "calibration" not in header:  # schema 1
         return Calibration(float(header["chi2_limit"]))
-    found: dict[str, Any] = {n: float("inf") if v is None else v for n, v in header["calibration"].items()}
+    values: dict[str, Any] = {n: float("inf") if v is None else v for n, v in header["calibration"].items()}
     names = {stored: name for name, stored in _STORED.items()}
-    return Calibration(**{names.get(key, key): value for key, value in found.items()})
+    return Calibration(**{names.get(key, key): value for key, value in values.items()})
 
 
 def _plain(value: Any) -> Any:

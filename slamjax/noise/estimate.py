@@ -117,9 +117,9 @@ def _low_rank_in_units(
     for _ in range(_ROUNDS):
         fixed, scaled = _moment_weights(tau2, photon_rank > 0)
         factors, rest = _leading(z, coordinates, basis, weight * fixed, rank)
-        own, own_rest = _leading(z, coordinates, basis, weight * scaled, photon_rank)
-        own, own_rest = own / shape[:, None], own_rest / np.square(shape)
-        noise = LowRankNoise(rest + floor, factors, own_rest, own)
+        photon_factors, photon_rest = _leading(z, coordinates, basis, weight * scaled, photon_rank)
+        photon_factors, photon_rest = photon_factors / shape[:, None], photon_rest / np.square(shape)
+        noise = LowRankNoise(rest + floor, factors, photon_rest, photon_factors)
         chi2 = _chi2(noise, z, ivar)
         weight = (_TAIL + z.shape[1]) / (_TAIL + chi2 * z.shape[1] / max(float(np.median(chi2)), 1e-30))
     return noise

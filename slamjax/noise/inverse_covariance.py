@@ -108,8 +108,8 @@ class LowRankInverseCovariance:
         c = _einsum("...rk,...jk->...rj", projected, self.whitener)[..., 0, :]
         n_model = self.factors.shape[-1]
         common = _einsum("...k,pk->...p", c[..., :n_model], self.factors)
-        own = _einsum("...k,pk->...p", c[..., n_model:], self.photon_factors) * self.photon
-        return jnp.sqrt(self.weight) * (sound - common - own)
+        photon = _einsum("...k,pk->...p", c[..., n_model:], self.photon_factors) * self.photon
+        return jnp.sqrt(self.weight) * (sound - common - photon)
 
 
 def _sound(rows: Any, weight: Any) -> Any:

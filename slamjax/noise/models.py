@@ -194,8 +194,8 @@ class LowRankNoise:
         v, w = self.factors, self.photon_factors
         cross = _einsum("pi,...p,pj->...ij", v, weight * photon, w)
         top = jnp.concatenate([_einsum("pi,...p,pj->...ij", v, weight, v), cross], axis=-1)
-        own = _einsum("pi,...p,pj->...ij", w, weight * jnp.square(photon), w)
-        bottom = jnp.concatenate([jnp.swapaxes(cross, -1, -2), own], axis=-1)
+        corner = _einsum("pi,...p,pj->...ij", w, weight * jnp.square(photon), w)
+        bottom = jnp.concatenate([jnp.swapaxes(cross, -1, -2), corner], axis=-1)
         capacitance = jnp.concatenate([top, bottom], axis=-2) + jnp.eye(self.rank, dtype=weight.dtype)
         lower = jnp.linalg.cholesky(capacitance)
         eye = jnp.broadcast_to(jnp.eye(self.rank, dtype=lower.dtype), lower.shape)
@@ -213,8 +213,8 @@ class LowRankNoise:
         along = jax.random.normal(keys[1], (*shape[:-1], self.factors.shape[-1]), weight.dtype)
         across = jax.random.normal(keys[2], (*shape[:-1], self.photon_factors.shape[-1]), weight.dtype)
         common = _einsum("...k,pk->...p", along, self.factors)
-        own = _einsum("...k,pk->...p", across, self.photon_factors) * photon
-        return one + jnp.where(weight > 0, common + own, 0)
+        correlated = _einsum("...k,pk->...p", across, self.photon_factors) * photon
+        return one + jnp.where(weight > 0, common + correlated, 0)
 
     def in_unit(self, unit: float) -> LowRankNoise:
         """The same noise of flux measured in ``unit``."""

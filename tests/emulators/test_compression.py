@@ -69,10 +69,10 @@ def length_of_error(model, small, x):
 def test_the_error_is_within_the_tolerance_anywhere_in_the_box(model, tolerance):
     small = model.compress(tolerance)
     assert length_of_error(model, small, points(model)).max() <= 1.7 * tolerance * np.sqrt(model.wave.size)
-    told = small.info.provenance["settings"]["compression"]
-    assert told["largest_error"] <= 1.7 * tolerance * np.sqrt(model.wave.size)
-    assert told["largest_shift"] <= tolerance
-    assert told["components"] == small.host_emulator.basis.shape[0]
+    report = small.info.provenance["settings"]["compression"]
+    assert report["largest_error"] <= 1.7 * tolerance * np.sqrt(model.wave.size)
+    assert report["largest_shift"] <= tolerance
+    assert report["components"] == small.host_emulator.basis.shape[0]
     assert np.all(small.info.pixels["compression_error"] <= 1.7 * tolerance * np.sqrt(model.wave.size))
 
 

@@ -320,10 +320,10 @@ def test_log_labels_come_back_in_physical_units():
 
 
 def test_progress_reaches_the_last_star():
-    told = []
-    fit(giants_model(), held_out(), on_progress=lambda *at: told.append(at))
-    assert told[-1] == (40, 40)
-    assert all(a[0] <= b[0] for a, b in itertools.pairwise(told))
+    reports = []
+    fit(giants_model(), held_out(), on_progress=lambda *at: reports.append(at))
+    assert reports[-1] == (40, 40)
+    assert all(a[0] <= b[0] for a, b in itertools.pairwise(reports))
 
 
 def test_one_absurd_pixel_gives_a_flagged_row_not_one_without_data():

@@ -71,8 +71,8 @@ def test_rows_are_counted_without_reading_them():
 @pytest.mark.slow
 @pytest.mark.parametrize("select", ["", "logg < 2"])
 def test_parts_give_the_same_labels_as_the_whole_table(select):
-    model, told = giants_model(), []
-    parts = slamjax.fit_table(model, TABLE, select=select, part_size=60, on_progress=lambda *at: told.append(at))
+    model, reports = giants_model(), []
+    parts = slamjax.fit_table(model, TABLE, select=select, part_size=60, on_progress=lambda *at: reports.append(at))
     stars = xp_giants().select(select) if select else xp_giants()
     whole = slamjax.fit(model, stars)
     assert parts.colnames == whole.colnames
@@ -81,9 +81,9 @@ def test_parts_give_the_same_labels_as_the_whole_table(select):
     fine = np.asarray(whole["flags"]) == 0
     off = np.abs(parts["teff"] - whole["teff"])[fine] / whole["teff_err"][fine]
     assert np.percentile(off, 90) < 0.05  # sums of another batch are rounded elsewhere, and minima are flat
-    assert told == sorted(told)
-    assert told[-1] == (150, 150)
-    assert len({done for done, _ in told}) >= 3
+    assert reports == sorted(reports)
+    assert reports[-1] == (150, 150)
+    assert len({done for done, _ in reports}) >= 3
 
 
 def test_templates_are_made_once_for_all_parts(monkeypatch):
@@ -167,8 +167,8 @@ def test_a_missing_line_spread_can_be_supplied(recwarn):
         miles_model(),
         info=dataclasses.replace(miles_model().info, recipe=Recipe((MatchResolution(5.0, "Angstrom"),))),
     )
-    told = slamjax.fit_files(model, FILES, fwhm=3.2)
+    supplied = slamjax.fit_files(model, FILES, fwhm=3.2)
     assert not [w for w in recwarn if "does not state its line spread" in str(w.message)]
     with pytest.warns(slamjax.SlamWarning, match="does not state its line spread"):
-        untold = slamjax.fit_files(model, FILES)
-    assert np.all(told["chi2"] != untold["chi2"])  # the former were blurred
+        without = slamjax.fit_files(model, FILES)
+    assert np.all(supplied["chi2"] != without["chi2"])  # the former were blurred
