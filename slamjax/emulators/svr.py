@@ -122,10 +122,16 @@ class KernelEmulator(Standardised):
 
     Examples
     --------
-    >>> import jax, slamjax
-    >>> emulator = slamjax.Model.read("giants.h5").emulator  # doctest: +SKIP
-    >>> flux = emulator(labels)  # doctest: +SKIP
-    >>> jacobian = jax.jacfwd(emulator)(labels)  # doctest: +SKIP
+    >>> import jax
+    >>> import slamjax
+    >>> stars, _ = slamjax.datasets.load_xp_giants()
+    >>> recipe = slamjax.Recipe.make(wave_range=(500, 520))
+    >>> model = slamjax.train(stars[:100], ["teff"], emulator=slamjax.SVR(), recipe=recipe, noise="diagonal")
+    >>> labels = jax.numpy.array([4500.0])
+    >>> model.emulator(labels).shape
+    (11,)
+    >>> jax.jacfwd(model.emulator)(labels).shape
+    (11, 1)
     """
 
     kind: ClassVar[str] = "kernel"

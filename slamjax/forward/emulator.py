@@ -45,9 +45,9 @@ Parameters = Float[AnyArray, "*batch parameter"]
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, eq=False)
 class ForwardEmulator:
-    """An emulator with nuisances: an immutable pytree, ``forward(labels, rv=..., ...)`` is the predicted flux.
+    """An emulator with nuisance parameters: an immutable pytree; ``forward(labels, rv=..., ...)`` is the predicted flux.
 
-    Works under jit, vmap, grad and jacfwd. Made by `slamjax.Model.with_nuisances`. In a NumPyro model of your own::
+    Works under jit, vmap, grad and jacfwd. Made by `slamjax.Model.with_nuisances`. In your own NumPyro model::
 
         forward = model.with_nuisances(slamjax.Nuisances(rv="free"))
         labels = numpyro.sample("labels", slamjax.sampling.training_range(model))
@@ -58,11 +58,21 @@ class ForwardEmulator:
     Attributes
     ----------
     emulator : anything with ``scaling``, ``trained``, ``at`` and ``at_with_jacobian``
-    grid : for shifts and broadening; None if there are none
+    grid : for shifts and broadening; None without velocities
     terms : (n + 1, P) Legendre polynomials on the model's range, or None
-    usable : (P,) bool: pixels that may count; near the ends, and beside untrained pixels, flux is not known for all
-        velocities that are allowed
-    nuisances : what there is
+    usable : (P,) bool: pixels that may count; near the ends and near untrained pixels, flux is not predicted at all
+        allowed velocities
+    nuisances : Nuisances
+
+    Examples
+    --------
+    >>> import slamjax
+    >>> stars, _ = slamjax.datasets.load_xp_giants()
+    >>> recipe = slamjax.Recipe.make(wave_range=(500, 600))
+    >>> model = slamjax.train(stars[:100], ["teff"], emulator=slamjax.Polynomial(), recipe=recipe, noise="diagonal")
+    >>> forward = model.with_nuisances(slamjax.Nuisances(rv="free", polynomial=2))
+    >>> forward([4500.0], rv=30.0).shape
+    (51,)
     """
 
     emulator: Any

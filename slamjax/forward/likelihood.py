@@ -31,8 +31,14 @@ def chi2(emulator: Emulator, noise: Noise, labels: Labels, flux: Flux, ivar: Iva
 
     Examples
     --------
+    >>> import slamjax
     >>> from slamjax.forward import chi2
-    >>> chi2(model.emulator, model.noise, labels, prepared.flux, prepared.ivar)  # doctest: +SKIP
+    >>> stars, _ = slamjax.datasets.load_xp_giants()
+    >>> recipe = slamjax.Recipe.make(wave_range=(500, 560))
+    >>> model = slamjax.train(stars[:100], ["teff"], emulator=slamjax.Polynomial(), recipe=recipe, noise="diagonal")
+    >>> prepared = model.prepare(stars[:3])
+    >>> chi2(model.emulator, model.noise, stars[:3].values(["teff"]), prepared.flux, prepared.ivar).shape
+    (3,)
     """
     residual = flux - emulator(labels)
     return jnp.sum(jnp.square(noise.inverse_covariance(ivar).whiten(residual)), axis=-1)
