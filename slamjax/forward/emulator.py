@@ -45,7 +45,7 @@ Parameters = Float[AnyArray, "*batch parameter"]
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, eq=False)
 class ForwardEmulator:
-    """An emulator with nuisance parameters: an immutable pytree; ``forward(labels, rv=..., ...)`` is the predicted flux.
+    """An emulator with nuisance parameters, an immutable pytree: ``forward(labels, rv=..., ...)`` predicts flux.
 
     Works under jit, vmap, grad and jacfwd. Made by `slamjax.Model.with_nuisances`. In your own NumPyro model::
 
