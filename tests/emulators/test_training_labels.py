@@ -64,7 +64,7 @@ def test_a_single_outlier_does_not_extend_the_range():
     training_labels = TrainingLabels.from_scaled(np.vstack([cloud, lone]))
     assert outside(training_labels, lone)
     assert outside(training_labels, lone / 2)
-    np.testing.assert_allclose(training_labels.max_distance, TrainingLabels.from_scaled(cloud).reach, rtol=0.3)
+    np.testing.assert_allclose(training_labels.max_distance, TrainingLabels.from_scaled(cloud).max_distance, rtol=0.3)
 
 
 @pytest.mark.parametrize("n", [2, 3, 4, 5, 6])
