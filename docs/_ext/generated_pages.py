@@ -153,7 +153,9 @@ def write_reference() -> None:
         overview += [_heading(ROOMS[room], "-"), f"{described}\n\n", *table]
         entries = [f"   {_short(name)} <{name}>\n" for name in names]
         toctree = [".. toctree::\n   :hidden:\n\n", *entries]
-        pages[room] = [_heading(ROOMS[room]), f"{described}\n\n", ".. currentmodule:: slamjax\n\n", *table, *toctree]
+        module = f".. py:module:: slamjax.{room}\n\n" if room in slamjax.__all__ else ""
+        head = [_heading(ROOMS[room]), module, f"{described}\n\n", ".. currentmodule:: slamjax\n\n"]
+        pages[room] = [*head, *table, *toctree]
         pages |= {name: [_object_page(name)] for name in names}
     overview += [".. toctree::\n   :hidden:\n\n", *(f"   {room}\n" for room in reference())]
     for name, parts in pages.items():
