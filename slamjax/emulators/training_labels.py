@@ -34,6 +34,14 @@ class TrainingLabels:
     stars : (N, L) scaled labels of the training stars
     low, high : (L,) their minima and maxima
     max_distance : largest distance, in scaled labels, to the 5th nearest training star that is not extrapolation
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from slamjax.emulators import TrainingLabels
+    >>> stars = np.random.default_rng(0).normal(size=(100, 2))
+    >>> TrainingLabels.from_scaled(stars).outside(np.array([[0.0, 0.0], [9.0, 9.0]])).tolist()
+    [False, True]
     """
 
     stars: Float[AnyArray, "support label"]

@@ -31,6 +31,14 @@ class Calibration:
         Ratio of the scatter about the known labels to the width of the likelihood.
     interval95_factor : (L,) half-widths of the central 95 % interval, in errors of a fit's table; empty: Gaussian
     tried : noise models that were compared: rank, floor and score
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from slamjax.noise import Calibration
+    >>> chi2, dof, distance = np.array([50.0, 200.0]), np.array([50, 50]), np.ones(2)
+    >>> Calibration(chi2_limit=3.0, tail=10.0).star_scale(chi2, dof, distance)
+    array([1. , 3.5])
     """
 
     chi2_limit: float

@@ -55,6 +55,16 @@ class EmulatorComparison:
         What the bins are of.
     held_out : str
         Which stars were held out, in words.
+
+    Examples
+    --------
+    >>> import slamjax
+    >>> stars, others = slamjax.datasets.load_xp_giants()
+    >>> recipe = slamjax.Recipe.make(wave_range=(510, 530), continuum="gaussian:50nm")
+    >>> training = slamjax.TrainingSpec(recipe=recipe, noise="diagonal")
+    >>> comparison = slamjax.compare(stars[:80], ["teff", "logg"], training=training, test=others[:20])
+    >>> list(comparison.models), comparison.flux.colnames[:4]
+    (['SLAM', 'polynomial'], ['wave', 'n', 'spread', 'photon'])
     """
 
     models: dict[str, Model]

@@ -49,6 +49,17 @@ class Validation:
         What the bins are of.
     n_excluded : int
         Training stars left out.
+
+    Examples
+    --------
+    >>> import slamjax
+    >>> stars, others = slamjax.datasets.load_xp_giants()
+    >>> recipe = slamjax.Recipe.make(wave_range=(510, 530), continuum="gaussian:50nm")
+    >>> quadratic = slamjax.Polynomial()
+    >>> model = slamjax.train(stars[:80], ["teff", "logg"], emulator=quadratic, recipe=recipe, noise="diagonal")
+    >>> report = slamjax.validate(model, others[:20], by="apogee_snr")
+    >>> len(report.labels), report.comparison.names
+    (20, ('teff', 'logg'))
     """
 
     labels: QTable

@@ -52,6 +52,15 @@ class Comparison:
         χ² / (pixels − L).
     flags : (N,) int array
         `slamjax.Flag`.
+
+    Examples
+    --------
+    >>> from astropy.table import Table
+    >>> from slamjax.validation import compare_fit
+    >>> fitted = Table({"logg": [2.6, 2.3], "logg_err": [0.1, 0.2], "logg_ref": [2.5, 2.5], "flags": [0, 0]})
+    >>> comparison = compare_fit(fitted, ["logg"])
+    >>> len(comparison), comparison.difference.round(1).tolist()
+    (2, [[0.1], [-0.2]])
     """
 
     names: tuple[str, ...]

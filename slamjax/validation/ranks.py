@@ -37,6 +37,16 @@ class RankTest:
         Stars expected there; bins may hold one rank more or less than others.
     chi2, p : (L,) array
         Pearson's χ² with bins − 1 degrees of freedom, and its tail probability.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> rng = np.random.default_rng(0)
+    >>> truth, draws = rng.normal(size=(400, 2)), rng.normal(size=(400, 99, 2))
+    >>> from slamjax.validation import rank_test
+    >>> test = rank_test(truth, draws, ["teff", "logg"])
+    >>> test.ranks.shape, test.passes()
+    ((400, 2), True)
     """
 
     names: tuple[str, ...]

@@ -38,6 +38,15 @@ class RegionTest:
     width, width_p : float
         Mean |f − ½| minus ¼ in its standard errors, positive if errors are too small, and the probability of a larger
         size. With one degree of freedom it reveals widths wrong by a fifth, which the largest deviation does not.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> rng = np.random.default_rng(0)
+    >>> truth, draws = rng.normal(size=(400, 2)), rng.normal(size=(400, 99, 2))
+    >>> from slamjax.validation import tarp
+    >>> tarp(truth, 0.6 * draws).passes()
+    False
     """
 
     fractions: np.ndarray

@@ -45,6 +45,16 @@ class SimulatedCalibration:
         TARP test of all labels together.
     comparison : Comparison
         Pulls, PIT and distances, for `calibration_table`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> rng = np.random.default_rng(0)
+    >>> truth, draws = rng.normal(size=(400, 2)), rng.normal(size=(400, 99, 2))
+    >>> from slamjax.validation import SimulatedCalibration
+    >>> result = SimulatedCalibration.from_draws(truth, draws, ["teff", "logg"])
+    >>> result.passes(), result.widened(0.6).passes()
+    (True, False)
     """
 
     truth: np.ndarray
