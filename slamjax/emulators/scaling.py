@@ -37,8 +37,8 @@ class LabelScaling:
     >>> scaling = slamjax.LabelScaling(np.array([4500.0, 2.0]), np.array([300.0, 0.5]), (False, False))
     >>> scaling(np.array([4800.0, 1.5]))
     array([ 1., -1.])
-    >>> scaling.inverse(np.array([1.0, -1.0]))
-    array([4800. ,    1.5])
+    >>> scaling.inverse(np.array([1.0, -1.0])).tolist()
+    [4800.0, 1.5]
     """
 
     center: Float[AnyArray, " label"]

@@ -73,12 +73,13 @@ def measure_rv(
 
     Examples
     --------
-    >>> import numpy as np, slamjax
-    >>> stars, _ = slamjax.datasets.load_xp_giants()
-    >>> stars = stars[:100].with_metadata(frame="rest")
+    >>> import dataclasses
+    >>> import slamjax
+    >>> stars, observed = slamjax.datasets.load_xp_giants()
+    >>> at_rest = dataclasses.replace(stars[:100], frame="rest")
     >>> recipe = slamjax.Recipe.make(wave_range=(400, 900))
-    >>> model = slamjax.train(stars, ["teff"], emulator=slamjax.Polynomial(), recipe=recipe, noise="diagonal")
-    >>> velocities = slamjax.measure_rv(model, stars[:3].with_metadata(frame="observed"), limit=3000)
+    >>> model = slamjax.train(at_rest, ["teff"], emulator=slamjax.Polynomial(), recipe=recipe, noise="diagonal")
+    >>> velocities = slamjax.measure_rv(model, observed[:3], limit=3000)
     >>> velocities.colnames
     ['rv', 'rv_err', 'correlation', 'contrast']
     """

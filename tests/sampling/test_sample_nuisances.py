@@ -192,7 +192,7 @@ def test_sbc_draws_nuisances_from_their_priors_and_ranks_them(monkeypatch):
     """With a stand-in that knows the truth: names and numbers of the ranks, not their calibration."""
     seen = {}
 
-    def stand_in(model, spectra, *, prior, seed, nuisances, on_progress=None):
+    def stand_in(model, spectra, *, nuisances, **options):
         seen["nuisances"] = nuisances
         rng = np.random.default_rng(0)
         names = [*model.label_names, *(f"true_{name}" for name in nuisances.free)]
