@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -13,6 +14,13 @@ from slamjax.errors import SlamError
 def numbers(column: object) -> np.ndarray:
     """A column of a table as plain numbers, without its unit."""
     return np.asarray(getattr(column, "value", column), float)
+
+
+def finite_median(values: Any) -> float:
+    """Median of the finite values; NaN of none."""
+    numbers = np.asarray(values, float)
+    finite = numbers[np.isfinite(numbers)]
+    return float(np.median(finite)) if finite.size else float("nan")
 
 
 def checked_edges(bins: Sequence[float] | None) -> list[float] | None:

@@ -9,7 +9,7 @@ import numpy as np
 from astropy.table import Table
 from scipy.stats import chi2, median_abs_deviation
 
-from slamjax.validation.bins import bins_of
+from slamjax.validation.bins import bins_of, finite_median
 from slamjax.validation.pulls import Comparison
 
 #: Probabilities of the central intervals whose coverage is counted.
@@ -100,7 +100,7 @@ def _label_row(comparison: Comparison, k: int, chosen: np.ndarray) -> dict[str, 
         "pull_width": float(median_abs_deviation(pull, scale="normal")),
         "pull_sd": float(np.std(pull)) if pull.size else np.nan,
         **_coverage([np.abs(pit - 0.5) < level / 2 for level in LEVELS]),
-        "chi2_dof": _median(comparison.chi2_dof[counted]),
+        "chi2_dof": finite_median(comparison.chi2_dof[counted]),
     }
 
 
@@ -115,10 +115,10 @@ def _joint_row(comparison: Comparison, chosen: np.ndarray) -> dict[str, Any]:
         "bias": np.nan,
         "bias_err": np.nan,
         "bias_scatter": np.nan,
-        "pull_width": np.sqrt(_median(distance) / chi2.median(n_labels)),
+        "pull_width": np.sqrt(finite_median(distance) / chi2.median(n_labels)),
         "pull_sd": np.sqrt(np.mean(distance) / n_labels) if distance.size else np.nan,
         **_coverage([distance < chi2.ppf(level, n_labels) for level in LEVELS]),
-        "chi2_dof": _median(comparison.chi2_dof[counted]),
+        "chi2_dof": finite_median(comparison.chi2_dof[counted]),
     }
 
 
@@ -130,8 +130,3 @@ def _coverage(inside: Sequence[np.ndarray]) -> dict[str, float]:
         columns[name] = float(within.mean()) if n else np.nan
         columns[f"{name}_err"] = float(np.sqrt(level * (1 - level) / n)) if n else np.nan
     return columns
-
-
-def _median(values: np.ndarray) -> float:
-    finite = values[np.isfinite(values)]
-    return float(np.median(finite)) if finite.size else np.nan

@@ -9,7 +9,6 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from astropy.table import QTable, Table, vstack
@@ -25,7 +24,7 @@ from slamjax.training.data import drawn, label_names, usable
 from slamjax.training.search import make_folds
 from slamjax.training.specs import SVR, Polynomial, TrainingSpec
 from slamjax.typing import Progress
-from slamjax.validation.bins import checked_edges
+from slamjax.validation.bins import checked_edges, finite_median
 from slamjax.validation.flux_errors import flux_residuals, flux_table
 from slamjax.validation.report import format_scatter, markdown, rounded
 from slamjax.validation.scatter import scatter_table
@@ -86,8 +85,8 @@ class EmulatorComparison:
                 {
                     "emulator": name,
                     "pixels": int(model.trained.sum()),
-                    **{f"flux_{kind}": _median(error) for kind, error in errors.items()},
-                    **{f"flux_{kind}_of_spread": _median(ratio) for kind, ratio in relative.items()},
+                    **{f"flux_{kind}": finite_median(error) for kind, error in errors.items()},
+                    **{f"flux_{kind}_of_spread": finite_median(ratio) for kind, ratio in relative.items()},
                     **{f"{row['label']}_scatter": float(row["scatter"]) for row in table},
                     "stars": int(table["n"].max()),
                     "flagged": int(np.sum(np.asarray(self.labels[name]["flags"]) != 0)),
@@ -291,12 +290,6 @@ def _unseen(test: Spectra, names: Sequence[str], model: Model) -> Spectra:
     if not kept.any():
         raise SlamError(f"every star of {test.source} trained the emulators; give others, or leave test out")
     return judges[kept]
-
-
-def _median(values: Any) -> float:
-    known = np.asarray(values, float)
-    known = known[np.isfinite(known)]
-    return float(np.median(known)) if known.size else float("nan")
 
 
 def _named(table: Table, name: str) -> Table:
