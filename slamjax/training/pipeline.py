@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import datetime
-import hashlib
-import platform
 import warnings
 from collections.abc import Sequence
-from importlib.metadata import version
 from typing import Any
 
 import numpy as np
@@ -22,9 +18,9 @@ from slamjax.noise.calibration import Calibration
 from slamjax.preprocessing.recipe import Recipe
 from slamjax.spectra.spectra import Spectra
 from slamjax.training.data import TrainingSet, label_names, training_set
-from slamjax.training.label_masks import windows_of
-from slamjax.training.learners import Learner, Learnt, learn_jointly, make_learner
+from slamjax.training.learners import Learnt, learn_jointly, make_learner
 from slamjax.training.noise_learning import learn_noise
+from slamjax.training.provenance import provenance, training_digest, training_record, training_settings
 from slamjax.training.specs import SVR, DataSpec, NoiseKind, NoiseSpec, Polynomial, SearchKind, SearchSpec, TrainingSpec
 from slamjax.typing import Progress
 
@@ -115,10 +111,10 @@ def train(
     pixels = _pixel_table(training.prepared.wave, learnt, candidates, learnt_noise.model_variance)
     if joint_scores is not None:
         candidates["joint_score"] = joint_scores
-    record = _record(training.stars)
-    settings = {"selection": spectra.selection, "training_sha256": _digest(record, training)}
-    settings |= _settings(emulator, options, training, learner, learnt)
-    info = _model_info(training, learnt, pixels, candidates, record, learnt_noise.calibration, _provenance(settings))
+    record = training_record(training.stars)
+    settings = training_settings(emulator, options, training, learner, learnt)
+    settings |= {"selection": spectra.selection, "training_sha256": training_digest(record, training)}
+    info = _model_info(training, learnt, pixels, candidates, record, learnt_noise.calibration, provenance(settings))
     return Model(learnt.emulator, learnt_noise.noise, training_labels, info)
 
 
@@ -179,71 +175,6 @@ def _warn_of_untrained_pixels(learnt: Learnt, training: TrainingSet) -> None:
         )
 
 
-def _digest(record: TrainingRecord, training: TrainingSet) -> str:
-    """SHA-256 of the training stars' flux and labels."""
-    digest = hashlib.sha256("".join(record.digests).encode())
-    digest.update(np.ascontiguousarray(training.stars.values(training.names), dtype="<f8").tobytes())
-    return digest.hexdigest()
-
-
-def _record(spectra: Spectra) -> TrainingRecord:
-    columns = spectra.columns()
-    return TrainingRecord(
-        source=spectra.source,
-        rows=np.asarray(spectra.rows),
-        digests=spectra.digests(),
-        identifiers={name: columns[name] for name in spectra.identifiers()},
-    )
-
-
-def _settings(
-    emulator: SVR | Polynomial,
-    options: TrainingSpec,
-    training: TrainingSet,
-    learner: Learner,
-    learnt: Learnt,
-) -> dict[str, Any]:
-    """The settings of training, for the model file."""
-    search, noise, data = SearchSpec.from_option(options.search), NoiseSpec.from_option(options.noise), options.data
-    wave, allowed = training.prepared.wave, training.scaled.allowed
-    if isinstance(emulator, Polynomial):
-        of_emulator: dict[str, Any] = {"emulator": "polynomial", "degree": emulator.degree}
-        of_emulator["ridge"] = [candidate.ridge for candidate in learner.candidates]
-    else:
-        of_emulator = {"emulator": "svr"}
-        of_emulator |= {name: getattr(emulator, name) for name in ("kernel", "degree", "coef0", "tol", "max_iter")}
-    return {
-        **of_emulator,
-        "n_stars": len(training.stars),
-        "n_train": data.n_train,
-        "log_labels": [name for name, log in zip(training.names, training.scaled.scaling.log, strict=True) if log],
-        "search": search.kind,
-        "n_iter": search.n_iter,
-        "folds": search.folds,
-        "min_stars": learner.min_stars,
-        "label_windows": {
-            name: windows_of(column, wave)
-            for name, column in zip(training.names, allowed.T, strict=True)
-            if not column.all()
-        },
-        "noise": noise.kind,
-        "weights": data.weights if training.prepared.has_errors else "uniform (no errors stated)",
-        "label_scaling": data.label_scaling,
-        "flux_scaling": data.flux_scaling,
-        "seed": options.seed,
-        "solver": learnt.report,
-    }
-
-
-def _provenance(settings: dict[str, Any]) -> dict[str, Any]:
-    packages = ("slamjax", "scikit-learn", "numpy", "jax")
-    return {
-        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "versions": {"python": platform.python_version(), **{name: version(name) for name in packages}},
-        "settings": settings,
-    }
-
-
 def _model_info(
     training: TrainingSet,
     learnt: Learnt,
@@ -251,7 +182,7 @@ def _model_info(
     candidates: Table,
     record: TrainingRecord,
     calibration: Calibration,
-    provenance: dict[str, Any],
+    made: dict[str, Any],
 ) -> ModelInfo:
     stars, prepared = training.stars, training.prepared
     units = [stars.table[name].unit for name in training.names]
@@ -270,5 +201,5 @@ def _model_info(
         record=record,
         has_errors=prepared.has_errors,
         calibration=calibration,
-        provenance=provenance,
+        provenance=made,
     )
