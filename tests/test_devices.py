@@ -14,7 +14,7 @@ import jax, numpy as np
 from functools import partial
 from jax.sharding import Mesh, PartitionSpec as P
 from models import LABELS, giants_model, held_out
-from slamjax.fitting import fit
+from slamjax.fitting import Fitter, fit
 
 assert len(jax.devices()) == 2
 model, spectra = giants_model(), held_out()
@@ -23,6 +23,10 @@ mesh = Mesh(np.array(jax.devices()), ("star",))
 mapped = jax.shard_map(lambda e, x: e(x), mesh=mesh, in_specs=(P(), P("star")), out_specs=P("star"))
 np.testing.assert_allclose(mapped(model.emulator, labels), model(labels), rtol=1e-4, atol=1e-5)
 table = fit(model, spectra, n_starts=2)
+parts = list(Fitter(model, n_starts=2).fit_parts([spectra[:15], spectra[15:]]))
+assert [len(part) for part in parts] == [15, 25]
+teff = np.concatenate([np.asarray(part["teff"]) for part in parts])
+assert np.nanmedian(np.abs(teff - np.asarray(table["teff"])) / np.asarray(table["teff_err"])) < 0.05
 np.save("labels.npy", np.stack([np.asarray(table[name]) for name in LABELS]))
 """
 
