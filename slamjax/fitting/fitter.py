@@ -96,6 +96,9 @@ class Fitter:
         self.model, self.n_starts, self.compress, self.memory = model, n_starts, compress, memory
         self._minimiser = self.optimiser.minimiser()
 
+    def __repr__(self) -> str:
+        return f"Fitter({self.model!r}, {self.optimiser!r}, n_starts={self.n_starts})"
+
     def fit(self, spectra: Spectra, on_progress: Progress | None = None) -> QTable:
         """Labels, errors and flags of every spectrum.
 
