@@ -43,7 +43,8 @@ class BatchSizes:
             one *= 3  # reverse mode keeps intermediate results
         budget = memory * 2**30
         block = int(np.clip(budget / one, 1, _LARGEST_BLOCK))
-        chunk = int(np.clip(budget / (size * (6 * n_pix + 4 * min(n_templates, 2048))), block, _LARGEST_CHUNK))
+        # flux and ivar of two chunks, for one may still be fitted when the next begins, and of whitening
+        chunk = int(np.clip(budget / (size * (8 * n_pix + 4 * min(n_templates, 2048))), block, _LARGEST_CHUNK))
         slots = block
         if jax.default_backend() == "cpu":
             slots = int(np.clip(_NEAR / (size * rows * n_pix), min(_FEWEST, block), block))
