@@ -22,12 +22,12 @@ from slamjax.model.model import Model
 from slamjax.sampling.assemble import assemble
 from slamjax.sampling.batches import BatchDraws, Stars, sample_batch, select
 from slamjax.sampling.checkpoint import Checkpoint, fingerprint
+from slamjax.sampling.conditions import Prior, PriorFactors, describe_prior, fixed_labels
 from slamjax.sampling.density import Shared
 from slamjax.sampling.importance import AT_ONCE
 from slamjax.sampling.likelihoods import FluxLikelihood, Likelihood, ProjectedLikelihood
 from slamjax.sampling.nuisances import ForwardLikelihood, start_velocities
 from slamjax.sampling.posterior import Posterior
-from slamjax.sampling.priors import Prior, PriorFactors, describe_prior, fixed_labels
 from slamjax.sampling.projection import Choice, choose_components
 from slamjax.sampling.specs import Method, SamplerSpec
 from slamjax.sampling.starts import start_labels
