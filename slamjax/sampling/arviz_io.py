@@ -22,6 +22,8 @@ _ARVIZ_ATTRS = frozenset(
 )
 #: Prefix of the variables that hold `Posterior.stars`.
 _STAR = "star_"
+#: Attribute with the order of these variables, a name per line.
+_ORDER = "star_columns"
 
 
 def to_inference_data(posterior: Any) -> InferenceData:
@@ -47,6 +49,8 @@ def to_inference_data(posterior: Any) -> InferenceData:
     )
     for name, unit in zip(names, posterior.label_units, strict=True):
         result.posterior[name].attrs["unit"] = unit
+    # some versions of h5netcdf give variables back by name
+    result.constant_data.attrs[_ORDER] = "\n".join(posterior.stars)
     result.posterior.attrs.update({key: _to_attr(value) for key, value in posterior.attrs.items()})
     return result
 
@@ -78,13 +82,16 @@ def read_netcdf(path: Path) -> dict[str, Any]:
         "khat": constant["khat"].values,
         "sampler": constant["sampler"].values.astype(str),
         "flags": constant["flags"].values,
-        "stars": {
-            str(name).removeprefix(_STAR): _as_text(constant[name].values)
-            for name in constant.data_vars
-            if str(name).startswith(_STAR)
-        },
+        "stars": {name: _as_text(constant[f"{_STAR}{name}"].values) for name in _star_columns(constant)},
         "attrs": {key: _from_attr(value) for key, value in posterior.attrs.items() if key not in _ARVIZ_ATTRS},
     }
+
+
+def _star_columns(constant: Any) -> list[str]:
+    """Names of `Posterior.stars` in the order in which they were written."""
+    names = [str(name).removeprefix(_STAR) for name in constant.data_vars if str(name).startswith(_STAR)]
+    order = constant.attrs.get(_ORDER, "").split("\n")
+    return sorted(names, key=lambda name: order.index(name) if name in order else len(order))
 
 
 def _arviz() -> Any:
