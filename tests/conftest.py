@@ -1,8 +1,8 @@
 """Settings that every test file shares."""
 
-import importlib.util
-import mmap
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 # All of this before anything imports JAX; worker processes, notebooks and other processes that tests start inherit it.
@@ -23,20 +23,22 @@ for library in ("OMP", "OPENBLAS", "MKL", "NUMBA"):
 QUICK_COMPILATION = {"xla_backend_optimization_level": "0", "xla_cpu_use_fusion_emitters": "false"}
 
 
-def _xla_knows(flag):
-    """Whether the installed jaxlib has this flag; XLA aborts the process at a flag that it does not know."""
-    folder = Path(importlib.util.find_spec("jaxlib").origin).parent
-    for library in sorted(folder.glob("*.so"), key=lambda path: -path.stat().st_size):
-        with library.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-            if content.find(flag.encode()) >= 0:
-                return True
-    return False
+def _flags(names):
+    return " ".join(f"--{name}={QUICK_COMPILATION[name]}" for name in names)
+
+
+def _xla_takes(names):
+    """Whether the installed jaxlib has these flags: XLA ends a process at a flag that it does not know."""
+    environment = {**os.environ, "XLA_FLAGS": _flags(names), "JAX_PLATFORMS": "cpu"}
+    code = "import jax; jax.numpy.zeros(1)"
+    return subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True).returncode == 0
 
 
 if "XLA_FLAGS" not in os.environ:
-    os.environ["XLA_FLAGS"] = " ".join(
-        f"--{flag}={value}" for flag, value in QUICK_COMPILATION.items() if _xla_knows(flag)
-    )
+    known = list(QUICK_COMPILATION)
+    if not _xla_takes(known):
+        known = [name for name in known if _xla_takes([name])]
+    os.environ["XLA_FLAGS"] = _flags(known)
 
 import jax  # noqa: E402
 import pytest  # noqa: E402
