@@ -63,7 +63,7 @@ test-python: .venv/installed-test
 	.ci/test_python $(PYTHONS)
 
 docs: .venv/installed-docs
-	$(BIN)/sphinx-build -W --keep-going -n -q -j auto docs docs/_build/html
+	$(BIN)/sphinx-build -W --keep-going -n -q docs docs/_build/html
 	@echo "open docs/_build/html/index.html"
 
 wheel: .venv/installed-test
