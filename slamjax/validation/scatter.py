@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 from astropy.table import Table
@@ -70,7 +71,12 @@ def _statistics(difference: np.ndarray, error: np.ndarray) -> dict[str, float]:
         "n": n,
         "median": float(np.median(difference)) if n else np.nan,
         "std": float(np.std(difference)) if n else np.nan,
-        "mad": float(median_abs_deviation(difference)),
-        "scatter": float(median_abs_deviation(difference, scale="normal")),
-        "pull": float(median_abs_deviation(difference[known] / error[known], scale="normal")),
+        "mad": _deviation(difference, 1.0),
+        "scatter": _deviation(difference, "normal"),
+        "pull": _deviation(difference[known] / error[known], "normal"),
     }
+
+
+def _deviation(values: np.ndarray, scale: float | Literal["normal"]) -> float:
+    """Median absolute deviation; NaN for no values, where SciPy also warns."""
+    return float(median_abs_deviation(values, scale=scale)) if values.size else np.nan
