@@ -45,8 +45,8 @@ import pytest  # noqa: E402
 from helpers import in_precision  # noqa: E402
 from hypothesis import settings  # noqa: E402
 
-#: Scripts that made the data.
-collect_ignore = ["data"]
+#: Scripts that made the data, and one that a test runs in a process of its own.
+collect_ignore = ["data", "typed_walk.py"]
 
 # shared machines are slow now and then: no deadline; the same examples every time
 settings.register_profile("slamjax", deadline=None, max_examples=60, derandomize=True)
