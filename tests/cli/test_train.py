@@ -26,6 +26,7 @@ def test_info_describes_the_model_and_its_pixels(trained):
     assert lines[-1].split()[0] == "540.0"
 
 
+@pytest.mark.slow
 def test_a_polynomial_trains_and_fits_like_slam(tmp_path):
     options = ["--emulator", "polynomial", "--ridge", "1,10", "--label-window", "logg:500-520,530-540", *SMALL[:5]]
     printed = run("train", GIANTS, "-o", tmp_path / "q.h5", "--labels", "teff,logg", "--n-train", 90, *options)

@@ -85,6 +85,7 @@ def test_float32_and_float64_agree_far_within_the_errors():
     assert np.quantile(apart, 0.9) < 0.05
 
 
+@pytest.mark.slow
 def test_errors_are_the_scatter_where_the_likelihood_is_true():
     """On spectra made as the likelihood believes, pulls have unit width and no bias."""
     model, spectra, truth = simulated()
@@ -149,6 +150,7 @@ def test_a_prior_pulls_by_its_weight():
     np.testing.assert_allclose(table["teff_err"].value[good], 2.0, rtol=0.05)
 
 
+@pytest.mark.slow
 def test_soft_l1_is_not_dragged_by_wild_pixels():
     model, spectra, truth = simulated(60, seed=5)
     flux = spectra.flux.copy()

@@ -93,6 +93,7 @@ def test_velocities_of_hundreds_of_km_s_are_found_within_their_errors():
     assert np.abs(np.median(table["polynomial"] - truth["polynomial"], axis=0)).max() < 0.01
 
 
+@pytest.mark.slow
 def test_label_errors_are_marginalised_over_the_nuisances():
     """Errors grow, and pulls stay what they are."""
     _, _, truth = moved_stars()
@@ -140,6 +141,7 @@ def test_the_minimum_is_scipys_over_labels_velocities_and_coefficients():
         assert checked == 3
 
 
+@pytest.mark.slow
 def test_a_prior_is_respected_and_a_velocity_at_its_bound_is_flagged():
     model, spectra, truth = moved_stars()
     bounded = Nuisances(rv=Free(0, 300), sigma_v=Gaussian(60, 0.01), polynomial=2)
@@ -155,6 +157,7 @@ def test_a_prior_is_respected_and_a_velocity_at_its_bound_is_flagged():
     assert not stuck[(truth["rv"][:12] > 30) & (truth["rv"][:12] < 270)].any()
 
 
+@pytest.mark.slow
 def test_fixed_velocities_have_no_columns():
     model, spectra, truth = moved_stars()
     known = {name: float(truth[name][0]) for name in ("rv", "sigma_v")}

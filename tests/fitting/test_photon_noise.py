@@ -73,6 +73,7 @@ def test_photon_noise_in_the_training_spectra_needs_no_correction():
     assert model.info.calibration.model_factor == 1.0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sigma", [None, 0.002, 0.05, 0.2])
 def test_pulls_have_unit_width_at_any_brightness(sigma):
     """Against the catalogue: at 0.002 its errors dominate, at 0.2 photon noise does."""

@@ -86,6 +86,7 @@ def test_parts_give_the_same_labels_as_the_whole_table(select):
     assert len({done for done, _ in reports}) >= 3
 
 
+@pytest.mark.slow
 def test_templates_are_made_once_for_all_parts(monkeypatch):
     made = []
     monkeypatch.setattr(fitter, "make_templates", lambda *given: made.append(1) or make_templates(*given))

@@ -4,6 +4,7 @@ import dataclasses
 
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from helpers import in_precision
 from models import LABELS, giants_model, held_out
 
@@ -50,6 +51,7 @@ def test_with_nuisances_the_box_has_their_bounds():
     assert giants_model().scaled().forward is None
 
 
+@pytest.mark.slow
 def test_absurd_pixels_stay_finite_and_stated_errors_stay_stated():
     scaled = giants_model().scaled()
     assert np.isfinite(np.square(scaled.flux(np.array([1e30, -1e30])))).all()

@@ -83,11 +83,13 @@ class _Lamp(ForwardEmulator):
         return cls(*(getattr(forward, field.name) for field in dataclasses.fields(ForwardEmulator)))
 
 
+@pytest.mark.slow
 def test_the_marginalised_continuum_is_calibrated():
     ranks = grid_ranks("as it is")
     assert ranks.passes(), ranks.p
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", ["no log-determinant", "polynomial fixed"])
 def test_ranks_show_a_continuum_that_is_not_marginalised(variant):
     assert grid_ranks(variant).p_bonferroni[0] < 1e-6
@@ -142,6 +144,7 @@ def test_nuts_agrees_with_importance_draws():
         assert np.median(difference) < 0.2, name
 
 
+@pytest.mark.slow
 def test_the_density_is_likelihood_times_priors():
     """By hand: a dense Gaussian with the polynomial's covariance, uniform and Gaussian priors, Jacobians."""
     model = prepared_model(all_miles_model())

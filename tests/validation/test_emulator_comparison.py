@@ -33,6 +33,7 @@ def contest():
     return compare(stars(), NAMES, test=2, **OPTIONS)
 
 
+@pytest.mark.slow
 def test_every_star_is_judged_once_by_models_that_had_not_seen_it():
     found = contest()
     assert found.held_out == "150 stars in 2 folds"

@@ -55,6 +55,7 @@ def calibrated(monkeypatch, sample, **options):
     return sbc(noisy_model(), ivar, n_stars=N_STARS, prior=prior, seed=4, **options)
 
 
+@pytest.mark.slow
 def test_an_exact_sampler_passes_and_wrong_widths_do_not(monkeypatch):
     seen = {}
     result = calibrated(monkeypatch, importance_sampler(seen), sampler=SamplerSpec(draws=300, chains=1))
