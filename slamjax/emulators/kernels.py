@@ -8,7 +8,9 @@ sigmoid  tanh(γ x·s + c₀)
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Sequence
+from functools import reduce
 
 import jax
 import jax.numpy as jnp
@@ -40,7 +42,7 @@ def similarity(kernel: str, x: ScaledLabels, support: Support, labels: Sequence[
         jnp.square(x[..., k, None] - support[:, k]) if kernel == "rbf" else x[..., k, None] * support[:, k]
         for k in labels or range(support.shape[-1])
     )
-    return jnp.asarray(sum(terms, start=jnp.zeros((), x.dtype)))
+    return jnp.asarray(reduce(operator.add, terms))
 
 
 def profile(kernel: str, degree: int) -> Callable[[Similarity, Scalar, Scalar], Similarity]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import operator
 from dataclasses import dataclass
+from functools import reduce
 
 import jax
 import jax.numpy as jnp
@@ -51,9 +53,8 @@ class TrainingLabels:
 
     def outside(self, x: ScaledLabels) -> Bool[Array, "*batch"]:
         """(...) bool: fewer than five training stars lie within ``max_distance`` of x (..., L)."""
-        square = sum(
-            (jnp.square(x[..., k, None] - self.stars[:, k]) for k in range(self.stars.shape[-1])),
-            start=jnp.zeros((), x.dtype),
+        square = reduce(
+            operator.add, (jnp.square(x[..., k, None] - self.stars[:, k]) for k in range(self.stars.shape[-1]))
         )
         within = jnp.sum(square <= jnp.square(self.max_distance), axis=-1)
         return within < min(NEIGHBOUR, self.stars.shape[0])
