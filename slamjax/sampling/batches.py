@@ -85,8 +85,7 @@ class BatchDraws:
             values = getattr(self, field.name)
             if field.name != "khat":
                 values = values.copy()
-                # known error, kept for now: the bulk's effective sample size of these stars is that of the tails
-                values[rows] = getattr(other, "ess_tail" if field.name == "ess_bulk" else field.name)
+                values[rows] = getattr(other, field.name)
             fields[field.name] = values
         return BatchDraws(**fields)
 

@@ -89,6 +89,9 @@ def test_unreliable_importance_weights_are_replaced_by_nuts():
     assert set(posterior.sampler) == {"importance", "nuts"}
     assert np.all(np.isfinite(posterior.khat))  # the reason stays
     assert np.all(np.isfinite(posterior.diagnostics.rhat) == by_nuts[:, None])
+    bulk, tail = posterior.diagnostics.ess_bulk, posterior.diagnostics.ess_tail
+    assert np.all(bulk[by_nuts] != tail[by_nuts])
+    np.testing.assert_array_equal(bulk[~by_nuts], tail[~by_nuts])
 
 
 @pytest.mark.slow
