@@ -26,7 +26,7 @@ from slamjax.fitting.problem import Minimiser, Problem, Status, Summary
 _SHRINK = 8
 #: Problems, in units of a batch, that are worked on beside those of the oldest part: while its slowest stars converge,
 #: about as many are done.
-_HIDDEN = 4
+_HIDDEN = 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,6 +59,11 @@ class _Part:
     @property
     def n_waiting(self) -> int:
         return len(self.x) - self.n_begun
+
+    @property
+    def n_first_waiting(self) -> int:
+        """Stars whose best start is not begun."""
+        return max(self.n_stars - self.n_begun, 0)
 
     @property
     def is_done(self) -> bool:
@@ -113,7 +118,7 @@ def minimise(
     upcoming: Starts | None = None
     exhausted, done = False, 0
     while True:
-        busy = sum(part.active.size + part.n_waiting for part in running)
+        busy = sum(part.active.size + part.n_first_waiting for part in running)
         has_room = window is None or bool(window.free and busy < window.sizes[0])
         if upcoming is None and has_room and not exhausted:
             upcoming = next(source, None)
@@ -156,12 +161,7 @@ class _Batch:
 
     def visit(self, running: Iterable[_Part]) -> None:
         """Begin waiting problems where there are places, and advance all by a few steps."""
-        free = self.sizes[0] - sum(part.active.size for part in running)
-        fresh = []
-        for part in running:
-            rows = np.arange(part.n_begun, part.n_begun + min(part.n_waiting, free))
-            free -= rows.size
-            fresh.append((part, rows))
+        fresh = _next_problems(list(running), self.sizes[0])
         for part, rows, begun in self._call(_init, fresh, lambda part, rows: (part.x[rows], part.star[rows])):
             if part.states is None:
                 part.states = _empty(begun, len(part.x))
@@ -209,6 +209,22 @@ class _Batch:
             (part, rows, jax.tree_util.tree_map(lambda a, at=slice(*edges[k : k + 2]): a[at], out))
             for k, (part, rows) in enumerate(problems)
         ]
+
+
+def _next_problems(running: list[_Part], slots: int) -> list[tuple[_Part, np.ndarray]]:
+    """Rows of each part that fill the free places: best starts of all parts first, then second ones, ….
+
+    Second starts are given up early where the first has ended, so they begin as late as they would in one large part.
+    """
+    free = slots - sum(part.active.size for part in running)
+    ends = [part.n_begun for part in running]
+    n_starts = max((len(part.x) // part.n_stars for part in running), default=0)
+    for rank in range(n_starts):
+        for number, part in enumerate(running):
+            count = min(max((rank + 1) * part.n_stars - ends[number], 0), free)
+            ends[number] += count
+            free -= count
+    return [(part, np.arange(part.n_begun, end)) for part, end in zip(running, ends, strict=True)]
 
 
 def _states_of(part: _Part, rows: np.ndarray) -> tuple[Any, np.ndarray]:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
 
 import numpy as np
 from astropy.table import QTable, Table
@@ -17,9 +20,10 @@ from slamjax.spectra.selection import evaluate_selection
 from slamjax.spectra.spectra import Spectra
 from slamjax.typing import Progress
 
+_Part = TypeVar("_Part")
 #: Copies of a part's spectra that are in memory at the same time: as read, on the model's pixels, prepared, on the
-#: device, each with its errors; and those of the previous part, whose slow stars are still being fitted.
-_COPIES = 10
+#: device, each with its errors; those of the previous part, whose slow stars are still being fitted; and the next part.
+_COPIES = 11
 #: Parts of fewer stars would not fill a batch.
 _FEWEST = 512
 
@@ -80,11 +84,13 @@ def fit_table(
     size = part_size or _rows_within(fitter.memory, width)
     progress = _RowProgress(on_progress, n)
 
+    def read_part(start: int) -> tuple[int, Spectra]:
+        stop = min(n, start + size)
+        return stop - start, _selected(read_table(path, slice(start, stop)).with_metadata(medium, frame, fwhm), select)
+
     def parts() -> Iterator[Spectra]:
-        for start in range(0, n, size):
-            stop = min(n, start + size)
-            spectra = _selected(read_table(path, slice(start, stop)).with_metadata(medium, frame, fwhm), select)
-            progress.add(stop - start, len(spectra))
+        for n_rows, spectra in _one_ahead(read_part, range(0, n, size)):
+            progress.add(n_rows, len(spectra))
             if len(spectra):
                 yield spectra
                 warn_without_errors(fitter.model, spectra)  # after the fitter's checks: an error stands alone
@@ -96,6 +102,18 @@ def fit_table(
             raise SlamError(f"{path} holds no spectra to fit")
         raise SlamError(f"the selection {select!r} keeps none of the {n} rows of {path}; loosen it")
     return _stacked(tables)
+
+
+def _one_ahead(function: Callable[[int], _Part], arguments: Iterable[int]) -> Iterator[_Part]:
+    """Results in order; the next one is computed in a thread while the caller works with the one before."""
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        pending: deque[Future[_Part]] = deque()
+        for argument in arguments:
+            pending.append(pool.submit(function, argument))
+            if len(pending) == 2:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
 
 
 def fit_files(
