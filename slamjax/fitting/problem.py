@@ -9,7 +9,7 @@ from typing import Any, Literal, Protocol
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
 from slamjax.emulators.base import Emulator
 from slamjax.forward.emulator import ForwardEmulator
@@ -63,17 +63,6 @@ class Problem:
         if self.log_prior is None:
             return jnp.zeros((), x.dtype)
         return -self.log_prior(self.emulator.scaling.inverse(x))
-
-
-class State(Protocol):
-    """What the driver needs of a minimiser's state; a pytree whose leaves the driver stacks."""
-
-    @property
-    def x(self) -> X: ...
-    @property
-    def status(self) -> Int[Array, ""]: ...
-    @property
-    def n_iter(self) -> Int[Array, ""]: ...
 
 
 class Minimiser(Protocol):

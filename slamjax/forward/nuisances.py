@@ -7,7 +7,7 @@ the form that LASP and ULySS fit (Koleva et al. 2009, A&A 501, 1269, eq. 1; Luo 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar, Literal, TypeAlias
 
 import numpy as np
@@ -237,10 +237,6 @@ class Nuisances:
     def anything(self) -> bool:
         """Whether there is any nuisance parameter."""
         return bool(self.present) or self.polynomial is not None
-
-    def without_polynomial(self) -> Nuisances:
-        """The velocities alone."""
-        return replace(self, polynomial=None)
 
     def __str__(self) -> str:
         parts = [f"{name} {self.prior(name)}" for name in self.present]
