@@ -40,6 +40,7 @@ def sample(
     Example: `slamjax sample giants.h5 new.fits -o posterior.nc --select "apogee_snr > 80" --table labels.fits`
     """
     check_output(output, [model, *spectra])
+    slamjax.sampling.check_posterior_path(output)
     if table is not None:
         check_output(table, [model, *spectra], "--table")
         if table.resolve() == output.resolve():

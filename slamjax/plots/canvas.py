@@ -17,7 +17,10 @@ _NAMES = {"teff": r"$T_{\rm eff}$", "logg": r"$\log g$", "fe_h": "[Fe/H]", "alph
 
 def new_figure(width: float, height: float) -> Figure:
     """An empty figure of a size in inches; matplotlib is imported only here, when it is needed."""
-    from matplotlib.figure import Figure
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise SlamError(f"figures need matplotlib ({error}); install it with: pip install matplotlib") from error
 
     return Figure(figsize=(width, height), layout="constrained")
 
@@ -32,7 +35,7 @@ def check_figure_path(path: str | os.PathLike[str]) -> None:
     Raises
     ------
     SlamError
-        If the folder cannot be written to, or matplotlib does not know the suffix.
+        If the folder cannot be written to, matplotlib does not know the suffix, or it is not installed.
 
     Examples
     --------

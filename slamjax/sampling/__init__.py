@@ -1,5 +1,6 @@
 """Posteriors: the sampler and its options, priors, the result, and a NumPyro distribution of spectra."""
 
+from slamjax.sampling.arviz_io import check_posterior_path as check_posterior_path
 from slamjax.sampling.diagnostics import Diagnostics as Diagnostics
 from slamjax.sampling.distributions import LabelNormal as LabelNormal
 from slamjax.sampling.distributions import Product as Product

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from slamjax._util.files import check_writable
 from slamjax.errors import SlamError
 from slamjax.sampling.diagnostics import Diagnostics
 
@@ -24,6 +27,27 @@ _ARVIZ_ATTRS = frozenset(
 _STAR = "star_"
 #: Attribute with the order of these variables, a name per line.
 _ORDER = "star_columns"
+
+
+def check_posterior_path(path: str | os.PathLike[str]) -> None:
+    """Raise unless a posterior can be written to a file; ask before long work.
+
+    Parameters
+    ----------
+    path : path
+
+    Raises
+    ------
+    SlamError
+        If no file can be written there, or ArviZ or h5netcdf is not installed.
+
+    Examples
+    --------
+    >>> from slamjax.sampling import check_posterior_path
+    >>> check_posterior_path("posterior.nc")
+    """
+    check_writable(path)
+    _arviz()
 
 
 def to_inference_data(posterior: Any) -> InferenceData:
@@ -95,10 +119,18 @@ def _star_columns(constant: Any) -> list[str]:
 
 
 def _arviz() -> Any:
+    """ArviZ, if all that posterior files need is there."""
     try:
-        import arviz
+        arviz = importlib.import_module("arviz")
+        importlib.import_module("h5netcdf")
     except ImportError as error:
-        raise SlamError("posterior files need ArviZ; install it with: pip install 'slamjax[posteriors]'") from error
+        raise SlamError(
+            f"posterior files need ArviZ and h5netcdf ({error}); install them with: pip install 'slamjax[posteriors]'"
+        ) from error
+    if not hasattr(arviz, "InferenceData"):  # ArviZ 1 has other functions under the same names
+        raise SlamError(
+            f"posterior files need ArviZ below 1, not {arviz.__version__}; pip install 'slamjax[posteriors]' brings it"
+        )
     return arviz
 
 

@@ -1,5 +1,7 @@
 """``slamjax sample``: posterior file, label table, figures, and a stopped run that is continued."""
 
+import sys
+
 import numpy as np
 import pytest
 from commands import GIANTS, run
@@ -50,6 +52,14 @@ def test_options_reach_the_sampler(trained, refused, tmp_path, monkeypatch):
     assert given["sampler"] == slamjax.SamplerSpec(warmup=40)
     assert given["prior"] == "density"
     assert given["checkpoint"] == tmp_path / ".p.nc.parts"
+
+
+@pytest.mark.parametrize("missing", ["arviz", "h5netcdf"])
+def test_what_posterior_files_need_is_asked_for_before_anything_is_read(missing, refused, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, missing, None)
+    message = refused("sample", GIANTS, GIANTS, "-o", tmp_path / "p.nc")  # no model: it would be refused if it were read
+    assert message.startswith("posterior files need ArviZ and h5netcdf")
+    assert message.endswith("install them with: pip install 'slamjax[posteriors]'")
 
 
 @pytest.mark.slow

@@ -1,5 +1,6 @@
 """Figures are saved whole, in the format of the suffix."""
 
+import sys
 import warnings
 
 import pytest
@@ -30,6 +31,12 @@ def test_an_unknown_suffix_is_refused(name, tmp_path):
 def test_a_missing_folder_is_refused(tmp_path):
     with pytest.raises(SlamError, match="does not exist; create it first"):
         check_figure_path(tmp_path / "nowhere" / "figure.png")
+
+
+def test_a_missing_matplotlib_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    with pytest.raises(SlamError, match="figures need matplotlib .*; install it with: pip install matplotlib"):
+        check_figure_path("figure.png")
 
 
 def test_titles_are_in_the_notation_of_the_field_where_there_is_one():

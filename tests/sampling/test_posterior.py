@@ -1,6 +1,8 @@
 """`Posterior`: indexing, tables, files and predicted spectra, from made draws; no sampler runs here."""
 
 import dataclasses
+import sys
+import types
 
 import numpy as np
 import pytest
@@ -8,7 +10,7 @@ from astropy import units as u
 from models import LABELS, giants_model, held_out
 
 from slamjax.errors import SlamError
-from slamjax.sampling import Diagnostics, Posterior
+from slamjax.sampling import Diagnostics, Posterior, check_posterior_path
 
 N = 4
 
@@ -131,6 +133,12 @@ def test_files_that_are_no_posteriors_are_refused(tmp_path):
     damaged.write_bytes(b"half")
     with pytest.raises(SlamError, match="cannot be read"):
         Posterior.read(damaged)
+
+
+def test_an_arviz_whose_functions_differ_is_named(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "arviz", types.SimpleNamespace(__version__="1.0.0"))
+    with pytest.raises(SlamError, match=r"need ArviZ below 1, not 1\.0\.0; pip install 'slamjax\[posteriors\]'"):
+        check_posterior_path(tmp_path / "p.nc")
 
 
 def test_predicted_spectra_spread_as_posterior_and_noise():
