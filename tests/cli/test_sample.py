@@ -57,7 +57,7 @@ def test_options_reach_the_sampler(trained, refused, tmp_path, monkeypatch):
 @pytest.mark.parametrize("missing", ["arviz", "h5netcdf"])
 def test_what_posterior_files_need_is_asked_for_before_anything_is_read(missing, refused, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, missing, None)
-    message = refused("sample", GIANTS, GIANTS, "-o", tmp_path / "p.nc")  # no model: it would be refused if it were read
+    message = refused("sample", GIANTS, GIANTS, "-o", tmp_path / "p.nc")  # GIANTS is no model
     assert message.startswith("posterior files need ArviZ and h5netcdf")
     assert message.endswith("install them with: pip install 'slamjax[posteriors]'")
 

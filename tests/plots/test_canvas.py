@@ -35,7 +35,7 @@ def test_a_missing_folder_is_refused(tmp_path):
 
 def test_a_missing_matplotlib_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    with pytest.raises(SlamError, match="figures need matplotlib .*; install it with: pip install matplotlib"):
+    with pytest.raises(SlamError, match=r"figures need matplotlib .*; install it with: pip install matplotlib"):
         check_figure_path("figure.png")
 
 
