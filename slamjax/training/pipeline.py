@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from astropy.table import Table
 
+from slamjax._util.threads import one_blas_thread
 from slamjax.emulators.training_labels import TrainingLabels
 from slamjax.errors import SlamError, SlamWarning
 from slamjax.model.info import ModelInfo, TrainingRecord
@@ -98,7 +99,8 @@ def train(
     learner = make_learner(emulator, training.scaled, search, data.min_stars, seed)
     training_labels = TrainingLabels.from_scaled(training.scaled.x)
     if search.kind == "joint":
-        learnt, joint_scores = learn_jointly(learner, training.scaled, training_labels, seed, on_progress)
+        with one_blas_thread():
+            learnt, joint_scores = learn_jointly(learner, training.scaled, training_labels, seed, on_progress)
     else:
         learnt, joint_scores = learner.learn(training.scaled, on_progress), None
     learnt = _with_recipe_mask(learnt, training)
@@ -106,7 +108,8 @@ def train(
         raise SlamError(_untrained(learnt, training, learner.min_stars))
     _warn_of_untrained_pixels(learnt, training)
 
-    learnt_noise = learn_noise(noise, learnt.emulator, training_labels, learnt.held_out, seed=seed)
+    with one_blas_thread():
+        learnt_noise = learn_noise(noise, learnt.emulator, training_labels, learnt.held_out, seed=seed)
     candidates = Table(rows=[vars(candidate) for candidate in learner.candidates])
     pixels = _pixel_table(training.prepared.wave, learnt, candidates, learnt_noise.model_variance)
     if joint_scores is not None:

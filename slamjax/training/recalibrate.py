@@ -8,6 +8,7 @@ import warnings
 import numpy as np
 from astropy.table import Table
 
+from slamjax._util.threads import one_blas_thread
 from slamjax.errors import SlamError, SlamWarning
 from slamjax.model.model import Model
 from slamjax.model.radial_velocity import measure_rv
@@ -88,7 +89,8 @@ def recalibrate_noise(model: Model, spectra: Spectra, *, noise: NoiseKind | Nois
         np.zeros(len(x), dtype=np.int64),
         (model.host_emulator,),
     )
-    learnt = learn_noise(spec, model.host_emulator, model.training_labels, held_out, seed=seed)
+    with one_blas_thread():
+        learnt = learn_noise(spec, model.host_emulator, model.training_labels, held_out, seed=seed)
     error = np.sqrt(learnt.model_variance)
     pixels = Table(model.info.pixels, copy=True)
     pixels["model_error"] = np.where(np.isfinite(error), error, np.nan)
