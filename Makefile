@@ -14,12 +14,13 @@ BENCHMARKS := fitting.emulator_speed fitting.kernel_sum fitting.fit_speed fittin
 	calibration.outliers fitting.posterior_speed calibration.sampler_agreement calibration.crlb \
 	calibration.calibration_simulated io.reading_speed
 
-.PHONY: help demo check test test-oldest test-python lint docs wheel bench clean
+.PHONY: help demo check test torture test-oldest test-python lint docs wheel bench clean
 
 help:
 	@echo "make demo         train on real stars, label others, draw (demo_output/)"
 	@echo "make check        lint, types, fast tests"
 	@echo "make test         lint, types, all tests"
+	@echo "make torture      thousands of attempts to break slamjax with damaged files, signals, full disks (hours)"
 	@echo "make test-oldest  fast tests with the oldest dependencies that pyproject.toml allows"
 	@echo "make test-python  fast tests with other Pythons (PYTHONS='3.12 3.13')"
 	@echo "make docs         the documentation, in docs/_build/html"
@@ -55,6 +56,9 @@ check: lint
 
 test: lint
 	$(PYTEST)
+
+torture: .venv/installed-test
+	PYTHONPATH=.:tests $(BIN)/python -m campaigns
 
 test-oldest: .venv/installed-test
 	.ci/test_oldest .venv-oldest

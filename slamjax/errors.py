@@ -2,6 +2,15 @@
 
 from __future__ import annotations
 
+#: Longer messages are cut in the middle: they quote what a file or user gave, and that may be of any length.
+_LONGEST = 1500
+
+
+def _one_line(text: str) -> str:
+    """Text that any terminal can show, in one line."""
+    text = " ".join(text.encode("utf-8", "backslashreplace").decode().splitlines())
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST // 2]} [...] {text[10 - _LONGEST // 2 :]}"
+
 
 class SlamError(ValueError):
     """Invalid input or an unreadable file; the message names the file, row, column or argument.
@@ -14,6 +23,9 @@ class SlamError(ValueError):
         ...
     slamjax.errors.SlamError: the wavelength range 900 to 400 nm is empty; give low < high
     """
+
+    def __init__(self, message: object = "") -> None:
+        super().__init__(_one_line(str(message)))
 
 
 class SlamWarning(UserWarning):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -11,12 +12,28 @@ import numpy as np
 
 from slamjax.errors import SlamError
 
+#: A dot between two things of which one is no digit, or in a chain such as 1.2.3.
+_DOTS = re.compile(r"(?<!\d)\.|\.(?!\d)|\.(?=\d+\.)")
+#: Larger files are no settings.
+_LARGEST = 2**24
+#: Dots that belong to no number; each makes the parser go one table deeper, in time and memory that grow quadratically.
+_MOST_DOTS = 500
+
 
 def read_toml(path: Path) -> dict[str, Any]:
     """The data of a TOML file; raises SlamError if it cannot be parsed."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        if path.stat().st_size > _LARGEST:
+            raise SlamError(f"{path} is larger than {_LARGEST // 2**20} MiB; it is no file of settings")
+        text = path.read_text(encoding="utf-8")
+        if len(_DOTS.findall(text)) > _MOST_DOTS:
+            raise SlamError(f"{path} has more than {_MOST_DOTS} dots outside numbers; it is no file of settings")
+        return tomllib.loads(text)
+    except RecursionError as error:
+        raise SlamError(f"{path} cannot be read as TOML (its values are nested too deeply)") from error
+    except (OSError, ValueError) as error:  # of the encoding, the grammar, or numbers of thousands of digits
+        if isinstance(error, SlamError):
+            raise
         raise SlamError(f"{path} cannot be read as TOML ({error})") from error
 
 

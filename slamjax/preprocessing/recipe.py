@@ -237,7 +237,7 @@ class Recipe:
 def _step(item: Mapping[str, Any]) -> Step:
     options = dict(item)
     name = options.pop("step", None)
-    if name not in STEPS:
+    if not isinstance(name, str) or name not in STEPS:
         raise SlamError(f"the recipe has an unknown step {name!r}; there are: {', '.join(STEPS)}")
     fields = dataclasses.fields(STEPS[name])
     known = [field.name for field in fields]
@@ -249,14 +249,39 @@ def _step(item: Mapping[str, Any]) -> Step:
     missing = [field.name for field in fields if field.name not in options and field.default is dataclasses.MISSING]
     if missing:
         raise SlamError(f"step {name!r} of the recipe lacks {', '.join(missing)}")
+    for field in fields:
+        _check_kind(name, field, options.get(field.name, field.default))
     try:
         step: Step = STEPS[name](**options)
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         raise SlamError(f"step {name!r} of the recipe: {error}") from error
     except TypeError as error:
         given = ", ".join(f"{option} = {value!r}" for option, value in options.items())
         raise SlamError(f"step {name!r} of the recipe has a value of the wrong type ({given})") from error
     return step
+
+
+#: What a plain field of a step may hold, by its annotation.
+_KINDS: dict[str, tuple[tuple[type, ...], str]] = {
+    "float": ((int, float), "a number"),
+    "float | None": ((int, float, type(None)), "a number"),
+    "int": ((int,), "a whole number"),
+    "str": ((str,), "text"),
+    "Medium": ((str,), "text"),
+    "bool": ((bool,), "true or false"),
+}
+
+
+def _check_kind(step: str, field: dataclasses.Field[Any], value: Any) -> None:
+    """Raise SlamError unless the value of a plain field is of its kind and, if it is a number, finite."""
+    types, what = _KINDS.get(str(field.type), ((object,), ""))
+    is_bool = isinstance(value, bool) and bool not in types and object not in types
+    if is_bool or not isinstance(value, types):
+        raise SlamError(
+            f"step {step!r} of the recipe has a value of the wrong type ({field.name} = {value!r}); give {what}"
+        )
+    if isinstance(value, float) and not np.isfinite(value):
+        raise SlamError(f"step {step!r} of the recipe has {field.name} = {value}; give a finite number")
 
 
 def parse_continuum(text: str) -> Step | None:

@@ -132,7 +132,7 @@ class BadPixels:
             bad |= spectra.flux > self.max_flux
         if self.min_snr is not None:
             bad |= spectra.flux * np.sqrt(spectra.ivar) < self.min_snr
-        for _ in range(self.grow):
+        for _ in range(min(self.grow, bad.shape[1])):
             wider = bad.copy()
             wider[:, 1:] |= bad[:, :-1]
             wider[:, :-1] |= bad[:, 1:]

@@ -1,4 +1,6 @@
 import os
+import signal
+import stat
 from pathlib import Path
 
 import pytest
@@ -105,3 +107,62 @@ def test_a_missing_file_and_a_folder_have_different_messages(tmp_path):
         existing_file(tmp_path / "in.txt")
     with pytest.raises(SlamError, match="is a folder; give a file name"):
         existing_file(tmp_path)
+
+
+needs_pipes = pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+
+
+@needs_pipes
+def test_a_pipe_is_neither_read_nor_replaced(tmp_path):
+    """Opening one waits for a writer, for ever; renaming over one would end another program's pipe."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with pytest.raises(SlamError, match=r"pipe is a named pipe; copy what it gives to a file"):
+        existing_file(pipe)
+    with pytest.raises(SlamError, match=r"cannot write .*pipe: it is a named pipe; give the name of a file"):
+        check_writable(pipe)
+    assert stat.S_ISFIFO(pipe.stat().st_mode)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX symbolic links")
+@pytest.mark.parametrize("exists", [True, False])
+def test_a_symbolic_link_stays_and_its_file_is_written(tmp_path, exists):
+    goal, link = tmp_path / "goal.txt", tmp_path / "link.txt"
+    if exists:
+        goal.write_text("old")
+    link.symlink_to(goal)
+    with atomic_path(link) as temporary:
+        temporary.write_text("new")
+    assert link.is_symlink()
+    assert goal.read_text() == "new"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX symbolic links")
+def test_a_link_to_itself_is_named(tmp_path):
+    link = tmp_path / "loop"
+    link.symlink_to(link)
+    with pytest.raises(SlamError, match="loop"):
+        check_writable(link)
+    with pytest.raises(SlamError, match="loop"):
+        existing_file(link)
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGXFSZ"), reason="needs limits of file sizes")
+def test_a_disk_that_is_full_is_named_and_the_old_file_stays(tmp_path):
+    target = tmp_path / "out.txt"
+    target.write_text("old")
+    resource = pytest.importorskip("resource")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+    try:
+        with pytest.raises(SlamError, match=r"cannot write .*out.txt: File too large; nothing was written"):
+            write_much(target)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert target.read_text() == "old"
+    assert os.listdir(tmp_path) == ["out.txt"]
+
+
+def write_much(target):
+    with atomic_path(target) as temporary:
+        temporary.write_bytes(bytes(2000))

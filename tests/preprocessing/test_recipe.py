@@ -130,6 +130,10 @@ def test_a_continuum_without_a_positive_size_is_an_error(text):
         ([{"step": "gaussian_continuum"}], "step 'gaussian_continuum' of the recipe lacks sigma"),
         ([{"step": "wave_range", "low": "abc", "high": 5}], "of the recipe has a value of the wrong type .low = 'abc'"),
         ([{"step": "wave_range", "low": 2.0, "high": 1.0}], "is empty"),
+        ([{"step": [1]}], r"unknown step \[1\]"),
+        ([{"step": "bad_pixels", "max_flux": "nm"}], "wrong type .max_flux = 'nm'.; give a number"),
+        ([{"step": "bad_pixels", "grow": 1.5}], "wrong type .grow = 1.5.; give a whole number"),
+        ([{"step": "bad_pixels", "min_snr": float("nan")}], "has min_snr = nan; give a finite number"),
     ],
 )
 def test_a_wrong_stored_recipe_is_an_error(items, message):
@@ -195,3 +199,24 @@ def test_continuum_pixels_are_found_after_the_earlier_steps():
     assert np.all((pixels >= 5009.9) & (pixels <= 5250.1))
     assert learnt.learn(miles()[:50]) == learnt
     assert Recipe((GaussianContinuum(50.0),)).learn(miles()) == Recipe((GaussianContinuum(50.0),))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("step = " + "[" * 100_000, "nested too deeply"),
+        ("a." * 50_000 + "b = 1", "more than 500 dots outside numbers"),
+        ("x = " + "9" * 100_000, "cannot be read as TOML"),
+    ],
+)
+def test_a_recipe_file_that_would_exhaust_the_parser_is_named(tmp_path, text, message):
+    path = tmp_path / "deep.toml"
+    path.write_text(text)
+    with pytest.raises(SlamError, match=rf"deep.toml .*{message}"):
+        Recipe.read(path)
+
+
+def test_growing_bad_pixels_beyond_the_spectrum_ends():
+    """A loop of a billion steps would not."""
+    spectra = xp_giants()[:1]
+    assert not BadPixels(max_flux=float(np.median(spectra.flux)), grow=10**9)(spectra).good.any()

@@ -1,0 +1,56 @@
+"""``python -m campaigns``: the long campaigns and the table of their outcomes.
+
+``--minutes`` ends a run early and ``--keep FILE`` keeps the reports, so that the next run goes on behind the last one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import tempfile
+import time
+from pathlib import Path
+
+from campaigns.frame import GOOD, Outcome, Report, counted, load, names
+from campaigns.worker import Worker
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m campaigns", description=__doc__)
+    parser.add_argument("--only", nargs="*", choices=names(), default=names(), help="these campaigns")
+    parser.add_argument("--first", type=int, default=0, help="number of the first attempt")
+    parser.add_argument("--tried", type=int, help="attempts of each campaign; default: all")
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="begin no attempt after so many")
+    parser.add_argument("--keep", type=Path, help="file of the reports; those that it has are not made again")
+    parser.add_argument("--folder", type=Path, help="where the files are made; default: a temporary folder")
+    given = parser.parse_args()
+    kept = json.loads(given.keep.read_text()) if given.keep and given.keep.exists() else {}
+    end = time.monotonic() + 60 * given.minutes
+    with (
+        tempfile.TemporaryDirectory(prefix="slamjax-campaigns-") as temporary,
+        Worker(given.folder or Path(temporary)) as worker,
+    ):
+        for name in given.only:
+            reports = kept.setdefault(name, {})
+            last = given.first + (load(name).tried if given.tried is None else given.tried)
+            for number in (n for n in range(given.first, last) if str(n) not in reports):
+                if time.monotonic() > end:
+                    break
+                worker.prepare(name)
+                report = worker.attempt(name, number)
+                reports[str(number)] = dataclasses.asdict(report)
+                if report.outcome not in GOOD:
+                    print(f"{name} {number}: {report.outcome}: {report.detail[:400]}", flush=True)
+                if given.keep:
+                    given.keep.write_text(json.dumps(kept))
+    rows = {
+        load(name).title: [Report(**{**report, "outcome": Outcome(report["outcome"])}) for report in reports.values()]
+        for name, reports in kept.items()
+        if reports
+    }
+    print(counted(rows))
+
+
+if __name__ == "__main__":
+    main()
