@@ -16,7 +16,7 @@ from slamjax.errors import SlamError
 from slamjax.fitting.fitter import Fitter, stack_tables, warn_without_errors
 from slamjax.io import count_rows, read, read_table
 from slamjax.model.model import Model
-from slamjax.spectra.selection import evaluate_selection
+from slamjax.spectra.selection import Selection
 from slamjax.spectra.spectra import Spectra
 from slamjax.typing import Progress
 
@@ -82,11 +82,13 @@ def fit_table(
     fitter = _fitter_of(model)
     n, width = count_rows(path)
     size = part_size or _rows_within(fitter.memory, width)
-    progress = _RowProgress(on_progress, n)
+    progress, selection = _RowProgress(on_progress, n), Selection(select)
 
     def read_part(start: int) -> tuple[int, Spectra]:
         stop = min(n, start + size)
-        return stop - start, _selected(read_table(path, slice(start, stop)).with_metadata(medium, frame, fwhm), select)
+        return stop - start, _selected(
+            read_table(path, slice(start, stop)).with_metadata(medium, frame, fwhm), selection
+        )
 
     def parts() -> Iterator[Spectra]:
         for n_rows, spectra in _one_ahead(read_part, range(0, n, size)):
@@ -100,7 +102,7 @@ def fit_table(
     if not tables:
         if n == 0:
             raise SlamError(f"{path} holds no spectra to fit")
-        raise SlamError(f"the selection {select!r} keeps none of the {n} rows of {path}; loosen it")
+        raise selection.keeps_none_of(f"the {n} rows of {path}")
     return _stacked(tables)
 
 
@@ -171,6 +173,7 @@ def fit_files(
     n, n_spectra = len(files), 0
     size = part_size or _rows_within(fitter.memory, 8 * fitter.model.wave.size)
     tables: list[QTable] = []
+    selection = Selection(select)
     first_error: SlamError | None = None
     any_good = False
     for start in range(0, n, size):
@@ -182,7 +185,7 @@ def fit_files(
         for spectra in groups:
             spectra = dataclasses.replace(spectra.with_metadata(fwhm=fwhm), rows=n_spectra + np.arange(len(spectra)))
             n_spectra += len(spectra)
-            spectra = _selected(spectra, select)
+            spectra = _selected(spectra, selection)
             if not len(spectra):
                 continue
             try:
@@ -197,7 +200,7 @@ def fit_files(
     if first_error is not None and not any_good:
         raise first_error
     if not tables:
-        raise SlamError(f"the selection {select!r} keeps none of the {n_spectra} spectra; loosen it")
+        raise selection.keeps_none_of(f"the {n_spectra} spectra")
     return _stacked(tables)
 
 
@@ -228,11 +231,11 @@ def _rows_within(memory: float, width: int) -> int:
     return int(max(_FEWEST, memory * 2**30 / (_COPIES * max(width, 1))))
 
 
-def _selected(spectra: Spectra, select: str) -> Spectra:
+def _selected(spectra: Spectra, selection: Selection) -> Spectra:
     """The spectra that are selected; unlike `Spectra.select`, none at all is no error."""
-    if not select:
+    if not selection.expression:
         return spectra
-    return spectra[np.flatnonzero(evaluate_selection(select, spectra.columns(), len(spectra)))]
+    return spectra[np.flatnonzero(selection.keeps(spectra.columns(), len(spectra)))]
 
 
 def _part_of(on_progress: Progress | None, start: int, stop: int, n: int) -> Progress:

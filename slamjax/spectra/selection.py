@@ -48,6 +48,79 @@ _FUNCTIONS: dict[str, Callable[[Any], Any]] = {
 }
 
 
+#: Characters of an expression that a message repeats.
+_SHOWN = 200
+#: Texts of a column that a message lists at most.
+_MOST_TEXTS = 6
+
+
+class Selection:
+    """Rows by an expression, in one table or part by part, and the reason where none of them is kept.
+
+    Parameters
+    ----------
+    expression : str
+        As of `evaluate_selection`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> selection = Selection("teff > 9000")
+    >>> selection.keeps({"teff": np.array([4100.0, 4800.0, np.nan])}, 3)
+    array([False, False, False])
+    >>> print(selection.keeps_none_of("the 3 rows of stars.fits"))
+    the selection 'teff > 9000' keeps none of the 3 rows of stars.fits, where teff goes from 4100 to 4800; loosen it
+    """
+
+    def __init__(self, expression: str) -> None:
+        self.expression = expression
+        self._ranges: dict[str, tuple[Any, Any]] = {}
+        self._texts: dict[str, dict[str, None]] = {}
+
+    def keeps(self, columns: Mapping[str, np.ndarray], n_rows: int) -> Bool[np.ndarray, " row"]:
+        """(n_rows,) bool: the rows of a table, or of a part of one, for which the expression is true."""
+        kept = evaluate_selection(self.expression, columns, n_rows)
+        if not kept.any():
+            self._note(columns)
+        return kept
+
+    def keeps_none_of(self, rows: str) -> SlamError:
+        """The error to raise where no row was kept; it says which values the named columns have."""
+        ranges = [f"{name} goes from {_number(low)} to {_number(high)}" for name, (low, high) in self._ranges.items()]
+        for name, texts in self._texts.items():
+            listed = [repr(text) for text in list(texts)[:_MOST_TEXTS]]
+            more = ", ..." if len(texts) > _MOST_TEXTS else ""
+            ranges.append(f"{name} is {', '.join(listed)}{more}" if listed else f"{name} is not given")
+        where = f", where {', '.join(ranges)}" if ranges else ""
+        return SlamError(f"the selection {_shown(self.expression)} keeps none of {rows}{where}; loosen it")
+
+    def _note(self, columns: Mapping[str, np.ndarray]) -> None:
+        """Ranges of the columns that the expression names."""
+        named = [node.id for node in ast.walk(_parsed(self.expression)) if isinstance(node, ast.Name)]
+        for name in dict.fromkeys(name for name in named if name in columns):
+            column = columns[name]
+            if column.dtype.kind in "iuf":
+                known = column[np.isfinite(column)]
+                if known.size:
+                    low, high = self._ranges.get(name, (known[0], known[0]))
+                    self._ranges[name] = min(low, known.min()), max(high, known.max())
+                    self._texts.pop(name, None)
+                elif name not in self._ranges:
+                    self._texts.setdefault(name, {})
+            elif column.dtype.kind in "bU":
+                texts = self._texts.setdefault(name, {})
+                texts |= dict.fromkeys(column[: 1 if len(texts) > _MOST_TEXTS else None].tolist())
+
+
+def _shown(expression: str) -> str:
+    shown = expression[:_SHOWN] + "..." * (len(expression) > _SHOWN)
+    return repr(shown) if shown.isprintable() else ascii(shown)
+
+
+def _number(value: Any) -> str:
+    return f"{value:.6g}" if isinstance(value, np.floating) else str(value)
+
+
 def _to_python(expression: str) -> str:
     """The expression with its bit operators replaced by words."""
     words = []
@@ -66,8 +139,30 @@ def _to_python(expression: str) -> str:
                 words.append(text)
             previous = text
     except (tokenize.TokenError, SyntaxError) as error:
-        raise SlamError(f"cannot parse the selection {expression!r}: {error.args[0]}") from error
+        raise SlamError(f"cannot parse the selection {_shown(expression)}: {error.args[0]}") from error
     return " ".join(words)
+
+
+def _parsed(expression: str) -> ast.expr:
+    """The expression as a tree.
+
+    Raises
+    ------
+    SlamError
+        If it is empty, cannot be parsed, or is too long or too deep for Python's parser.
+    """
+    if not expression.strip():
+        raise SlamError('the selection is empty; write, for example, "logg < 3.6 & teff > 3600"')
+    try:
+        return ast.parse(_to_python(expression.strip()), mode="eval").body
+    except SyntaxError as error:
+        raise SlamError(f"cannot parse the selection {_shown(expression)}: {error.msg}") from error
+    except UnicodeError as error:  # bytes of a command line that are no text
+        raise SlamError(
+            f"cannot parse the selection {_shown(expression)}: it holds characters that are no text"
+        ) from error
+    except (RecursionError, MemoryError) as error:  # Python's parser has a stack of its own
+        raise SlamError("the selection is nested too deeply to be parsed; write it more simply") from error
 
 
 def evaluate_selection(expression: str, columns: Mapping[str, np.ndarray], n_rows: int) -> Bool[np.ndarray, " row"]:
@@ -97,20 +192,18 @@ def evaluate_selection(expression: str, columns: Mapping[str, np.ndarray], n_row
     >>> evaluate_selection("logg < 3.6 & teff > 3600", {"teff": np.array([3500, 4800]), "logg": np.array([1, 2])}, 2)
     array([False,  True])
     """
-    if not expression.strip():
-        raise SlamError('the selection is empty; write, for example, "logg < 3.6 & teff > 3600"')
+    tree = _parsed(expression)
     try:
-        tree = ast.parse(_to_python(expression.strip()), mode="eval")
         with np.errstate(all="ignore"):
-            result = np.asarray(_value(tree.body, columns))
-    except SyntaxError as error:
-        raise SlamError(f"cannot parse the selection {expression!r}: {error.msg}") from error
+            result = np.asarray(_value(tree, columns))
     except RecursionError as error:
         raise SlamError("the selection is nested too deeply to be parsed; write it more simply") from error
     except (TypeError, np.exceptions.DTypePromotionError, OverflowError, ZeroDivisionError) as error:
-        raise SlamError(f"the selection {expression!r} mixes values that cannot be compared: {error}") from error
+        shown = _shown(expression)
+        raise SlamError(f"the selection {shown} mixes values that cannot be compared: {error}") from error
     if result.dtype != bool:
-        raise SlamError(f"the selection {expression!r} is not true or false for each row; compare it with something")
+        shown = _shown(expression)
+        raise SlamError(f"the selection {shown} is not true or false for each row; compare it with something")
     return np.array(np.broadcast_to(result, (n_rows,)))
 
 
@@ -129,7 +222,7 @@ def _value(node: ast.expr, columns: Mapping[str, np.ndarray]) -> Any:
         case ast.UnaryOp(op=ast.Not(), operand=operand):
             return np.logical_not(_truth(operand, columns))
         case ast.UnaryOp(op=ast.USub(), operand=operand):
-            return -_value(operand, columns)
+            return -_wide(_value(operand, columns))
         case ast.UnaryOp(op=ast.UAdd(), operand=operand):
             return +_value(operand, columns)
         case ast.BinOp(left=left, op=binary, right=right) if type(binary) in _ARITHMETIC:
@@ -144,7 +237,7 @@ def _value(node: ast.expr, columns: Mapping[str, np.ndarray]) -> Any:
             return result
         case ast.Call(func=ast.Name(id=name), args=[argument], keywords=[]) if name in _FUNCTIONS:
             return _FUNCTIONS[name](_value(argument, columns))
-    raise SlamError(f"a selection cannot contain {ast.unparse(node)!r}; use columns, numbers and comparisons")
+    raise SlamError(f"a selection cannot contain {_shown(ast.unparse(node))}; use columns, numbers and comparisons")
 
 
 def _is_known(value: Any) -> np.ndarray:
@@ -155,13 +248,21 @@ def _is_known(value: Any) -> np.ndarray:
 def _arithmetic(operation: Callable[[Any, Any], Any], *values: Any) -> Any:
     if any(np.asarray(value).dtype.kind not in "iufb" for value in values):
         raise SlamError("a selection can calculate with numbers only; compare strings with == or !=")
-    return operation(*(np.asarray(value) for value in values))
+    return operation(*(np.asarray(_wide(value)) for value in values))
+
+
+def _wide(value: Any) -> Any:
+    """Integers of a column in 64 bits with a sign, for sums and products; floats where they have too many digits."""
+    if not (isinstance(value, np.ndarray) and value.dtype.kind in "iu"):
+        return value
+    fits = value.dtype != np.uint64 or value.max(initial=0) <= np.iinfo(np.int64).max
+    return value.astype(np.int64 if fits else float)
 
 
 def _truth(node: ast.expr, columns: Mapping[str, np.ndarray]) -> np.ndarray:
     value = np.asarray(_value(node, columns))
     if value.dtype != bool:
-        raise SlamError(f"{ast.unparse(node)!r} in the selection is not true or false; compare it with something")
+        raise SlamError(f"{_shown(ast.unparse(node))} in the selection is not true or false; compare it with something")
     return value
 
 

@@ -16,7 +16,7 @@ from slamjax.errors import SlamError
 from slamjax.spectra.checks import FRAMES, MEDIA, checked_fields, with_bad_pixels
 from slamjax.spectra.columns import float_column, plain_column
 from slamjax.spectra.identifiers import identifier_columns, star_groups
-from slamjax.spectra.selection import evaluate_selection
+from slamjax.spectra.selection import Selection
 
 Medium = Literal["vacuum", "air", "unknown"]
 Frame = Literal["rest", "observed", "unknown"]
@@ -207,11 +207,10 @@ class Spectra:
         >>> bool(cool.values("teff").max() < 4500)
         True
         """
-        kept = evaluate_selection(expression, self.columns(), len(self))
+        selection = Selection(expression)
+        kept = selection.keeps(self.columns(), len(self))
         if not kept.any():
-            raise SlamError(
-                f"the selection {expression!r} keeps none of the {len(self)} rows of {self.source}; loosen it"
-            )
+            raise selection.keeps_none_of(f"the {len(self)} rows of {self.source}")
         both = f"({self.selection}) & ({expression})" if self.selection else expression
         return replace(self[kept], selection=both, _checked=True)
 

@@ -1,14 +1,15 @@
 """Selections by expressions, compared with NumPy."""
 
 import operator
+from contextlib import suppress
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from slamjax.errors import SlamError
-from slamjax.spectra.selection import evaluate_selection
+from slamjax.spectra.selection import Selection, evaluate_selection
 
 COLUMNS = {
     "teff": np.array([3500.0, 4200.0, np.nan, 5100.0, 4200.0, 1e9]),
@@ -237,7 +238,78 @@ def test_values_that_cannot_be_compared_are_an_error(expression):
         select(expression)
 
 
-@pytest.mark.parametrize("expression", ["(" * 5000 + "clean" + ")" * 5000, "~" * 5000 + "clean"])
+DEEP = ["(" * 5000 + "clean" + ")" * 5000, *(sign * 100_000 + "clean" for sign in ("~", "-", "not ", "(~"))]
+
+
+@pytest.mark.parametrize("expression", DEEP, ids=["brackets", "tildes", "minus", "not", "both"])
 def test_deep_nesting_is_an_error_and_no_crash(expression):
     with pytest.raises(SlamError, match="selection"):
         select(expression)
+
+
+def test_a_long_expression_is_shortened_in_messages():
+    with pytest.raises(SlamError) as told:
+        select("(" * 100_000)
+    assert len(str(told.value)) < 400
+
+
+@pytest.mark.parametrize("expression", ["\ud800", "survey == '\udcff'", "te\udc80ff > 1"])
+def test_bytes_that_are_no_text_are_an_error(expression):
+    """Python hands bytes of a command line that are no UTF-8 on as lone surrogates."""
+    with pytest.raises(SlamError, match="characters that are no text") as told:
+        select(expression)
+    assert str(told.value).isascii()
+
+
+NAMES = ["abs", "sqrt", "log", "isnan", "not", "and", "or", "in", "is", "if", "else", "lambda", "é"]
+VALUES = ["1", "0", "3.5", "1e400", "1j", "'a'", "9" * 5000, "**", "==", "!=", "<="]
+SIGNS = "()&|~!<>=+-*/%.,'\"[]{}#;\\@:\n\0 \ud800"
+pieces = st.sampled_from([*COLUMNS, *NAMES, *VALUES, *SIGNS])
+any_text = st.text(st.characters(exclude_categories=()), max_size=30)
+
+
+@given(st.one_of(any_text, st.lists(pieces, max_size=12).map(" ".join)))
+@settings(max_examples=400)
+def test_any_text_is_a_selection_or_one_sentence(text):
+    """Nothing but a SlamError comes out of it."""
+    with suppress(SlamError):
+        assert select(text).shape == (N,)
+
+
+@given(st.lists(st.integers(-128, 127), min_size=2, max_size=2), st.sampled_from(["int8", "int16", "uint8", "uint64"]))
+def test_small_integers_do_not_wrap_around(pair, dtype):
+    column = np.abs(pair).astype(dtype) if dtype[0] == "u" else np.array(pair, dtype)
+    exact = [int(value) for value in column]
+    for expression, expected in (
+        ("n * n > 200", [value * value > 200 for value in exact]),
+        ("n - n - n < 0", [-value < 0 for value in exact]),
+        ("-n < 0", [-value < 0 for value in exact]),
+    ):
+        np.testing.assert_array_equal(evaluate_selection(expression, {"n": column}, 2), expected)
+
+
+def test_none_kept_says_which_values_the_named_columns_have():
+    selection = Selection("teff > 1e10 & count < -9 & survey == 'gaia' & ~clean")
+    assert not selection.keeps(COLUMNS, N).any()
+    assert str(selection.keeps_none_of("the 6 rows")) == (
+        "the selection \"teff > 1e10 & count < -9 & survey == 'gaia' & ~clean\" keeps none of the 6 rows, "
+        "where teff goes from 3500 to 1e+09, count goes from -4 to 5, "
+        "survey is 'apogee', 'lamost', '', 'sdss & co', 'x', clean is True, False; loosen it"
+    )
+
+
+def test_ranges_of_parts_are_put_together():
+    selection = Selection("teff > 1e10")
+    for part in (slice(0, 2), slice(2, 4), slice(4, 6)):
+        assert not selection.keeps({"teff": COLUMNS["teff"][part]}, 2).any()
+    assert "where teff goes from 3500 to 1e+09;" in str(selection.keeps_none_of("the 6 rows"))
+
+
+def test_a_column_without_numbers_and_many_texts_are_told_in_short():
+    columns = {"logg": np.full(40, np.nan), "name": np.array([f"star {k}" for k in range(40)])}
+    selection = Selection("logg < 3 & name == 'x'")
+    selection.keeps(columns, 40)
+    message = str(selection.keeps_none_of("the 40 rows"))
+    assert "where logg is not given, name is 'star 0', " in message
+    assert "'star 5', ..." in message
+    assert "star 6" not in message
