@@ -21,6 +21,7 @@ _HOMES = {
     "write_table": "io",
     "read_labels": "io",
     "write_labels": "io",
+    "LabelTable": "io",
     "join_labels": "io",
     "register_specutils": "io",
     # Preparation: what is done to spectra before a model sees them
@@ -114,6 +115,7 @@ if TYPE_CHECKING:  # the same names for type checkers and editors; a test compar
     from slamjax.forward import Gaussian as Gaussian
     from slamjax.forward import Nuisances as Nuisances
     from slamjax.forward import log_likelihood as log_likelihood
+    from slamjax.io import LabelTable as LabelTable
     from slamjax.io import join_labels as join_labels
     from slamjax.io import read as read
     from slamjax.io import read_labels as read_labels

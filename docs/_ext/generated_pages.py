@@ -122,7 +122,7 @@ def _object_page(full_name: str) -> str:
         lines += [f".. autoclass:: {full_name}\n   :members:\n"]
         # members that other packages' base classes bring are documented there
         if all(_is_ours(base) or base.__module__ in ("builtins", "abc", "typing") for base in value.__mro__):
-            lines.append("   :inherited-members: int, object, Exception, Warning, Protocol\n")
+            lines.append("   :inherited-members: int, object, QTable, Exception, Warning, Protocol\n")
         special = [
             name for name in ("__call__", "__getitem__", "__len__") if getattr(vars(value).get(name), "__doc__", None)
         ]

@@ -13,7 +13,7 @@ from typing import Any
 
 import jax
 import numpy as np
-from astropy.table import QTable, vstack
+from astropy.table import vstack
 
 from slamjax._util.batching import map_padded
 from slamjax._util.jit import compiled
@@ -30,6 +30,7 @@ from slamjax.fitting.sizes import BatchSizes
 from slamjax.fitting.starts import Templates, choose_starts, make_templates
 from slamjax.forward.nuisances import Nuisances
 from slamjax.forward.scaled import ScaledModel
+from slamjax.io.label_table import LabelTable
 from slamjax.model.model import Model
 from slamjax.spectra.spectra import Spectra
 from slamjax.spectra.units import check_units
@@ -99,7 +100,7 @@ class Fitter:
     def __repr__(self) -> str:
         return f"Fitter({self.model!r}, {self.optimiser!r}, n_starts={self.n_starts})"
 
-    def fit(self, spectra: Spectra, on_progress: Progress | None = None) -> QTable:
+    def fit(self, spectra: Spectra, on_progress: Progress | None = None) -> LabelTable:
         """Labels, errors and flags of every spectrum.
 
         Parameters
@@ -113,7 +114,7 @@ class Fitter:
 
         Returns
         -------
-        astropy QTable
+        LabelTable
             One row per spectrum, see `slamjax.fitting.label_table.label_table`; ``flags`` is 0 for a good row
             (`slamjax.Flag`). A failed fit has NaN labels and infinite errors.
 
@@ -135,7 +136,7 @@ class Fitter:
 
     def fit_parts(
         self, parts: Iterable[Spectra], *, one_part: bool = False, report: Callable[[int], None] | None = None
-    ) -> Iterator[QTable]:
+    ) -> Iterator[LabelTable]:
         """Label tables of spectra that come part by part, in order; see `fit`.
 
         The slow stars of a part share their batches with the first ones of the next, so parts cost no time.
@@ -311,7 +312,7 @@ def fit(
     compress: bool = True,
     memory: float = 1.0,
     on_progress: Progress | None = None,
-) -> QTable:
+) -> LabelTable:
     """Labels, errors and flags of every spectrum: ``Fitter(model, ...).fit(spectra)``.
 
     Parameters
@@ -326,7 +327,7 @@ def fit(
 
     Returns
     -------
-    astropy QTable
+    LabelTable
         One row per spectrum: labels with errors and units, covariances, χ², flags. A failed fit has NaN labels and
         infinite errors.
 
@@ -353,7 +354,7 @@ def fit(
     return fitter.fit(spectra, on_progress)
 
 
-def stack_tables(tables: list[QTable]) -> QTable:
+def stack_tables(tables: list[LabelTable]) -> LabelTable:
     """Tables of the same columns below each other."""
     return tables[0] if len(tables) == 1 else vstack(tables, metadata_conflicts="silent")
 

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 from astropy import units as u
-from astropy.table import QTable
 
 from slamjax.fitting.postprocess import FitResult
+from slamjax.io.label_table import LabelTable
 from slamjax.spectra.spectra import Spectra
 from slamjax.spectra.units import known_unit, with_unit
 
@@ -16,7 +16,7 @@ from slamjax.spectra.units import known_unit, with_unit
 _COORDINATES = ("ra", "dec")
 
 
-def label_table(names: Sequence[str], units: Sequence[str], spectra: Spectra, result: FitResult) -> QTable:
+def label_table(names: Sequence[str], units: Sequence[str], spectra: Spectra, result: FitResult) -> LabelTable:
     """One row per star: identifiers, labels with errors and units, the quality of the fit, flags.
 
     Columns: ``row`` (0-based, in the input), the input's columns of strings, integers and booleans, its ``ra`` and
@@ -27,7 +27,7 @@ def label_table(names: Sequence[str], units: Sequence[str], spectra: Spectra, re
     factor by which this star's Σ exceeds the noise model's) and ``cov``, the labels' covariance (L, L) in products
     of the labels' units.
     """
-    table = QTable()
+    table = LabelTable()
     table["row"] = spectra.rows
     columns = spectra.columns()
     fitted = {*names, *result.nuisances}

@@ -10,11 +10,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 import numpy as np
-from astropy.table import QTable, Table
+from astropy.table import Table
 
 from slamjax.errors import SlamError
 from slamjax.fitting.fitter import Fitter, stack_tables, warn_without_errors
-from slamjax.io import count_rows, read, read_table
+from slamjax.io import LabelTable, count_rows, read, read_table
 from slamjax.model.model import Model
 from slamjax.spectra.selection import Selection
 from slamjax.spectra.spectra import Spectra
@@ -38,7 +38,7 @@ def fit_table(
     fwhm: float | None = None,
     part_size: int | None = None,
     on_progress: Progress | None = None,
-) -> QTable:
+) -> LabelTable:
     """Labels, errors and flags of the spectra in a FITS table of any length: what `slamjax.fit` gives of all of them.
 
     Parameters
@@ -58,7 +58,7 @@ def fit_table(
 
     Returns
     -------
-    astropy QTable
+    LabelTable
         As of `slamjax.fit`.
 
     Raises
@@ -128,7 +128,7 @@ def fit_files(
     n_jobs: int = -1,
     part_size: int | None = None,
     on_progress: Progress | None = None,
-) -> QTable:
+) -> LabelTable:
     """Labels, errors and flags of any number of survey files: one row per spectrum, in the order given.
 
     Files are read by `slamjax.read`; what else there is to do (medium, rest frame by a measured velocity, wavelengths,
@@ -155,7 +155,7 @@ def fit_files(
 
     Returns
     -------
-    astropy QTable
+    LabelTable
         As of `slamjax.fit`.
 
     Raises
@@ -172,7 +172,7 @@ def fit_files(
     fitter = _fitter_of(model)
     n, n_spectra = len(files), 0
     size = part_size or _rows_within(fitter.memory, 8 * fitter.model.wave.size)
-    tables: list[QTable] = []
+    tables: list[LabelTable] = []
     selection = Selection(select)
     first_error: SlamError | None = None
     any_good = False
@@ -269,7 +269,7 @@ def _without_data(model: Model, files: Sequence[str | os.PathLike[str]], problem
     return Spectra(model.wave, zero, zero, table, wave_unit=model.info.wave_unit, frame="unknown")
 
 
-def _stacked(tables: list[QTable]) -> QTable:
+def _stacked(tables: list[LabelTable]) -> LabelTable:
     """One table; a column that only some parts have is filled up."""
     table = stack_tables(tables)
     for name in table.colnames:

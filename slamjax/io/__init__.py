@@ -1,6 +1,7 @@
 """Reading and writing: survey files, tables of spectra, label tables, catalogues."""
 
 from slamjax.io.catalog import join_labels as join_labels
+from slamjax.io.label_table import LabelTable as LabelTable
 from slamjax.io.labels import read_labels as read_labels
 from slamjax.io.labels import write_labels as write_labels
 from slamjax.io.reading import expand_pattern as expand_pattern

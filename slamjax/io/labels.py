@@ -1,24 +1,27 @@
-"""Label tables as FITS files, with the meaning of every flag in the header."""
+"""Label tables as files: FITS, with the meaning of every flag in the header, ECSV or CSV."""
 
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import numpy as np
 from astropy.io import fits
-from astropy.table import QTable, Table
+from astropy.table import Table
 
 from slamjax._util.files import atomic_path, existing_file
 from slamjax.errors import SlamError
 from slamjax.flags import FLAG_MEANINGS, Flag
 from slamjax.io.fits_tables import hdu_to_table, table_to_hdu
+from slamjax.io.label_table import LabelTable
 from slamjax.spectra.units import with_unit
 
 
 def write_labels(table: Table, path: str | os.PathLike[str]) -> None:
     """Write a label table as FITS, with the meaning of every flag in the header; `read_labels` reads it back.
 
-    The file appears whole or not at all.
+    A name ending in ``.ecsv`` gives ECSV, which `read_labels` reads as well; one in ``.csv`` gives CSV without units,
+    with the covariance in columns of numbers (`LabelTable.flat`). The file appears whole or not at all.
 
     Parameters
     ----------
@@ -44,6 +47,11 @@ def write_labels(table: Table, path: str | os.PathLike[str]) -> None:
     ...     slamjax.read_labels(path)["fe_h"]
     <Quantity [-0.2] dex>
     """
+    kind = Path(path).suffix.lower()
+    if kind in (".csv", ".ecsv"):
+        with atomic_path(path) as temporary:
+            LabelTable(table, copy=False).write(temporary, format=f"ascii{kind}", overwrite=True)
+        return
     plain = table.copy()
     plain.meta.clear()
     for name in plain.colnames:
@@ -57,8 +65,8 @@ def write_labels(table: Table, path: str | os.PathLike[str]) -> None:
         fits.HDUList([fits.PrimaryHDU(), sheet]).writeto(temporary, overwrite=True, checksum=True)
 
 
-def read_labels(path: str | os.PathLike[str]) -> QTable:
-    """Read a label table that `write_labels` or ``slamjax fit`` has written.
+def read_labels(path: str | os.PathLike[str]) -> LabelTable:
+    """Read a label table, FITS or ECSV, that `write_labels` or ``slamjax fit`` has written.
 
     Parameters
     ----------
@@ -66,13 +74,13 @@ def read_labels(path: str | os.PathLike[str]) -> QTable:
 
     Returns
     -------
-    QTable
+    LabelTable
         With the same columns, units and types.
 
     Raises
     ------
     SlamError
-        If the file is missing, is not FITS, or holds no label table.
+        If the file is missing, is neither FITS nor ECSV, or holds no label table.
 
     Examples
     --------
@@ -88,6 +96,8 @@ def read_labels(path: str | os.PathLike[str]) -> QTable:
     (Unit("K"), 'AT_BOUND')
     """
     source = existing_file(path)
+    if source.suffix.lower() in (".csv", ".ecsv"):
+        return _read_text(source)
     try:
         with fits.open(source, memmap=False) as hdus:
             if "LABELS" not in hdus:
@@ -96,8 +106,26 @@ def read_labels(path: str | os.PathLike[str]) -> QTable:
             plain = hdu_to_table(hdus["LABELS"])
     except OSError as error:
         raise SlamError(f"{source} cannot be read as FITS ({error}); is it complete?") from error
-    table = QTable(meta={"labels": header.get("LABELS", "")})
+    table = LabelTable(meta={"labels": header.get("LABELS", "")})
     for number, name in enumerate(plain.colnames, start=1):
         column = plain[name].astype(plain[name].dtype.newbyteorder("="))  # FITS is big-endian, JAX takes native
         table[name] = with_unit(column, column.unit) if f"TUNIT{number}" in header else column
+    return table
+
+
+def _read_text(source: Path) -> LabelTable:
+    """A label table in ECSV."""
+    with source.open("rb") as file:
+        first = file.read(7)
+    if first != b"# %ECSV":
+        raise SlamError(
+            f"{source} is CSV, which states no units and no covariance matrices; read it with "
+            "astropy.table.Table.read, or write .fits or .ecsv"
+        )
+    try:
+        table = LabelTable.read(source, format="ascii.ecsv")
+    except Exception as error:  # astropy's readers raise exceptions of many types
+        raise SlamError(f"{source} cannot be read as ECSV ({error}); is it complete?") from error
+    if "labels" not in table.meta:
+        raise SlamError(f"{source} does not name its labels; it is not a table that slamjax fit has written")
     return table

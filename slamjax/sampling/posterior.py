@@ -11,14 +11,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from astropy import units as u
-from astropy.table import QTable
 
+from slamjax._util.cards import html_card
 from slamjax._util.files import atomic_path, existing_file
 from slamjax.errors import SlamError
 from slamjax.forward.nuisances import VELOCITIES, Free, Nuisances
+from slamjax.io.label_table import BriefTable, LabelTable, brief_rows
 from slamjax.model.model import Model
 from slamjax.sampling.arviz_io import read_netcdf, to_inference_data, write_netcdf
 from slamjax.sampling.diagnostics import Diagnostics
+from slamjax.sampling.summary import SHOWN, posterior_facts
 from slamjax.spectra.units import with_unit
 
 if TYPE_CHECKING:
@@ -99,6 +101,18 @@ class Posterior:
     def __repr__(self) -> str:
         chains, draws, stars, _ = self.labels.shape
         return f"Posterior({', '.join(self.label_names)}; {stars} stars, {chains} chains of {draws} draws)"
+
+    def facts(self) -> dict[str, str]:
+        """What this posterior is, in words, by topic."""
+        return posterior_facts(self)
+
+    def title(self) -> str:
+        """What it is, in a line."""
+        chains, draws, stars, _ = self.labels.shape
+        return f"Posterior of {stars} star{'' if stars == 1 else 's'}, {chains} chains of {draws} draws"
+
+    def _repr_html_(self) -> str:
+        return html_card(self.title(), self.facts(), *brief_rows(self[:SHOWN].brief(), len(self)))
 
     @overload
     def __getitem__(self, key: str) -> np.ndarray: ...
@@ -199,12 +213,12 @@ class Posterior:
         centred = flat - mean
         return mean, np.einsum("dni,dnj->nij", centred, centred) / max(1, len(flat) - 1)
 
-    def table(self) -> QTable:
+    def table(self) -> LabelTable:
         """Means, standard deviations, quantiles and diagnostics: one row per star, as of `slamjax.fit`.
 
         Returns
         -------
-        QTable
+        LabelTable
             Columns: those of ``stars``; for each label <label>, <label>_err (standard deviation), <label>_ref (where
             the input has it), <label>_q2_5 … <label>_q97_5, all Quantities, and <label>_rhat, <label>_ess_bulk,
             <label>_ess_tail; then ``n_divergent``, ``khat``, ``sampler``, ``flags``, and ``cov`` and ``corr``
@@ -215,7 +229,7 @@ class Posterior:
         with np.errstate(divide="ignore", invalid="ignore"):
             correlation = covariance / (sd[:, :, None] * sd[:, None, :])
         quantiles = np.quantile(self.labels.astype(np.float64), list(QUANTILES.values()), axis=(0, 1))
-        table = QTable({name: values for name, values in self.stars.items() if not name.endswith("_ref")})
+        table = LabelTable({name: values for name, values in self.stars.items() if not name.endswith("_ref")})
         for name in {"rv", "rv_err"} & set(table.colnames):
             table[name] = table[name] * (u.km / u.s)
         for k, (name, unit) in enumerate(zip(self.label_names, self.label_units, strict=True)):
@@ -236,6 +250,10 @@ class Posterior:
         table["corr"] = correlation
         table.meta["labels"] = ",".join(self.label_names)
         return table
+
+    def brief(self) -> BriefTable:
+        """Each star's name, its labels rounded to their errors, and its flags in words; see `LabelTable.brief`."""
+        return self.table().brief()
 
     def predictive(
         self, model: Model, n: int = 100, *, with_noise: bool = False, ivar: np.ndarray | None = None, seed: int = 0

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from astropy.table import QTable, Table
+from astropy.table import Table
 
 from slamjax._util.files import atomic_path
 from slamjax.errors import SlamError
 from slamjax.fitting import fit
+from slamjax.io.label_table import LabelTable
 from slamjax.model.model import Model
 from slamjax.spectra.spectra import Spectra
 from slamjax.typing import Progress
@@ -37,7 +38,7 @@ class Validation:
 
     Attributes
     ----------
-    labels : QTable
+    labels : LabelTable
         Of the stars, as `slamjax.fit` returns it.
     table : Table
         Differences by bin, see `slamjax.validation.scatter_table`.
@@ -62,7 +63,7 @@ class Validation:
     (20, ('teff', 'logg'))
     """
 
-    labels: QTable
+    labels: LabelTable
     table: Table
     calibration: Table
     comparison: Comparison

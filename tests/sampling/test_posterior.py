@@ -103,6 +103,21 @@ def test_the_table_has_means_errors_and_quantiles_as_quantities():
     assert "noise_scale" in table.colnames
 
 
+def test_the_card_names_stars_and_says_how_they_were_drawn():
+    posterior = made({"prior": "uniform", "nuisances": "none", "source": "<new>.fits"})
+    card = posterior._repr_html_()
+    assert "Posterior of 4 stars, 2 chains of 60 draws" in card
+    assert "nuts (3 stars)" in card
+    assert "bulk ESS at least 500" in card
+    assert "&lt;new&gt;.fits" in card
+    assert "nuisances" not in card
+    brief = posterior.brief()
+    assert list(brief["source_id"]) == ["a", "b", "c", "d"]
+    mean, error = posterior.moments()[0][0, 0], np.sqrt(posterior.moments()[1][0, 0, 0])
+    assert brief["teff"][0] == f"{mean:.0f} ± {error:.0f}"
+    assert list(brief["teff"])[3] == "-"
+
+
 def test_a_netcdf_file_gives_the_same_posterior_back(tmp_path):
     posterior = made({"source": "{night}/stars.fits", "seed": 3, "likelihood": "χ²", "list": [1, 2]})
     path = tmp_path / "p.nc"
