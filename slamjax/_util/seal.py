@@ -27,6 +27,15 @@ def seal(path: Path) -> None:
         file.write(line)
 
 
+def sealed(content: bytes) -> bytes:
+    """An HDF5 file with its digest before it.
+
+    HDF5 counts addresses from where the file's signature stands, so a block may be put before a file that was made
+    without one.
+    """
+    return _block(hashlib.sha256(content).hexdigest()) + content
+
+
 class Seal(Enum):
     """What the user block says of a file."""
 
@@ -48,5 +57,8 @@ def read_seal(path: Path) -> Seal:
 def _line(file: BufferedRandom | BufferedReader) -> bytes:
     """The user block of an open file."""
     file.seek(BLOCK)
-    digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return _block(hashlib.file_digest(file, "sha256").hexdigest())
+
+
+def _block(digest: str) -> bytes:
     return (_MAGIC + digest.encode() + b"\n").ljust(BLOCK, b"\0")

@@ -9,19 +9,20 @@ import os
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 from astropy.table import Table
 
-from slamjax._util.files import atomic_path, existing_file
-from slamjax._util.seal import BLOCK, Seal, read_seal, seal
+from slamjax._util.files import existing_file
+from slamjax._util.seal import Seal
 from slamjax.emulators.base import Emulator
 from slamjax.emulators.polynomial import PolynomialEmulator
 from slamjax.emulators.scaling import LabelScaling
 from slamjax.emulators.svr import KernelEmulator
 from slamjax.emulators.training_labels import TrainingLabels
 from slamjax.errors import SlamError
+from slamjax.model.hdf5 import Contents, read_hdf5, write_hdf5
 from slamjax.model.info import ModelInfo, TrainingRecord
+from slamjax.model.soundness import check_parts
 from slamjax.noise.calibration import Calibration
 from slamjax.noise.models import DiagonalNoise, LowRankNoise, Noise
 from slamjax.preprocessing.recipe import Recipe
@@ -50,16 +51,9 @@ class ModelParts:
 def write_parts(model: ModelParts, path: str | os.PathLike[str]) -> None:
     """Write a model to ``path``; the file appears whole or not at all."""
     arrays, header = _to_arrays(model)
-    with atomic_path(path) as temporary:
-        with h5py.File(temporary, "w", userblock_size=BLOCK) as file:
-            file.attrs["format"] = FORMAT
-            file.attrs["schema"] = SCHEMA
-            for name, array in arrays.items():
-                options = {"compression": "gzip", "shuffle": True} if array.size > 4096 else {}
-                file.create_dataset(name, data=_storable(array), **options)
-            text = json.dumps(header, sort_keys=True, default=_plain)
-            file.create_dataset("header", data=np.bytes_(text.encode()))
-        seal(temporary)
+    header_text = json.dumps(header, sort_keys=True, default=_plain)
+    stored = {name: _storable(array) for name, array in arrays.items()} | {"header": np.bytes_(header_text.encode())}
+    write_hdf5(path, stored, {"format": FORMAT, "schema": SCHEMA})
 
 
 def read_parts(path: str | os.PathLike[str]) -> ModelParts:
@@ -68,42 +62,42 @@ def read_parts(path: str | os.PathLike[str]) -> ModelParts:
     Raises
     ------
     SlamError
-        If it is missing, truncated, damaged (a checksum differs), no model file, or of a newer schema.
+        If it is missing, truncated, damaged (a checksum differs), no model file, of a newer schema, or holds what no
+        training makes: shapes that disagree, numbers that are not finite, widths that are not positive.
     """
     source = existing_file(path)
     try:
-        sealed = read_seal(source)
-        if sealed is Seal.BROKEN:
-            raise SlamError(f"{source} is damaged: the checksum of the file does not match; copy the file again")
-        with h5py.File(source, "r") as file:
-            if file.attrs.get("format") != FORMAT:
-                raise SlamError(f"{source} is an HDF5 file but not a slamjax model; give one that slamjax train wrote")
-            schema = int(file.attrs["schema"])
-            if schema > SCHEMA:
-                raise SlamError(
-                    f"{source} has model schema {schema}; this slamjax reads up to {SCHEMA}: upgrade slamjax to read it"
-                )
-            arrays: dict[str, np.ndarray] = {}
-            file.visititems(lambda name, item: _collect(arrays, name, item))
-            if sealed is Seal.NONE:
-                _check_arrays(file, arrays, source)
+        contents = read_hdf5(source)
+        if not _is_text(contents.attributes.get("format"), FORMAT):
+            raise SlamError(f"{source} is an HDF5 file but not a slamjax model; give one that slamjax train wrote")
+        schema = int(contents.attributes["schema"])
+        if schema > SCHEMA:
+            raise SlamError(
+                f"{source} has model schema {schema}; this slamjax reads up to {SCHEMA}: upgrade slamjax to read it"
+            )
+        arrays = contents.arrays
+        if contents.sealed is Seal.NONE:
+            _check_arrays(contents, source)
         header = json.loads(bytes(arrays.pop("header")).decode())
-        return _from_arrays(arrays, header)
-    except SlamError:
-        raise
-    except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
+        parts = _from_arrays(arrays, header)
+        check_parts(parts.emulator, parts.noise, parts.training_labels, parts.info)
+        return parts
+    except SlamError as error:
+        raise SlamError(str(error) if str(source) in str(error) else f"{source} is no sound model: {error}") from error
+    except (OSError, RuntimeError, ArithmeticError, LookupError, AttributeError, ValueError, TypeError) as error:
         raise SlamError(f"{source} cannot be read as a slamjax model ({error}); it is truncated or damaged") from error
+    except MemoryError as error:
+        raise SlamError(f"{source} does not fit into memory; it is damaged, or a model for a larger machine") from error
 
 
-def _collect(arrays: dict[str, np.ndarray], name: str, item: Any) -> None:
-    if isinstance(item, h5py.Dataset):
-        arrays[name] = item[()]
+def _is_text(given: Any, text: str) -> bool:
+    return isinstance(given, str) and given == text
 
 
-def _check_arrays(file: h5py.File, arrays: dict[str, np.ndarray], source: Path) -> None:
+def _check_arrays(contents: Contents, source: Path) -> None:
     """Files of an older slamjax without a seal have a checksum of each array."""
-    for name, values in arrays.items():
-        if file[name].attrs.get("sha256") != _digest(values):
+    for name, values in contents.arrays.items():
+        if contents.digests[name] != _digest(values):
             raise SlamError(f"{source} is damaged: the checksum of {name!r} does not match; copy the file again")
 
 
@@ -190,6 +184,8 @@ def _to_arrays(model: ModelParts) -> tuple[dict[str, np.ndarray], dict[str, Any]
 
 
 def _from_arrays(arrays: dict[str, np.ndarray], header: dict[str, Any]) -> ModelParts:
+    if not isinstance(header["recipe"], list):
+        raise SlamError("its recipe is no list of steps")
     scaling = LabelScaling(arrays["scaling/center"], arrays["scaling/width"], tuple(header["label_log"]))
     kind = _EMULATORS[header.get("emulator", "kernel")]
     emulator: Emulator = kind.from_arrays(_group(arrays, "emulator"), header, scaling)
@@ -213,7 +209,7 @@ def _from_arrays(arrays: dict[str, np.ndarray], header: dict[str, Any]) -> Model
         candidates=Table({name: _text(arrays[f"candidates/{name}"]) for name in header["candidates"]}),
         cv_scores=arrays["info/cv_scores"],
         record=record,
-        has_errors=bool(header["has_errors"]),
+        has_errors=header["has_errors"],
         calibration=_calibration(header),
         provenance=header["provenance"],
     )

@@ -150,3 +150,103 @@ def test_a_folder_that_is_not_there_leaves_nothing_behind(tmp_path):
     with pytest.raises(SlamError, match="does not exist"):
         giants_model().write(tmp_path / "absent" / "model.h5")
     assert list(tmp_path.iterdir()) == []
+
+
+def crafted(path, change):
+    """The file changed by someone who seals it again."""
+    with h5py.File(path, "r+") as file:
+        change(file)
+    seal(path)
+    return path
+
+
+def replaced(name, values):
+    def change(file):
+        del file[name]
+        file.create_dataset(name, data=values)
+
+    return change
+
+
+def header_with(key, value):
+    def change(file):
+        header = json.loads(bytes(file["header"][()]).decode())
+        header[key] = value
+        del file["header"]
+        file.create_dataset("header", data=np.bytes_(json.dumps(header).encode()))
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (replaced("scaling/width", np.zeros(4)), "scaling/width has values that are not positive"),
+        (replaced("scaling/center", [np.nan, 0, 0, 0]), "scaling/center has values that are not finite"),
+        (replaced("noise/model_variance", np.full(61, -1.0)), "noise/model_variance has negative values"),
+        (replaced("emulator/flux_scale", np.ones(60)), r"emulator/flux_scale has shape \(60,\), not \(61\)"),
+        (replaced("emulator/block0/gamma", [0.0]), "gamma has values that are not positive"),
+        (replaced("domain/low", np.full(4, -9.0)), "are not the range of its training stars"),
+        (replaced("info/wave", np.arange(61.0)[::-1]), "its wavelengths do not increase"),
+        (header_with("label_names", ["teff", "teff", "fe_h", "alpha_m"]), "two of its labels have the same name"),
+        (header_with("recipe", {}), "its recipe is no list of steps"),
+        (header_with("calibration", {"chi2_limit": -1}), "chi2_limit of its calibration is -1"),
+    ],
+)
+def test_a_sealed_file_with_what_no_training_makes_is_named(saved, change, message):
+    """The seal holds, and labels would be wrong without a word."""
+    with pytest.raises(SlamError, match=rf"model\.h5 is no sound model: .*{message}"):
+        Model.read(crafted(saved, change))
+
+
+def terabytes(file):
+    del file["info/wave"]
+    file.create_dataset("info/wave", (10**12,), "f8", chunks=(1000,))
+
+
+def outside(file):
+    del file["info/wave"]
+    file.create_dataset("info/wave", (61,), "f8", external=[("other.bin", 0, 488)])
+
+
+def elsewhere(file):
+    del file["info/wave"]
+    file["info/wave"] = h5py.ExternalLink("other.h5", "/wave")
+
+
+def in_circles(file):
+    file["info/again"] = file["/"]
+
+
+def objects(file):
+    del file["info/wave"]
+    file.create_dataset("info/wave", (61,), h5py.string_dtype())
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (terabytes, "declares arrays of .* GiB, more than a file of its size can hold"),
+        (outside, "array 'info/wave' is kept in another file"),
+        (elsewhere, "has a link at 'info/wave' that may lead elsewhere"),
+        (in_circles, "in itself or too many arrays"),
+        (objects, "holds values of another kind than numbers and text"),
+    ],
+)
+def test_what_a_sealed_file_declares_is_checked_before_it_is_read(saved, change, message):
+    with pytest.raises(SlamError, match=rf"model\.h5.* {message}"):
+        Model.read(crafted(saved, change))
+
+
+def test_a_full_disk_is_one_sentence_and_leaves_the_old_model(saved):
+    """HDF5 writes while it closes a file: if that fails, its library ends the process later."""
+    resource = pytest.importorskip("resource")
+    before, old = resource.getrlimit(resource.RLIMIT_FSIZE), saved.read_bytes()
+    resource.setrlimit(resource.RLIMIT_FSIZE, (40 * 1024, before[1]))
+    try:
+        with pytest.raises(SlamError, match=r"cannot write .*model\.h5: File too large; nothing was written"):
+            giants_model().write(saved)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert saved.read_bytes() == old
+    assert [path.name for path in saved.parent.iterdir()] == ["model.h5"]
