@@ -38,7 +38,6 @@ _HOMES = {
     "recalibrate_noise": "training",
     # Model: spectra, and their noise, as functions of labels
     "Model": "model",
-    "describe": "model",
     "measure_rv": "model",
     "KernelEmulator": "emulators",
     "PolynomialEmulator": "emulators",
@@ -67,6 +66,8 @@ _HOMES = {
     "validate": "validation",
     "compare": "validation",
     "crlb": "validation",
+    # In words: what an object or a file is
+    "describe": "views",
     # Errors and warnings
     "SlamError": "errors",
     "SlamWarning": "errors",
@@ -124,7 +125,6 @@ if TYPE_CHECKING:  # the same names for type checkers and editors; a test compar
     from slamjax.io import write_labels as write_labels
     from slamjax.io import write_table as write_table
     from slamjax.model import Model as Model
-    from slamjax.model import describe as describe
     from slamjax.model import measure_rv as measure_rv
     from slamjax.noise import DiagonalNoise as DiagonalNoise
     from slamjax.noise import LowRankNoise as LowRankNoise
@@ -146,6 +146,7 @@ if TYPE_CHECKING:  # the same names for type checkers and editors; a test compar
     from slamjax.validation import compare as compare
     from slamjax.validation import crlb as crlb
     from slamjax.validation import validate as validate
+    from slamjax.views import describe as describe
 
 else:  # hidden from type checkers, which would take any name to exist
 

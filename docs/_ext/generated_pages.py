@@ -34,6 +34,7 @@ ROOMS = {
     "sampling": "Posteriors",
     "validation": "Validation",
     "plots": "Figures",
+    "views": "In words",
     "datasets": "Data that ship with the package",
     "flags": "Flags",
     "errors": "Errors",

@@ -24,7 +24,7 @@ COMMANDS = {
     "validate": "Compare fitted with known labels, and errors with their scatter.",
     "calibrate": "Test posteriors on simulated stars (SBC, TARP).",
     "compare": "Train SLAM and The Cannon on the same stars and compare them on held-out ones.",
-    "info": "Describe a model: its pixels, labels, preparation and settings.",
+    "info": "Describe a file: a model, spectra, labels, a posterior or a recipe.",
     "plot": "Draw spectra, labels, errors, training scores or posteriors.",
     "demo": "Train on 1000 real giants, label 1000 others and draw the results.",
 }

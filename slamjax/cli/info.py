@@ -1,31 +1,41 @@
-"""``slamjax info``: what is in a model file."""
+"""``slamjax info``: what is in a file."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 import slamjax
 from slamjax.cli.console import say
-from slamjax.cli.options import ModelFile
 
 
 def info(
-    model: ModelFile,
-    pixels: Annotated[bool, typer.Option("--pixels", help="Also list the hyper-parameters of every pixel.")] = False,
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="A model, spectra, labels, a posterior, a recipe or a survey file.")
+    ],
+    pixels: Annotated[
+        bool, typer.Option("--pixels", help="Of a model: also list the hyper-parameters of every pixel.")
+    ] = False,
     recipe: Annotated[
-        bool, typer.Option("--recipe", help="Print only the preparation, as TOML for `slamjax train --recipe`.")
+        bool,
+        typer.Option("--recipe", help="Of a model: print only the preparation, as TOML for `slamjax train --recipe`."),
     ] = False,
 ) -> None:
-    """Prints what the model was trained on and how, and how well each label can be measured.
+    """Of a model, prints what it was trained on and how, and how well pixels are predicted; of spectra, wavelengths,
+    errors and the columns of their table; of labels and posteriors, errors, flags and the first stars.
 
     Example: `slamjax info giants.h5 --pixels`
+
+    Example: `slamjax info labels.fits`
     """
-    slam = slamjax.Model.read(model)
     if recipe:
-        say(slam.recipe.to_toml(), end="")
+        say(slamjax.Model.read(file).recipe.to_toml(), end="")
         return
+    if not pixels:
+        say(slamjax.describe(file))
+        return
+    slam = slamjax.Model.read(file)
     say(slamjax.describe(slam))
-    if pixels:
-        say("\n".join(slam.info.pixels.pformat(max_lines=-1, max_width=-1)))
+    say("\n".join(slam.info.pixels.pformat(max_lines=-1, max_width=-1)))

@@ -16,6 +16,9 @@ from slamjax.io.fits_tables import hdu_to_table, table_to_hdu
 from slamjax.io.label_table import LabelTable
 from slamjax.spectra.units import with_unit
 
+#: How an ECSV file begins.
+_ECSV = b"# %ECSV"
+
 
 def write_labels(table: Table, path: str | os.PathLike[str]) -> None:
     """Write a label table as FITS, with the meaning of every flag in the header; `read_labels` reads it back.
@@ -96,8 +99,15 @@ def read_labels(path: str | os.PathLike[str]) -> LabelTable:
     (Unit("K"), 'AT_BOUND')
     """
     source = existing_file(path)
-    if source.suffix.lower() in (".csv", ".ecsv"):
-        return _read_text(source)
+    with source.open("rb") as file:
+        is_ecsv = file.read(len(_ECSV)) == _ECSV
+    if is_ecsv:
+        return _read_ecsv(source)
+    if source.suffix.lower() == ".csv":
+        raise SlamError(
+            f"{source} is CSV, which states no units and no covariance matrices; read it with "
+            "astropy.table.Table.read, or write .fits or .ecsv"
+        )
     try:
         with fits.open(source, memmap=False) as hdus:
             if "LABELS" not in hdus:
@@ -113,15 +123,7 @@ def read_labels(path: str | os.PathLike[str]) -> LabelTable:
     return table
 
 
-def _read_text(source: Path) -> LabelTable:
-    """A label table in ECSV."""
-    with source.open("rb") as file:
-        first = file.read(7)
-    if first != b"# %ECSV":
-        raise SlamError(
-            f"{source} is CSV, which states no units and no covariance matrices; read it with "
-            "astropy.table.Table.read, or write .fits or .ecsv"
-        )
+def _read_ecsv(source: Path) -> LabelTable:
     try:
         table = LabelTable.read(source, format="ascii.ecsv")
     except Exception as error:  # astropy's readers raise exceptions of many types

@@ -20,29 +20,11 @@ def hyper_parameters(model: Model) -> list[str]:
     return [name for name in model.info.candidates.colnames if name in model.info.pixels.colnames]
 
 
-def describe(model: Model) -> str:
-    """A summary of a model in several lines of text.
-
-    Parameters
-    ----------
-    model : Model
-
-    Returns
-    -------
-    str
-
-    Examples
-    --------
-    >>> import slamjax
-    >>> stars, _ = slamjax.datasets.load_xp_giants()
-    >>> recipe = slamjax.Recipe.make(wave_range=(500, 560))
-    >>> model = slamjax.train(stars[:100], ["teff"], emulator=slamjax.Polynomial(), recipe=recipe, noise="diagonal")
-    >>> print(slamjax.describe(model).splitlines()[0])
-    polynomial of the labels of degree 2 (quadratic), 31 of 31 pixels trained, 100 stars
-    """
+def describe_model(model: Model) -> str:
+    """A summary of a model in several lines of text."""
     info, trained = model.info, model.trained
     settings = info.provenance["settings"]
-    versions = ", ".join(f"{name} {number}" for name, number in info.provenance["versions"].items())
+    versions = ", ".join(f"{name} {number}" for name, number in sorted(info.provenance["versions"].items()))
     lines = [
         f"{model.host_emulator.description}, {int(trained.sum())} of {model.wave.size} pixels trained, "
         f"{len(model.training_labels.stars)} stars",

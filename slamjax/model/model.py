@@ -13,12 +13,14 @@ import numpy as np
 from astropy.table import Table
 from jaxtyping import Float
 
+from slamjax._util.cards import html_card
 from slamjax.emulators.base import Emulator
 from slamjax.emulators.compression import Compressed, compress, compress_if_large
 from slamjax.emulators.training_labels import TrainingLabels
 from slamjax.forward.emulator import ForwardEmulator
 from slamjax.forward.nuisances import Nuisances
 from slamjax.forward.scaled import ScaledModel
+from slamjax.model.facts import model_facts, model_title
 from slamjax.model.info import ModelInfo
 from slamjax.model.storage import ModelParts, read_parts, write_parts
 from slamjax.noise.calibration import Calibration
@@ -133,6 +135,13 @@ class Model:
             f"Model({', '.join(self.label_names)}; {self.wave.size} pixels {self.wave[0]:g}-{self.wave[-1]:g} "
             f"{self.info.wave_unit}; trained on {len(self.training_labels.stars)} stars)"
         )
+
+    @property
+    def _parts(self) -> ModelParts:
+        return ModelParts(self.host_emulator, self.noise, self.training_labels, self.info)
+
+    def _repr_html_(self) -> str:
+        return html_card(model_title(self._parts), model_facts(self._parts))
 
     def needs_rv(self, spectra: Spectra) -> bool:
         """Whether spectra are in the observed frame and the model in the rest frame, so that a velocity is needed."""
@@ -256,7 +265,7 @@ class Model:
         SlamError
             If the file cannot be written.
         """
-        write_parts(ModelParts(self.host_emulator, self.noise, self.training_labels, self.info), path)
+        write_parts(self._parts, path)
 
     @classmethod
     def read(cls, path: str | os.PathLike[str]) -> Model:

@@ -12,11 +12,13 @@ from astropy import units as u
 from astropy.table import Table
 from jaxtyping import Bool, Float, Int, Shaped
 
+from slamjax._util.cards import html_card
 from slamjax.errors import SlamError
 from slamjax.spectra.checks import FRAMES, MEDIA, checked_fields, with_bad_pixels
 from slamjax.spectra.columns import float_column, plain_column
 from slamjax.spectra.identifiers import identifier_columns, star_groups
 from slamjax.spectra.selection import Selection
+from slamjax.spectra.summary import spectra_facts, spectra_title
 
 Medium = Literal["vacuum", "air", "unknown"]
 Frame = Literal["rest", "observed", "unknown"]
@@ -114,6 +116,17 @@ class Spectra:
             f"Spectra({len(self)} x {self.n_pix} pixels, {self.wave[0]:g}-{self.wave[-1]:g} {self.wave_unit} "
             f"{self.medium}, {self.frame} frame, table: {', '.join(self.table.colnames) or 'empty'})"
         )
+
+    def facts(self) -> dict[str, str]:
+        """What these spectra are, in words, by topic."""
+        return spectra_facts(self)
+
+    def title(self) -> str:
+        """What they are, in a line."""
+        return spectra_title(self)
+
+    def _repr_html_(self) -> str:
+        return html_card(self.title(), self.facts())
 
     def __getitem__(self, rows: Any) -> Spectra:
         """Spectra of these rows: a slice, an index array, a mask, or one integer (N = 1)."""

@@ -16,7 +16,7 @@ from slamjax.emulators.scaling import LabelScaling
 from slamjax.errors import SlamError
 from slamjax.fitting import fit
 from slamjax.forward.likelihood import log_likelihood
-from slamjax.model.description import describe
+from slamjax.model.description import describe_model as describe
 from slamjax.model.model import Model
 from slamjax.plots import plot_spectra, plot_training
 from slamjax.sampling import SamplerSpec, sample

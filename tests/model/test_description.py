@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 from models import LABELS, giants_model, searched_model
 
-from slamjax.model.description import describe
+from slamjax.model.description import describe_model as describe
 
 
 def line_of(text, start):

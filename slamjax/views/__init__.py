@@ -1,0 +1,3 @@
+"""What objects and files of slamjax are, in words."""
+
+from slamjax.views.describe import describe as describe

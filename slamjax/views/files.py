@@ -1,0 +1,94 @@
+"""Which of slamjax's files a file is, by its content."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+from astropy.io import fits
+from astropy.utils.exceptions import AstropyWarning
+
+from slamjax._util.files import existing_file
+from slamjax.errors import SlamError
+from slamjax.io import LabelTable, count_rows, read, read_labels, read_table
+from slamjax.model.model import Model
+from slamjax.preprocessing import Recipe
+from slamjax.sampling import Posterior
+from slamjax.spectra.spectra import Spectra
+
+Content: TypeAlias = Model | Spectra | Posterior | Recipe | LabelTable
+#: Bytes of a table of spectra that are read to describe it; of a larger one only the first rows.
+_LARGE = 500_000_000
+_HDF5, _GZIP = b"\x89HDF", b"\x1f\x8b"
+#: How model files begin, see `slamjax._util.seal`.
+_SEALED = b"slamjax, HDF5"
+
+
+@dataclass(frozen=True)
+class Opened:
+    """What a file holds, and what there is to say of its reading."""
+
+    thing: Content
+    notes: tuple[str, ...] = ()
+
+
+def open_file(path: str | os.PathLike[str]) -> Opened:
+    """The content of a model, spectra, label, posterior, recipe or survey file.
+
+    Raises
+    ------
+    SlamError
+        If the file is missing, damaged or of another kind.
+    """
+    source = existing_file(path)
+    try:
+        with source.open("rb") as file:
+            first = file.read(4096)
+    except OSError as error:
+        raise SlamError(f"{source} cannot be read: {error.strerror or error}") from error
+    if first.startswith((b"SIMPLE", _GZIP)):
+        return _open_fits(source)
+    if _HDF5 in first[:1024] or first.startswith(_SEALED):
+        return Opened(_open_hdf5(source))
+    if first.startswith(b"# %ECSV") or source.suffix.lower() == ".csv":
+        return Opened(read_labels(source))
+    if source.suffix.lower() == ".toml" or b"[[steps]]" in first:
+        return Opened(Recipe.read(source))
+    raise SlamError(
+        f"{source} is none of slamjax's files (model, spectra, labels, posterior, recipe), and no survey file in FITS"
+    )
+
+
+def _open_hdf5(source: Path) -> Model | Posterior:
+    """A model or a posterior: both are HDF5, and the ending says which is more likely."""
+    readers: list[Callable[[Path], Model | Posterior]] = [Model.read, Posterior.read]
+    errors = []
+    for reader in reversed(readers) if source.suffix.lower() == ".nc" else readers:
+        try:
+            return reader(source)
+        except SlamError as error:
+            errors.append(error)
+    raise errors[0]
+
+
+def _open_fits(source: Path) -> Opened:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", AstropyWarning)
+            with fits.open(source, memmap=True) as hdus:
+                names = [hdu.name for hdu in hdus]
+    except Exception as error:  # astropy's readers raise exceptions of many types
+        raise SlamError(f"{source} cannot be read as FITS ({error}); is it complete?") from error
+    if "LABELS" in names:
+        return Opened(read_labels(source))
+    if "SPECTRA" not in names:
+        return Opened(read(source, n_jobs=1))
+    n, width = count_rows(source)
+    if n * width <= _LARGE:
+        return Opened(read_table(source))
+    few = max(1, _LARGE // width)
+    return Opened(read_table(source, slice(0, few)), (f"(of the first {few} of {n} spectra in the file)",))
