@@ -26,4 +26,5 @@ def simulated(labels: np.ndarray, names: Sequence[str], n_pix: int, seed: int) -
     flux = np.exp(-depth @ profile)
     noisy = flux + rng.normal(0, 1 / SNR, flux.shape)
     table = Table({name: labels[:, k] for k, name in enumerate(names)})
-    return Spectra(wave, noisy.astype(np.float32), np.full(flux.shape, SNR**2, np.float32), table, medium="vacuum")
+    ivar = np.full(flux.shape, SNR**2, np.float32)
+    return Spectra(wave, noisy.astype(np.float32), ivar, table, wave_unit="nm", medium="vacuum")

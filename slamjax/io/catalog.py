@@ -41,7 +41,8 @@ def join_labels(spectra: Spectra, catalog: Table | str | os.PathLike[str], on: s
     >>> import numpy as np
     >>> from astropy.table import Table
     >>> import slamjax
-    >>> spectra = slamjax.Spectra(np.arange(1.0, 4.0), np.ones((2, 3)), table=Table({"file": ["a.fits", "b.fits"]}))
+    >>> wave, files = np.arange(500.0, 503.0), {"file": ["a.fits", "b.fits"]}
+    >>> spectra = slamjax.Spectra(wave, np.ones((2, 3)), table=files, wave_unit="nm")
     >>> catalog = Table({"file": ["b.fits", "a.fits"], "teff": [5000.0, 4000.0]})
     >>> slamjax.join_labels(spectra, catalog).values("teff")
     array([4000., 5000.])

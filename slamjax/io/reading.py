@@ -25,6 +25,7 @@ from slamjax.io.surveys import gaia, specutils_memory
 from slamjax.io.surveys.base import MIN_UNMASKED, SurveySpectra
 from slamjax.io.surveys.registry import LOADERS, load
 from slamjax.io.table import read_table
+from slamjax.spectra.length_units import in_length_unit, length_unit
 from slamjax.spectra.spectra import Spectra
 from slamjax.typing import Progress
 
@@ -63,9 +64,9 @@ def read(
         "lamost-mrs", "sdss", "apogee-star", "apogee-aspcap", "apogee-visit", "mwm-apogee", "mwm-boss", "desi",
         "gaia-xp".
     wave : (P,) array, optional
-        Vacuum wavelengths in Å to which all spectra are resampled, with flux conserved. By default the survey's own
-        grid, if all files have parts of one; apVisit files are resampled to apStar's grid, the two arms of LAMOST's
-        medium resolution to one grid with a gap of bad pixels.
+        Vacuum wavelengths in Å, or a Quantity, to which all spectra are resampled, with flux conserved. By default the
+        survey's own grid, if all files have parts of one; apVisit files are resampled to apStar's grid, the two arms of
+        LAMOST's medium resolution to one grid with a gap of bad pixels.
     n_jobs : int
         Processes, if there are many files; -1 for all cores.
     on_progress : callable, optional
@@ -116,7 +117,7 @@ def read(
     table = metadata_table(names, results, ivar)
     _warn_ignored(table["mask_ignored"] if "mask_ignored" in table.colnames else np.zeros(0))
     return Spectra(
-        grid / float(f"{u.Unit(unit).to(u.AA):.12g}"),  # astropy's nm has 9.999999999999998 Å
+        grid / float(f"{length_unit(unit).to(u.AA):.12g}"),  # astropy's nm has 9.999999999999998 Å
         flux,
         ivar,
         table,
@@ -238,7 +239,7 @@ def _warn_ignored(ignored: np.ndarray) -> None:
 
 
 def _checked_grid(wave: np.ndarray) -> np.ndarray:
-    grid = np.asarray(wave, float)
+    grid = np.asarray(in_length_unit(wave, u.AA, "of wave"), float)
     if grid.ndim != 1 or len(grid) < 2 or not np.all(np.diff(grid) > 0):
         raise SlamError("wave must be at least two increasing wavelengths in Å")
     return grid

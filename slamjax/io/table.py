@@ -8,24 +8,22 @@ and metadata. The header of WAVELENGTH has ``WAVEMED`` (air or vacuum), ``FRAME`
 from __future__ import annotations
 
 import os
-import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from astropy import units as u
 from astropy.io import fits
 from astropy.table import Table
 
 from slamjax._util.files import atomic_path, existing_file
-from slamjax.errors import SlamError, SlamWarning
+from slamjax.errors import SlamError
 from slamjax.io.fits_tables import hdu_to_table, table_to_hdu
 from slamjax.spectra.columns import plain_column
 from slamjax.spectra.spectra import Spectra
 
 _VECTORS = ("flux", "ivar", "flux_error")
-#: Inverse variances below this are kept in float64.
-_FLOAT32_MIN = 1e-30
+#: Columns of errors, and the arguments of Spectra that take them.
+_ERRORS = {"ivar": "ivar", "flux_error": "error"}
 
 
 def count_rows(path: str | os.PathLike[str]) -> tuple[int, int]:
@@ -87,7 +85,8 @@ def read_table(path: str | os.PathLike[str], rows: slice | None = None) -> Spect
     flux = plain_column(table["flux"])
     if flux.ndim == 1 and wave.size == 1:
         flux = flux[:, None]
-    ivar = _read_ivar(table, flux, str(source))
+    stated = next((name for name in _ERRORS if name in table.colnames), None)
+    errors: Any = {} if stated is None else {_ERRORS[stated]: plain_column(table[stated])}
     table.remove_columns([name for name in _VECTORS if name in table.colnames])
     table.meta.clear()
     if comments:
@@ -95,7 +94,6 @@ def read_table(path: str | os.PathLike[str], rows: slice | None = None) -> Spect
     return Spectra(
         wave=wave,
         flux=flux,
-        ivar=ivar,  # type: ignore[arg-type]
         table=_native_table(table),
         wave_unit=waves.columns["wavelength"].unit,
         medium=_keyword(waves.header, "WAVEMED"),
@@ -103,6 +101,7 @@ def read_table(path: str | os.PathLike[str], rows: slice | None = None) -> Spect
         fwhm=waves.header.get("FWHM"),
         rows=numbers,
         source=str(source),
+        **errors,
     )
 
 
@@ -127,7 +126,8 @@ def write_table(spectra: Spectra, path: str | os.PathLike[str]) -> None:
     >>> from astropy.table import Table
     >>> import slamjax
     >>> labels = Table({"teff": [4800.0, 5200.0]})
-    >>> spectra = slamjax.Spectra(np.linspace(400, 700, 4), np.ones((2, 4)), table=labels, medium="vacuum")
+    >>> wave = np.linspace(400, 700, 4)
+    >>> spectra = slamjax.Spectra(wave, np.ones((2, 4)), table=labels, wave_unit="nm", medium="vacuum")
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     path = os.path.join(folder, "stars.fits")
     ...     slamjax.write_table(spectra, path)
@@ -145,7 +145,7 @@ def write_table(spectra: Spectra, path: str | os.PathLike[str]) -> None:
     table["flux"] = spectra.flux
     if not np.all(np.isposinf(spectra.ivar)):
         table["ivar"] = spectra.ivar
-    column = fits.Column("wavelength", "D", unit=u.Unit(spectra.wave_unit).to_string("fits"), array=spectra.wave)
+    column = fits.Column("wavelength", "D", unit=spectra.wave_unit.to_string("fits"), array=spectra.wave)
     waves = fits.BinTableHDU.from_columns([column], name="WAVELENGTH")
     waves.header["WAVEMED"] = (spectra.medium, "medium of the wavelengths")
     waves.header["FRAME"] = (spectra.frame, "rest or observed")
@@ -192,31 +192,6 @@ def _read_rows(sheet: fits.BinTableHDU, rows: np.ndarray, source: Path) -> fits.
     if len(data) < len(rows) * size:
         raise OSError("the file ends before its table does")
     return fits.BinTableHDU.fromstring(header.tostring().encode() + data + bytes(-len(data) % 2880))
-
-
-def _read_ivar(table: Table, flux: np.ndarray, source: str) -> np.ndarray | None:
-    """Inverse variances from ``ivar`` or ``flux_error``; None if the table has neither."""
-    if "ivar" in table.colnames:
-        return plain_column(table["ivar"])
-    if "flux_error" not in table.colnames:
-        return None
-    error = plain_column(table["flux_error"])
-    if error.shape != flux.shape:
-        raise SlamError(f"flux_error of {source} has shape {error.shape} but flux has {flux.shape}; they must agree")
-    bad = ~(np.isfinite(error) & (error > 0))
-    if np.any(error < 0):
-        warnings.warn(
-            f"{source}: {int((error < 0).sum())} negative flux errors (first in row {np.nonzero(error < 0)[0][0]}) "
-            "are treated as bad pixels",
-            SlamWarning,
-            stacklevel=3,
-        )
-    ivar = np.where(bad, 0.0, 1.0 / np.where(bad, 1.0, error.astype(np.float64)) ** 2)
-    # float32 halves the memory, but variances of fluxes in W m-2 nm-1 are beyond its range
-    with np.errstate(over="ignore"):
-        single = ivar.astype(np.float32)
-    safe = flux.dtype == np.float32 and np.all(np.isfinite(single)) and not np.any((single < _FLOAT32_MIN) & ~bad)
-    return single if safe else ivar
 
 
 def _keyword(header: fits.Header, name: str) -> Any:

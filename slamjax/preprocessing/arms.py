@@ -6,11 +6,11 @@ import itertools
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from astropy import units as u
 from jaxtyping import Float
 
 from slamjax.errors import SlamError
 from slamjax.preprocessing.steps import check_length_unit
+from slamjax.spectra.length_units import length_unit
 from slamjax.spectra.spectra import Spectra
 
 #: Parts of the spectrum, as pairs (low, high) of wavelengths, with separate continua: arms of a spectrograph, chips.
@@ -50,7 +50,7 @@ class ContinuumByArm:
         """The values of a function for each arm, NaN between arms; for the whole spectrum without arms."""
         if not self.arms:
             return function(spectra)
-        wave = spectra.wave * u.Unit(spectra.wave_unit).to(self.unit)
+        wave = spectra.wave * spectra.wave_unit.to(length_unit(self.unit))
         pixels = [np.flatnonzero((wave >= low) & (wave <= high)) for low, high in self.arms]
         values = [(arm, function(spectra.on_pixels(arm))) for arm in pixels if arm.size]
         if not values:

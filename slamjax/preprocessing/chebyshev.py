@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
-from astropy import units as u
 from numpy.polynomial import chebyshev
 
 from slamjax.errors import SlamError
 from slamjax.preprocessing.arms import Arms, Continuum, ContinuumByArm
 from slamjax.preprocessing.continuum import GaussianContinuum
+from slamjax.spectra.length_units import length_unit
 from slamjax.spectra.spectra import Spectra
 
 #: Ridge, relative to the trace, that keeps the normal equations regular.
@@ -86,7 +86,7 @@ class ChebyshevContinuum(ContinuumByArm):
                 f"no continuum pixels can be found in {spectra.source}, because too few pixels are good; give them as "
                 "pixels"
             )
-        wave = spectra.wave[chosen] * u.Unit(spectra.wave_unit).to(self.unit)
+        wave = spectra.wave[chosen] * spectra.wave_unit.to(length_unit(self.unit))
         return replace(self, pixels=tuple(wave.tolist()))
 
     def _scores(self, spectra: Spectra) -> np.ndarray:
@@ -109,7 +109,7 @@ class ChebyshevContinuum(ContinuumByArm):
         return super().continuum(spectra)
 
     def _continuum(self, spectra: Spectra) -> Continuum:
-        wave = spectra.wave * u.Unit(spectra.wave_unit).to(self.unit)
+        wave = spectra.wave * spectra.wave_unit.to(length_unit(self.unit))
         weight = (spectra.good & self._is_continuum(wave)).astype(float)
         span = (wave[-1] - wave[0]) or 1.0
         basis = chebyshev.chebvander(2 * (wave - wave[0]) / span - 1, self.degree)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +21,7 @@ from slamjax.preprocessing.continuum import GaussianContinuum, SplineContinuum
 from slamjax.preprocessing.regrid import Resample, RestFrame
 from slamjax.preprocessing.resolution import MatchResolution
 from slamjax.preprocessing.steps import BadPixels, MaskWavelengths, Step, WaveRange
+from slamjax.spectra.length_units import in_length_unit, length_unit
 from slamjax.spectra.spectra import Spectra
 
 #: Steps that choose the pixels and the frame. They come first: a new spectrum is brought to the model's grid by its own
@@ -37,6 +39,10 @@ STEPS: dict[str, type[Any]] = {
         MaskWavelengths,
     )
 }
+
+
+#: A width with its unit, as in gaussian:50nm.
+_WIDTH = re.compile(r"\s*([-+]?(?:nan|inf|[.\d]+(?:[eE][-+]?\d+)?))\s*(\S.*)")
 
 
 @dataclass(frozen=True)
@@ -132,8 +138,8 @@ class Recipe:
         Parameters
         ----------
         wave_range : (float, float), optional
-            First and last wavelength, in ``wave_unit``. Cropping comes first, so that flux outside the range cannot
-            reach the model.
+            First and last wavelength, in ``wave_unit``, or Quantities. Cropping comes first, so that flux outside the
+            range cannot reach the model.
         wave_unit : str
         continuum : str or step
             ``"gaussian:50nm"``, ``"spline:60nm"``, ``"chebyshev:4"``, ``"none"``, or a continuum step.
@@ -156,9 +162,10 @@ class Recipe:
         """
         steps: list[Step] = []
         if wave_range is not None:
-            steps.append(WaveRange(float(wave_range[0]), float(wave_range[1]), str(wave_unit)))
+            low, high = (float(in_length_unit(end, wave_unit)) for end in wave_range)
+            steps.append(WaveRange(low, high, str(wave_unit)))
         if fwhm is not None:
-            steps.append(MatchResolution(float(fwhm), str(wave_unit)))
+            steps.append(MatchResolution(float(in_length_unit(fwhm, wave_unit)), str(wave_unit)))
         step = parse_continuum(continuum) if isinstance(continuum, str) else continuum
         if step is not None:
             steps.append(step)
@@ -308,10 +315,10 @@ def parse_continuum(text: str) -> Step | None:
             raise SlamError(f"the continuum {text!r} needs a degree, as in chebyshev:4")
         return ChebyshevContinuum(int(size))
     try:
-        width = u.Quantity(size)
-        float(width.to_value(u.nm))
-    except (TypeError, ValueError, u.UnitConversionError) as error:
+        number, name = _WIDTH.fullmatch(size).groups()  # type: ignore[union-attr]
+        width, unit = float(number), length_unit(name)
+    except (AttributeError, ValueError) as error:
         raise SlamError(f"the continuum {text!r} needs a width with a unit of length, as in {kind}:50nm") from error
     if kind == "spline":
-        return SplineContinuum(float(width.value), str(width.unit), bin_width=float((10 * u.nm).to_value(width.unit)))
-    return GaussianContinuum(float(width.value), str(width.unit))
+        return SplineContinuum(width, str(unit), bin_width=float((10 * u.nm).to_value(unit)))
+    return GaussianContinuum(width, str(unit))

@@ -13,6 +13,7 @@ from jaxtyping import Float
 
 from slamjax.errors import SlamError, SlamWarning
 from slamjax.preprocessing.steps import check_length_unit
+from slamjax.spectra.length_units import in_length_unit, length_unit, stated_unit
 from slamjax.spectra.resampling import pixel_edges, resample
 from slamjax.spectra.spectra import Medium, Spectra
 from slamjax.spectra.wavelengths import doppler_shift, to_air, to_vacuum
@@ -24,7 +25,7 @@ _MAX_VELOCITY = 5000.0
 def onto_grid(
     spectra: Spectra,
     wave: Float[np.ndarray, " pixel"],
-    unit: u.UnitBase | str,
+    unit: u.UnitBase | str | None = None,
     medium: Medium = "unknown",
     velocity: Float[np.ndarray, " star"] | None = None,
 ) -> Spectra:
@@ -35,6 +36,7 @@ def onto_grid(
     spectra : Spectra
     wave : (P',) increasing wavelengths in ``unit`` and ``medium``
     unit : astropy unit or str
+        May be left out if ``wave`` is a Quantity.
     medium : "vacuum", "air" or "unknown"
         If it is unknown, here or in ``spectra``, both are taken to be in the same medium.
     velocity : (N,) km/s, optional
@@ -44,20 +46,25 @@ def onto_grid(
     Raises
     ------
     SlamError
-        If the spectra have a single pixel.
+        If the spectra have a single pixel, or the wavelengths no unit.
 
     Examples
     --------
     >>> import numpy as np
     >>> from slamjax import Spectra
     >>> from slamjax.preprocessing import onto_grid
-    >>> spectra = Spectra(np.linspace(400, 500, 101), np.ones((1, 101)))
+    >>> spectra = Spectra(np.linspace(400, 500, 101), np.ones((1, 101)), wave_unit="nm")
     >>> onto_grid(spectra, np.arange(4200.0, 4801, 100), "Angstrom", velocity=np.array([30.0])).flux
     array([[1., 1., 1., 1., 1., 1., 1.]])
     """
     if spectra.n_pix < 2:
         raise SlamError(f"{spectra.source} has a single pixel, which cannot be brought to another grid")
-    edges = pixel_edges(wave) * u.Unit(unit).to(u.AA)
+    given = stated_unit(wave) if unit is None else unit
+    if given is None:
+        raise SlamError('the new wavelengths have no unit; give unit="Angstrom", unit="nm" or a Quantity')
+    new_unit = length_unit(given, "of the new wavelengths")
+    wave = np.asarray(in_length_unit(wave, new_unit), float)
+    edges = pixel_edges(wave) * new_unit.to(u.AA)
     ivar = spectra.ivar
     if velocity is not None:
         known = np.isfinite(velocity) & (np.abs(velocity) < _MAX_VELOCITY)
@@ -71,13 +78,13 @@ def onto_grid(
     flux, ivar = resample(spectra.wave, spectra.flux, ivar, edges * u.AA.to(spectra.wave_unit))
     return dataclasses.replace(
         spectra,
-        wave=np.asarray(wave, float),
+        wave=wave,
         flux=flux,
         ivar=ivar,
-        wave_unit=u.Unit(unit),
+        wave_unit=new_unit,
         medium=medium if medium != "unknown" else spectra.medium,
         frame="rest" if velocity is not None else spectra.frame,
-        fwhm=None if spectra.fwhm is None else spectra.fwhm * u.Unit(spectra.wave_unit).to(unit),
+        fwhm=None if spectra.fwhm is None else spectra.fwhm * spectra.wave_unit.to(new_unit),
     )
 
 
@@ -124,7 +131,8 @@ class RestFrame:
     >>> from astropy.table import Table
     >>> from slamjax import Spectra
     >>> from slamjax.preprocessing import RestFrame
-    >>> star = Spectra(np.linspace(400, 500, 101), np.ones((1, 101)), table=Table({"rv": [30.0]}), frame="observed")
+    >>> wave = np.linspace(400, 500, 101)
+    >>> star = Spectra(wave, np.ones((1, 101)), table={"rv": [30.0]}, wave_unit="nm", frame="observed")
     >>> RestFrame("rv")(star).frame
     'rest'
     """

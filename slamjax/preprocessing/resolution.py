@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
-from astropy import units as u
 from scipy.sparse import csr_array
 
 from slamjax.errors import SlamError, SlamWarning
 from slamjax.preprocessing.steps import check_length_unit
+from slamjax.spectra.length_units import length_unit
 from slamjax.spectra.resampling import MIN_COVERAGE, inverse_variances, pixel_edges, variances
 from slamjax.spectra.spectra import Spectra
 
@@ -48,7 +48,7 @@ class MatchResolution:
     >>> import numpy as np
     >>> from slamjax import Spectra
     >>> from slamjax.preprocessing import MatchResolution
-    >>> sharp = Spectra(np.linspace(400, 410, 101), np.ones((1, 101)), fwhm=0.2)
+    >>> sharp = Spectra(np.linspace(400, 410, 101), np.ones((1, 101)), wave_unit="nm", fwhm=0.2)
     >>> MatchResolution(0.5)(sharp).fwhm
     0.5
     """
@@ -63,7 +63,7 @@ class MatchResolution:
             raise SlamError(f"the line spread to match has a width of {self.fwhm}; give one above 0")
 
     def __call__(self, spectra: Spectra) -> Spectra:
-        target = self.fwhm * u.Unit(self.unit).to(spectra.wave_unit)
+        target = self.fwhm * length_unit(self.unit).to(spectra.wave_unit)
         if spectra.fwhm is None:
             warnings.warn(
                 f"{spectra.source} does not state its line spread and is not blurred to {self.fwhm:g} {self.unit}; "

@@ -7,11 +7,11 @@ import warnings
 from dataclasses import dataclass
 
 import numpy as np
-from astropy import units as u
 from jaxtyping import Float
 
 from slamjax.errors import SlamError, SlamWarning
 from slamjax.preprocessing.regrid import onto_grid
+from slamjax.spectra.length_units import length_unit
 from slamjax.spectra.spectra import Spectra
 
 #: Wavelengths agree if they differ by less than this part of a pixel.
@@ -63,7 +63,7 @@ class TargetGrid:
         """The spectra's pixels that are the grid's, if all are there."""
         if "unknown" not in (spectra.medium, self.medium) and spectra.medium != self.medium:
             return None
-        scale = u.Unit(spectra.wave_unit).to(self.wave_unit)
+        scale = spectra.wave_unit.to(length_unit(self.wave_unit))
         wave = spectra.wave * scale
         step = np.gradient(self.wave) if self.wave.size > 1 else np.ones(1)
         nearest = np.clip(np.searchsorted(wave, self.wave - _TOLERANCE * step), 0, wave.size - 1)
@@ -71,10 +71,10 @@ class TargetGrid:
             return None
         aligned = spectra.on_pixels(nearest)
         fwhm = None if spectra.fwhm is None else spectra.fwhm * scale
-        return dataclasses.replace(aligned, wave=self.wave, wave_unit=u.Unit(self.wave_unit), fwhm=fwhm)
+        return dataclasses.replace(aligned, wave=self.wave, wave_unit=length_unit(self.wave_unit), fwhm=fwhm)
 
     def _check_coverage(self, spectra: Spectra) -> None:
-        wave = spectra.wave * u.Unit(spectra.wave_unit).to(self.wave_unit)
+        wave = spectra.wave * spectra.wave_unit.to(length_unit(self.wave_unit))
         if self.wave.size < 2 or wave[-1] < self.wave[0] or wave[0] > self.wave[-1]:
             raise SlamError(
                 f"{spectra.source} covers {wave[0]:g} to {wave[-1]:g} {self.wave_unit} and has none of the "

@@ -12,9 +12,13 @@ from astropy.table import Table
 from jaxtyping import Float
 
 from slamjax.errors import SlamError, SlamWarning
+from slamjax.spectra.length_units import in_length_unit, length_unit, stated_unit
+from slamjax.spectra.tables import as_table
 
 MEDIA = ("vacuum", "air", "unknown")
 FRAMES = ("rest", "observed", "unknown")
+#: Inverse variances below this are kept in float64.
+_FLOAT32_MIN = 1e-30
 
 
 def checked_fields(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -26,13 +30,14 @@ def checked_fields(given: Mapping[str, Any]) -> dict[str, Any]:
         Naming the field, its value and what to give instead.
     """
     source = given["source"]
-    wave = _checked_wave(given["wave"], source)
+    unit = _checked_unit(given["wave"], given["wave_unit"], source)
+    wave = _checked_wave(in_length_unit(given["wave"], unit), source)
     flux = np.atleast_2d(_float_array(given["flux"], "flux", source))
     if flux.ndim != 2 or flux.shape[1] != wave.size:
         raise SlamError(
             f"flux of {source} has shape {flux.shape} but there are {wave.size} wavelengths; give (N, {wave.size})"
         )
-    flux, ivar = with_bad_pixels(flux, _checked_ivar(given["ivar"], flux, source))
+    flux, ivar = with_bad_pixels(flux, _checked_ivar(given, flux))
     n = len(flux)
     rows = np.arange(n) if given["rows"] is None else np.asarray(given["rows"], dtype=np.int64)
     if rows.shape != (n,):
@@ -40,15 +45,18 @@ def checked_fields(given: Mapping[str, Any]) -> dict[str, Any]:
     for name, allowed in (("medium", MEDIA), ("frame", FRAMES)):
         if given[name] not in allowed:
             raise SlamError(f"{name} of {source} is {given[name]!r}; it is one of {', '.join(allowed)}")
-    # a Quantity knows its unit better than a default does
-    unit = getattr(given["wave"], "unit", None)
     return {
         "wave": wave,
         "flux": flux,
         "ivar": ivar,
         "table": _checked_table(given["table"], n, source),
+        "wave_unit": unit,
+        "medium": given["medium"],
+        "frame": given["frame"],
+        "fwhm": checked_fwhm(given["fwhm"], unit, source),
         "rows": rows,
-        "wave_unit": _checked_unit(given["wave_unit"] if unit is None else unit, source),
+        "source": source,
+        "selection": given["selection"],
     }
 
 
@@ -73,26 +81,64 @@ def _checked_wave(given: Any, source: str) -> Float[np.ndarray, " pixel"]:
     return wave
 
 
-def _checked_ivar(given: Any, flux: np.ndarray, source: str) -> Float[np.ndarray, "star pixel"]:
-    """The inverse variances; infinite where none are given."""
-    if given is None:
+def _checked_ivar(given: Mapping[str, Any], flux: np.ndarray) -> Float[np.ndarray, "star pixel"]:
+    """The inverse variances, from those or from standard errors; infinite where neither is given."""
+    source = given["source"]
+    if given["ivar"] is not None and given["error"] is not None:
+        raise SlamError(f"ivar and error of {source} are both given; give the one that is known")
+    name, power = ("ivar", -2) if given["error"] is None else ("error", 1)
+    if given[name] is None:
         return np.full_like(flux, np.inf)
-    ivar = np.atleast_2d(_float_array(given, "ivar", source))
-    if ivar.shape != flux.shape:
-        raise SlamError(f"ivar of {source} has shape {ivar.shape} but flux has {flux.shape}; they must agree")
-    negative = ivar < 0
+    values = np.atleast_2d(_float_array(given[name], name, source))
+    if values.shape != flux.shape:
+        raise SlamError(f"{name} of {source} has shape {values.shape} but flux has {flux.shape}; they must agree")
+    factor = _unit_factor(given, name, power)
+    if factor != 1:
+        values = values.astype(float) * factor
+    _warn_negative(values, "inverse variances" if name == "ivar" else "flux errors", source)
+    return values if name == "ivar" else _ivar_of_error(values, flux.dtype)
+
+
+def _ivar_of_error(error: Float[np.ndarray, "star pixel"], dtype: Any) -> Float[np.ndarray, "star pixel"]:
+    """Inverse variances of standard errors; an error that is not finite or not positive marks a bad pixel.
+
+    They are in float32 where the flux is (``dtype``) and where float32 can hold them: variances of fluxes in W m⁻²
+    nm⁻¹ are beyond its range.
+    """
+    bad = ~(np.isfinite(error) & (error > 0))
+    with np.errstate(over="ignore", divide="ignore"):
+        ivar = np.where(bad, 0.0, 1.0 / np.square(np.where(bad, 1.0, error.astype(np.float64))))
+        single = ivar.astype(np.float32)
+    safe = dtype == np.float32 and np.all(np.isfinite(single)) and not np.any((single < _FLOAT32_MIN) & ~bad)
+    return single if safe else ivar
+
+
+def _warn_negative(values: np.ndarray, name: str, source: str) -> None:
+    negative = values < 0
     if negative.any():
         warnings.warn(
-            f"{source}: {int(negative.sum())} negative inverse variances (first in row {np.nonzero(negative)[0][0]}) "
+            f"{source}: {int(negative.sum())} negative {name} (first in row {np.nonzero(negative)[0][0]}) "
             "are treated as bad pixels",
             SlamWarning,
             stacklevel=5,
         )
-    return ivar
+
+
+def _unit_factor(given: Mapping[str, Any], name: str, power: int) -> float:
+    """What brings ivar or error, if it states a unit, to that of the flux."""
+    of_flux, own = stated_unit(given["flux"]), stated_unit(given[name])
+    if of_flux is None or own is None:
+        return 1.0
+    try:
+        return float(u.Unit(own).to(u.Unit(of_flux) ** power))
+    except (u.UnitConversionError, TypeError, ValueError) as error:
+        raise SlamError(
+            f"{name} of {given['source']} is in {own}, but flux in {of_flux}; convert one of them"
+        ) from error
 
 
 def _checked_table(given: Any, n: int, source: str) -> Table:
-    table = Table() if given is None else Table(given, copy=False)
+    table = Table() if given is None else as_table(given, f"the table of {source}")
     if not table.colnames:
         return Table({"id": np.arange(n)})
     if len(table) != n:
@@ -100,20 +146,44 @@ def _checked_table(given: Any, n: int, source: str) -> Table:
     return table
 
 
-def _checked_unit(given: Any, source: str) -> u.UnitBase:
+def _checked_unit(wave: Any, unit: Any, source: str) -> u.UnitBase:
+    """The unit that is asked for, else that of the wavelengths."""
+    given = stated_unit(wave) if unit is None else unit
+    if given is None:
+        raise SlamError(
+            f'the wavelengths of {source} have no unit; give wave_unit="Angstrom", wave_unit="nm" or a Quantity'
+        )
+    return length_unit(given, f"of {source}")
+
+
+def checked_fwhm(given: Any, unit: u.UnitBase, source: str) -> float | None:
+    """A line spread in ``unit``, to which a Quantity is converted."""
+    if given is None:
+        return None
     try:
-        unit = u.Unit(given)
-        unit.to(u.nm)
-    except (ValueError, TypeError, u.UnitConversionError) as error:
-        raise SlamError(f"{given!r} of {source} is not a unit of length; use nm or Angstrom") from error
-    return unit
+        fwhm = float(in_length_unit(given, unit, f"of the line spread of {source}"))
+    except (TypeError, ValueError) as error:
+        if isinstance(error, SlamError):
+            raise
+        fwhm = np.nan
+    if not (np.isfinite(fwhm) and fwhm > 0):
+        raise SlamError(f"fwhm of {source} is {given}; give a width above 0, or leave it out")
+    return fwhm
 
 
 def _float_array(values: Any, name: str, source: str) -> np.ndarray:
+    """Plain floats; NaN where the values are masked."""
     try:
-        array = np.asarray(values)
+        if isinstance(values, list | tuple) and values and isinstance(values[0], u.Quantity):
+            values = u.Quantity(values)
+        mask = getattr(values, "mask", None) if isinstance(values, np.ndarray) else None
+        array = np.asarray(getattr(values, "unmasked", values))
+        if array.dtype == object and array.ndim == 1 and array.size and np.ndim(array[0]):
+            array = np.stack([np.asarray(row, float) for row in array])  # a column of a DataFrame that holds spectra
         if array.dtype != np.float32:
             array = array.astype(np.float64)
-    except (TypeError, ValueError) as error:
+        if mask is not None and np.any(mask):
+            array = np.where(np.asarray(mask), array.dtype.type(np.nan), array)
+    except (TypeError, ValueError, u.UnitConversionError) as error:
         raise SlamError(f"{name} of {source} is not an array of numbers: {error}") from error
     return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, Literal, overload
+from dataclasses import dataclass
+from typing import Any, Literal, TypedDict, Unpack, overload
 
 import numpy as np
 from astropy import units as u
@@ -14,7 +15,7 @@ from jaxtyping import Bool, Float, Int, Shaped
 
 from slamjax._util.cards import html_card
 from slamjax.errors import SlamError
-from slamjax.spectra.checks import FRAMES, MEDIA, checked_fields, with_bad_pixels
+from slamjax.spectra.checks import FRAMES, MEDIA, checked_fields, checked_fwhm, with_bad_pixels
 from slamjax.spectra.columns import float_column, plain_column
 from slamjax.spectra.identifiers import identifier_columns, star_groups
 from slamjax.spectra.selection import Selection
@@ -24,47 +25,59 @@ Medium = Literal["vacuum", "air", "unknown"]
 Frame = Literal["rest", "observed", "unknown"]
 
 
-@dataclass(frozen=True, eq=False)
+class Provenance(TypedDict, total=False):
+    """Where spectra come from."""
+
+    rows: Any
+    source: str
+    selection: str
+
+
+@dataclass(frozen=True, eq=False, init=False)
 class Spectra:
     """N spectra on one wavelength grid of P pixels, with a table of labels and metadata.
 
     A bad pixel has ``ivar = 0``. Pixels whose flux is not finite or whose ivar is negative or NaN become bad pixels, so
-    that no NaN goes further. ``ivar = inf`` marks a good pixel without a known error (no ``ivar`` given); its photon
-    noise becomes part of the model error that training estimates.
+    that no NaN goes further; masked ones do, too. ``ivar = inf`` marks a good pixel without a known error (neither
+    ``ivar`` nor ``error`` given); its photon noise becomes part of the model error that training estimates.
 
     Parameters
     ----------
-    wave : (P,) array, strictly increasing, in ``wave_unit``
-        A Quantity brings its own unit.
+    wave : (P,) array, strictly increasing
+        Any array-like, a Quantity or a table's column.
     flux : (N, P) array, in any linear unit
     ivar : (N, P) array, optional
         Inverse variance of the flux.
-    table : astropy Table of N rows, optional
+    table : Table, DataFrame, or mapping of columns, of N rows, optional
         Labels, their errors (``<label>_err``), identifiers, any other metadata of the stars.
     wave_unit : astropy unit or str
+        "nm", "Angstrom", "A", "micron", ... Needed unless ``wave`` brings a unit; if both are given, ``wave`` is
+        converted.
+    error : (N, P) array, optional
+        Standard error of the flux, instead of ``ivar``. One that is not finite or not positive marks a bad pixel.
     medium : "vacuum", "air" or "unknown"
         Medium of the wavelengths.
     frame : "rest", "observed" or "unknown"
         The star's rest frame, or the barycentric or observer's frame.
-    fwhm : float, optional
+    fwhm : float or Quantity, optional
         Full width at half maximum of the line-spread function, in ``wave_unit``.
     rows : (N,) int array, optional
         Row of each spectrum in its file (0-based), kept through selections.
-    source, selection : str
+    source, selection : str, optional
         File of the spectra and the expressions that selected them, for messages and provenance.
 
     Raises
     ------
     SlamError
-        If shapes disagree, the wavelengths do not increase, or a value is not allowed.
+        If shapes disagree, the wavelengths have no unit or do not increase, or a value is not allowed.
 
     Examples
     --------
     >>> import numpy as np
-    >>> from astropy.table import Table
     >>> from slamjax import Spectra
-    >>> labels = Table({"teff": [4800.0, 5200.0], "logg": [2.5, 3.1]})
-    >>> spectra = Spectra(np.linspace(400, 700, 4), np.ones((2, 4)), np.full((2, 4), 100.0), labels)
+    >>> labels = {"teff": [4800.0, 5200.0], "logg": [2.5, 3.1]}  # or a Table, or a pandas DataFrame
+    >>> spectra = Spectra(np.linspace(400, 700, 4), np.ones((2, 4)), error=np.full((2, 4), 0.1), table=labels,
+    ...                   wave_unit="nm")
     >>> spectra
     Spectra(2 x 4 pixels, 400-700 nm unknown, unknown frame, table: teff, logg)
     >>> len(spectra), spectra.n_pix, spectra[1].values("teff")
@@ -73,25 +86,48 @@ class Spectra:
 
     wave: Float[np.ndarray, " pixel"]
     flux: Float[np.ndarray, "star pixel"]
-    ivar: Float[np.ndarray, "star pixel"] = None  # type: ignore[assignment]
-    table: Table = None
-    wave_unit: u.UnitBase | str = u.nm
-    medium: Medium = "unknown"
-    frame: Frame = "unknown"
-    fwhm: float | None = None
-    rows: Int[np.ndarray, " star"] = None  # type: ignore[assignment]
-    source: str = "spectra"
-    selection: str = ""
-    _checked: bool = field(default=False, repr=False)
+    ivar: Float[np.ndarray, "star pixel"]
+    table: Table
+    wave_unit: u.UnitBase
+    medium: Medium
+    frame: Frame
+    fwhm: float | None
+    rows: Int[np.ndarray, " star"]
+    source: str
+    selection: str
     #: No run-time check of types: users may give any array-like, which `checked_fields` converts.
     __no_type_check__ = True
 
-    def __post_init__(self) -> None:
-        if not self._checked:
-            for name, value in checked_fields(vars(self)).items():
-                object.__setattr__(self, name, value)
-        # holds for this construction only: what a user makes by dataclasses.replace is checked again
-        object.__setattr__(self, "_checked", False)
+    def __init__(
+        self,
+        wave: Any,
+        flux: Any,
+        ivar: Any = None,
+        table: Any = None,
+        wave_unit: u.UnitBase | str | None = None,
+        *,
+        error: Any = None,
+        medium: str = "unknown",
+        frame: str = "unknown",
+        fwhm: Any = None,
+        **provenance: Unpack[Provenance],
+    ) -> None:
+        unknown = set(provenance) - set(Provenance.__annotations__)
+        if unknown:
+            raise TypeError(f"Spectra has no argument {min(unknown)!r}; errors are given as error= or ivar=")
+        given = {"wave": wave, "flux": flux, "ivar": ivar, "error": error, "table": table, "wave_unit": wave_unit}
+        given |= {"medium": medium, "frame": frame, "fwhm": fwhm, "rows": None, "source": "spectra", "selection": ""}
+        self._set(checked_fields(given | provenance))
+
+    def _set(self, fields: dict[str, Any]) -> None:
+        for name, value in fields.items():
+            object.__setattr__(self, name, value)
+
+    def _with(self, **fields: Any) -> Spectra:
+        """The same spectra with other fields, which are not checked again."""
+        other = copy.copy(self)
+        other._set(fields)
+        return other
 
     def __len__(self) -> int:
         return self.flux.shape[0]
@@ -136,34 +172,25 @@ class Spectra:
             rows = [int(rows)]
         if isinstance(rows, list):
             rows = np.asarray(rows, dtype=bool if rows and isinstance(rows[0], (bool, np.bool_)) else int)
-        return replace(
-            self,
-            flux=self.flux[rows],
-            ivar=self.ivar[rows],
-            table=self.table[rows],
-            rows=self.rows[rows],
-            _checked=True,
-        )
+        return self._with(flux=self.flux[rows], ivar=self.ivar[rows], table=self.table[rows], rows=self.rows[rows])
 
     def on_pixels(self, pixels: slice | np.ndarray) -> Spectra:
         """The same spectra on a subset of their pixels, given by a slice, indices or a mask."""
-        return replace(
-            self, wave=self.wave[pixels], flux=self.flux[:, pixels], ivar=self.ivar[:, pixels], _checked=True
-        )
+        return self._with(wave=self.wave[pixels], flux=self.flux[:, pixels], ivar=self.ivar[:, pixels])
 
     def with_arrays(self, flux: Float[np.ndarray, "star pixel"], ivar: Float[np.ndarray, "star pixel"]) -> Spectra:
         """The same stars and wavelengths with other flux and ivar; non-finite flux becomes a bad pixel."""
         flux, ivar = with_bad_pixels(flux, ivar)
-        return replace(self, flux=flux, ivar=ivar, _checked=True)
+        return self._with(flux=flux, ivar=ivar)
 
-    def with_metadata(self, medium: str | None = None, frame: str | None = None, fwhm: float | None = None) -> Spectra:
+    def with_metadata(self, medium: str | None = None, frame: str | None = None, fwhm: Any = None) -> Spectra:
         """The same spectra with metadata that their file lacks.
 
         Parameters
         ----------
         medium : "vacuum" or "air", optional
         frame : "rest" or "observed", optional
-        fwhm : float, optional
+        fwhm : float or Quantity, optional
             Line spread (full width at half maximum), in ``wave_unit``.
 
         Raises
@@ -175,7 +202,7 @@ class Spectra:
         --------
         >>> import numpy as np
         >>> from slamjax import Spectra
-        >>> spectra = Spectra(np.linspace(400, 700, 4), np.ones((2, 4)))
+        >>> spectra = Spectra(np.linspace(400, 700, 4), np.ones((2, 4)), wave_unit="nm")
         >>> spectra.with_metadata(medium="air", fwhm=0.2).medium
         'air'
         """
@@ -187,16 +214,13 @@ class Spectra:
                 raise SlamError(f"{name} is {given!r}; give one of {', '.join(allowed)}")
             if given is not None and stated not in ("unknown", given):
                 raise SlamError(f"{self.source} says that its {name} is {stated}, not {given}; leave {name} out")
-        if fwhm is not None and not (np.isfinite(fwhm) and fwhm > 0):
-            raise SlamError(f"fwhm is {fwhm}; give a width above 0")
-        if fwhm is not None and self.fwhm is not None and abs(fwhm / self.fwhm - 1) > 1e-6:
-            raise SlamError(f"{self.source} says that its line spread is {self.fwhm:g}, not {fwhm:g}; leave fwhm out")
-        return replace(
-            self,
-            medium=medium or self.medium,  # type: ignore[arg-type]
-            frame=frame or self.frame,  # type: ignore[arg-type]
-            fwhm=self.fwhm if fwhm is None else float(fwhm),
-            _checked=True,
+        width = checked_fwhm(fwhm, self.wave_unit, self.source)
+        if width is not None and self.fwhm is not None and abs(width / self.fwhm - 1) > 1e-6:
+            raise SlamError(f"{self.source} says that its line spread is {self.fwhm:g}, not {width:g}; leave fwhm out")
+        return self._with(
+            medium=medium or self.medium,
+            frame=frame or self.frame,
+            fwhm=self.fwhm if width is None else width,
         )
 
     def select(self, expression: str) -> Spectra:
@@ -225,7 +249,7 @@ class Spectra:
         if not kept.any():
             raise selection.keeps_none_of(f"the {len(self)} rows of {self.source}")
         both = f"({self.selection}) & ({expression})" if self.selection else expression
-        return replace(self[kept], selection=both, _checked=True)
+        return self[kept]._with(selection=both)
 
     def columns(self) -> dict[str, np.ndarray]:
         """The table's scalar columns as plain arrays; missing: NaN for a float, 0 for an integer, "" for a string."""
@@ -300,7 +324,7 @@ class Spectra:
         --------
         >>> import numpy as np
         >>> from slamjax import Spectra
-        >>> Spectra(np.arange(1.0, 4.0), np.ones((1, 3)), np.full((1, 3), 400.0)).snr()
+        >>> Spectra(np.arange(1.0, 4.0), np.ones((1, 3)), error=np.full((1, 3), 0.05), wave_unit="nm").snr()
         array([20.])
         """
         good = self.good & np.isfinite(self.ivar)

@@ -7,6 +7,7 @@ from astropy import units as u
 from jaxtyping import Float
 
 from slamjax._util.constants import LIGHT
+from slamjax.spectra.length_units import length_unit
 
 #: Below this many Å catalogues and surveys give vacuum wavelengths even if they give air wavelengths above.
 _ULTRAVIOLET = 2000.0
@@ -26,7 +27,7 @@ def to_air(vacuum: Float[np.ndarray, "*shape"], unit: u.UnitBase | str = u.AA) -
     >>> to_air(np.array([5000.0])).round(3)
     array([4998.606])
     """
-    scale = u.Unit(unit).to(u.AA)
+    scale = length_unit(unit).to(u.AA)
     angstrom = np.asarray(vacuum, float) * scale
     return np.where(angstrom > _ULTRAVIOLET, angstrom / refractive_index(angstrom), angstrom) / scale
 
@@ -39,7 +40,7 @@ def to_vacuum(air: Float[np.ndarray, "*shape"], unit: u.UnitBase | str = u.AA) -
     >>> to_vacuum(to_air(np.array([500.0]), "nm"), "nm").round(6)
     array([500.])
     """
-    scale = u.Unit(unit).to(u.AA)
+    scale = length_unit(unit).to(u.AA)
     angstrom = np.asarray(air, float) * scale
     vacuum = angstrom
     for _ in range(4):  # the index varies slowly: each iteration gains five digits

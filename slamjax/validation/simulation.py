@@ -133,8 +133,8 @@ def simulate(
         np.where(model.trained, ivar, 0),
         columns,
         wave_unit=info.wave_unit,
-        medium=info.medium,  # type: ignore[arg-type]
-        frame=info.frame,  # type: ignore[arg-type]
+        medium=info.medium,
+        frame=info.frame,
         fwhm=info.fwhm,
         source="simulated spectra",
     )

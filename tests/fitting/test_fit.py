@@ -303,7 +303,8 @@ def test_faint_fluxes_are_fitted_as_well_as_others():
 
     stars = held_out()
     spectra = giants_model().prepare(stars).on_pixels(slice(0, None, 6))
-    small = Spectra(spectra.wave, spectra.flux.astype(float) * 1e-17, spectra.ivar.astype(float) * 1e34, spectra.table)
+    flux, ivar = spectra.flux.astype(float) * 1e-17, spectra.ivar.astype(float) * 1e34
+    small = Spectra(spectra.wave, flux, ivar, spectra.table, "nm")
     tables = [fit(train(s, LABELS[:2], search=TWO_FOLDS), s, n_starts=1) for s in (spectra, small)]
     sound = (np.asarray(tables[0]["flags"]) == 0) & (np.asarray(tables[1]["flags"]) == 0)
     assert sound.sum() > 20

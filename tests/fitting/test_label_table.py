@@ -26,7 +26,7 @@ def spectra(**columns):
     table["teff"] = Column([4000.0, 5000, np.nan, 4500], unit="K")
     for name, column in columns.items():
         table[name] = column
-    return Spectra(np.arange(5.0) + 1, np.ones((N, 5)), None, table, rows=[3, 5, 8, 9])
+    return Spectra(np.arange(5.0) + 1, np.ones((N, 5)), None, table, "nm", rows=[3, 5, 8, 9])
 
 
 def fitted(stars=None, units=("K", "")):
@@ -182,7 +182,7 @@ def test_files_without_a_label_table_are_errors(tmp_path):
 
 
 def test_identifiers_without_a_table_are_row_numbers():
-    table = fitted(Spectra(np.arange(5.0) + 1, np.ones((N, 5))))
+    table = fitted(Spectra(np.arange(5.0) + 1, np.ones((N, 5)), wave_unit="nm"))
     assert table.colnames[:3] == ["row", "id", "teff"]
     assert "teff_ref" not in table.colnames
 

@@ -28,7 +28,8 @@ def test_a_dozen_labels_can_be_fitted():
     names = [f"x_{k}" for k in range(12)]
     labels = rng.uniform(-1, 1, (260, 12))
     flux = 1 + 0.1 * np.tanh(labels @ rng.normal(0, 0.5, (12, 60))) + rng.normal(0, 1e-3, (260, 60))
-    spectra = Spectra(np.arange(60.0) + 500, flux, np.full(flux.shape, 1e6), dict(zip(names, labels.T, strict=True)))
+    table = dict(zip(names, labels.T, strict=True))
+    spectra = Spectra(np.arange(60.0) + 500, flux, np.full(flux.shape, 1e6), table, "nm")
     svr = slamjax.SVR(C=10.0, epsilon=0.01, gamma=0.02, solver="sklearn")
     model = slamjax.train(spectra[np.arange(200)], names, emulator=svr, search=TWO_FOLDS, noise="diagonal")
     table = slamjax.fit(model, spectra[np.arange(200, 260)])

@@ -45,7 +45,8 @@ def test_separate_rows_compressed_files_and_no_rows(kind, rows, tmp_path):
 def test_a_part_needs_memory_for_its_rows_only(tmp_path):
     path, n, n_pix = tmp_path / "long.fits", 3000, 1000
     rng = np.random.default_rng(0)
-    slamjax.write_table(slamjax.Spectra(np.arange(n_pix) + 400.0, rng.random((n, n_pix)), np.ones((n, n_pix))), path)
+    flux = rng.random((n, n_pix))
+    slamjax.write_table(slamjax.Spectra(np.arange(n_pix) + 400.0, flux, np.ones((n, n_pix)), wave_unit="nm"), path)
     slamjax.read_table(path, slice(0, 1))  # what is imported once does not count
     tracemalloc.start()
     part = slamjax.read_table(path, slice(n - 20, n))

@@ -11,7 +11,7 @@ from slamjax.spectra.spectra import Spectra
 
 def spectra(**columns):
     table = Table({"file": ["a.fits", "b.fits", "c.fits"], "rv": [1.0, 2, 3]} | columns)
-    return Spectra(np.arange(4.0) + 500, np.ones((3, 4)), None, table)
+    return Spectra(np.arange(4.0) + 500, np.ones((3, 4)), None, table, "nm")
 
 
 def catalog(**columns):

@@ -21,7 +21,7 @@ WAVE = np.array([400.0, 401.0, 403.0, 406.0])
 
 
 def make(n=3, **given):
-    fields = {"wave": WAVE, "flux": np.ones((n, 4)), "ivar": np.full((n, 4), 4.0)}
+    fields = {"wave": WAVE, "flux": np.ones((n, 4)), "ivar": np.full((n, 4), 4.0), "wave_unit": "nm"}
     return Spectra(**{**fields, **given})
 
 
@@ -167,7 +167,7 @@ def test_missing_numbers_and_strings_are_nan_and_empty(tmp_path):
         ({"spectra_columns": {"flux": np.ones(3)}}, "flux of .*a.fits has shape"),
         ({"spectra_columns": {"flux": np.array(["a", "b", "c"])}}, "flux of .*a.fits is not an array of numbers"),
         ({"spectra_columns": {"ivar": np.ones((3, 5))}}, "ivar of .*a.fits has shape"),
-        ({"spectra_columns": {"flux_error": np.ones((3, 5))}}, "flux_error of .*a.fits has shape"),
+        ({"spectra_columns": {"flux_error": np.ones((3, 5))}}, "error of .*a.fits has shape"),
         ({"wave_column": Table.Column(WAVE, "lam", unit="nm")}, "has no column 'wavelength'; it has .*lam"),
         ({"wave_column": Table.Column(WAVE, "wavelength")}, "'wavelength' of .*a.fits states no unit"),
         ({"wave_column": Table.Column(WAVE, "wavelength", unit="K")}, "'K' of .*a.fits is not a unit of length"),

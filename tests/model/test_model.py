@@ -110,7 +110,7 @@ def test_training_stars_are_recognised_by_identifier_or_by_flux():
     record, spectra = giants_model().info.record, held_out()
     assert not record.contains(spectra).any()
     trained = xp_giants()[:5]
-    anonymous = Spectra(trained.wave, trained.flux, trained.ivar)
+    anonymous = Spectra(trained.wave, trained.flux, trained.ivar, wave_unit="nm")
     assert record.contains(anonymous).all()
     observed_again = trained.with_arrays(trained.flux * 1.01, trained.ivar)
     assert record.contains(observed_again).all()

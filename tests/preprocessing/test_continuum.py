@@ -25,7 +25,8 @@ def noisy(n=3, bad=0.3, dtype=np.float64, seed=0):
     flux = 1 + 0.3 * np.sin(WAVE / 15) + 0.1 * rng.random((n, WAVE.size))
     ivar = rng.uniform(50, 200, flux.shape)
     masked = rng.random(flux.shape) < bad
-    return Spectra(WAVE, np.where(masked, 1e6, flux).astype(dtype), np.where(masked, 0, ivar).astype(dtype))
+    flux, ivar = np.where(masked, 1e6, flux).astype(dtype), np.where(masked, 0, ivar).astype(dtype)
+    return Spectra(WAVE, flux, ivar, wave_unit="nm")
 
 
 def test_gaussian_continuum_is_the_sum_in_its_docstring():
@@ -51,7 +52,7 @@ def test_gaussian_continuum_is_the_same_in_blocks():
     """Long spectra are smoothed 1024 pixels at a time."""
     wave = np.linspace(400, 900, 2500)
     flux = 1 + 0.2 * np.sin(wave / 7)[None]
-    whole = GaussianContinuum(10.0).continuum(Spectra(wave, flux, np.ones_like(flux)))
+    whole = GaussianContinuum(10.0).continuum(Spectra(wave, flux, np.ones_like(flux), wave_unit="nm"))
     near = np.exp(-0.5 * ((wave[:, None] - wave) / 10) ** 2) * np.gradient(wave)
     np.testing.assert_allclose(whole[0], (near @ flux[0]) / near.sum(axis=1), rtol=1e-11)
 
@@ -135,7 +136,7 @@ def test_unknown_errors_stay_unknown(step):
 
 
 def test_pixels_without_a_positive_continuum_are_bad():
-    spectra = Spectra(WAVE, -np.ones((1, 40)), np.ones((1, 40)))
+    spectra = Spectra(WAVE, -np.ones((1, 40)), np.ones((1, 40)), wave_unit="nm")
     assert not GaussianContinuum(10.0)(spectra).good.any()
 
 
@@ -143,7 +144,7 @@ def test_a_spline_follows_a_smooth_continuum_and_leaves_narrow_lines():
     wave = np.linspace(400, 900, 1001)
     smooth = 2 + np.sin((wave - 400) / 160) + 1e-3 * (wave - 400)
     lines = np.prod([1 - 0.5 * np.exp(-0.5 * ((wave - c) / 1.0) ** 2) for c in (450, 555, 640, 780)], axis=0)
-    spectra = Spectra(wave, (smooth * lines)[None], np.full((1, 1001), 1e4))
+    spectra = Spectra(wave, (smooth * lines)[None], np.full((1, 1001), 1e4), wave_unit="nm")
     continuum = SplineContinuum(60.0).continuum(spectra)[0]
     np.testing.assert_allclose(continuum[30:-30], smooth[30:-30], rtol=0.01)
     divided = SplineContinuum(60.0)(spectra).flux[0]
@@ -155,7 +156,7 @@ def test_a_spline_halves_a_sine_wave_of_its_scale():
     wave = np.linspace(0, 1200, 1201) + 400
     for period, gain in [(60.0, 1 / 2), (120.0, 16 / 17), (30.0, 1 / 17)]:
         ripple = np.sin(2 * np.pi * wave / period)
-        spectra = Spectra(wave, (5 + ripple)[None], np.ones((1, 1201)))
+        spectra = Spectra(wave, (5 + ripple)[None], np.ones((1, 1201)), wave_unit="nm")
         left = SplineContinuum(60.0, iterations=0).continuum(spectra)[0] - 5
         inner = slice(300, -300)
         assert left[inner] @ ripple[inner] / (ripple[inner] @ ripple[inner]) == pytest.approx(gain, abs=0.005)
@@ -248,7 +249,8 @@ def test_continuum_pixels_are_high_and_vary_little():
     lines = np.exp(-0.5 * ((wave[:, None] - np.arange(501, 540, 4)) / 0.5) ** 2).sum(axis=1)
     slope = 1 + rng.uniform(-0.3, 0.3, (60, 1)) * (wave - 520) / 20
     clean = slope * (1 - depth * lines)
-    stars = Spectra(wave, clean + rng.normal(0, 0.003, clean.shape), np.full(clean.shape, 1e5))
+    flux, ivar = clean + rng.normal(0, 0.003, clean.shape), np.full(clean.shape, 1e5)
+    stars = Spectra(wave, flux, ivar, wave_unit="nm")
     step = ChebyshevContinuum(1, n_bins=8).learn(stars)
     taken = np.isin(np.round(wave, 6), np.round(step.pixels, 6))
     assert 0.08 < taken.mean() < 0.15

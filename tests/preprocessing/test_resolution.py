@@ -20,7 +20,7 @@ def lines(fwhm, wave):
 
 def test_a_gaussian_line_becomes_the_wider_one():
     wave = np.linspace(490, 510, 401)
-    sharp = Spectra(wave, lines(1.0, wave)[None], np.full((1, 401), 1e4), fwhm=1.0)
+    sharp = Spectra(wave, lines(1.0, wave)[None], np.full((1, 401), 1e4), wave_unit="nm", fwhm=1.0)
     result = MatchResolution(2.0)(sharp)
     np.testing.assert_allclose(result.flux[0], lines(2.0, wave), atol=2e-4)
     assert result.fwhm == 2.0
@@ -28,7 +28,7 @@ def test_a_gaussian_line_becomes_the_wider_one():
 
 def test_pixels_of_unequal_width_count_by_their_width():
     wave = 490 + 20 * np.linspace(0, 1, 500) ** 1.2
-    sharp = Spectra(wave, lines(1.0, wave)[None], np.full((1, 500), 1e4), fwhm=1.0)
+    sharp = Spectra(wave, lines(1.0, wave)[None], np.full((1, 500), 1e4), wave_unit="nm", fwhm=1.0)
     np.testing.assert_allclose(MatchResolution(2.0)(sharp).flux[0], lines(2.0, wave), atol=2e-3)
 
 
@@ -37,7 +37,7 @@ def test_errors_of_means_over_many_pixels_agree_with_simulated_noise():
     rng = np.random.default_rng(1)
     sigma = 1 + 0.3 * np.sin(wave)
     flux = rng.normal(0, sigma, (3000, 200))
-    noisy = Spectra(wave, flux, np.broadcast_to(sigma**-2, flux.shape), fwhm=0.1)
+    noisy = Spectra(wave, flux, error=np.broadcast_to(sigma, flux.shape), wave_unit="nm", fwhm=0.1)
     result = MatchResolution(0.6)(noisy)
     middle = slice(50, 150)
     stated = np.sqrt((1 / result.ivar[0, middle]).sum()) / 100

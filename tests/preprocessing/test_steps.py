@@ -22,7 +22,8 @@ def noisy(n=3, bad=0.3, dtype=np.float64, seed=0):
     flux = 1 + 0.3 * np.sin(WAVE / 15) + 0.1 * rng.random((n, WAVE.size))
     ivar = rng.uniform(50, 200, flux.shape)
     masked = rng.random(flux.shape) < bad
-    return Spectra(WAVE, np.where(masked, 1e6, flux).astype(dtype), np.where(masked, 0, ivar).astype(dtype))
+    flux, ivar = np.where(masked, 1e6, flux).astype(dtype), np.where(masked, 0, ivar).astype(dtype)
+    return Spectra(WAVE, flux, ivar, wave_unit="nm")
 
 
 def test_a_range_includes_its_bounds():
@@ -62,7 +63,7 @@ def test_an_empty_range_is_refused(low, high):
 def test_bad_pixels_by_flux_and_snr():
     flux = np.array([[0.1, 0.5, 1.0, 1.5, 3.0, 1.0]])
     ivar = np.array([[400.0, 400, 400, 400, 400, 1]])
-    spectra = Spectra(np.arange(1.0, 7), flux, ivar)
+    spectra = Spectra(np.arange(1.0, 7), flux, ivar, wave_unit="nm")
     marked = BadPixels(min_flux=0.2, max_flux=2.0, min_snr=5.0)(spectra)
     np.testing.assert_array_equal(marked.good, [[False, True, True, True, False, False]])
     np.testing.assert_array_equal(marked.ivar[marked.good], 400)
@@ -78,7 +79,7 @@ def test_without_rules_no_pixel_is_marked():
 def test_bad_pixels_grow_to_their_neighbours_and_stop_at_the_ends(grow):
     ivar = np.ones((2, 9))
     ivar[0, 4] = ivar[1, 0] = 0
-    good = BadPixels(grow=grow)(Spectra(np.arange(1.0, 10), np.ones((2, 9)), ivar)).good
+    good = BadPixels(grow=grow)(Spectra(np.arange(1.0, 10), np.ones((2, 9)), ivar, wave_unit="nm")).good
     place = np.arange(9)
     np.testing.assert_array_equal(good, [np.abs(place - 4) > grow, place > grow])
 

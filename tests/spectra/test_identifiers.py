@@ -10,7 +10,7 @@ from slamjax.spectra.spectra import Spectra
 
 def with_table(**columns):
     n = len(next(iter(columns.values())))
-    return Spectra(np.array([1.0, 2.0]), np.ones((n, 2)), table=Table(columns))
+    return Spectra(np.array([1.0, 2.0]), np.ones((n, 2)), table=Table(columns), wave_unit="nm")
 
 
 def partition(groups):

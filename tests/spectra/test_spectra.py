@@ -19,7 +19,7 @@ WAVE = np.array([400.0, 401.0, 403.0, 406.0])
 
 
 def make(n=3, **given):
-    fields = {"wave": WAVE, "flux": np.ones((n, 4)), "ivar": np.full((n, 4), 4.0)}
+    fields = {"wave": WAVE, "flux": np.ones((n, 4)), "ivar": np.full((n, 4), 4.0), "wave_unit": "nm"}
     return Spectra(**{**fields, **given})
 
 
@@ -99,7 +99,14 @@ def test_the_callers_arrays_are_not_changed():
         ({"table": Table({"teff": [5000.0]})}, "table of spectra has 1 rows but there are 3 spectra"),
         ({"wave_unit": "furlong"}, "'furlong' of spectra is not a unit of length; use nm or Angstrom"),
         ({"wave_unit": "K"}, "'K' of spectra is not a unit of length"),
-        ({"wave_unit": None}, "None of spectra is not a unit of length"),
+        ({"wave_unit": None}, 'the wavelengths of spectra have no unit; give wave_unit="Angstrom", wave_unit="nm"'),
+        ({"wave_unit": u.K}, "'K' of spectra is not a unit of length"),
+        ({"fwhm": 0}, "fwhm of spectra is 0; give a width above 0"),
+        ({"fwhm": "wide"}, "fwhm of spectra is wide; give a width above 0"),
+        ({"fwhm": 3 * u.K}, "'K' of the line spread of spectra is not a unit of length"),
+        ({"error": np.ones((3, 4))}, "ivar and error of spectra are both given; give the one that is known"),
+        ({"ivar": None, "error": np.ones((3, 3))}, r"error of spectra has shape \(3, 3\) but flux has \(3, 4\)"),
+        ({"table": "stars.fits"}, "the table of spectra is a str that makes no table"),
         ({"medium": "aether"}, "medium of spectra is 'aether'; it is one of vacuum, air, unknown"),
         ({"frame": "lab"}, "frame of spectra is 'lab'; it is one of rest, observed, unknown"),
     ],
@@ -120,7 +127,7 @@ def test_there_must_be_as_many_rows_as_spectra():
 
 
 def test_one_spectrum_may_be_given_as_a_vector():
-    assert Spectra(WAVE, np.ones(4), np.ones(4)).flux.shape == (1, 4)
+    assert Spectra(WAVE, np.ones(4), np.ones(4), wave_unit="nm").flux.shape == (1, 4)
 
 
 def test_spectra_without_a_table_are_numbered():
@@ -262,7 +269,7 @@ def test_wavelengths_with_a_unit_keep_it():
 
 
 def test_dataclasses_replace_checks_its_fields():
-    spectra = Spectra(np.array([1.0, 2.0]), np.ones((3, 2)))
+    spectra = Spectra(np.array([1.0, 2.0]), np.ones((3, 2)), wave_unit="nm")
     with pytest.raises(SlamError, match="flux of spectra has shape"):
         dataclasses.replace(spectra[:2], flux=np.ones((2, 5)))
 

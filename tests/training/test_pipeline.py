@@ -63,7 +63,7 @@ def test_stars_with_missing_labels_are_left_out_and_counted():
     spectra = few_pixels(xp_giants()[:80])
     table = spectra.table.copy()
     table["fe_h"][:7] = np.nan
-    changed = Spectra(spectra.wave, spectra.flux, spectra.ivar, table)
+    changed = Spectra(spectra.wave, spectra.flux, spectra.ivar, table, spectra.wave_unit)
     with pytest.warns(SlamWarning, match=r"7 of 80 stars .*fe_h: 7"):
         model = train(changed, LABELS, search=TWO_FOLDS)
     assert len(model.training_labels.stars) == 73
@@ -114,6 +114,7 @@ def test_duplicate_stars_train_and_share_a_fold():
         np.concatenate([spectra.flux, spectra.flux[:20]]),
         np.concatenate([spectra.ivar, spectra.ivar[:20]]),
         vstack([spectra.table, spectra.table[:20]]),
+        spectra.wave_unit,
     )
     groups = twice.star_groups()
     np.testing.assert_array_equal(groups[60:], groups[:20])
@@ -214,7 +215,7 @@ def test_one_star_or_a_constant_label_is_refused():
     table = spectra.table.copy()
     table["logg"] = 2.5
     with pytest.raises(SlamError, match=r"'logg' is the same, 2\.5"):
-        train(Spectra(spectra.wave, spectra.flux, spectra.ivar, table), LABELS)
+        train(Spectra(spectra.wave, spectra.flux, spectra.ivar, table, spectra.wave_unit), LABELS)
 
 
 def test_a_handful_of_stars_is_refused_with_the_reason():
@@ -268,7 +269,7 @@ def test_the_selection_and_a_digest_of_flux_and_labels_are_recorded():
     assert settings["selection"] == "(logg < 3.6) & (teff > 3600)"
     table = spectra.table.copy()
     table["teff"][0] += 1
-    other = Spectra(spectra.wave, spectra.flux, spectra.ivar, table)
+    other = Spectra(spectra.wave, spectra.flux, spectra.ivar, table, spectra.wave_unit)
     assert (
         train(other, LABELS, search=TWO_FOLDS).info.provenance["settings"]["training_sha256"]
         != settings["training_sha256"]

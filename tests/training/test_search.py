@@ -2,7 +2,6 @@ import itertools
 
 import numpy as np
 import pytest
-from astropy.table import Table
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import loguniform
@@ -116,7 +115,7 @@ def test_repeat_spectra_of_a_star_share_a_fold(stars, n_folds, seed):
 def test_folds_from_a_table_with_repeats():
     ids = np.arange(100)
     ids[::20] = 7
-    spectra = Spectra(np.array([1.0, 2.0]), np.ones((100, 2)), table=Table({"source_id": 10**18 + ids}))
+    spectra = Spectra(np.array([1.0, 2.0]), np.ones((100, 2)), table={"source_id": 10**18 + ids}, wave_unit="nm")
     fold = make_folds(spectra.star_groups(), 5, seed=0)
     assert len(set(fold[ids == 7])) == 1
     assert (ids == 7).sum() > 1

@@ -57,7 +57,8 @@ def load(spectrum: Any) -> SurveySpectra:
     known.
     """
     axis = spectrum.spectral_axis
-    wave = np.asarray(u.Quantity(np.atleast_2d(axis.value)[0], axis.unit).to_value(u.AA, u.spectral()), float)
+    unit = u.AA if axis.unit == u.A else axis.unit  # what astropy makes of a file's "A"
+    wave = np.asarray(u.Quantity(np.atleast_2d(axis.value)[0], unit).to_value(u.AA, u.spectral()), float)
     flux = np.asarray(spectrum.flux.value, float)
     index = getattr(spectrum, "spectral_axis_index", None)
     last = flux.ndim - 1 if index is None else index
@@ -74,10 +75,10 @@ def load(spectrum: Any) -> SurveySpectra:
     if medium == "air":
         wave, medium = to_vacuum(wave), "vacuum"
     order = np.argsort(wave)
-    is_length = axis.unit.physical_type == "length"
+    is_length = unit.physical_type == "length"
     return survey_spectra(
         wave[order], as_rows(flux)[:, order], ivar[:, order], "specutils", _frame(spectrum), metadata,
-        medium=medium, unit=str(axis.unit) if is_length else "Angstrom",
+        medium=medium, unit=str(unit) if is_length else "Angstrom",
     )  # fmt: skip
 
 
