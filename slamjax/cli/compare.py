@@ -12,7 +12,7 @@ import slamjax
 from slamjax.cli.console import progress_bar, say
 from slamjax.cli.files import make_folder, read_spectra
 from slamjax.cli.groups import Flags, Given, default, option_groups
-from slamjax.cli.options import Bins, By, Preparation, Select, SpectraFile, Starts, bin_edges, words
+from slamjax.cli.options import Bins, By, Preparation, Select, SpectraFiles, Starts, TestFiles, bin_edges, words
 from slamjax.cli.training_options import SEED, Labels, LogLabels
 from slamjax.errors import SlamError
 from slamjax.training import SVR, DataSpec, NoiseSpec, Polynomial, SearchSpec, TrainingSpec
@@ -26,15 +26,12 @@ _FIGURE = "Figure of single pixels"
 @option_groups
 def compare(
     *,
-    spectra: SpectraFile,
+    spectra: SpectraFiles,
     output: Annotated[Path, typer.Option("-o", "--output", metavar="FOLDER", help="Folder to write to.")],
     labels: Labels,
     log_labels: LogLabels = "",
     select: Select = None,
-    test: Annotated[
-        Path | None,
-        typer.Option(metavar="SPECTRA.fits", help="Other stars to test on; default: the same stars, by --folds."),
-    ] = None,
+    test: TestFiles = None,
     folds: Annotated[
         int, typer.Option(min=2, help="Parts of the stars, each tested with models of the others.")
     ] = default(slamjax.compare, "test"),
@@ -77,8 +74,8 @@ def compare(
     """
     slamjax.plots.check_figure_path(Path("pixels.png"))
     fixed, edges, names = dict(_fixed(text) for text in at or []), bin_edges(bins), words(labels)
-    stars = read_spectra([spectra], select)
-    others = None if test is None else read_spectra([test], select)
+    stars = read_spectra(spectra, select)
+    others = read_spectra(test, select) if test else None
     recipe = preparation.recipe_for(stars)
     training = TrainingSpec(
         recipe=recipe,

@@ -9,11 +9,17 @@ import typer
 
 import slamjax
 from slamjax.cli.console import say
+from slamjax.cli.options import expanded
 
 
 def info(
-    file: Annotated[
-        Path, typer.Argument(metavar="FILE", help="A model, spectra, labels, a posterior, a recipe or a survey file.")
+    files: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="FILE...",
+            help="Models, spectra, labels, posteriors, recipes or survey files; quoted patterns are expanded.",
+            callback=expanded,
+        ),
     ],
     pixels: Annotated[
         bool, typer.Option("--pixels", help="Of a model: also list the hyper-parameters of every pixel.")
@@ -30,12 +36,14 @@ def info(
 
     Example: `slamjax info labels.fits`
     """
-    if recipe:
-        say(slamjax.Model.read(file).recipe.to_toml(), end="")
-        return
-    if not pixels:
-        say(slamjax.describe(file))
-        return
-    slam = slamjax.Model.read(file)
-    say(slamjax.describe(slam))
-    say("\n".join(slam.info.pixels.pformat(max_lines=-1, max_width=-1)))
+    for number, file in enumerate(files):
+        if len(files) > 1:
+            say(("\n" if number else "") + f"{file}:")
+        if recipe:
+            say(slamjax.Model.read(file).recipe.to_toml(), end="")
+        elif not pixels:
+            say(slamjax.describe(file))
+        else:
+            slam = slamjax.Model.read(file)
+            say(slamjax.describe(slam))
+            say("\n".join(slam.info.pixels.pformat(max_lines=-1, max_width=-1)))

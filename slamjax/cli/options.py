@@ -16,21 +16,27 @@ if TYPE_CHECKING:
     from slamjax.spectra import Spectra
 
 
-def _expanded(patterns: list[Path]) -> list[Path]:
+def expanded(patterns: list[Path] | None) -> list[Path]:
     """The files that patterns match: a shell passes on only so many names."""
     from slamjax.io import expand_pattern
 
-    return [Path(path) for pattern in patterns for path in expand_pattern(str(pattern))]
+    return [Path(path) for pattern in patterns or [] for path in expand_pattern(str(pattern))]
 
 
 ModelFile = Annotated[Path, typer.Argument(metavar="MODEL.h5", help="Model file written by `slamjax train`.")]
-SpectraFile = Annotated[Path, typer.Argument(metavar="SPECTRA.fits", help="slamjax FITS table of spectra.")]
-SpectraFiles = Annotated[
-    list[Path],
-    typer.Argument(
-        metavar="SPECTRA...",
-        help="A slamjax FITS table of spectra, or survey files as downloaded; quoted patterns are expanded.",
-        callback=_expanded,
+_SPECTRA = typer.Argument(
+    metavar="SPECTRA...",
+    help="A slamjax FITS table of spectra, or survey files as downloaded; quoted patterns are expanded.",
+    callback=expanded,
+)
+SpectraFiles = Annotated[list[Path], _SPECTRA]
+OptionalSpectraFiles = Annotated[list[Path] | None, _SPECTRA]
+TestFiles = Annotated[
+    list[Path] | None,
+    typer.Option(
+        metavar="SPECTRA.fits",
+        help="Other stars to test on, or a quoted pattern; default: the same stars, by --folds.",
+        callback=expanded,
     ),
 ]
 Select = Annotated[

@@ -10,7 +10,7 @@ import typer
 import slamjax
 from slamjax.cli.console import say_written
 from slamjax.cli.files import read_spectra
-from slamjax.cli.options import IncludeTraining, Select
+from slamjax.cli.options import IncludeTraining, OptionalSpectraFiles, Select
 from slamjax.errors import SlamError
 
 Kind: TypeAlias = Literal["spectra", "labels", "errors", "training", "corner", "trace"]
@@ -21,7 +21,7 @@ def plot(
         Path,
         typer.Argument(metavar="MODEL.h5", help="Model; for corner and trace the POSTERIOR.nc of `slamjax sample`."),
     ],
-    spectra: Annotated[Path | None, typer.Argument(metavar="SPECTRA.fits", help="Spectra to fit and draw.")] = None,
+    spectra: OptionalSpectraFiles = None,
     output: Annotated[
         Path, typer.Option("-o", "--output", metavar="PLOT.png", help="Figure to write, in any format of matplotlib.")
     ] = Path("slamjax.png"),
@@ -45,20 +45,20 @@ def plot(
     Example: `slamjax plot giants.h5 giants.fits --what labels -o labels.png`
     """
     slamjax.plots.check_figure_path(output)
-    kind = what or ("training" if spectra is None else "spectra")
+    kind = what or ("spectra" if spectra else "training")
     if kind in ("corner", "trace"):
         posterior = slamjax.Posterior.read(model)
         draw = slamjax.plots.plot_corner if kind == "corner" else slamjax.plots.plot_trace
         figure = draw(posterior, row=row)
     elif kind == "training":
         figure = slamjax.plots.plot_training(slamjax.Model.read(model))
-    elif spectra is None:
+    elif not spectra:
         raise SlamError(f"--what {kind} needs spectra; name a file after the model")
     elif kind == "spectra":
         figure = _plot_spectra(model, spectra, select, count)
     else:
         result = slamjax.validate(
-            slamjax.Model.read(model), read_spectra([spectra], select), include_training=include_training
+            slamjax.Model.read(model), read_spectra(spectra, select), include_training=include_training
         )
         if kind == "labels":
             figure = slamjax.plots.plot_labels(result.labels, result.comparison.names)
@@ -68,10 +68,10 @@ def plot(
     say_written(output)
 
 
-def _plot_spectra(model: Path, spectra: Path, select: str | None, count: int) -> Any:
+def _plot_spectra(model: Path, spectra: list[Path], select: str | None, count: int) -> Any:
     """A figure of some of the stars, evenly spaced in the file."""
     slam = slamjax.Model.read(model)
-    stars = read_spectra([spectra], select)
+    stars = read_spectra(spectra, select)
     if len(stars) > count:
         step = len(stars) / count
         stars = stars[[int(step * (k + 0.5)) for k in range(count)]]

@@ -10,11 +10,13 @@ import typer
 import slamjax
 from slamjax.cli.console import progress_bar, say, say_written
 from slamjax.cli.files import check_output
-from slamjax.cli.options import Jobs, Survey
+from slamjax.cli.options import Jobs, Survey, expanded
 
 
 def read(
-    files: Annotated[list[Path], typer.Argument(metavar="FILES...", help="Survey files, or quoted patterns.")],
+    files: Annotated[
+        list[Path], typer.Argument(metavar="FILES...", help="Survey files, or quoted patterns.", callback=expanded)
+    ],
     output: Annotated[Path, typer.Option("-o", "--output", metavar="SPECTRA.fits", help="Table to write.")],
     survey: Survey = None,
     labels: Annotated[
@@ -22,7 +24,11 @@ def read(
         typer.Option(metavar="CATALOG", help="Catalogue (CSV, ECSV, FITS) whose columns are joined to the spectra."),
     ] = None,
     on: Annotated[
-        str, typer.Option(metavar="COLUMN", help="Column by which --labels is matched; it stands in both.")
+        str,
+        typer.Option(
+            metavar="COLUMN",
+            help="Column by which --labels is matched; CATALOGCOLUMN=HEADERCOLUMN if the names differ.",
+        ),
     ] = "file",
     n_jobs: Jobs = -1,
 ) -> None:
@@ -30,13 +36,15 @@ def read(
     and mwmVisit, DESI coadds and Gaia XP as written by GaiaXPy. Rows keep the order of the files; a file with several
     spectra gives several rows.
 
-    Example: `slamjax read spec-*.fits -o spectra.fits --labels catalog.csv --on file`
+    Example: `slamjax read 'lamost/*.fits' -o spectra.fits --labels catalog.csv --on obsid`
+
+    Example: `slamjax read 'sdss/*.fits' -o spectra.fits --labels catalog.fits --on star=id`
     """
     check_output(output)
     with progress_bar("reading files") as on_progress:
-        spectra = slamjax.read([str(path) for path in files], survey, n_jobs=n_jobs, on_progress=on_progress)
-    if labels is not None:
-        spectra = slamjax.join_labels(spectra, labels, on)
+        spectra = slamjax.read(
+            [str(path) for path in files], survey, labels=labels, on=on, n_jobs=n_jobs, on_progress=on_progress
+        )
     slamjax.write_table(spectra, output)
     say(repr(spectra))
     say_written(output)

@@ -14,7 +14,7 @@ from astropy.table import Table
 
 from slamjax.errors import SlamError
 from slamjax.fitting.fitter import Fitter, stack_tables, warn_without_errors
-from slamjax.io import LabelTable, count_rows, read, read_table
+from slamjax.io import LabelTable, count_rows, expand_pattern, read, read_table
 from slamjax.model.model import Model
 from slamjax.spectra.selection import Selection
 from slamjax.spectra.spectra import Spectra
@@ -120,7 +120,7 @@ def _one_ahead(function: Callable[[int], _Part], arguments: Iterable[int]) -> It
 
 def fit_files(
     model: Model | Fitter,
-    files: Sequence[str | os.PathLike[str]],
+    files: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
     *,
     survey: str | None = None,
     fwhm: float | None = None,
@@ -139,7 +139,7 @@ def fit_files(
     ----------
     model : Model or Fitter
         A Model is fitted with the default options; a `slamjax.Fitter` holds others.
-    files : sequence of paths
+    files : path, glob pattern, or a sequence of those
     survey : str, optional
         As in `slamjax.read`.
     fwhm : float, optional
@@ -165,12 +165,13 @@ def fit_files(
 
     Examples
     --------
-    >>> import glob
     >>> import slamjax
-    >>> labels = slamjax.fit_files(model, sorted(glob.glob("lamost/*.fits")), select="snr_g > 20")  # doctest: +SKIP
+    >>> labels = slamjax.fit_files(model, "lamost/*.fits", select="snr_g > 20")  # doctest: +SKIP
     """
     fitter = _fitter_of(model)
-    n, n_spectra = len(files), 0
+    given = [files] if isinstance(files, str | os.PathLike) else files
+    paths = [path for pattern in given for path in expand_pattern(os.fspath(pattern))]
+    n, n_spectra = len(paths), 0
     size = part_size or _rows_within(fitter.memory, 8 * fitter.model.wave.size)
     tables: list[LabelTable] = []
     selection = Selection(select)
@@ -179,7 +180,7 @@ def fit_files(
     for start in range(0, n, size):
         stop = min(n, start + size)
         report = _part_of(on_progress, start, stop, n)
-        groups, error = _read(fitter.model, files[start:stop], survey, n_jobs)
+        groups, error = _read(fitter.model, paths[start:stop], survey, n_jobs)
         first_error = first_error or error
         any_good = any_good or any(len(spectra) and spectra.good.any() for spectra in groups)
         for spectra in groups:

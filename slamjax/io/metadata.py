@@ -30,7 +30,7 @@ def metadata_table(
     problem = _column("problem", [file.get("problem", "") for file in metadata], counts)
     table = Table(
         {
-            "file": np.repeat([os.path.basename(name) for name in names], counts),
+            "file": np.repeat(_file_names(names), counts),
             "problem": np.where(good | (problem != ""), problem, "no good pixel"),
         }
     )
@@ -38,6 +38,15 @@ def metadata_table(
         if name != "problem":
             table[name] = _column(name, [file.get(name) for file in metadata], counts)
     return table
+
+
+def _file_names(names: Sequence[str]) -> list[str]:
+    """Names without folders; with them where only they tell two files apart."""
+    short = [os.path.basename(name) for name in names]
+    paths: dict[str, set[str]] = {}
+    for name, path in zip(short, names, strict=True):
+        paths.setdefault(name, set()).add(path)
+    return [name if len(paths[name]) == 1 else path for name, path in zip(short, names, strict=True)]
 
 
 def _column(name: str, values: Sequence[Any], counts: Sequence[int]) -> np.ndarray:

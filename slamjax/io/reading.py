@@ -7,7 +7,6 @@ import os
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +18,7 @@ from joblib import Parallel, delayed
 
 from slamjax._util.files import existing_file
 from slamjax.errors import SlamError, SlamWarning
+from slamjax.io.catalog import Catalogue, CatalogueLike, On
 from slamjax.io.grids import common_grid, place
 from slamjax.io.metadata import metadata_table
 from slamjax.io.surveys import gaia, specutils_memory
@@ -44,6 +44,8 @@ def read(
     survey: str | None = None,
     *,
     wave: Float[np.ndarray, " pixel"] | None = None,
+    labels: CatalogueLike | None = None,
+    on: On = "file",
     n_jobs: int = -1,
     on_progress: Progress | None = None,
 ) -> Spectra:
@@ -58,7 +60,7 @@ def read(
 
     Parameters
     ----------
-    source : path, glob pattern, specutils object, or a sequence of paths and objects
+    source : path, glob pattern, specutils object, or a sequence of those
     survey : str, optional
         The loader, if a file does not identify itself or has spectra of two instruments: "lamost", "lamost-image",
         "lamost-mrs", "sdss", "apogee-star", "apogee-aspcap", "apogee-visit", "mwm-apogee", "mwm-boss", "desi",
@@ -67,6 +69,9 @@ def read(
         Vacuum wavelengths in Å, or a Quantity, to which all spectra are resampled, with flux conserved. By default the
         survey's own grid, if all files have parts of one; apVisit files are resampled to apStar's grid, the two arms of
         LAMOST's medium resolution to one grid with a gap of bad pixels.
+    labels, on : optional
+        A catalogue (path, Table or DataFrame) whose columns are joined to the spectra, and the column that matches
+        them, as of `slamjax.join_labels`. Columns are checked before all files are read.
     n_jobs : int
         Processes, if there are many files; -1 for all cores.
     on_progress : callable, optional
@@ -82,7 +87,7 @@ def read(
     Raises
     ------
     SlamError
-        If no file can be read, or the files have different frames or no common grid.
+        If no file can be read, the files have different frames or no common grid, or the catalogue cannot be joined.
 
     Examples
     --------
@@ -95,15 +100,18 @@ def read(
     ...     len(slamjax.read(path))
     3
     """
+    catalogue = None if labels is None else Catalogue.from_option(labels, on)
     sources = _sources(source)
     if survey is not None and survey not in LOADERS:
         raise SlamError(f"unknown survey {survey!r}; choose one of {', '.join(LOADERS)}")
     if len(sources) == 1 and survey is None and isinstance(sources[0], str) and is_table(existing_file(sources[0])):
-        return read_table(sources[0])
+        return _read_own(sources[0], catalogue)
     names = [
         source if isinstance(source, str) else specutils_memory.name_of(source, number)
         for number, source in enumerate(sources)
     ]
+    if catalogue is not None:
+        _check_join(catalogue, sources, survey)
     results = _read_all(sources, survey, n_jobs, on_progress)
     spectra = [result for result in results if isinstance(result, SurveySpectra)]
     if not spectra:
@@ -116,7 +124,7 @@ def read(
     flux, ivar = _on_grid(results, grid)
     table = metadata_table(names, results, ivar)
     _warn_ignored(table["mask_ignored"] if "mask_ignored" in table.colnames else np.zeros(0))
-    return Spectra(
+    everything = Spectra(
         grid / float(f"{length_unit(unit).to(u.AA):.12g}"),  # astropy's nm has 9.999999999999998 Å
         flux,
         ivar,
@@ -126,17 +134,41 @@ def read(
         frame=spectra[0].frame,
         source=names[0] if len(names) == 1 else f"{len(names)} files, {names[0]} and more",
     )
+    return everything if catalogue is None else catalogue.joined(everything)
+
+
+def _read_own(path: str, catalogue: Catalogue | None) -> Spectra:
+    """A slamjax table, joined with a catalogue."""
+    if catalogue is None:
+        return read_table(path)
+    catalogue.check(read_table(path, slice(0, 1)).table.colnames, path)
+    return catalogue.joined(read_table(path))
+
+
+def _check_join(catalogue: Catalogue, sources: Sequence[Any], survey: str | None) -> None:
+    """Raise SlamError if a few of the files, read beforehand, lack the column that the catalogue is joined on."""
+    names = ["file", "problem"]
+    if catalogue.of_spectra in names:
+        return
+    few = [_read_one(sources[k], survey) for k in sorted({0, len(sources) // 2, len(sources) - 1})]
+    found = [result for result in few if isinstance(result, SurveySpectra)]
+    if found:
+        names += [name for result in found for name in result.metadata if name not in names]
+        catalogue.check(list(dict.fromkeys(names)), f"the header of {sources[0]}")
 
 
 def expand_pattern(pattern: str) -> list[str]:
     """The files that match a glob pattern, sorted; a path without wildcards is returned as it is.
+
+    A home folder (``~``) is put in, as a shell does where the pattern is not quoted.
 
     Raises
     ------
     SlamError
         If no file matches.
     """
-    if not glob.has_magic(pattern) or Path(pattern).exists():
+    pattern = os.path.expanduser(pattern)
+    if not glob.has_magic(pattern) or os.path.lexists(pattern):
         return [pattern]
     files = sorted(glob.glob(pattern, recursive=True))
     if not files:
@@ -170,7 +202,7 @@ def _sources(source: Source) -> list[Any]:
         if specutils_memory.is_spectrum(one):
             sources.extend(specutils_memory.split(one))
         elif isinstance(one, (str, os.PathLike)):
-            sources.append(os.fspath(one))
+            sources.extend(expand_pattern(os.fspath(one)))
         else:
             raise SlamError(f"{type(one).__name__} {one!r} cannot be read; give paths or specutils' spectra")
     if not sources:

@@ -31,6 +31,57 @@ def test_survey_files_become_a_table_with_the_labels_of_a_catalogue(tmp_path):
     np.testing.assert_array_equal(spectra.flux, slamjax.read(SURVEY_FILES).flux)
 
 
+def test_quoted_patterns_and_a_catalogue_with_other_names(tmp_path, refused):
+    known = slamjax.read(SURVEY_FILES).table
+    catalog = Table(
+        {"star": known["obsid"], "path": [f"dr10/{name}" for name in known["file"]], "teff": [5791.0, 4034.0]}
+    )
+    catalog.write(tmp_path / "lasp.csv")
+    command = ["read", DATA / "surveys" / "37*.fits", "-o", tmp_path / "stars.fits", "--labels", tmp_path / "lasp.csv"]
+    for on in ("star=obsid", "path=file"):
+        run(*command, "--on", on)
+        spectra = slamjax.read_table(tmp_path / "stars.fits")
+        assert dict(zip(spectra.table["file"], spectra.values("teff"), strict=True)) == {
+            "3703110.fits": 4034, "3709013.fits": 5791,
+        }  # fmt: skip
+    message = refused(*command, "--on", "star=star")
+    assert "has no column 'star' to join on; it has file, problem, " in message
+    assert "obsid" in message
+    assert "lasp.csv has no column 'id' to join on; it has star, path, teff" in refused(*command, "--on", "id=obsid")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["read", "-o", "s.fits"],
+        ["train", "-o", "m.h5", "--labels", "teff"],
+        ["fit", "MODEL", "-o", "l.fits"],
+        ["sample", "MODEL", "-o", "p.nc"],
+        ["validate", "MODEL"],
+        ["calibrate", "MODEL"],
+        ["plot", "MODEL", "-o", "p.png"],
+        ["compare", "-o", "folder", "--labels", "teff"],
+        ["compare", GIANTS, "-o", "folder", "--labels", "teff", "--test"],
+        ["info"],
+    ],
+    ids=lambda command: f"{command[0]}{command[-1] if command[-1] == '--test' else ''}",
+)
+def test_every_command_that_takes_files_takes_quoted_patterns(command, refused, tmp_path, trained, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    arguments = [trained[0] if argument == "MODEL" else argument for argument in command]
+    assert refused(*arguments, "lamost/*.fits") == "lamost/*.fits matches no file; check the pattern"
+    (tmp_path / "lamost").mkdir()
+    (tmp_path / "lamost" / "a.fits").write_bytes(b"SIMPLE  =")
+    assert "a.fits" in refused(*arguments, "lamost/*.fits")
+
+
+def test_info_describes_every_file_of_a_pattern():
+    printed = run("info", DATA / "surveys" / "37*.fits")
+    assert [line for line in printed.splitlines() if line.endswith(".fits:")] == [
+        f"{DATA / 'surveys' / name}:" for name in ("3703110.fits", "3709013.fits")
+    ]
+
+
 def test_an_unreadable_survey_file_is_named(refused, tmp_path):
     (tmp_path / "broken.fits").write_bytes(b"SIMPLE  =")
     assert "broken.fits" in refused("read", tmp_path / "broken.fits", "-o", tmp_path / "out.fits")

@@ -5,11 +5,12 @@ import warnings
 
 import numpy as np
 import pytest
+from astropy import units as u
 from astropy.io import fits
 from survey_files import APSTAR, APVISIT, BOSS, LAMOST, SDSS, SURVEYS, altered, opened
 
 from slamjax.errors import SlamError, SlamWarning
-from slamjax.io import read
+from slamjax.io import join_labels, read, reading
 from slamjax.io.surveys import bitmasks
 from slamjax.spectra.wavelengths import doppler_shift, to_air
 
@@ -219,3 +220,63 @@ def test_reading_valid_files_gives_no_warning():
         warnings.simplefilter("error")
         read(LAMOST)
         read(APSTAR)
+
+
+def test_patterns_may_be_in_a_list(monkeypatch):
+    assert list(read([SURVEYS / "3709*.fits", str(SURVEYS / "3703*.fits")]).table["file"]) == [
+        "3709013.fits",
+        "3703110.fits",
+    ]
+    monkeypatch.setenv("HOME", str(SURVEYS))
+    assert list(read("~/3709*.fits").table["file"]) == ["3709013.fits"]
+
+
+def test_wavelengths_to_resample_to_may_have_a_unit():
+    plain, stated = (
+        read(LAMOST[0], wave=np.arange(5150.0, 5200)),
+        read(LAMOST[0], wave=np.arange(515.0, 520, 0.1) * u.nm),
+    )
+    np.testing.assert_allclose(stated.wave, plain.wave)
+    np.testing.assert_allclose(stated.flux, plain.flux, rtol=1e-6)
+
+
+def test_files_of_one_name_keep_their_folders(tmp_path):
+    for folder in ("x", "y"):
+        (tmp_path / folder).mkdir()
+        shutil.copy(LAMOST[0], tmp_path / folder / "a.fits")
+    spectra = read([tmp_path / "x" / "a.fits", tmp_path / "y" / "a.fits", LAMOST[1]])
+    assert list(spectra.table["file"]) == [str(tmp_path / "x/a.fits"), str(tmp_path / "y/a.fits"), LAMOST[1].name]
+    labels = {"file": ["y/a.fits", "x/a.fits", LAMOST[1].name], "teff": [2.0, 1.0, 3.0]}
+    np.testing.assert_array_equal(join_labels(spectra, labels).values("teff"), [1, 2, 3])
+
+
+def test_a_catalogue_is_joined_while_files_are_read():
+    plain = read(LAMOST)
+    labels = {"star": plain.table["obsid"][::-1], "teff": [4200.0, 4100.0]}
+    joined = read(LAMOST, labels=labels, on="star=obsid")
+    np.testing.assert_array_equal(joined.values("teff"), [4100, 4200])
+    np.testing.assert_array_equal(joined.flux, plain.flux)
+    table = SURVEYS.parent / "miles.fits"
+    named = read(table, labels={"star": read(table).table["name"], "bv": np.arange(120.0)}, on="star=name")
+    np.testing.assert_array_equal(named.values("bv"), np.arange(120))
+
+
+@pytest.mark.parametrize("files", [LAMOST, SURVEYS.parent / "miles.fits"], ids=["surveys", "table"])
+@pytest.mark.parametrize(
+    ("labels", "on", "message"),
+    [
+        ({"star": ["a"], "teff": [1.0]}, "name", "the catalogue has no column 'name' to join on; it has star, teff"),
+        ({"star": ["a", "a"], "teff": [1.0, 2]}, "star", "the catalogue has a more than once in column 'star'"),
+        ({"star": ["a"], "teff": [1.0]}, "star=nothing", "has no column 'nothing' to join on; it has "),
+        ("no.csv", "star", "no.csv: no such file"),
+    ],
+)
+def test_columns_to_join_on_are_checked_before_files_are_read(files, labels, on, message, monkeypatch):
+    def unread(*_):
+        raise AssertionError("all files were read")
+
+    whole = reading.read_table
+    monkeypatch.setattr(reading, "_read_all", unread)
+    monkeypatch.setattr(reading, "read_table", lambda path, rows=None: whole(path, rows) if rows else unread())
+    with pytest.raises(SlamError, match=message):
+        read(files, labels=labels, on=on)
