@@ -98,7 +98,7 @@ def test_the_two_tables_may_name_the_column_differently():
 
 
 def test_a_dataframe_and_a_mapping_are_catalogues():
-    pandas = pytest.importorskip("pandas")
+    pytest.importorskip("pandas")
     frame = catalog(name=["C", "X", "A", "B"]).to_pandas().sample(frac=1, random_state=1)
     for table in (frame, frame.set_index("file"), {name: frame[name].to_list() for name in frame}):
         joined = join_labels(spectra(), table)
