@@ -96,6 +96,7 @@ class Fitter:
             raise SlamError(f"memory is {memory} GiB; give more than 0")
         self.model, self.n_starts, self.compress, self.memory = model, n_starts, compress, memory
         self._minimiser = self.optimiser.minimiser()
+        self._wider: Fitter | None = None
 
     def __repr__(self) -> str:
         return f"Fitter({self.model!r}, {self.optimiser!r}, n_starts={self.n_starts})"
@@ -123,14 +124,15 @@ class Fitter:
         SlamError
             If the spectra do not cover the model, or their labels are in units that the model's cannot be converted to.
         """
-        self._check(spectra)
+        fitter = self._matched(spectra)
+        fitter._check(spectra)
         n = len(spectra)
 
         def report(done: int) -> None:
             if on_progress is not None:
                 on_progress(min(done, n), n)
 
-        tables = list(self.fit_parts([spectra], one_part=n <= self._sizes.chunk, report=report))
+        tables = list(fitter._fit_parts([spectra], n <= fitter._sizes.chunk, report))
         warn_without_errors(self.model, spectra)
         return stack_tables(tables)
 
@@ -150,6 +152,24 @@ class Fitter:
         report : callable, optional
             Called with the number of stars done.
         """
+        parts = iter(parts)
+        first = next(parts, None)
+        if first is not None:
+            yield from self._matched(first)._fit_parts(itertools.chain([first], parts), one_part, report)
+
+    def _matched(self, spectra: Spectra) -> Fitter:
+        """The fitter whose model predicts lines as wide as those of the spectra."""
+        model = self._model.matched(spectra) if isinstance(spectra, Spectra) else self._model
+        if model is self._model:
+            return self
+        if self._wider is None or self._wider.model is not model:
+            options: dict[str, Any] = {"optimiser": self.optimiser, "nuisances": self.nuisances, "memory": self.memory}
+            self._wider = Fitter(model, n_starts=self.n_starts, compress=False, **options)
+        return self._wider
+
+    def _fit_parts(
+        self, parts: Iterable[Spectra], one_part: bool, report: Callable[[int], None] | None
+    ) -> Iterator[LabelTable]:
         done = 0
         for measured, group in itertools.groupby(self._chunks(parts), key=self._needs_measured_velocity):
 

@@ -67,6 +67,16 @@ def place(
     return flux, ivar
 
 
+def common_line_spread(
+    spectra: Sequence[SurveySpectra], wave: Float[np.ndarray, " pixel"]
+) -> Float[np.ndarray, " pixel"] | None:
+    """(P,) Å: the median line spread of files that state one, at ``wave``; None if not all of them do."""
+    known = [(one.wave, one.fwhm) for one in spectra if one.fwhm is not None]
+    if len(known) < len(spectra):
+        return None
+    return np.median([np.interp(wave, at, fwhm) for at, fwhm in known], axis=0)
+
+
 def _gaps(wave: np.ndarray) -> np.ndarray:
     """(P - 1,) whether a gap follows the pixel."""
     step = np.diff(wave)

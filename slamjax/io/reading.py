@@ -19,7 +19,7 @@ from joblib import Parallel, delayed
 from slamjax._util.files import existing_file
 from slamjax.errors import SlamError, SlamWarning
 from slamjax.io.catalog import Catalogue, CatalogueLike, On
-from slamjax.io.grids import common_grid, place
+from slamjax.io.grids import common_grid, common_line_spread, place
 from slamjax.io.metadata import metadata_table
 from slamjax.io.surveys import gaia, specutils_memory
 from slamjax.io.surveys.base import MIN_UNMASKED, SurveySpectra
@@ -122,16 +122,19 @@ def read(
     grid = common_grid(spectra) if wave is None else _checked_grid(wave)
     unit = spectra[0].unit if wave is None and len({one.unit for one in spectra}) == 1 else "Angstrom"
     flux, ivar = _on_grid(results, grid)
+    fwhm = common_line_spread(spectra, grid)
     table = metadata_table(names, results, ivar)
     _warn_ignored(table["mask_ignored"] if "mask_ignored" in table.colnames else np.zeros(0))
+    in_angstrom = float(f"{length_unit(unit).to(u.AA):.12g}")  # astropy's nm has 9.999999999999998 Å
     everything = Spectra(
-        grid / float(f"{length_unit(unit).to(u.AA):.12g}"),  # astropy's nm has 9.999999999999998 Å
+        grid / in_angstrom,
         flux,
         ivar,
         table,
         wave_unit=unit,
         medium=spectra[0].medium,
         frame=spectra[0].frame,
+        fwhm=None if fwhm is None else fwhm / in_angstrom,
         source=names[0] if len(names) == 1 else f"{len(names)} files, {names[0]} and more",
     )
     return everything if catalogue is None else catalogue.joined(everything)

@@ -2,7 +2,7 @@
 
 SPECTRA holds the vector columns ``flux`` and ``ivar`` or ``flux_error`` (neither if errors are unknown) beside labels
 and metadata. The header of WAVELENGTH has ``WAVEMED`` (air or vacuum), ``FRAME`` (rest or observed) and, if known,
-``FWHM`` in the column's unit.
+``FWHM`` in the column's unit; a line spread that depends on wavelength is a column ``fwhm`` beside the wavelengths.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ def read_table(path: str | os.PathLike[str], rows: slice | None = None) -> Spect
         wave_unit=waves.columns["wavelength"].unit,
         medium=_keyword(waves.header, "WAVEMED"),
         frame=_keyword(waves.header, "FRAME"),
-        fwhm=waves.header.get("FWHM"),
+        fwhm=waves.data["fwhm"] if "fwhm" in waves.columns.names else waves.header.get("FWHM"),
         rows=numbers,
         source=str(source),
         **errors,
@@ -145,11 +145,14 @@ def write_table(spectra: Spectra, path: str | os.PathLike[str]) -> None:
     table["flux"] = spectra.flux
     if not np.all(np.isposinf(spectra.ivar)):
         table["ivar"] = spectra.ivar
-    column = fits.Column("wavelength", "D", unit=spectra.wave_unit.to_string("fits"), array=spectra.wave)
-    waves = fits.BinTableHDU.from_columns([column], name="WAVELENGTH")
+    unit = spectra.wave_unit.to_string("fits")
+    columns = [fits.Column("wavelength", "D", unit=unit, array=spectra.wave)]
+    if isinstance(spectra.fwhm, np.ndarray):
+        columns.append(fits.Column("fwhm", "D", unit=unit, array=spectra.fwhm))
+    waves = fits.BinTableHDU.from_columns(columns, name="WAVELENGTH")
     waves.header["WAVEMED"] = (spectra.medium, "medium of the wavelengths")
     waves.header["FRAME"] = (spectra.frame, "rest or observed")
-    if spectra.fwhm is not None:
+    if isinstance(spectra.fwhm, float):
         waves.header["FWHM"] = (spectra.fwhm, "line-spread width, unit of wavelength")
     primary = fits.PrimaryHDU()
     for line in comments:

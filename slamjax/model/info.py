@@ -65,7 +65,7 @@ class ModelInfo:
     wave_unit: str
     medium: str
     frame: str
-    fwhm: float | None
+    fwhm: float | np.ndarray | None
     recipe: Recipe
     pixels: Table
     candidates: Table

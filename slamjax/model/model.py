@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import warnings
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -15,8 +16,10 @@ from jaxtyping import Float
 
 from slamjax._util.cards import html_card
 from slamjax.emulators.base import Emulator
+from slamjax.emulators.broadening import broadened, can_broaden
 from slamjax.emulators.compression import Compressed, compress, compress_if_large
 from slamjax.emulators.training_labels import TrainingLabels
+from slamjax.errors import SlamError, SlamWarning
 from slamjax.forward.emulator import ForwardEmulator
 from slamjax.forward.nuisances import Nuisances
 from slamjax.forward.scaled import ScaledModel
@@ -26,7 +29,7 @@ from slamjax.model.storage import ModelParts, read_parts, write_parts
 from slamjax.noise.calibration import Calibration
 from slamjax.noise.models import DiagonalNoise, Noise
 from slamjax.preprocessing.recipe import Recipe
-from slamjax.preprocessing.resolution import MatchResolution
+from slamjax.preprocessing.resolution import MatchResolution, blur_to, extra_sigma, gaussian_kernel
 from slamjax.preprocessing.target_grid import TargetGrid
 from slamjax.spectra.spectra import Spectra
 from slamjax.typing import Flux, Labels
@@ -151,7 +154,8 @@ class Model:
         """New spectra on the model's wavelengths, prepared like the training spectra.
 
         Spectra on the model's pixels are used as they are; others are brought to its medium, rest frame and
-        wavelengths in one resampling, and convolved to its line spread if they state a narrower one.
+        wavelengths in one resampling, and convolved to its line spread where they state a narrower one. Where they
+        state a wider one, `matched` gives a model that predicts as wide lines.
 
         Parameters
         ----------
@@ -171,8 +175,66 @@ class Model:
         placed, info = self.place(spectra, velocity), self.info
         treatment = info.recipe.treatment
         if info.fwhm is not None and placed.fwhm is not None:
-            treatment = Recipe((MatchResolution(info.fwhm, info.wave_unit), *treatment.steps))
+            if np.any(extra_sigma(info.fwhm, placed.fwhm) > 0):
+                warnings.warn(
+                    f"{spectra.source} has a line spread of up to {np.max(placed.fwhm):g} {info.wave_unit}, wider than "
+                    f"the model's: model.matched(spectra) predicts as wide lines",
+                    SlamWarning,
+                    stacklevel=2,
+                )
+            placed = blur_to(placed, info.fwhm)
+            treatment = Recipe(tuple(step for step in treatment.steps if not isinstance(step, MatchResolution)))
         return treatment(placed)
+
+    def matched(self, spectra: Spectra) -> Model:
+        """The model for spectra of wider lines: its predictions are convolved to the line spread that they state.
+
+        Spectra of narrower lines are convolved to the model's line spread by `prepare` instead. `slamjax.fit`,
+        `slamjax.sample` and `slamjax.measure_rv` do both by themselves.
+
+        Parameters
+        ----------
+        spectra : Spectra
+
+        Returns
+        -------
+        Model
+            This one, if the spectra or the model do not state their line spread, or it is wide enough everywhere.
+
+        Examples
+        --------
+        >>> import dataclasses
+        >>> import slamjax
+        >>> stars, others = slamjax.datasets.load_xp_giants()
+        >>> sharp, blurred = (dataclasses.replace(some, fwhm=width) for some, width in ((stars, 8.0), (others, 12.0)))
+        >>> recipe = slamjax.Recipe.make(wave_range=(500, 600))
+        >>> model = slamjax.train(
+        ...     sharp[:100], ["teff"], emulator=slamjax.Polynomial(), recipe=recipe, noise="diagonal"
+        ... )
+        >>> float(model.matched(blurred).info.fwhm.max()), model.matched(sharp) is model
+        (12.0, True)
+        """
+        info = self.info
+        theirs = None if info.fwhm is None else spectra.fwhm_at(self.wave, info.wave_unit)
+        if info.fwhm is None or theirs is None:
+            return self
+        sigma = np.broadcast_to(extra_sigma(info.fwhm, theirs), self.wave.shape)
+        if not np.any(sigma > 0):
+            return self
+        key = f"as wide as {np.round(sigma, 6).tobytes()!r}"
+        if key not in self._cache:
+            parent = self if can_broaden(self.host_emulator) else self._in_components()
+            emulator = broadened(parent.host_emulator, gaussian_kernel(self.wave, sigma))
+            wider = dataclasses.replace(parent.info, fwhm=np.broadcast_to(np.maximum(info.fwhm, theirs), sigma.shape))
+            self._cache[key] = dataclasses.replace(parent, host_emulator=emulator, info=wider)
+        return self._cache[key]
+
+    def _in_components(self) -> Model:
+        """The model in components, of which every pixel is a sum, whatever its kernel."""
+        try:
+            return self.compress()
+        except SlamError:
+            return self.compress(0.1)
 
     def place(self, spectra: Spectra, velocity: Float[np.ndarray, " star"] | None = None) -> Spectra:
         """The spectra on the model's wavelengths, in its frame: `prepare` without the treatment of the flux."""

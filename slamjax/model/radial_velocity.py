@@ -88,6 +88,7 @@ def measure_rv(
         raise SlamError("the model was trained in the observed frame; velocities need a model in the rest frame")
     if not limit > 0 or n_templates < 1:
         raise SlamError(f"limit is {limit} km/s and n_templates {n_templates}; give numbers above 0")
+    model = model.matched(spectra)
     templates = _templates(model, n_templates)
     peaks = np.empty((len(spectra), 4))
     for start in range(0, len(spectra), _BLOCK):

@@ -84,7 +84,9 @@ def _check_info(info: ModelInfo) -> None:
         raise SlamError(f"{info.wave_unit!r} is not a unit of wavelength") from error
     _require(info.medium in MEDIA, f"{info.medium!r} is not a medium")
     _require(info.frame in FRAMES, f"{info.frame!r} is not a frame")
-    _require(info.fwhm is None or _is_positive(info.fwhm), f"its line spread is {info.fwhm!r}")
+    widths = np.atleast_1d(np.asarray(1.0 if info.fwhm is None else info.fwhm))
+    sound = widths.shape in ((1,), wave.shape) and all(map(_is_positive, widths.tolist()))
+    _require(sound, f"its line spread is {info.fwhm!r}")
     _require(len(info.pixels) == wave.size, f"its table of pixels has {len(info.pixels)} rows for {wave.size} pixels")
     _require({"model_error", "status"} <= set(info.pixels.colnames), "its table of pixels lacks a column")
     searched = set(info.pixels.colnames) & set(info.candidates.colnames)

@@ -213,6 +213,7 @@ def plot_predictive(model: Model, spectra: Spectra, posterior: Posterior, *, row
             f"{spectra.source} has no spectrum of row {posterior.stars['row'][star]}; give the sampled spectra"
         )
     spectrum = spectra[index[:1]]
+    model = model.matched(spectra)
     velocity = np.asarray(measure_rv(model, spectrum)["rv"].value) if model.needs_rv(spectrum) else None
     prepared = model.prepare(spectrum, velocity)
     one = posterior[star]

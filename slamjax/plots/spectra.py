@@ -100,6 +100,7 @@ def _typical(chi2: np.ndarray, count: int) -> np.ndarray:
 
 
 def _fitted(model: Model, spectra: Spectra, labels: Table, rows: np.ndarray) -> list[_Fitted]:
+    model = model.matched(spectra)
     velocity = np.asarray(numbers(labels["rv"]))[rows] if model.needs_rv(spectra) else None
     prepared = model.prepare(spectra[rows], velocity)
     predicted = np.asarray(model(np.stack([numbers(labels[name])[rows] for name in model.label_names], axis=-1)), float)

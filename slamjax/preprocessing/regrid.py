@@ -84,7 +84,7 @@ def onto_grid(
         wave_unit=new_unit,
         medium=medium if medium != "unknown" else spectra.medium,
         frame="rest" if velocity is not None else spectra.frame,
-        fwhm=None if spectra.fwhm is None else spectra.fwhm * spectra.wave_unit.to(new_unit),
+        fwhm=spectra.fwhm_at(wave, new_unit),
     )
 
 

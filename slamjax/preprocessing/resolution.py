@@ -8,16 +8,16 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
+from jaxtyping import Float
 from scipy.sparse import csr_array
 
 from slamjax.errors import SlamError, SlamWarning
 from slamjax.preprocessing.steps import check_length_unit
 from slamjax.spectra.length_units import length_unit
+from slamjax.spectra.line_spread import FWHM, LineSpread
 from slamjax.spectra.resampling import MIN_COVERAGE, inverse_variances, pixel_edges, variances
 from slamjax.spectra.spectra import Spectra
 
-#: Full width at half maximum of a Gaussian over its standard deviation.
-_FWHM = 2 * np.sqrt(2 * np.log(2))
 #: Relative difference of widths that counts as rounding.
 _TOLERANCE = 0.01
 #: Standard deviations at which the Gaussian is cut off.
@@ -29,7 +29,7 @@ class MatchResolution:
     """Blur to a line spread of full width ``fwhm`` by a Gaussian of √(fwhm² − fwhm_spectra²).
 
     The spectra must state their own width (``Spectra.fwhm``); otherwise a warning is given and they stay as they are,
-    and so do spectra with wider lines. Blurred pixels are correlated; their variances are such that means over several
+    and so do pixels with wider lines. Blurred pixels are correlated; their variances are such that means over several
     pixels have their right errors, as in `slamjax.spectra.resampling`.
 
     Parameters
@@ -63,7 +63,6 @@ class MatchResolution:
             raise SlamError(f"the line spread to match has a width of {self.fwhm}; give one above 0")
 
     def __call__(self, spectra: Spectra) -> Spectra:
-        target = self.fwhm * length_unit(self.unit).to(spectra.wave_unit)
         if spectra.fwhm is None:
             warnings.warn(
                 f"{spectra.source} does not state its line spread and is not blurred to {self.fwhm:g} {self.unit}; "
@@ -72,26 +71,39 @@ class MatchResolution:
                 stacklevel=2,
             )
             return spectra
-        if spectra.fwhm > (1 + _TOLERANCE) * target:
+        target = self.fwhm * length_unit(self.unit).to(spectra.wave_unit)
+        wider = np.max(spectra.fwhm) > (1 + _TOLERANCE) * target
+        if wider:
             warnings.warn(
-                f"{spectra.source} has a line spread of {spectra.fwhm:g} {spectra.wave_unit}, wider than the "
-                f"{target:g} to match: it cannot be sharpened and stays as it is (a free sigma_v in the fit takes up "
-                "the difference)",
+                f"{spectra.source} has a line spread of {np.max(spectra.fwhm):g} {spectra.wave_unit}, wider than the "
+                f"{target:g} to match: it cannot be sharpened and stays as wide (models follow: fits broaden what "
+                "they predict)",
                 SlamWarning,
                 stacklevel=2,
             )
-            return spectra
-        square = target**2 - spectra.fwhm**2
-        blurred = spectra if square <= (_TOLERANCE * target) ** 2 else _blur(spectra, np.sqrt(square) / _FWHM)
-        return dataclasses.replace(blurred, fwhm=target)
+        return blur_to(spectra, target)
 
     def __str__(self) -> str:
         return f"line spread of {self.fwhm:g} {self.unit}"
 
 
-def _blur(spectra: Spectra, sigma: float) -> Spectra:
+def blur_to(spectra: Spectra, target: LineSpread) -> Spectra:
+    """Spectra of a known line spread, blurred to ``target`` in the unit of ``wave``; wider ones stay as wide."""
+    assert spectra.fwhm is not None
+    sigma = extra_sigma(spectra.fwhm, target)
+    blurred = _blur(spectra, sigma) if np.any(sigma > 0) else spectra
+    return dataclasses.replace(blurred, fwhm=np.maximum(spectra.fwhm, target))
+
+
+def extra_sigma(fwhm: LineSpread, target: LineSpread) -> LineSpread:
+    """Standard deviation of the Gaussian that widens ``fwhm`` to ``target``; 0 where it is as wide or wider."""
+    square = np.square(target) - np.square(fwhm)
+    return np.sqrt(np.where(square > np.square(_TOLERANCE * np.asarray(target)), square, 0)) / FWHM
+
+
+def _blur(spectra: Spectra, sigma: LineSpread) -> Spectra:
     """Spectra convolved with a Gaussian of ``sigma`` in the unit of ``wave``, without their bad pixels."""
-    kernel = _gaussian_kernel(spectra.wave, sigma)
+    kernel = gaussian_kernel(spectra.wave, sigma)
     good = spectra.good
     covered = (kernel @ good.T.astype(float)).T
     valid = covered >= MIN_COVERAGE
@@ -101,8 +113,8 @@ def _blur(spectra: Spectra, sigma: float) -> Spectra:
     return spectra.with_arrays(flux.astype(spectra.flux.dtype), ivar.astype(spectra.ivar.dtype))
 
 
-def _gaussian_kernel(wave: np.ndarray, sigma: float) -> csr_array:
-    """(P, P) normalised Gaussians about each pixel, cut off at `_CUTOFF`."""
+def gaussian_kernel(wave: Float[np.ndarray, " pixel"], sigma: LineSpread) -> csr_array:
+    """(P, P) normalised Gaussians about each pixel, of its own ``sigma`` if it has one, cut off at `_CUTOFF`."""
     width = np.diff(pixel_edges(wave)) if wave.size > 1 else np.ones(1)
     first = np.searchsorted(wave, wave - _CUTOFF * sigma)
     last = np.searchsorted(wave, wave + _CUTOFF * sigma, side="right")
@@ -110,6 +122,7 @@ def _gaussian_kernel(wave: np.ndarray, sigma: float) -> csr_array:
     start = np.concatenate([[0], np.cumsum(counts)])
     columns = np.arange(start[-1]) - np.repeat(start[:-1] - first, counts)
     rows = np.repeat(np.arange(wave.size), counts)
-    values = np.exp(-0.5 * np.square((wave[columns] - wave[rows]) / sigma)) * width[columns]
+    scale = np.maximum(np.broadcast_to(sigma, wave.shape), 1e-9 * width)[rows]  # a width of 0: the pixel itself
+    values = np.exp(-0.5 * np.square((wave[columns] - wave[rows]) / scale)) * width[columns]
     total = np.bincount(rows, values, minlength=wave.size)
     return csr_array((values / total[rows], columns, start), shape=(wave.size, wave.size))

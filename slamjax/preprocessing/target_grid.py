@@ -70,7 +70,7 @@ class TargetGrid:
         if np.any(np.abs(wave[nearest] - self.wave) > _TOLERANCE * step):
             return None
         aligned = spectra.on_pixels(nearest)
-        fwhm = None if spectra.fwhm is None else spectra.fwhm * scale
+        fwhm = aligned.fwhm_at(self.wave, self.wave_unit)
         return dataclasses.replace(aligned, wave=self.wave, wave_unit=length_unit(self.wave_unit), fwhm=fwhm)
 
     def _check_coverage(self, spectra: Spectra) -> None:

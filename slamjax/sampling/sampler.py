@@ -92,6 +92,7 @@ class Sampler:
         self.model, self.memory, self.nuisances = model, memory, self._fitter.nuisances
         self.spec = SamplerSpec.from_option(sampler)
         self._choice: Choice | None = None
+        self._wider: Sampler | None = None
         self._chosen_for: np.ndarray | None = None
 
     def __repr__(self) -> str:
@@ -143,6 +144,10 @@ class Sampler:
         n = len(spectra)
         if n == 0:
             raise SlamError(f"{spectra.source} holds no spectra to sample")
+        matched = self._matched(spectra)
+        if matched is not self:
+            options: dict[str, Any] = {"checkpoint": checkpoint, "on_progress": on_progress}
+            return matched.sample(spectra, prior=prior, fixed=fixed, seed=seed, **options)
         factors = PriorFactors.from_option(self.model, prior, n)
         values = fixed_labels(self.model, fixed, n)
         store = None
@@ -174,6 +179,15 @@ class Sampler:
         if store is not None:
             store.remove()
         return posterior
+
+    def _matched(self, spectra: Spectra) -> Sampler:
+        """The sampler whose model predicts lines as wide as those of the spectra."""
+        model = self.model.matched(spectra)
+        if model is self.model:
+            return self
+        if self._wider is None or self._wider.model is not model:
+            self._wider = Sampler(model, nuisances=self.nuisances, sampler=self.spec, memory=self.memory)
+        return self._wider
 
     @cached_property
     def _scaled(self) -> ScaledModel:

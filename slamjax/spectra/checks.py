@@ -13,6 +13,7 @@ from jaxtyping import Float
 
 from slamjax.errors import SlamError, SlamWarning
 from slamjax.spectra.length_units import in_length_unit, length_unit, stated_unit
+from slamjax.spectra.line_spread import checked_fwhm
 from slamjax.spectra.tables import as_table
 
 MEDIA = ("vacuum", "air", "unknown")
@@ -53,7 +54,7 @@ def checked_fields(given: Mapping[str, Any]) -> dict[str, Any]:
         "wave_unit": unit,
         "medium": given["medium"],
         "frame": given["frame"],
-        "fwhm": checked_fwhm(given["fwhm"], unit, source),
+        "fwhm": checked_fwhm(given["fwhm"], unit, wave.size, source),
         "rows": rows,
         "source": source,
         "selection": given["selection"],
@@ -154,21 +155,6 @@ def _checked_unit(wave: Any, unit: Any, source: str) -> u.UnitBase:
             f'the wavelengths of {source} have no unit; give wave_unit="Angstrom", wave_unit="nm" or a Quantity'
         )
     return length_unit(given, f"of {source}")
-
-
-def checked_fwhm(given: Any, unit: u.UnitBase, source: str) -> float | None:
-    """A line spread in ``unit``, to which a Quantity is converted."""
-    if given is None:
-        return None
-    try:
-        fwhm = float(in_length_unit(given, unit, f"of the line spread of {source}"))
-    except (TypeError, ValueError) as error:
-        if isinstance(error, SlamError):
-            raise
-        fwhm = np.nan
-    if not (np.isfinite(fwhm) and fwhm > 0):
-        raise SlamError(f"fwhm of {source} is {given}; give a width above 0, or leave it out")
-    return fwhm
 
 
 def _float_array(values: Any, name: str, source: str) -> np.ndarray:

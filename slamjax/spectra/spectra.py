@@ -15,9 +15,11 @@ from jaxtyping import Bool, Float, Int, Shaped
 
 from slamjax._util.cards import html_card
 from slamjax.errors import SlamError
-from slamjax.spectra.checks import FRAMES, MEDIA, checked_fields, checked_fwhm, with_bad_pixels
+from slamjax.spectra.checks import FRAMES, MEDIA, checked_fields, with_bad_pixels
 from slamjax.spectra.columns import float_column, plain_column
 from slamjax.spectra.identifiers import identifier_columns, star_groups
+from slamjax.spectra.length_units import length_unit
+from slamjax.spectra.line_spread import checked_fwhm, fwhm_at, same_fwhm
 from slamjax.spectra.selection import Selection
 from slamjax.spectra.summary import spectra_facts, spectra_title
 
@@ -59,8 +61,8 @@ class Spectra:
         Medium of the wavelengths.
     frame : "rest", "observed" or "unknown"
         The star's rest frame, or the barycentric or observer's frame.
-    fwhm : float or Quantity, optional
-        Full width at half maximum of the line-spread function, in ``wave_unit``.
+    fwhm : float, (P,) array or Quantity, optional
+        Full width at half maximum of the line-spread function, in ``wave_unit``, or that of each pixel.
     rows : (N,) int array, optional
         Row of each spectrum in its file (0-based), kept through selections.
     source, selection : str, optional
@@ -91,7 +93,7 @@ class Spectra:
     wave_unit: u.UnitBase
     medium: Medium
     frame: Frame
-    fwhm: float | None
+    fwhm: float | Float[np.ndarray, " pixel"] | None
     rows: Int[np.ndarray, " star"]
     source: str
     selection: str
@@ -176,7 +178,14 @@ class Spectra:
 
     def on_pixels(self, pixels: slice | np.ndarray) -> Spectra:
         """The same spectra on a subset of their pixels, given by a slice, indices or a mask."""
-        return self._with(wave=self.wave[pixels], flux=self.flux[:, pixels], ivar=self.ivar[:, pixels])
+        fwhm = self.fwhm[pixels] if isinstance(self.fwhm, np.ndarray) else self.fwhm
+        return self._with(wave=self.wave[pixels], flux=self.flux[:, pixels], ivar=self.ivar[:, pixels], fwhm=fwhm)
+
+    def fwhm_at(
+        self, wave: Float[np.ndarray, " new_pixel"], unit: u.UnitBase | str
+    ) -> float | Float[np.ndarray, " new_pixel"] | None:
+        """The line spread at other wavelengths, both in ``unit``; a width of each pixel is interpolated."""
+        return fwhm_at(self.fwhm, self.wave, wave, self.wave_unit.to(length_unit(unit)))
 
     def with_arrays(self, flux: Float[np.ndarray, "star pixel"], ivar: Float[np.ndarray, "star pixel"]) -> Spectra:
         """The same stars and wavelengths with other flux and ivar; non-finite flux becomes a bad pixel."""
@@ -190,8 +199,8 @@ class Spectra:
         ----------
         medium : "vacuum" or "air", optional
         frame : "rest" or "observed", optional
-        fwhm : float or Quantity, optional
-            Line spread (full width at half maximum), in ``wave_unit``.
+        fwhm : float, (P,) array or Quantity, optional
+            Line spread (full width at half maximum), in ``wave_unit``; it replaces a survey's nominal widths.
 
         Raises
         ------
@@ -214,8 +223,8 @@ class Spectra:
                 raise SlamError(f"{name} is {given!r}; give one of {', '.join(allowed)}")
             if given is not None and stated not in ("unknown", given):
                 raise SlamError(f"{self.source} says that its {name} is {stated}, not {given}; leave {name} out")
-        width = checked_fwhm(fwhm, self.wave_unit, self.source)
-        if width is not None and self.fwhm is not None and abs(width / self.fwhm - 1) > 1e-6:
+        width = checked_fwhm(fwhm, self.wave_unit, self.n_pix, self.source)
+        if isinstance(width, float) and isinstance(self.fwhm, float) and not same_fwhm(width, self.fwhm):
             raise SlamError(f"{self.source} says that its line spread is {self.fwhm:g}, not {width:g}; leave fwhm out")
         return self._with(
             medium=medium or self.medium,

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from slamjax._util.cards import shortened
+from slamjax.spectra.line_spread import describe_fwhm
 
 #: Columns whose ranges are told.
 _RANGES = 10
@@ -39,7 +40,7 @@ def _wavelengths(spectra: Any) -> str:
     wave, unit = spectra.wave, spectra.wave_unit
     if not wave.size:
         return "none"
-    width = "line spread unknown" if spectra.fwhm is None else f"FWHM {spectra.fwhm:g} {unit}"
+    width = "line spread unknown" if spectra.fwhm is None else f"FWHM {describe_fwhm(spectra.fwhm)} {unit}"
     medium = "unknown medium" if spectra.medium == "unknown" else spectra.medium
     return f"{wave[0]:g} to {wave[-1]:g} {unit}, {medium}, {spectra.frame} frame, {width}"
 

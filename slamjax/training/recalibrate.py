@@ -78,16 +78,17 @@ def recalibrate_noise(model: Model, spectra: Spectra, *, noise: NoiseKind | Nois
         )
     stars = spectra[kept]
     velocity = np.asarray(measure_rv(model, stars)["rv"].value) if model.needs_rv(stars) else None
-    prepared = model.prepare(stars, velocity)
+    matched = model.matched(stars)
+    prepared = matched.prepare(stars, velocity)
     x = np.asarray(model.host_emulator.scaling(labels[kept]))
-    predicted = np.asarray(model(labels[kept]), float)
+    predicted = np.asarray(matched(labels[kept]), float)
     good = prepared.good & model.trained
     held_out = HeldOut(
         x,
         np.where(good, prepared.flux - predicted, np.nan),
         np.where(good, prepared.ivar, 0),
         np.zeros(len(x), dtype=np.int64),
-        (model.host_emulator,),
+        (matched.host_emulator,),
     )
     with one_blas_thread():
         learnt = learn_noise(spec, model.host_emulator, model.training_labels, held_out, seed=seed)

@@ -164,13 +164,20 @@ def test_broken_files_are_flagged_rows_wherever_they_are(tmp_path):
         slamjax.fit_files(miles_model(), [str(broken)])
 
 
-def test_a_missing_line_spread_can_be_supplied(recwarn):
+def test_a_line_spread_that_was_measured_replaces_the_surveys_nominal_one(recwarn):
+    nominal, sharper, wider = (slamjax.fit_files(miles_model(), FILES, fwhm=fwhm) for fwhm in (None, 1.5, 4.0))
+    assert not [w for w in recwarn if "line spread" in str(w.message)]
+    # spectra are blurred to the model's 2.5 Å, or the model to the spectra's 4 Å
+    assert np.all(nominal["chi2"] != sharper["chi2"])
+    assert np.all(nominal["chi2"] != wider["chi2"])
+
+
+def test_files_without_a_line_spread_are_named(tmp_path):
     model = dataclasses.replace(
         miles_model(),
-        info=dataclasses.replace(miles_model().info, recipe=Recipe((MatchResolution(5.0, "Angstrom"),))),
+        info=dataclasses.replace(miles_model().info, recipe=Recipe((MatchResolution(5.0, "Angstrom"),)), fwhm=5.0),
     )
-    supplied = slamjax.fit_files(model, FILES, fwhm=3.2)
-    assert not [w for w in recwarn if "does not state its line spread" in str(w.message)]
+    path = tmp_path / "stars.fits"
+    slamjax.write_table(dataclasses.replace(slamjax.read(FILES), fwhm=None), path)
     with pytest.warns(slamjax.SlamWarning, match="does not state its line spread"):
-        without = slamjax.fit_files(model, FILES)
-    assert np.all(supplied["chi2"] != without["chi2"])  # the former were blurred
+        slamjax.fit_table(model, path)

@@ -1,16 +1,18 @@
 """The model: preparation travels with it, and it is a pytree."""
 
 import dataclasses
+import warnings
 
 import jax
 import numpy as np
 import pytest
 from astropy import units as u
 from helpers import miles, xp_giants
-from models import LABELS, TWO_FOLDS, giants_model, held_out, miles_model, recipe
+from models import LABELS, TWO_FOLDS, giants_model, held_out, miles_model, recipe, searched_model
 
-from slamjax.errors import SlamError
-from slamjax.preprocessing import onto_grid
+import slamjax
+from slamjax.errors import SlamError, SlamWarning
+from slamjax.preprocessing import MatchResolution, onto_grid
 from slamjax.spectra.spectra import Spectra
 from slamjax.spectra.wavelengths import to_air
 from slamjax.training import train
@@ -89,6 +91,55 @@ def test_sharper_spectra_are_blurred_to_the_models_line_spread():
     found, plain = model.prepare(sharper), model.prepare(spectra)
     assert found.fwhm == model.info.fwhm == 2.5
     assert found.flux.std() < plain.flux.std()
+
+
+def blurred_stars(width=5.0):
+    """Stars that did not train `miles_model`, with lines as wide as ``width`` Å above 5150 Å, which they state."""
+    stars = miles()[90:]
+    stars = stars[np.isfinite(stars.values(model_labels())).all(axis=1)]
+    wide = stars.wave > 5150
+    flux = np.where(wide, MatchResolution(width, "Angstrom")(stars).flux, stars.flux)
+    return stars, dataclasses.replace(stars, flux=flux, fwhm=np.where(wide, width, 2.5))
+
+
+def model_labels():
+    return miles_model().label_names
+
+
+def test_a_matched_model_gives_spectra_of_wider_lines_the_labels_of_sharp_ones():
+    model, (sharp, wide) = miles_model(), blurred_stars()
+    expected, found = slamjax.fit(model, sharp), slamjax.fit(model, wide)
+    ignorant = slamjax.fit(model, dataclasses.replace(wide, fwhm=None))
+    for name in model.label_names:
+        error = np.asarray(expected[f"{name}_err"], float)
+        moved = np.abs(np.asarray(found[name] - expected[name], float)) / error
+        unmatched = np.abs(np.asarray(ignorant[name] - expected[name], float)) / error
+        assert np.median(moved) < 0.4, name
+        assert np.median(unmatched) > 2 * np.median(moved), name
+
+
+def test_a_matched_model_states_the_wider_line_spread_and_keeps_narrower_spectra():
+    model, (sharp, wide) = miles_model(), blurred_stars()
+    matched = model.matched(wide)
+    np.testing.assert_allclose(matched.info.fwhm, np.where(model.wave > 5150, 5.0, 2.5))
+    assert model.matched(wide) is matched
+    assert model.matched(sharp) is model
+    assert model.matched(dataclasses.replace(sharp, fwhm=None)) is model
+    assert model.matched(dataclasses.replace(sharp, fwhm=1.5)) is model
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        np.testing.assert_array_equal(matched.prepare(wide).flux, model.recipe(wide).flux)
+    with pytest.warns(SlamWarning, match=r"model.matched\(spectra\) predicts as wide lines"):
+        model.prepare(wide)
+
+
+def test_a_model_of_several_kernels_can_be_matched_too():
+    model = searched_model()
+    sharp = dataclasses.replace(model, info=dataclasses.replace(model.info, fwhm=1.0))
+    spectra = dataclasses.replace(held_out(), fwhm=12.0)
+    matched, labels = sharp.matched(spectra), spectra.values(LABELS)[:3]
+    assert np.std(matched(labels)) < np.std(model(labels))
+    assert np.max(matched.info.fwhm) == 12.0
 
 
 def test_a_model_passes_through_jit_and_vmap_as_an_argument():

@@ -32,6 +32,18 @@ def test_pixels_of_unequal_width_count_by_their_width():
     np.testing.assert_allclose(MatchResolution(2.0)(sharp).flux[0], lines(2.0, wave), atol=2e-3)
 
 
+def test_each_pixel_is_blurred_by_what_it_lacks():
+    wave = np.linspace(490, 510, 401)
+    sharp = Spectra(
+        wave, lines(1.0, wave)[None], np.full((1, 401), 1e4), wave_unit="nm", fwhm=np.where(wave < 500.5, 1.0, 2.0)
+    )
+    result = MatchResolution(2.0)(sharp)
+    left = wave < 500.5
+    np.testing.assert_allclose(result.flux[0, left], lines(2.0, wave)[left], atol=2e-4)
+    np.testing.assert_array_equal(result.flux[0, ~left], sharp.flux[0, ~left])
+    np.testing.assert_array_equal(result.fwhm, np.full(401, 2.0))
+
+
 def test_errors_of_means_over_many_pixels_agree_with_simulated_noise():
     wave = np.linspace(490, 510, 200)
     rng = np.random.default_rng(1)

@@ -281,6 +281,18 @@ def test_missing_metadata_can_be_supplied():
     assert (again.medium, again.frame, again.fwhm) == ("air", "rest", 2.5)
 
 
+def test_a_line_spread_of_each_pixel_follows_its_pixels_and_gives_way_to_a_measured_one():
+    spectra = Spectra(np.linspace(400, 403, 4), np.ones((2, 4)), wave_unit="nm", fwhm=np.array([0.1, 0.2, 0.3, 0.4]))
+    np.testing.assert_array_equal(spectra.on_pixels(slice(1, 3)).fwhm, [0.2, 0.3])
+    np.testing.assert_array_equal(spectra[:1].fwhm, spectra.fwhm)
+    np.testing.assert_allclose(spectra.fwhm_at(np.array([4005.0, 4020.0]), "Angstrom"), [1.5, 3.0])
+    assert spectra.with_metadata(fwhm=0.25).fwhm == 0.25
+    with pytest.raises(SlamError, match="give one width, or one for each of 4 pixels"):
+        Spectra(spectra.wave, spectra.flux, wave_unit="nm", fwhm=np.ones(3))
+    with pytest.raises(SlamError, match="give a width above 0"):
+        Spectra(spectra.wave, spectra.flux, wave_unit="nm", fwhm=np.array([1.0, 1.0, 0.0, 1.0]))
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [

@@ -41,6 +41,8 @@ class SurveySpectra:
         "mask_ignored" whose mask was ignored.
     unit : str
         Unit of wavelength in which users expect this survey's spectra.
+    fwhm : (P,) Å, or None
+        Line spread, where the file or the survey states it.
     """
 
     wave: Float[np.ndarray, " pixel"]
@@ -51,6 +53,7 @@ class SurveySpectra:
     metadata: dict[str, Any] = field(default_factory=dict)
     medium: Medium = "vacuum"
     unit: str = "Angstrom"
+    fwhm: Float[np.ndarray, " pixel"] | None = None
 
     def __len__(self) -> int:
         return len(self.flux)

@@ -18,6 +18,10 @@ from slamjax.io.surveys.base import Loader, SurveySpectra, apply_mask, header_me
 from slamjax.io.surveys.fits_columns import column_names, read_columns
 from slamjax.spectra.wavelengths import to_vacuum
 
+#: Line spread of low resolution in the blue and the red arm, Å (FWHM), and where they meet. Measured on spectra
+#: of four spectrographs against MILES (2.5 Å): 2.2 to 3 Å from 4000 to 5850 Å, 3.7 to 4.2 Å from 5950 to 7200 Å.
+#: The nominal R = 1800 is that of 4500 and of 7000 Å. Fibres and nights differ by some tenths of an Å.
+_FWHM_BLUE, _FWHM_RED, _ARMS_MEET = 2.5, 3.9, 5900.0
 #: Arms of medium resolution: 4950 to 5350 Å and 6300 to 6800 Å.
 _ARMS = ("COADD_B", "COADD_R")
 
@@ -32,7 +36,7 @@ def _table(hdus: fits.HDUList) -> SurveySpectra:
     row, header = {name: values[0] for name, values in columns.items()}, hdus[0].header
     ivar, ignored = apply_mask(row["ANDMASK"], row["IVAR"], bitmasks.LAMOST)
     metadata = _metadata(header) | {"mask_ignored": ignored}
-    return survey_spectra(_vacuum(row["WAVELENGTH"], header), row["FLUX"], ivar, "lamost", "observed", metadata)
+    return _low_resolution(_vacuum(row["WAVELENGTH"], header), row["FLUX"], ivar, metadata)
 
 
 def _image(hdus: fits.HDUList) -> SurveySpectra:
@@ -41,7 +45,12 @@ def _image(hdus: fits.HDUList) -> SurveySpectra:
     header = hdus[0].header
     ivar, ignored = apply_mask(andmask, ivar, bitmasks.LAMOST)
     metadata = _metadata(header) | {"mask_ignored": ignored}
-    return survey_spectra(_vacuum(wave, header), flux, ivar, "lamost", "observed", metadata)
+    return _low_resolution(_vacuum(wave, header), flux, ivar, metadata)
+
+
+def _low_resolution(wave: np.ndarray, flux: Any, ivar: Any, metadata: dict[str, Any]) -> SurveySpectra:
+    fwhm = np.where(wave < _ARMS_MEET, _FWHM_BLUE, _FWHM_RED)
+    return survey_spectra(wave, flux, ivar, "lamost", "observed", metadata, fwhm=fwhm)
 
 
 def _has_arms(hdus: fits.HDUList) -> bool:
