@@ -180,11 +180,11 @@ class LowRankNoise:
     def weights(self, ivar: Ivar) -> Ivar:
         """1 over the diagonal of Σ."""
         photon = self.photon_scale + jnp.sum(jnp.square(self.photon_factors), axis=-1)
-        return 1 / (photon / ivar + self.model_variance + jnp.sum(jnp.square(self.factors), axis=-1))
+        return 1 / (_photon_variance(photon, ivar) + self.model_variance + jnp.sum(jnp.square(self.factors), axis=-1))
 
     def _diagonal(self, ivar: Ivar) -> tuple[AnyArray, Array]:
         """D⁻¹ and σ."""
-        weight = 1 / (self.photon_scale / ivar + self.model_variance)
+        weight = 1 / (_photon_variance(self.photon_scale, ivar) + self.model_variance)
         stated = (ivar > 0) & jnp.isfinite(ivar)
         return weight, jnp.where(stated, 1 / jnp.sqrt(jnp.where(stated, ivar, 1)), 0)
 
@@ -237,6 +237,11 @@ class LowRankNoise:
 
     def on_device(self) -> LowRankNoise:
         return jax.tree_util.tree_map(jnp.asarray, self)
+
+
+def _photon_variance(scale: AnyArray, ivar: Ivar) -> Array:
+    """a σ², infinite at bad pixels even where a is 0."""
+    return jnp.where(ivar > 0, scale / jnp.where(ivar > 0, ivar, 1), jnp.inf)
 
 
 def _variance_shares(model_variance: Any, photon_scale: Any, ivar: Any) -> Array:

@@ -83,6 +83,16 @@ def test_low_rank_noise_is_dense_linear_algebra_without_the_bad_pixels(dtype):
     check_noise_model(noise.on_device(), low_rank_covariance(noise), 8, dtype)
 
 
+def test_a_bad_pixel_is_out_where_photon_noise_is_learnt_to_be_zero():
+    """0 · σ² of a bad pixel is 0 · inf: one such pixel made every held-out fit NaN."""
+    noise = LowRankNoise(np.full(3, 0.01), np.full((3, 1), 0.1), np.zeros(3), np.zeros((3, 1)))
+    two = LowRankNoise(np.full(2, 0.01), np.full((2, 1), 0.1), np.zeros(2), np.zeros((2, 1)))
+    rows, ivar = np.array([[1.0, 2.0, 3.0]]), np.array([50.0, 0.0, 50.0])
+    given = noise.inverse_covariance(jnp.asarray(ivar)).gram(jnp.asarray(rows))
+    np.testing.assert_allclose(given, two.inverse_covariance(jnp.full(2, 50.0)).gram(jnp.asarray(rows[:, [0, 2]])))
+    assert np.asarray(noise.weights(ivar))[1] == 0
+
+
 def test_single_pixel_weights_are_the_covariances_diagonal():
     noise = low_rank()
     photon = np.array([4.0, 1, 0.5, 0, 1, 100, 0.1, 2])
