@@ -41,7 +41,15 @@ def fit(
     *,
     model: ModelFile,
     spectra: SpectraFiles,
-    output: Annotated[Path, typer.Option("-o", "--output", metavar="LABELS.fits", help="Label table to write.")],
+    output: Annotated[
+        Path,
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="LABELS.fits",
+            help="Label table to write; .ecsv and .csv give text, else FITS.",
+        ),
+    ],
     select: Select = None,
     survey: Survey = None,
     n_starts: Starts = default(slamjax.Fitter, "n_starts"),

@@ -25,7 +25,7 @@ def sample(
     output: Annotated[Path, typer.Option("-o", "--output", metavar="POSTERIOR.nc", help="NetCDF file to write.")],
     table: Annotated[
         Path | None,
-        typer.Option(metavar="LABELS.fits", help="Also write means, errors and quantiles as a label table."),
+        typer.Option(metavar="LABELS.fits", help="Also write a label table of means, errors and quantiles."),
     ] = None,
     select: Select = None,
     prior: PriorName = "uniform",
