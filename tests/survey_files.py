@@ -30,7 +30,7 @@ def altered(path, target, change):
     """A copy of a file with its HDUs changed."""
     with fits.open(path, memmap=False) as hdus:
         change(hdus)
-        hdus.writeto(target, overwrite=True, output_verify="silentfix")
+        hdus.writeto(target, overwrite=True, output_verify="silentfix", checksum=True)
     return target
 
 

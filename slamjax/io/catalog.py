@@ -16,6 +16,7 @@ from astropy.table import Table
 
 from slamjax._util.files import existing_file
 from slamjax.errors import SlamError, SlamWarning
+from slamjax.io.fits_files import check_fits
 from slamjax.spectra.spectra import Spectra
 from slamjax.spectra.tables import as_table
 
@@ -226,6 +227,7 @@ def _read(path: str | os.PathLike[str]) -> Table:
     try:
         if suffix == ".csv":
             return Table.read(source, format="ascii.csv", comment="#")
+        check_fits(source)  # passes other files by
         return Table.read(source, format="ascii") if suffix in _TEXT else Table.read(source)
     except Exception as error:  # astropy's readers raise exceptions of many types
         raise SlamError(f"{source} cannot be read as a table ({error}); give CSV, ECSV or FITS") from error

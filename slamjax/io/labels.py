@@ -12,6 +12,7 @@ from astropy.table import Table
 from slamjax._util.files import atomic_path, existing_file
 from slamjax.errors import SlamError
 from slamjax.flags import FLAG_MEANINGS, Flag
+from slamjax.io.fits_files import open_fits
 from slamjax.io.fits_tables import hdu_to_table, table_to_hdu
 from slamjax.io.label_table import LabelTable
 from slamjax.spectra.units import with_unit
@@ -109,17 +110,19 @@ def read_labels(path: str | os.PathLike[str]) -> LabelTable:
             "astropy.table.Table.read, or write .fits or .ecsv"
         )
     try:
-        with fits.open(source, memmap=False) as hdus:
+        with open_fits(source) as hdus:
             if "LABELS" not in hdus:
                 raise SlamError(f"{source} has no HDU LABELS; it is not a table that slamjax fit has written")
             header = hdus["LABELS"].header
             plain = hdu_to_table(hdus["LABELS"])
-    except OSError as error:
+        table = LabelTable(meta={"labels": header.get("LABELS", "")})
+        for number, name in enumerate(plain.colnames, start=1):
+            column = plain[name].astype(plain[name].dtype.newbyteorder("="))  # FITS is big-endian, JAX takes native
+            table[name] = with_unit(column, column.unit) if f"TUNIT{number}" in header else column
+    except SlamError:
+        raise
+    except Exception as error:  # of a damaged file astropy raises errors of many types
         raise SlamError(f"{source} cannot be read as FITS ({error}); is it complete?") from error
-    table = LabelTable(meta={"labels": header.get("LABELS", "")})
-    for number, name in enumerate(plain.colnames, start=1):
-        column = plain[name].astype(plain[name].dtype.newbyteorder("="))  # FITS is big-endian, JAX takes native
-        table[name] = with_unit(column, column.unit) if f"TUNIT{number}" in header else column
     return table
 
 

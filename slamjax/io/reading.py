@@ -5,8 +5,7 @@ from __future__ import annotations
 import glob
 import os
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,6 +18,7 @@ from joblib import Parallel, delayed
 from slamjax._util.files import existing_file
 from slamjax.errors import SlamError, SlamWarning
 from slamjax.io.catalog import Catalogue, CatalogueLike, On
+from slamjax.io.fits_files import open_fits
 from slamjax.io.grids import common_grid, common_line_spread, place
 from slamjax.io.metadata import metadata_table
 from slamjax.io.surveys import gaia, specutils_memory
@@ -182,18 +182,12 @@ def expand_pattern(pattern: str) -> list[str]:
 def is_table(path: str | os.PathLike[str]) -> bool:
     """Whether a file is slamjax's own FITS table."""
     try:
-        with _lenient(), fits.open(path, memmap=True) as hdus:
-            return "SPECTRA" in hdus and "WAVELENGTH" in hdus
-    except OSError:
-        return False  # the error is reported when the file is read
-
-
-@contextmanager
-def _lenient() -> Iterator[None]:
-    """Without astropy's warnings of header cards that violate the FITS standard."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", AstropyWarning)
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", AstropyWarning)
+            with fits.open(existing_file(path), memmap=True) as hdus:
+                return "SPECTRA" in hdus and "WAVELENGTH" in hdus
+    except Exception:  # astropy raises errors of many types; they are reported when the file is read
+        return False
 
 
 def _sources(source: Source) -> list[Any]:
@@ -238,11 +232,13 @@ def _read_one(source: Any, survey: str | None) -> Result:
         path = existing_file(source)
         if gaia.is_text(path) and survey in (None, "gaia-xp"):
             return gaia.load_text(path)
-        with _lenient(), fits.open(path, memmap=False) as hdus:
+        with open_fits(path) as hdus:
             return load(hdus, survey)
     except SlamError as error:
-        return str(error)
-    except (OSError, TypeError, ValueError, KeyError, IndexError, AttributeError) as error:
+        return str(error).removeprefix(f"{source} ")
+    except MemoryError:
+        return "declares more data than the memory holds; it is damaged, or to be read on a larger machine"
+    except Exception as error:  # of a damaged file astropy raises errors of many types
         return f"cannot be read ({type(error).__name__}: {error}); it is truncated, damaged or of another kind"
 
 

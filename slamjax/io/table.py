@@ -17,6 +17,7 @@ from astropy.table import Table
 
 from slamjax._util.files import atomic_path, existing_file
 from slamjax.errors import SlamError
+from slamjax.io.fits_files import open_fits
 from slamjax.io.fits_tables import hdu_to_table, table_to_hdu
 from slamjax.spectra.columns import plain_column
 from slamjax.spectra.spectra import Spectra
@@ -30,9 +31,12 @@ def count_rows(path: str | os.PathLike[str]) -> tuple[int, int]:
     """Number of spectra in a slamjax FITS table, and bytes per spectrum in the file."""
     source = existing_file(path)
     try:
-        header = fits.getheader(source, "SPECTRA")
-        return int(header["NAXIS2"]), int(header["NAXIS1"])
-    except (OSError, KeyError, ValueError) as error:
+        with open_fits(source) as hdus:
+            header = hdus["SPECTRA"].header
+            return int(header["NAXIS2"]), int(header["NAXIS1"])
+    except SlamError:
+        raise
+    except Exception as error:  # of a damaged file astropy raises errors of many types
         raise SlamError(f"{source} cannot be read as a FITS table with HDU SPECTRA ({error})") from error
 
 
@@ -68,7 +72,7 @@ def read_table(path: str | os.PathLike[str], rows: slice | None = None) -> Spect
     """
     source = existing_file(path)
     try:
-        with fits.open(source, memmap=False) as hdus:
+        with open_fits(source) as hdus:
             sheet, waves = _sheets(hdus, source)
             wave = np.asarray(waves.data["wavelength"], dtype=np.float64)
             numbers = np.arange(int(sheet.header["NAXIS2"]))
@@ -78,7 +82,7 @@ def read_table(path: str | os.PathLike[str], rows: slice | None = None) -> Spect
             comments = [str(line) for line in hdus[0].header.get("COMMENT", [])]
     except SlamError:
         raise
-    except (OSError, ValueError, TypeError, KeyError, IndexError) as error:
+    except Exception as error:  # of a damaged file astropy raises errors of many types
         raise SlamError(f"{source} cannot be read as a FITS table ({error}); is it complete?") from error
     if "flux" not in table.colnames:
         raise SlamError(f"HDU SPECTRA of {source} has no column 'flux'; it has: {', '.join(table.colnames)}")

@@ -52,7 +52,8 @@ def write_parts(model: ModelParts, path: str | os.PathLike[str]) -> None:
     """Write a model to ``path``; the file appears whole or not at all."""
     arrays, header = _to_arrays(model)
     header_text = json.dumps(header, sort_keys=True, default=_plain)
-    stored = {name: _storable(array) for name, array in arrays.items()} | {"header": np.bytes_(header_text.encode())}
+    stored = {name: _storable(array) for name, array in arrays.items()}
+    stored["header"] = np.asarray(np.bytes_(header_text.encode()))
     write_hdf5(path, stored, {"format": FORMAT, "schema": SCHEMA})
 
 
