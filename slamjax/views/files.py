@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
-from astropy.io import fits
-from astropy.utils.exceptions import AstropyWarning
-
 from slamjax._util.files import existing_file
 from slamjax.errors import SlamError
 from slamjax.io import LabelTable, count_rows, read, read_labels, read_table
+from slamjax.io.fits_files import open_fits
 from slamjax.model.model import Model
 from slamjax.preprocessing import Recipe
 from slamjax.sampling import Posterior
@@ -77,10 +74,10 @@ def _open_hdf5(source: Path) -> Model | Posterior:
 
 def _open_fits(source: Path) -> Opened:
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", AstropyWarning)
-            with fits.open(source, memmap=True) as hdus:
-                names = [hdu.name for hdu in hdus]
+        with open_fits(source) as hdus:
+            names = [hdu.name for hdu in hdus]
+    except SlamError:
+        raise
     except Exception as error:  # astropy's readers raise exceptions of many types
         raise SlamError(f"{source} cannot be read as FITS ({error}); is it complete?") from error
     if "LABELS" in names:
