@@ -32,7 +32,7 @@ class Offered:
     ----------
     help : str
     flag : str, optional
-        Default: the field's name.
+        Default: the field's name; ``screen/--no-screen`` for one that can be switched off.
     metavar : str, optional
     type : type, optional
         What typer parses; default: the field's type.
@@ -168,12 +168,12 @@ def _offered(kind: type, flags: Mapping[str, str]) -> dict[str, Any]:
         flag = flags.get(field) or one.flag or field.replace("_", "-")
         option = typer.Option(f"--{flag}", metavar=one.metavar, help=one.help, rich_help_panel=panel)
         parameter = inspect.Parameter(
-            flag.replace("-", "_"),
+            flag.split("/")[0].replace("-", "_"),
             inspect.Parameter.KEYWORD_ONLY,
             default=_shown(default(kind, field)) if one.type is str else default(kind, field),
             annotation=Annotated[one.type or hints[field], option],
         )
-        options[field] = parameter, f"--{flag}", one.parse
+        options[field] = parameter, f"--{flag.split('/')[0]}", one.parse
     return options
 
 

@@ -23,6 +23,10 @@ offer(
         "min_stars": Offered("Train only pixels with at least this many good stars; default: by labels and folds."),
         "label_scaling": Offered("Standardise labels by mean and deviation, or by percentiles."),
         "flux_scaling": Offered("Standardise flux by mean and deviation, or by percentiles."),
+        "screen": Offered(
+            "Leave out outliers: absurd labels, and spectra unlike those of stars with such labels.",
+            flag="screen/--no-screen",
+        ),
         "label_windows": Offered(
             "Only wavelengths at which a label may act, e.g. alpha_m:500-520,600-620; repeat per label.",
             flag="label-window",

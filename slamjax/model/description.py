@@ -9,6 +9,9 @@ import numpy as np
 
 from slamjax.model.model import Model
 
+#: Stars left out of training that are listed.
+_LISTED = 10
+
 
 def flux_name(model: Model) -> str:
     """Name of what the model predicts: flux over continuum if its recipe divides by the continuum."""
@@ -30,6 +33,7 @@ def describe_model(model: Model) -> str:
         f"{len(model.training_labels.stars)} stars",
         f"  from         {info.record.source}" + (f", {settings['selection']}" if settings["selection"] else ""),
         f"  identified   by {', '.join(info.record.identifiers) or 'their flux'}",
+        *_screened_of(model),
         f"  made         {info.provenance['date']} ({versions})",
         f"  wavelengths  {model.wave[0]:g} to {model.wave[-1]:g} {info.wave_unit}, {info.medium}, {info.frame} frame",
         f"  preparation  {info.recipe}",
@@ -65,6 +69,15 @@ def describe_model(model: Model) -> str:
             where = model.wave[np.asarray(info.pixels["status"]) == status]
             lines.append(f"  {status}: {count} pixels, {where[0]:g} to {where[-1]:g} {info.wave_unit}")
     return "\n".join(lines)
+
+
+def _screened_of(model: Model) -> list[str]:
+    """Stars that training left out, a line each; the first ones if they are many."""
+    screened = model.info.screened
+    lines = [f"    {row['star']}: {row['reason']}" for row in screened[:_LISTED]]
+    more = len(screened) - len(lines)
+    lines += [f"    and {more} more: model.info.screened"] * (more > 0)
+    return [f"  left out     {len(screened)} stars as outliers", *lines] if len(screened) else []
 
 
 def _solver_of(report: Mapping[str, Any] | None) -> str:

@@ -74,3 +74,10 @@ class ModelInfo:
     has_errors: bool
     calibration: Calibration
     provenance: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def screened(self) -> Table:
+        """Stars that training left out as outliers: ``row``, ``star`` (an identifier) and ``reason``."""
+        stars = self.provenance.get("settings", {}).get("screened", [])
+        dtypes = {"row": int, "star": str, "reason": str}
+        return Table({name: np.array([star[name] for star in stars], kind) for name, kind in dtypes.items()})

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +16,7 @@ from slamjax.errors import SlamError, SlamWarning
 from slamjax.preprocessing.recipe import Recipe
 from slamjax.spectra.spectra import Spectra
 from slamjax.training.label_masks import allowed_labels
+from slamjax.training.plausibility import LeftOut, absurd_labels, absurd_pixels, left_out, warn_of_contradictions
 from slamjax.training.search import make_folds
 from slamjax.training.specs import TrainingSpec, Weights
 
@@ -60,13 +62,23 @@ class ScaledStars:
 
 @dataclass(frozen=True, eq=False)
 class TrainingSet:
-    """The training stars as read, prepared by the learnt recipe, and scaled."""
+    """The training stars as read, prepared by the learnt recipe, and scaled; and the stars that are left out."""
 
     stars: Spectra
     prepared: Spectra
     recipe: Recipe
     names: tuple[str, ...]
     scaled: ScaledStars
+    screened: tuple[LeftOut, ...] = ()
+
+    def without(self, reasons: Mapping[int, str], options: TrainingSpec) -> TrainingSet:
+        """The other stars, scaled anew; ``reasons`` by the star's index."""
+        kept = ~np.isin(np.arange(len(self.stars)), list(reasons))
+        stars, prepared = self.stars[kept], self.prepared[kept]
+        fold = np.unique(self.scaled.fold[kept], return_inverse=True)[1].ravel()
+        scaled = _scaled(stars, prepared, self.names, options, fold)
+        screened = (*self.screened, *left_out(self.stars, reasons))
+        return dataclasses.replace(self, stars=stars, prepared=prepared, scaled=scaled, screened=screened)
 
 
 def training_set(spectra: Spectra, names: tuple[str, ...], options: TrainingSpec, n_folds: int) -> TrainingSet:
@@ -74,19 +86,38 @@ def training_set(spectra: Spectra, names: tuple[str, ...], options: TrainingSpec
 
     Raises SlamError for missing columns, too few stars, a constant label, or wrong label windows or masks.
     """
-    data, as_log = options.data, options.log_labels
+    data = options.data
+    screened: tuple[LeftOut, ...] = ()
     spectra.require(names)
-    stars = drawn(usable(spectra, names), data.n_train, options.seed)
-    values = stars.values(names)
-    scaling = LabelScaling.from_labels(
-        values, names, data.label_scaling, (as_log,) if isinstance(as_log, str) else as_log
-    )
+    stars = usable(spectra, names)
+    if data.screen:
+        stars, screened = _plausible(stars, names, options)
+    stars = drawn(stars, data.n_train, options.seed)
     fold = make_folds(stars.star_groups(), n_folds, options.seed)
     recipe = (options.recipe if options.recipe is not None else Recipe()).learn(stars)
     prepared = recipe(stars)
     warn_of_velocities(prepared)
+    if data.screen:
+        warn_of_contradictions(stars, names)
+        prepared = prepared.with_arrays(prepared.flux, np.where(absurd_pixels(prepared), 0, prepared.ivar))
+    return TrainingSet(stars, prepared, recipe, names, _scaled(stars, prepared, names, options, fold), screened)
+
+
+def _plausible(stars: Spectra, names: tuple[str, ...], options: TrainingSpec) -> tuple[Spectra, tuple[LeftOut, ...]]:
+    """The stars without absurd labels, and the others."""
+    reasons = absurd_labels(stars.values(names), names, _as_tuple(options.log_labels))
+    if len(reasons) > len(stars) - 2:
+        return stars, ()
+    return stars[~np.isin(np.arange(len(stars)), list(reasons))], tuple(left_out(stars, reasons))
+
+
+def _scaled(
+    stars: Spectra, prepared: Spectra, names: tuple[str, ...], options: TrainingSpec, fold: np.ndarray
+) -> ScaledStars:
+    data, values = options.data, stars.values(names)
+    scaling = LabelScaling.from_labels(values, names, data.label_scaling, _as_tuple(options.log_labels))
     flux_mean, flux_scale, y = scaled_flux(prepared, data.flux_scaling)
-    scaled = ScaledStars(
+    return ScaledStars(
         x=np.asarray(scaling(values)),
         y=y,
         weight=star_weights(prepared, data.weights),
@@ -97,12 +128,15 @@ def training_set(spectra: Spectra, names: tuple[str, ...], options: TrainingSpec
         flux_scale=flux_scale,
         allowed=allowed_labels(data, names, prepared.wave, str(prepared.wave_unit)),
     )
-    return TrainingSet(stars, prepared, recipe, names, scaled)
+
+
+def _as_tuple(names: Sequence[str]) -> tuple[str, ...]:
+    return (names,) if isinstance(names, str) else tuple(names)
 
 
 def label_names(labels: Sequence[str]) -> tuple[str, ...]:
     """The labels as a tuple; raises SlamError if there is none, or one twice."""
-    names = (labels,) if isinstance(labels, str) else tuple(labels)
+    names = _as_tuple(labels)
     if not names:
         raise SlamError("no labels are given; name at least one column, as in labels=['teff', 'logg']")
     repeated = {name for name in names if names.count(name) > 1}

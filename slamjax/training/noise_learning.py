@@ -46,6 +46,10 @@ _LEVELS = (0.5, 0.68, 0.9, 0.95)
 _NARROWEST = 0.92
 
 
+class HardlyFitted(SlamError):
+    """Too few held-out stars could be fitted to judge a covariance."""
+
+
 class LearntNoise(NamedTuple):
     """A noise model, how its χ² and label errors are read, and (P,) the variance of independent pixels."""
 
@@ -166,7 +170,7 @@ def _adjustment(fits: LabelErrors) -> tuple[Calibration, float]:
     The calibration's scale is for χ² without that factor.
     """
     if len(fits.chi2) < 10:
-        raise SlamError("hardly any held-out star could be fitted; look at the spectra, or take noise='diagonal'")
+        raise HardlyFitted("hardly any held-out star could be fitted; look at the spectra, or take noise='diagonal'")
     chi2_scale = 1 / float(np.median(fits.chi2 / fits.dof))
     typical_distance = float(np.median(fits.distance))
     best: tuple[float, Calibration, float] | None = None

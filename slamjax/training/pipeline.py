@@ -11,6 +11,7 @@ import numpy as np
 from astropy.table import Table
 
 from slamjax._util.threads import one_blas_thread
+from slamjax.emulators.base import Emulator
 from slamjax.emulators.training_labels import TrainingLabels
 from slamjax.errors import SlamError, SlamWarning
 from slamjax.model.info import ModelInfo, TrainingRecord
@@ -19,9 +20,12 @@ from slamjax.noise.calibration import Calibration
 from slamjax.preprocessing.recipe import Recipe
 from slamjax.spectra.spectra import Spectra
 from slamjax.training.data import TrainingSet, label_names, training_set
-from slamjax.training.learners import Learnt, learn_jointly, make_learner
-from slamjax.training.noise_learning import learn_noise
+from slamjax.training.held_out import HeldOut
+from slamjax.training.learners import Learnt, learn_jointly
+from slamjax.training.noise_learning import HardlyFitted, LearntNoise, learn_noise
+from slamjax.training.plausibility import warn_of_left_out
 from slamjax.training.provenance import provenance, training_digest, training_record, training_settings
+from slamjax.training.screening import screen_stars
 from slamjax.training.specs import SVR, DataSpec, NoiseKind, NoiseSpec, Polynomial, SearchKind, SearchSpec, TrainingSpec
 from slamjax.typing import Progress
 
@@ -96,20 +100,23 @@ def train(
     options = TrainingSpec(recipe, search, noise, log_labels, data, seed)
     _check_types(emulator, options)
     training = training_set(spectra, label_names(labels), options, search.folds)
-    learner = make_learner(emulator, training.scaled, search, data.min_stars, seed)
+    training, learner, known = screen_stars(training, emulator, search, options, on_progress)
+    warn_of_left_out(training.screened, len(training.stars) + len(training.screened))
     training_labels = TrainingLabels.from_scaled(training.scaled.x)
-    if search.kind == "joint":
+    joint_scores = None
+    if known is not None:
+        learnt = known
+    elif search.kind == "joint":
         with one_blas_thread():
             learnt, joint_scores = learn_jointly(learner, training.scaled, training_labels, seed, on_progress)
     else:
-        learnt, joint_scores = learner.learn(training.scaled, on_progress), None
+        learnt = learner.learn(training.scaled, on_progress)
     learnt = _with_recipe_mask(learnt, training)
     if learnt.emulator is None or learnt.held_out is None:
         raise SlamError(_untrained(learnt, training, learner.min_stars))
     _warn_of_untrained_pixels(learnt, training)
 
-    with one_blas_thread():
-        learnt_noise = learn_noise(noise, learnt.emulator, training_labels, learnt.held_out, seed=seed)
+    learnt_noise = _learnt_noise(noise, learnt.emulator, training_labels, learnt.held_out, seed)
     candidates = Table(rows=[vars(candidate) for candidate in learner.candidates])
     pixels = _pixel_table(training.prepared.wave, learnt, candidates, learnt_noise.model_variance)
     if joint_scores is not None:
@@ -119,6 +126,26 @@ def train(
     settings |= {"selection": spectra.selection, "training_sha256": training_digest(record, training)}
     info = _model_info(training, learnt, pixels, candidates, record, learnt_noise.calibration, provenance(settings))
     return Model(learnt.emulator, learnt_noise.noise, training_labels, info)
+
+
+def _learnt_noise(
+    noise: NoiseSpec, emulator: Emulator, training_labels: TrainingLabels, held_out: HeldOut, seed: int
+) -> LearntNoise:
+    """`learn_noise`; "auto" takes independent pixels where no covariance can be learnt."""
+    with one_blas_thread():
+        try:
+            return learn_noise(noise, emulator, training_labels, held_out, seed=seed)
+        except (HardlyFitted, np.linalg.LinAlgError) as error:
+            if noise.kind != "auto":
+                raise SlamError(f"no covariance of pixels can be learnt from these stars: {error}") from error
+            warnings.warn(
+                f"no covariance of pixels can be learnt from these stars ({error}): pixels are taken as independent "
+                "(noise='diagonal'), and label errors may be several times too small",
+                SlamWarning,
+                stacklevel=3,
+            )
+            independent = dataclasses.replace(noise, kind="diagonal")
+            return learn_noise(independent, emulator, training_labels, held_out, seed=seed)
 
 
 def _check_types(emulator: Any, options: TrainingSpec) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -54,7 +54,7 @@ def star_names(stars: Spectra) -> list[str]:
     return names
 
 
-def left_out(stars: Spectra, reasons: dict[int, str]) -> list[LeftOut]:
+def left_out(stars: Spectra, reasons: Mapping[int, str]) -> list[LeftOut]:
     """Stars with the given reasons, by their index among ``stars``."""
     names = star_names(stars)
     return [LeftOut(int(stars.rows[n]), names[n].strip(), reason) for n, reason in sorted(reasons.items())]
@@ -145,7 +145,8 @@ def warn_of_contradictions(stars: Spectra, names: Sequence[str]) -> None:
         first, label_name, (low, high) = found[0]
         _warn(
             f"{len(found)} stars are listed more than once with labels that contradict each other (first: "
-            f"{star_names(stars)[first].strip()}, {label_name} {low:g} and {high:g}); keep the right row of each"
+            f"{star_names(stars)[first].strip()}, {label_name} {low:g} and {high:g}); keep the right row of each",
+            callers=3,
         )
     for a, b in itertools.combinations(range(len(names)), 2):
         pair = values[:, [a, b]] - values[:, [a, b]].mean(axis=0)
@@ -153,7 +154,8 @@ def warn_of_contradictions(stars: Spectra, names: Sequence[str]) -> None:
         if np.all(norm > 0) and abs(pair[:, 0] @ pair[:, 1]) >= _SAME * norm.prod():
             _warn(
                 f"labels {names[a]!r} and {names[b]!r} are the same but for their scale: no spectrum tells them apart; "
-                "leave one out"
+                "leave one out",
+                callers=3,
             )
 
 
@@ -164,9 +166,11 @@ def warn_of_left_out(screened: Sequence[LeftOut], n_stars: int) -> None:
         more = f"; and {len(screened) - 5} more, see model.info.screened" if len(screened) > 5 else ""
         _warn(
             f"{len(screened)} of {n_stars} stars are left out of training as outliers: {shown}{more}. To keep them: "
-            "DataSpec(screen=False), --no-screen"
+            "DataSpec(screen=False), --no-screen",
+            callers=2,
         )
 
 
-def _warn(message: str) -> None:
-    warnings.warn(message, SlamWarning, stacklevel=5)
+def _warn(message: str, callers: int) -> None:
+    """Warn at the line of the user, who is so many functions above the caller of this one."""
+    warnings.warn(message, SlamWarning, stacklevel=callers + 2)

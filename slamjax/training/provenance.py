@@ -70,6 +70,8 @@ def training_settings(
         "weights": data.weights if training.prepared.has_errors else "uniform (no errors stated)",
         "label_scaling": data.label_scaling,
         "flux_scaling": data.flux_scaling,
+        "screen": data.screen,
+        "screened": [vars(star) for star in training.screened],
         "seed": options.seed,
         "solver": learnt.report,
     }

@@ -224,6 +224,9 @@ class DataSpec:
     label_masks : mapping of str to (P,) bool array, optional
         The same by pixels of the prepared spectra: True where a label is masked, as in numpy.ma. A label may be named
         in one of both only.
+    screen : bool
+        Leave out stars with absurd labels and stars whose held-out residuals are many times those of the others, and
+        pixels that tell nothing, with a warning; `ModelInfo.screened` lists the stars and the reasons.
 
     Raises
     ------
@@ -244,6 +247,7 @@ class DataSpec:
     flux_scaling: Method = "standard"
     label_windows: Mapping[str, Sequence[tuple[float, float]]] | None = None
     label_masks: Mapping[str, Any] | None = None
+    screen: bool = True
 
     def __post_init__(self) -> None:
         _check_word("weights", self.weights, get_args(Weights))
