@@ -17,7 +17,7 @@ from slamjax.spectra.spectra import Spectra
 #: Absolute values that tables write for unknown numbers; larger ones are unknown, too.
 _SENTINELS, _LARGEST = (99, 99.9, 99.99, 999, 999.9, 999.99, 9999, 9999.9, 9999.99, 99999), 1e9
 #: A label is absurd if it lies this many widths of the bulk (10 to 90 %) outside it, and this many from all others.
-_FAR, _GAP = 6.0, 3.0
+_FAR, _GAP = 12.0, 6.0
 #: Fewer stars than these have no bulk.
 _FEWEST = 10
 #: Prepared flux this many spreads from the median, and stated errors of this many spreads, tell nothing.

@@ -15,7 +15,7 @@ from slamjax.typing import Progress
 _FEWEST, _LARGEST_PART = 30, 0.1
 #: A star is left out whose residuals are this many times those of others, and this many widths (50 to 84 %) of the
 #: logarithm above them.
-_TIMES, _WIDTHS = 8.0, 2.5
+_TIMES, _WIDTHS = 10.0, 2.5
 #: Residuals are capped, in standard deviations, so that a single pixel does not decide on a star.
 _CAP = 30.0
 #: Stars near in labels that a star is compared with: where an emulator is worse, all are further off.
