@@ -77,6 +77,7 @@ bench: .venv/installed-bench
 	for name in $(BENCHMARKS); do $(BIN)/python -m benchmarks.$$name $(TABLE) || exit 1; done
 	$(if $(and $(DATA),$(MILES)),$(BIN)/python -m benchmarks.training.training_speed --data $(DATA) --miles $(MILES))
 	$(if $(and $(DATA),$(MILES)),$(BIN)/python -m benchmarks.accuracy.slam_vs_quadratic --data $(DATA) --miles $(MILES))
+	$(if $(DATA),$(BIN)/python -m benchmarks.training.uncut $(TABLE))
 	$(if $(MILES),$(BIN)/python -m benchmarks.calibration.nuisances --miles $(MILES))
 	$(if $(and $(MILES),$(LAMOST)),$(BIN)/python -m benchmarks.accuracy.lamost --miles $(MILES) --files $(LAMOST))
 	$(BIN)/python -m benchmarks.make_docs

@@ -10,7 +10,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 from slamjax.errors import SlamWarning
 
@@ -35,6 +43,19 @@ def say_error(text: str, *, style: str = "red") -> None:
     _err.print(f"slamjax: {text}", style=style, markup=False)
 
 
+class _Bar:
+    """Moves a bar, and renames it at each stage of the work."""
+
+    def __init__(self, bar: Progress, task: TaskID) -> None:
+        self.bar, self.task = bar, task
+
+    def stage(self, name: str) -> None:
+        self.bar.update(self.task, description=name, completed=0, total=None)
+
+    def __call__(self, done: int, total: int) -> None:
+        self.bar.update(self.task, completed=done, total=total)
+
+
 @contextmanager
 def progress_bar(title: str) -> Iterator[typing.Progress]:
     """A live bar in a terminal, elsewhere one line at the end; yields the function to call with (done, total)."""
@@ -49,7 +70,7 @@ def progress_bar(title: str) -> Iterator[typing.Progress]:
     with Progress(*columns, console=_err) as bar:
         task = bar.add_task(title, total=None)
         try:
-            yield lambda done, total: bar.update(task, completed=done, total=total)
+            yield _Bar(bar, task)
         except BaseException:
             bar.live.transient = True  # an error's sentence stands alone, without an unfinished bar above it
             raise

@@ -62,7 +62,10 @@ class ScaledStars:
 
 @dataclass(frozen=True, eq=False)
 class TrainingSet:
-    """The training stars as read, prepared by the learnt recipe, and scaled; and the stars that are left out."""
+    """The training stars as read, prepared by the learnt recipe, and scaled; and what is left out.
+
+    ``masked_pixels``: of prepared spectra, because they tell nothing.
+    """
 
     stars: Spectra
     prepared: Spectra
@@ -70,6 +73,7 @@ class TrainingSet:
     names: tuple[str, ...]
     scaled: ScaledStars
     screened: tuple[LeftOut, ...] = ()
+    masked_pixels: int = 0
 
     def without(self, reasons: Mapping[int, str], options: TrainingSpec) -> TrainingSet:
         """The other stars, scaled anew; ``reasons`` by the star's index."""
@@ -97,10 +101,14 @@ def training_set(spectra: Spectra, names: tuple[str, ...], options: TrainingSpec
     recipe = (options.recipe if options.recipe is not None else Recipe()).learn(stars)
     prepared = recipe(stars)
     warn_of_velocities(prepared)
+    masked = 0
     if data.screen:
         warn_of_contradictions(stars, names)
-        prepared = prepared.with_arrays(prepared.flux, np.where(absurd_pixels(prepared), 0, prepared.ivar))
-    return TrainingSet(stars, prepared, recipe, names, _scaled(stars, prepared, names, options, fold), screened)
+        absurd = absurd_pixels(prepared)
+        masked = int(absurd.sum())
+        prepared = prepared.with_arrays(prepared.flux, np.where(absurd, 0, prepared.ivar))
+    scaled = _scaled(stars, prepared, names, options, fold)
+    return TrainingSet(stars, prepared, recipe, names, scaled, screened, masked)
 
 
 def _plausible(stars: Spectra, names: tuple[str, ...], options: TrainingSpec) -> tuple[Spectra, tuple[LeftOut, ...]]:

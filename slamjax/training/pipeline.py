@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from astropy.table import Table
 
+from slamjax._util.progress import reporter
 from slamjax._util.threads import one_blas_thread
 from slamjax.emulators.base import Emulator
 from slamjax.emulators.training_labels import TrainingLabels
@@ -44,7 +45,7 @@ def train(
     log_labels: Sequence[str] = (),
     data: DataSpec = DataSpec(),
     seed: int = 0,
-    on_progress: Progress | None = None,
+    on_progress: Progress | bool | None = True,
 ) -> Model:
     """Train one SVR per pixel (SLAM), or one polynomial per pixel (The Cannon).
 
@@ -68,8 +69,9 @@ def train(
         Which stars and pixels are used, weights, scaling, and the pixels at which each label may act.
     seed : int
         Of the draw of stars, the folds, a random search, and the stars that judge noise models.
-    on_progress : callable, optional
-        Called with (pixels done, pixels in all).
+    on_progress : callable or bool
+        Called with (pixels done, pixels in all). True: the stage of training and its time on one line, in terminals and
+        notebooks only; False: nothing.
 
     Returns
     -------
@@ -99,24 +101,29 @@ def train(
     search, noise = SearchSpec.from_option(search), NoiseSpec.from_option(noise)
     options = TrainingSpec(recipe, search, noise, log_labels, data, seed)
     _check_types(emulator, options)
-    training = training_set(spectra, label_names(labels), options, search.folds)
-    training, learner, known = screen_stars(training, emulator, search, options, on_progress)
-    warn_of_left_out(training.screened, len(training.stars) + len(training.screened))
-    training_labels = TrainingLabels.from_scaled(training.scaled.x)
-    joint_scores = None
-    if known is not None:
-        learnt = known
-    elif search.kind == "joint":
-        with one_blas_thread():
-            learnt, joint_scores = learn_jointly(learner, training.scaled, training_labels, seed, on_progress)
-    else:
-        learnt = learner.learn(training.scaled, on_progress)
-    learnt = _with_recipe_mask(learnt, training)
-    if learnt.emulator is None or learnt.held_out is None:
-        raise SlamError(_untrained(learnt, training, learner.min_stars))
-    _warn_of_untrained_pixels(learnt, training)
-
-    learnt_noise = _learnt_noise(noise, learnt.emulator, training_labels, learnt.held_out, seed)
+    with reporter(on_progress) as report:
+        report.stage("preparing")
+        training = training_set(spectra, label_names(labels), options, search.folds)
+        report.stage("screening" if data.screen else "training")
+        training, learner, known = screen_stars(training, emulator, search, options, report)
+        warn_of_left_out(training.screened, len(training.stars) + len(training.screened))
+        training_labels = TrainingLabels.from_scaled(training.scaled.x)
+        joint_scores = None
+        if known is not None:
+            learnt = known
+        elif search.kind == "joint":
+            report.stage("training")
+            with one_blas_thread():
+                learnt, joint_scores = learn_jointly(learner, training.scaled, training_labels, seed, report)
+        else:
+            report.stage("training")
+            learnt = learner.learn(training.scaled, report)
+        learnt = _with_recipe_mask(learnt, training)
+        if learnt.emulator is None or learnt.held_out is None:
+            raise SlamError(_untrained(learnt, training, learner.min_stars))
+        _warn_of_untrained_pixels(learnt, training)
+        report.stage("learning the noise", shared=False)
+        learnt_noise = _learnt_noise(noise, learnt.emulator, training_labels, learnt.held_out, seed)
     candidates = Table(rows=[vars(candidate) for candidate in learner.candidates])
     pixels = _pixel_table(training.prepared.wave, learnt, candidates, learnt_noise.model_variance)
     if joint_scores is not None:

@@ -71,6 +71,7 @@ def training_settings(
         "label_scaling": data.label_scaling,
         "flux_scaling": data.flux_scaling,
         "screen": data.screen,
+        "masked_pixels": training.masked_pixels,
         "screened": [vars(star) for star in training.screened],
         "seed": options.seed,
         "solver": learnt.report,

@@ -14,6 +14,7 @@ import numpy as np
 from astropy.table import QTable, Table, vstack
 
 from slamjax._util.files import atomic_path
+from slamjax._util.progress import reporter
 from slamjax.errors import SlamError, SlamWarning
 from slamjax.fitting import fit
 from slamjax.io.labels import write_labels
@@ -145,7 +146,7 @@ def compare(
     by: str = "snr",
     bins: Sequence[float] | None = None,
     n_starts: int = 3,
-    on_progress: Progress | None = None,
+    on_progress: Progress | bool | None = True,
 ) -> EmulatorComparison:
     """Train SLAM and a polynomial on the same stars, and judge both by stars that they have not seen.
 
@@ -168,8 +169,9 @@ def compare(
         Rising edges; default: the quartiles, or one bin if no errors are stated.
     n_starts : int
         Starting points per star, as in `slamjax.fit`.
-    on_progress : callable, optional
-        Called with (emulators trained and judged, those in all).
+    on_progress : callable or bool
+        Called with (emulators trained and judged, those in all). True: on one line, in terminals and notebooks only;
+        False: nothing.
 
     Returns
     -------
@@ -207,22 +209,24 @@ def compare(
     fold = None if isinstance(test, Spectra) else make_folds(stars.star_groups(), test, training.seed)
     done = itertools.count(1)
 
-    def step() -> None:
-        if on_progress is not None:
-            on_progress(next(done), len(emulators) * (1 + n_folds))
-
     def trained(name: str, members: Spectra) -> Model:
-        return train(members, names, emulator=emulators[name], **options)
+        return train(members, names, emulator=emulators[name], on_progress=False, **options)
 
     models = {}
-    for name in emulators:
-        models[name] = trained(name, stars)
-        step()
-    if isinstance(test, Spectra):
-        judged = _judged_by_others(models, _unseen(test, names, models["SLAM"]), n_starts)
-    else:
-        assert fold is not None
-        judged = _judged_in_turn(models, stars, fold, trained, n_starts, step)
+    with reporter(on_progress) as report:
+        report.stage("training and judging")
+
+        def step() -> None:
+            report(next(done), len(emulators) * (1 + n_folds))
+
+        for name in emulators:
+            models[name] = trained(name, stars)
+            step()
+        if isinstance(test, Spectra):
+            judged = _judged_by_others(models, _unseen(test, names, models["SLAM"]), n_starts)
+        else:
+            assert fold is not None
+            judged = _judged_in_turn(models, stars, fold, trained, n_starts, step)
     column = np.asarray(judged.labels["SLAM"]["snr"] if by == "snr" else judged.stars.values(by), float)
     return EmulatorComparison(
         models=models,
