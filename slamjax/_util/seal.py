@@ -9,6 +9,8 @@ written there.
 from __future__ import annotations
 
 import hashlib
+import mmap
+import os
 from enum import Enum
 from io import BufferedRandom, BufferedReader
 from pathlib import Path
@@ -62,3 +64,37 @@ def _line(file: BufferedRandom | BufferedReader) -> bytes:
 
 def _block(digest: str) -> bytes:
     return (_MAGIC + digest.encode() + b"\n").ljust(BLOCK, b"\0")
+
+
+# ---- at the end -----------------------------------------------------------------------------------------------------
+# Programs that read NetCDF expect HDF5's signature at the start of a file. HDF5 passes by what stands behind its data,
+# so there the digest may be. A file that is cut off has lost it: a mark within the data says that there must be one.
+
+#: To be put into an attribute of a file that is sealed at its end.
+MARK = "slamjax: sealed at the end of the file"
+_END_MAGIC = b"\nslamjax, HDF5 before this line, sha256 "
+_END = len(_END_MAGIC) + 64 + 1
+_PIECE = 2**22
+
+
+def sealed_at_end(content: bytes) -> bytes:
+    """An HDF5 file, `MARK` within it, with its digest behind it."""
+    return content + _END_MAGIC + hashlib.sha256(content).hexdigest().encode() + b"\n"
+
+
+def read_seal_at_end(path: Path) -> Seal:
+    """Whether a file is as `sealed_at_end` made it."""
+    with path.open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        if not size:
+            return Seal.NONE
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            last = content[max(0, size - _END) :]
+            if last.startswith(_END_MAGIC):
+                digest = hashlib.sha256()
+                for start in range(0, size - _END, _PIECE):
+                    digest.update(content[start : min(start + _PIECE, size - _END)])
+                is_sound = last == _END_MAGIC + digest.hexdigest().encode() + b"\n"
+                return Seal.SOUND if is_sound else Seal.BROKEN
+            is_marked = content.find(MARK.encode()) >= 0 or content.find(_END_MAGIC) >= 0
+            return Seal.BROKEN if is_marked else Seal.NONE

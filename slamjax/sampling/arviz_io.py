@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import io
 import json
 import os
 from pathlib import Path
@@ -10,13 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from slamjax._util.files import check_writable
+from slamjax._util.files import atomic_path, check_writable
+from slamjax._util.seal import MARK, Seal, read_seal_at_end, sealed_at_end
 from slamjax.errors import SlamError
 from slamjax.sampling.diagnostics import Diagnostics
 
 if TYPE_CHECKING:
     from arviz import InferenceData
 
+#: Bytes of arrays that any file may declare, and bytes per byte of the file beyond that.
+_SMALL, _MOST_PER_BYTE = 2**26, 100
 #: Prefix of attributes that are neither text nor number.
 _AS_JSON = "json:"
 #: Attributes that ArviZ adds beside our own provenance.
@@ -79,21 +83,87 @@ def to_inference_data(posterior: Any) -> InferenceData:
     return result
 
 
-def write_netcdf(posterior: Any, path: Path) -> None:
-    """Write a `Posterior`."""
-    to_inference_data(posterior).to_netcdf(str(path), engine="h5netcdf")
+def write_netcdf(posterior: Any, path: str | os.PathLike[str]) -> None:
+    """Write a `Posterior`; the file appears whole or not at all.
+
+    It is made in memory, because HDF5's library can end a process that closes a file on a full disk, and sealed,
+    because it can hang on a damaged one.
+    """
+    import h5netcdf
+    from xarray.backends import H5NetCDFStore
+
+    data = to_inference_data(posterior)
+    memory = io.BytesIO()
+    with h5netcdf.File(memory, "w") as file:
+        file.attrs["seal"] = MARK
+        for group in data.groups():
+            dataset = data[group]
+            for name in dataset.variables:
+                dataset[name].encoding = {"zlib": True} if dataset[name].dtype.kind in "fiub" else {}
+            dataset.dump_to_store(H5NetCDFStore(file.create_group(group), mode="a"))
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(sealed_at_end(memory.getvalue()))
 
 
 def read_netcdf(path: Path) -> dict[str, Any]:
     """The fields of the `Posterior` in a file."""
+    if read_seal_at_end(path) is Seal.BROKEN:
+        raise SlamError(
+            f"{path} is damaged: the checksum of the file does not match; copy it again, or, if another program "
+            "changed it, read it with ArviZ"
+        )
     try:
         data = _arviz().from_netcdf(str(path), engine="h5netcdf")
+        _check_size(data, path)
         data.load()
         data.close()
-    except (OSError, ValueError, KeyError) as error:
+        if not {"posterior", "sample_stats", "constant_data"} <= set(data.groups()):
+            raise SlamError(f"{path} is not a posterior written by slamjax: it lacks groups; give another file")
+        fields = _fields(data)
+        _check_shapes(fields, path)
+    except SlamError:
+        raise
+    except Exception as error:  # of a file without a seal, or of another program: errors of many types
         raise SlamError(f"{path} cannot be read as NetCDF ({error}); is it complete?") from error
-    if not {"posterior", "sample_stats", "constant_data"} <= set(data.groups()):
-        raise SlamError(f"{path} is not a posterior written by slamjax: it lacks groups; give another file")
+    return fields
+
+
+def _check_size(data: Any, path: Path) -> None:
+    """Raise SlamError if the file declares more than it can hold."""
+    declared = sum(data[group].nbytes for group in data.groups())
+    if declared > _SMALL + _MOST_PER_BYTE * path.stat().st_size:
+        raise SlamError(
+            f"{path} declares arrays of {declared / 2**30:.3g} GiB, more than a file of its size can hold; it is "
+            "damaged"
+        )
+
+
+def _check_shapes(fields: dict[str, Any], path: Path) -> None:
+    """Raise SlamError unless all arrays are of the same stars, draws and labels."""
+    labels = fields["labels"]
+    n_stars, n_labels = labels.shape[2:]
+    wanted = {
+        "log_density": labels.shape[:3],
+        "diverging": labels.shape[:3],
+        **dict.fromkeys(("khat", "sampler", "flags"), (n_stars,)),
+    }
+    given = {name: fields[name].shape for name in wanted}
+    given |= {name: values.shape for name, values in vars(fields["diagnostics"]).items()}
+    wanted |= dict.fromkeys(vars(fields["diagnostics"]), (n_stars, n_labels))
+    given |= {f"{_STAR}{name}": values.shape[:1] for name, values in fields["stars"].items()}
+    wanted |= {f"{_STAR}{name}": (n_stars,) for name in fields["stars"]}
+    for name, shape in wanted.items():
+        if given[name] != shape:
+            raise SlamError(f"{path}: {name} has shape {given[name]}, not {shape}; it is damaged")
+    numbers = {name: fields[name] for name in ("labels", "log_density", "khat")} | vars(fields["diagnostics"])
+    for name, values in numbers.items():
+        if values.dtype.kind != "f":
+            raise SlamError(f"{path}: {name} holds {values.dtype} instead of numbers; it is damaged")
+    if not np.issubdtype(fields["flags"].dtype, np.integer) or "row" not in fields["stars"]:
+        raise SlamError(f"{path} is not a posterior written by slamjax: it lacks flags or rows; give another file")
+
+
+def _fields(data: Any) -> dict[str, Any]:
     posterior, constant = data.posterior, data.constant_data
     names = tuple(str(name) for name in constant["label"].values)
     return {

@@ -13,7 +13,7 @@ import numpy as np
 from astropy import units as u
 
 from slamjax._util.cards import html_card
-from slamjax._util.files import atomic_path, existing_file
+from slamjax._util.files import existing_file
 from slamjax.errors import SlamError
 from slamjax.forward.nuisances import VELOCITIES, Free, Nuisances
 from slamjax.io.label_table import BriefTable, LabelTable, brief_rows
@@ -192,8 +192,7 @@ class Posterior:
         SlamError
             If the file cannot be written, or ArviZ is not installed.
         """
-        with atomic_path(path) as temporary:
-            write_netcdf(self, temporary)
+        write_netcdf(self, path)
 
     @classmethod
     def read(cls, path: str | os.PathLike[str]) -> Posterior:

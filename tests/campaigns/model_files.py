@@ -23,8 +23,9 @@ from campaigns.frame import Campaign, Outcome, Report, judged
 from campaigns.mutations import damaged
 from slamjax._util.seal import seal
 from slamjax.fitting import fit
-from slamjax.model import Model, describe
+from slamjax.model import Model
 from slamjax.noise import LowRankNoise
+from slamjax.views import describe
 
 _OLD = sorted((DATA / "old_models").glob("*.h5"))
 #: Arrays whose values must be above 0, or not negative: what zeros and negative numbers are tried in.

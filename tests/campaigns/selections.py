@@ -127,4 +127,4 @@ def _written(number: int) -> str:
     return " ".join(words)
 
 
-CAMPAIGN = Campaign("`--select`", attempt, tried=1600, short=0, seconds=10)
+CAMPAIGN = Campaign("`--select`", attempt, tried=1600, short=60, seconds=10)

@@ -68,10 +68,10 @@ class Worker:
         line = self._replies.readline()
         spent = time.monotonic() - began
         if not line:
-            code = self._process.wait()
+            code, said = self._process.wait(), self._stderr.read_text(errors="replace")[-800:]
             self._end()
-            name = signal.Signals(-code).name if code < 0 else f"exit status {code}"
-            return Report(Outcome.CRASHED, f"{name}: {self._stderr.read_text()[-800:]}", spent, peak / 2**20)
+            cause = signal.Signals(-code).name if code < 0 else f"exit status {code}"
+            return Report(Outcome.CRASHED, f"{cause}: {said}", spent, peak / 2**20)
         reply = json.loads(line)
         return Report(Outcome(reply["outcome"]), reply["detail"], spent, max(peak, reply["peak"]) / 2**20)
 

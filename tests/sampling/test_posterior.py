@@ -156,6 +156,53 @@ def test_an_arviz_whose_functions_differ_is_named(monkeypatch, tmp_path):
         check_posterior_path(tmp_path / "p.nc")
 
 
+def test_a_damaged_file_is_told_before_hdf5_opens_it(tmp_path):
+    """HDF5 could hang on one. Cut off, it has lost its seal, but not the mark that there was one."""
+    path = tmp_path / "p.nc"
+    made().write(path)
+    whole = path.read_bytes()
+    rng = np.random.default_rng(0)
+    for place in rng.integers(len(whole), size=60):
+        damaged = bytearray(whole)
+        damaged[place] ^= 0x10
+        path.write_bytes(damaged)
+        with pytest.raises(SlamError, match=r"p\.nc is damaged: the checksum of the file does not match"):
+            Posterior.read(path)
+    for size in (len(whole) - 1, len(whole) - 120, len(whole) // 2):
+        path.write_bytes(whole[:size])
+        with pytest.raises(SlamError, match=r"p\.nc"):
+            Posterior.read(path)
+    path.write_bytes(whole)
+    assert len(Posterior.read(path)) == len(made())
+
+
+def test_other_programs_read_the_file(tmp_path):
+    """What stands behind the data does not disturb them."""
+    xarray = pytest.importorskip("xarray")
+    posterior = made()
+    posterior.write(tmp_path / "p.nc")
+    with xarray.open_dataset(tmp_path / "p.nc", group="posterior") as dataset:
+        np.testing.assert_array_equal(dataset["teff"].values, posterior["teff"])
+
+
+def test_a_file_that_arviz_wrote_has_no_seal_and_is_read(tmp_path):
+    posterior = made()
+    posterior.to_arviz().to_netcdf(str(tmp_path / "p.nc"), engine="h5netcdf")
+    np.testing.assert_array_equal(Posterior.read(tmp_path / "p.nc").labels, posterior.labels)
+
+
+def test_a_full_disk_is_one_sentence_and_leaves_nothing(tmp_path):
+    resource = pytest.importorskip("resource")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
+    try:
+        with pytest.raises(SlamError, match=r"cannot write .*p\.nc: File too large; nothing was written"):
+            made().write(tmp_path / "p.nc")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_predicted_spectra_spread_as_posterior_and_noise():
     model, posterior = giants_model(), made()[:3]
     clean = posterior.predictive(model, 50)
