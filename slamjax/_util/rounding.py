@@ -17,7 +17,7 @@ def with_error(value: float, error: float) -> str:
     if not math.isfinite(value):
         return "-"
     if not (math.isfinite(error) and error > 0):
-        return f"{value:.5g} ± {error:g}"
+        return f"{value:.4g} ± {error:g}"
     digits = decimals_of(error)
     return f"{value:z.{digits}f} ± {error:.{digits}f}"
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from slamjax._util.files import atomic_path, check_writable
 from slamjax.errors import SlamError
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 _NAMES = {"teff": r"$T_{\rm eff}$", "logg": r"$\log g$", "fe_h": "[Fe/H]", "alpha_m": r"[$\alpha$/M]"}
@@ -95,3 +99,60 @@ def title_of(name: str, unit: str = "") -> str:
     ('[Fe/H] [dex]', 'vmic')
     """
     return _NAMES.get(name, name) + (f" [{unit}]" if unit else "")
+
+
+def balanced(n: int, columns: int) -> tuple[int, int]:
+    """Rows of at most so many columns that hold n axes, as equally long as can be: (rows, columns)."""
+    rows = -(-n // columns)
+    return rows, -(-n // rows)
+
+
+def in_rows(figure: Figure, n: int, columns: int, height_ratios: Sequence[float] = (1,)) -> np.ndarray:
+    """(n, H) axes: n stacks of H axes of these heights, side by side in balanced rows."""
+    rows, wide = balanced(n, columns)
+    each = len(height_ratios)
+    axes = figure.subplots(each * rows, wide, squeeze=False, height_ratios=[*height_ratios] * rows)
+    stacks = axes.reshape(rows, each, wide).swapaxes(1, 2).reshape(-1, each)
+    for spare in stacks[n:].ravel():
+        spare.remove()
+    return stacks[:n]
+
+
+def robust_limits(observed: np.ndarray, *whole: np.ndarray, margin: float = 0.08) -> tuple[float, float]:
+    """Limits of an axis: the first array without its outliers, and all of the others.
+
+    Outliers lie beyond the central 96 % by more than half their width.
+    """
+    ends = []
+    finite = observed[np.isfinite(observed)]
+    if finite.size:
+        low, high = np.percentile(finite, [2, 98])
+        reach = 0.5 * (high - low)
+        ends += [max(finite.min(), low - reach), min(finite.max(), high + reach)]
+    for one in whole:
+        known = one[np.isfinite(one)]
+        ends += [known.min(), known.max()] if known.size else []
+    if not ends:
+        return 0.0, 1.0
+    low, high = float(np.min(ends)), float(np.max(ends))
+    room = margin * (high - low) or 0.05 * abs(high) or 1.0
+    return low - room, high + room
+
+
+def mark_beyond(axis: Axes, x: np.ndarray, y: np.ndarray, colour: str) -> None:
+    """Triangles at the edge of an axis for points that lie beyond it."""
+    low, high = axis.get_ylim()
+    for beyond, edge, marker in ((y > high, high, "^"), (y < low, low, "v")):
+        if np.any(beyond):
+            at = np.full(int(beyond.sum()), edge)
+            axis.plot(x[beyond], at, marker, ms=4, color=colour, mew=0, clip_on=False, zorder=5)
+    axis.set_ylim(low, high)
+
+
+def shade(axis: Axes, wave: np.ndarray, mask: np.ndarray, label: str | None = None) -> None:
+    """Grey where pixels are masked, half a pixel beyond them on both sides."""
+    half = np.gradient(wave) / 2 if wave.size > 1 else np.full(1, 0.5)
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], mask, [False]]).astype(int)))
+    for start, stop in zip(edges[::2], edges[1::2] - 1, strict=True):
+        axis.axvspan(wave[start] - half[start], wave[stop] + half[stop], color="0.9", lw=0, label=label, zorder=0)
+        label = None

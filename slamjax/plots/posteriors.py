@@ -12,8 +12,9 @@ from slamjax.flags import flag_names
 from slamjax.model.description import flux_name
 from slamjax.model.model import Model
 from slamjax.model.radial_velocity import measure_rv
-from slamjax.plots.canvas import new_figure, title_of
+from slamjax.plots.canvas import mark_beyond, new_figure, robust_limits, shade, title_of
 from slamjax.spectra.spectra import Spectra
+from slamjax.spectra.star_names import star_name
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,15 +22,21 @@ if TYPE_CHECKING:
 
     from slamjax.sampling import Posterior
 
-_LINE, _FILL, _OBSERVED, _PREDICTED = "#2e5e8c", "#9bb7d4", "0.25", "#d1495b"
+_LINE, _FILL, _OBSERVED, _PREDICTED, _KNOWN = "#2e5e8c", "#9bb7d4", "0.25", "#d1495b", "#d1495b"
+#: How far from the draws, in widths of theirs, a known label may be and still be within the axes.
+_FAR = 2.0
 #: Share of the draws within one and two standard deviations of a normal posterior in two dimensions.
 _SHARES = (0.393, 0.865)
+#: What the bands of predicted spectra are.
+_BANDS = "bands: spectra at draws of the labels, with photon noise and model error drawn for each"
 #: Draws of which predicted spectra are made.
 _PREDICTIONS = 200
 
 
 def plot_corner(posterior: Posterior, *, row: int | None = None) -> Figure:
     """Each label against each other for one star: draws, 39 and 86 % regions, medians with 68 % intervals.
+
+    The star's known labels (``<label>_ref`` of the input's table) are marked, where it has them.
 
     Parameters
     ----------
@@ -45,7 +52,7 @@ def plot_corner(posterior: Posterior, *, row: int | None = None) -> Figure:
     Raises
     ------
     SlamError
-        If the star is not in the posterior, or was not sampled.
+        If the star is not in the posterior, or was not sampled, or no label varies.
 
     Examples
     --------
@@ -67,8 +74,9 @@ def plot_corner(posterior: Posterior, *, row: int | None = None) -> Figure:
     labels = _varying(posterior, star)
     draws = posterior.labels[:, :, star].reshape(-1, len(posterior.label_names)).astype(float)[:, labels]
     names = [title_of(posterior.label_names[k], posterior.label_units[k]) for k in labels]
+    known = [_known(posterior, star, posterior.label_names[k]) for k in labels]
     n = len(labels)
-    ranges = np.percentile(draws, [0.3, 99.7], axis=0).T
+    ranges = np.array([_range(draws[:, k], known[k]) for k in range(n)])
     figure = new_figure(1.2 + 1.9 * n, 1.2 + 1.9 * n)
     axes: Any = figure.subplots(n, n, squeeze=False, sharex="col")
     for i, j in np.ndindex(n, n):
@@ -85,13 +93,53 @@ def plot_corner(posterior: Posterior, *, row: int | None = None) -> Figure:
         else:
             _draw_pair(axis, draws[:, j], draws[:, i], ranges[j], ranges[i])
             axis.tick_params(labelleft=j == 0)
+            if np.isfinite(known[i]):
+                axis.axhline(known[i], color=_KNOWN, lw=0.9, ls="--")
+        if np.isfinite(known[j]):
+            axis.axvline(known[j], color=_KNOWN, lw=0.9, ls="--")
         if i == n - 1:
             axis.set_xlabel(names[j], fontsize=8)
         if j == 0 and i > 0:
             axis.set_ylabel(names[i], fontsize=8)
     figure.suptitle(_title(posterior, star), fontsize=9)
+    _draw_corner_legend(figure, n, bool(np.isfinite(known).any()))
     figure.align_labels()
     return figure
+
+
+def _draw_corner_legend(figure: Figure, n: int, has_known: bool) -> None:
+    """What the lines are, in the empty corner."""
+    from matplotlib.lines import Line2D
+
+    lines = [
+        (Line2D([], [], color=_LINE, lw=0.9), "median"),
+        (Line2D([], [], color=_LINE, lw=0.9, ls=":"), "68 % interval"),
+    ]
+    if n > 1:
+        ring = Line2D([], [], color=_LINE, ls="", marker="o", mfc="none", ms=9)
+        lines.append((ring, "regions with 39 and 86 % of the draws"))
+    if has_known:
+        lines.append((Line2D([], [], color=_KNOWN, lw=0.9, ls="--"), "known label"))
+    handles, texts = zip(*lines, strict=True)
+    if n > 1:
+        figure.legend(handles, texts, frameon=False, fontsize=8, loc="upper right", bbox_to_anchor=(0.99, 0.96))
+    else:
+        figure.legend(handles, texts, frameon=False, fontsize=7, loc="outside lower center", ncols=1)
+
+
+def _known(posterior: Posterior, star: int, name: str) -> float:
+    """The known value of a label; NaN if the input has none."""
+    known = posterior.stars.get(f"{name}_ref")
+    return float("nan") if known is None else float(known[star])
+
+
+def _range(draws: np.ndarray, known: float) -> tuple[float, float]:
+    """Limits of an axis: nearly all draws, and the known label unless it is very far from them."""
+    low, high = np.percentile(draws, [0.3, 99.7])
+    width = high - low
+    if low - _FAR * width < known < high + _FAR * width:
+        low, high = min(low, known), max(high, known)
+    return float(low - 0.08 * width), float(high + 0.08 * width)
 
 
 def _draw_histogram(axis: Axes, draws: np.ndarray, limits: np.ndarray, name: str) -> None:
@@ -170,7 +218,7 @@ def plot_trace(posterior: Posterior, *, row: int | None = None) -> Figure:
         right.set_title(f"bulk ESS {bulk:.0f}" + (f", R-hat {rhat:.3f}" if np.isfinite(rhat) else ""), fontsize=7)
         right.set_xticks([])
     axes[-1, 0].set_xlabel("draw")
-    figure.suptitle(_title(posterior, star), fontsize=9)
+    figure.suptitle(f"{_title(posterior, star)}; a colour for each chain", fontsize=9)
     figure.align_ylabels()
     return figure
 
@@ -228,18 +276,26 @@ def plot_predictive(model: Model, spectra: Spectra, posterior: Posterior, *, row
     for axis, base in ((top, 0.0), (bottom, median)):
         for (low, high), alpha, text in (((2.5, 97.5), 0.35, "95 %"), ((16, 84), 0.7, "68 %")):
             band = np.percentile(noisy, [low, high], axis=0) - base
-            axis.fill_between(model.wave, *band, color=_FILL, alpha=alpha, lw=0, label=f"predicted, {text}")
+            axis.fill_between(model.wave, *band, color=_FILL, alpha=alpha, lw=0, label=f"{text} of predicted spectra")
         axis.plot(model.wave, observed - base, color=_OBSERVED, lw=0.9, label="observed")
     top.plot(model.wave, median, color=_PREDICTED, lw=0.8, label="median prediction")
     bottom.axhline(0, color=_PREDICTED, lw=0.8)
     spread = np.nanmedian(np.where(np.isfinite(observed), noisy.std(axis=0), np.nan))
-    bottom.set_ylim(-6 * spread, 6 * spread)
+    off = np.abs(observed - median)
+    limit = max(6 * spread, 1.1 * np.nanpercentile(off, 98)) if np.isfinite(off).any() else 1.0
+    bottom.set_ylim(-limit, limit)
+    mark_beyond(bottom, model.wave, observed - median, _OBSERVED)
+    top.set_ylim(*robust_limits(observed, *np.percentile(noisy, [2.5, 97.5], axis=0)))
+    mark_beyond(top, model.wave, observed, _OBSERVED)
+    for axis in (top, bottom):
+        shade(axis, model.wave, ~np.isfinite(observed), "bad pixels")
     top.set_ylabel(flux_name(model))
     bottom.set_ylabel("minus median")
     bottom.set_xlabel(f"wavelength [{model.info.wave_unit}]")
     bottom.set_xlim(model.wave[0], model.wave[-1])
-    top.legend(frameon=False, fontsize=8, ncols=2)
-    figure.suptitle(_title(posterior, star), fontsize=9)
+    figure.suptitle(f"{_title(posterior, star)}\n{_BANDS}", fontsize=9)
+    handles, texts = top.get_legend_handles_labels()
+    figure.legend(handles, texts, frameon=False, fontsize=8, ncols=5, loc="outside lower center")
     figure.align_ylabels()
     return figure
 
@@ -262,11 +318,15 @@ def _star(posterior: Posterior, row: int | None) -> int:
 def _varying(posterior: Posterior, star: int) -> list[int]:
     """Indices of the labels that were not fixed."""
     draws = posterior.labels[:, :, star].reshape(-1, len(posterior.label_names))
-    return np.flatnonzero(np.ptp(draws, axis=0) > 0).tolist()
+    varying = np.flatnonzero(np.ptp(draws, axis=0) > 0).tolist()
+    if not varying:
+        raise SlamError("all labels of this posterior are fixed; there is nothing to plot")
+    return varying
 
 
 def _title(posterior: Posterior, star: int) -> str:
     flags = flag_names(int(posterior.flags[star]))
     chains, draws = posterior.labels.shape[:2]
-    title = f"row {posterior.stars['row'][star]}: {chains} x {draws} draws, {posterior.sampler[star]}"
-    return f"{title}; {flags}" if flags else title
+    name, row = star_name(posterior.stars, star), f"row {posterior.stars['row'][star]}"
+    name = name if name == row else f"{name} ({row})"
+    return f"{name}: {chains} x {draws} draws, {posterior.sampler[star]}; {flags or 'no flags'}"

@@ -1,25 +1,30 @@
-"""Observed and predicted spectra, with their residuals."""
+"""Observed and predicted spectra, with their residuals in units of the expected error."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from astropy.table import Table
 
+from slamjax._util.rounding import with_error
 from slamjax.errors import SlamError
+from slamjax.flags import flag_names
 from slamjax.model.description import flux_name
 from slamjax.model.model import Model
-from slamjax.plots.canvas import new_figure, title_of
+from slamjax.plots.canvas import mark_beyond, new_figure, robust_limits, shade, title_of
 from slamjax.spectra.spectra import Spectra
+from slamjax.spectra.star_names import star_name
 from slamjax.validation.bins import numbers
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_OBSERVED, _PREDICTED, _ERROR = "0.25", "#d1495b", "#9bb7d4"
+_OBSERVED, _PREDICTED, _ERROR, _FLAGGED = "0.25", "#d1495b", "#9bb7d4", "#b3541e"
+#: Labels in a line of a title; spectra in a figure.
+_PER_LINE, _MOST = 5, 40
 
 
 @dataclass(frozen=True)
@@ -29,13 +34,17 @@ class _Fitted:
     """
 
     title: str
+    flagged: bool
     observed: np.ndarray
     predicted: np.ndarray
     sigma: np.ndarray
 
 
 def plot_spectra(model: Model, spectra: Spectra, labels: Table, *, count: int = 3) -> Figure:
-    """Observed spectra, the prediction at their fitted labels, and residuals with the expected error.
+    """Observed spectra, the prediction at their fitted labels, and residuals in units of the expected error.
+
+    Titles state the labels, χ² and flags. Limits are robust: triangles at an edge stand for pixels beyond it, and bad
+    pixels are grey.
 
     Parameters
     ----------
@@ -45,7 +54,7 @@ def plot_spectra(model: Model, spectra: Spectra, labels: Table, *, count: int = 
     labels : Table
         N rows of `slamjax.fit` for these spectra.
     count : int
-        Spectra to draw, from well to badly fitted (by χ² per pixel).
+        Spectra to draw, from well to badly fitted (by χ² per pixel); 1 to 40.
 
     Returns
     -------
@@ -55,7 +64,7 @@ def plot_spectra(model: Model, spectra: Spectra, labels: Table, *, count: int = 
     Raises
     ------
     SlamError
-        If every fit failed.
+        If every fit failed, or for another count.
 
     Examples
     --------
@@ -68,21 +77,34 @@ def plot_spectra(model: Model, spectra: Spectra, labels: Table, *, count: int = 
     >>> len(figure.axes)
     4
     """
+    if not 1 <= count <= _MOST:
+        raise SlamError(f"count is {count}; a figure holds 1 to {_MOST} spectra")
     rows = _typical(_chi2_per_pixel(model, labels), count)
     if rows.size == 0:
         raise SlamError("there is no fitted spectrum to plot; all fits failed")
-    figure = new_figure(9, 2.6 * len(rows) + 0.6)
-    axes = figure.subplots(2 * len(rows), 1, sharex=True, squeeze=False, height_ratios=[3, 1.2] * len(rows))[:, 0]
     stars = _fitted(model, spectra, labels, rows)
+    lines = sum(star.title.count("\n") for star in stars)
+    figure = new_figure(9, 2.6 * len(rows) + 0.6 + 0.12 * lines)
+    axes = figure.subplots(2 * len(rows), 1, sharex=True, squeeze=False, height_ratios=[3, 1.2] * len(rows))[:, 0]
     for star, top, bottom in zip(stars, axes[::2], axes[1::2], strict=True):
         _draw_flux(top, model, star)
         _draw_residual(bottom, model, star)
-    axes[0].legend(frameon=False, fontsize=8, ncols=2)
-    axes[1].legend(frameon=False, fontsize=7, loc="lower right")
+    _draw_legend(figure, axes)
     axes[-1].set_xlabel(f"wavelength [{model.info.wave_unit}]")
     axes[-1].set_xlim(model.wave[0], model.wave[-1])
     figure.align_ylabels()
     return figure
+
+
+def _draw_legend(figure: Figure, axes: np.ndarray) -> None:
+    """What is what in all axes, each name once."""
+    found: dict[str, Any] = {}
+    for axis in axes:
+        for handle, text in zip(*axis.get_legend_handles_labels(), strict=True):
+            found.setdefault(text, handle)
+    figure.legend(
+        list(found.values()), list(found), frameon=False, fontsize=8, ncols=len(found), loc="outside upper right"
+    )  # fmt: skip
 
 
 def _chi2_per_pixel(model: Model, labels: Table) -> np.ndarray:
@@ -109,46 +131,46 @@ def _fitted(model: Model, spectra: Spectra, labels: Table, rows: np.ndarray) -> 
     model_error = np.asarray(model.info.pixels["model_error"], float)
     with np.errstate(divide="ignore"):
         sigma = np.sqrt(np.square(model_error) + 1 / prepared.ivar.astype(float))
-    return [_Fitted(_star_title(model, labels, row), observed[k], predicted[k], sigma[k]) for k, row in enumerate(rows)]
+    flags = np.asarray(labels["flags"]) if "flags" in labels.colnames else np.zeros(len(labels), int)
+    return [
+        _Fitted(_star_title(model, labels, row), bool(flags[row]), observed[k], predicted[k], sigma[k])
+        for k, row in enumerate(rows)
+    ]
 
 
 def _draw_flux(axis: Axes, model: Model, star: _Fitted) -> None:
+    shade(axis, model.wave, ~np.isfinite(star.observed), "bad pixels")
     axis.plot(model.wave, star.observed, color=_OBSERVED, lw=1.2, label="observed")
     axis.plot(
         model.wave, star.predicted, color=_PREDICTED, lw=1.0, label=f"{model.host_emulator.name} at the fitted labels"
     )
-    axis.set_title(star.title, fontsize=8, loc="left")
+    axis.set_ylim(*robust_limits(star.observed, star.predicted))
+    mark_beyond(axis, model.wave, star.observed, _OBSERVED)
+    axis.set_title(star.title, fontsize=8, loc="left", color=_FLAGGED if star.flagged else "k")
     axis.set_ylabel(flux_name(model))
 
 
 def _draw_residual(axis: Axes, model: Model, star: _Fitted) -> None:
-    residual = star.observed - star.predicted
-    axis.fill_between(
-        model.wave, -star.sigma, star.sigma, color=_ERROR, lw=0, alpha=0.8, label="photon and model error, 1 σ"
-    )
-    axis.plot(model.wave, residual, color=_OBSERVED, lw=0.8)
-    sigma = np.where(np.isfinite(star.observed), star.sigma, np.nan)
-    limit = max(5 * np.nanmedian(sigma), 1.1 * np.nanpercentile(np.abs(residual), 98))
+    shade(axis, model.wave, ~np.isfinite(star.observed))
+    ratio = (star.observed - star.predicted) / star.sigma
+    axis.axhspan(-1, 1, color=_ERROR, lw=0, alpha=0.6, label="1 σ of photon noise and model error")
+    axis.plot(model.wave, ratio, color=_OBSERVED, lw=0.8)
+    axis.axhline(0, color=_PREDICTED, lw=0.8, zorder=1)
+    size = np.abs(ratio[np.isfinite(ratio)])
+    limit = max(3.5, 1.15 * np.percentile(size, 98)) if size.size else 3.5
     axis.set_ylim(-limit, limit)
-    axis.set_ylabel("residual")
+    mark_beyond(axis, model.wave, ratio, _OBSERVED)
+    axis.set_ylabel("residual / σ", fontsize=8)
 
 
 def _star_title(model: Model, labels: Table, row: int) -> str:
-    values = ", ".join(
-        f"{title_of(name)} = {_with_error(numbers(labels[name])[row], numbers(labels[f'{name}_err'])[row])}"
+    """The star's name and labels, a few to a line; χ² and flags in the last line."""
+    values = [
+        f"{title_of(name)} = {with_error(numbers(labels[name])[row], numbers(labels[f'{name}_err'])[row])}"
         for name in model.label_names
-    )
-    return f"{_star_name(labels, row)}:  {values}"
-
-
-def _star_name(labels: Table, row: int) -> str:
-    """The first column of text, or the row."""
-    for name in labels.colnames:
-        if labels[name].dtype.kind in "SU":
-            return str(labels[name][row])
-    return f"row {labels['row'][row]}"
-
-
-def _with_error(value: float, error: float) -> str:
-    digits = 0 if abs(value) >= 100 else 2
-    return f"{value:.{digits}f} ± {error:.{digits}f}"
+    ]
+    columns = {name: labels[name] for name in labels.colnames}
+    lines = [", ".join(values[start : start + _PER_LINE]) for start in range(0, len(values), _PER_LINE)]
+    quality = f"χ² {float(labels['chi2'][row]):.4g} of {int(labels['n_pix'][row])} pixels"
+    flags = flag_names(int(labels["flags"][row])) if "flags" in labels.colnames else ""
+    return "\n".join([f"{star_name(columns, row)}:  {lines[0]}", *lines[1:], f"{quality}; {flags or 'no flags'}"])

@@ -8,13 +8,15 @@ import numpy as np
 
 from slamjax.model.description import flux_name, hyper_parameters
 from slamjax.model.model import Model
-from slamjax.plots.canvas import new_figure
+from slamjax.plots.canvas import new_figure, shade
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 _SCORE, _ERROR = "#2e5e8c", "#d1495b"
+#: Ticks of a searched hyper-parameter: at values that were tried.
+_TICKS = 8
 
 
 def plot_training(model: Model) -> Figure:
@@ -51,8 +53,7 @@ def plot_training(model: Model) -> Figure:
         _draw_hyper_parameter(axis, model, name)
     wave = model.wave
     for axis in axes:
-        for start, stop in _runs(~model.trained):
-            axis.axvspan(wave[start], wave[stop], color="0.9", lw=0)
+        shade(axis, wave, ~model.trained)
     axes[-1].set_xlabel(f"wavelength [{model.info.wave_unit}]")
     axes[-1].set_xlim(wave[0], wave[-1])
     figure.align_ylabels()
@@ -81,7 +82,7 @@ def _draw_complexity(axis: Axes, model: Model) -> None:
     """Support vectors of an SVR, monomials of a polynomial."""
     pixels = model.info.pixels
     if "n_support" in pixels.colnames:
-        share, name = pixels["n_support"] / np.maximum(pixels["n_train"], 1), "support\nvectors / stars"
+        share, name = pixels["n_support"] / np.maximum(pixels["n_train"], 1), "support vectors\n/ stars"
     else:
         share, name = pixels["n_terms"] / model.host_emulator.n_terms, "monomials\nused / all"
     axis.plot(model.wave, np.where(model.trained, share, np.nan), color="k", lw=1)
@@ -96,10 +97,8 @@ def _draw_hyper_parameter(axis: Axes, model: Model, name: str) -> None:
         axis.set_yscale("log")
     else:  # a ridge of 0: linear below the smallest other value
         axis.set_yscale("symlog", linthresh=tried[tried > 0].min())
+    shown = np.unique(tried)
+    shown = shown[:: -(-shown.size // _TICKS)]
+    axis.set_yticks(shown, [f"{value:g}" for value in shown])
+    axis.minorticks_off()
     axis.set_ylabel(name)
-
-
-def _runs(mask: np.ndarray) -> list[tuple[int, int]]:
-    """First and last index of every run of True."""
-    edges = np.flatnonzero(np.diff(np.concatenate([[False], mask, [False]]).astype(int)))
-    return [(int(start), int(stop) - 1) for start, stop in zip(edges[::2], edges[1::2], strict=True)]

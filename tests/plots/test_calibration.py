@@ -5,9 +5,11 @@ import warnings
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
+from scipy.stats import norm
 
 from slamjax.errors import SlamError
 from slamjax.plots import plot_calibration, plot_simulated, write_figure
+from slamjax.plots.calibration import judge_errors
 from slamjax.validation import SimulatedCalibration, compare_draws
 
 NAMES = ("teff", "logg", "vmic")
@@ -37,7 +39,7 @@ def test_pit_histograms_count_the_stars_and_the_curves_cover_them():
     inside = np.abs(comparison.pit[:, 2] - 0.5) < 0.34
     np.testing.assert_allclose(curve.get_ydata()[at], inside.mean(), atol=0.01)
     texts = [text.get_text() for text in coverage.get_legend().get_texts()]
-    assert texts == [r"$T_{\rm eff}$", r"$\log g$", "vmic", "jointly"]
+    assert texts == ["99 % if right", r"$T_{\rm eff}$", r"$\log g$", "vmic", "jointly"]
 
 
 def test_calibrated_posteriors_lie_within_the_bands():
@@ -47,6 +49,45 @@ def test_calibrated_posteriors_lie_within_the_bands():
     assert band.min() <= counts.min()
     assert counts.max() <= band.max()
     assert 4 < band.min() < 15 < band.max() < 30  # 99 % of a binomial count of 15 expected
+
+
+@pytest.mark.parametrize(
+    ("factor", "words"),
+    [(1.2, "errors too small by 1.2"), (1.0, "errors right: pull width 1.00"), (0.5, "errors too large by 2")],
+)
+def test_titles_say_whether_errors_are_right(factor, words):
+    n = 20_000
+    pulls = factor * norm.ppf((np.arange(n) + 0.5) / n)  # exactly normal
+    assert judge_errors(pulls).startswith(words)
+    assert "bias" not in judge_errors(pulls)
+    assert judge_errors(pulls + 0.3).endswith("bias +0.3 errors")
+    draws = np.random.default_rng(0).normal(size=(2000, 100, 1))
+    truth = factor * np.random.default_rng(1).normal(size=(2000, 1))
+    title = plot_calibration(compare_draws(truth, draws, ["logg"])).axes[0].get_title()
+    assert words[:16] in title  # the width of 2000 pulls is known to 3 %
+
+
+def test_a_few_stars_are_not_judged():
+    assert judge_errors(np.array([3.0, -4.0, np.nan])) == "2 stars: too few to judge errors"
+    assert judge_errors(np.array([3.0])) == "1 star: too few to judge errors"
+    truth, draws = posteriors(1)
+    figure = plot_calibration(compare_draws(truth, draws, NAMES))
+    assert all("too few to judge" in axis.get_title() for axis in figure.axes[:3])
+
+
+def test_ten_labels_stand_in_rows():
+    rng = np.random.default_rng(2)
+    names = [f"label{k}" for k in range(10)]
+    comparison = compare_draws(rng.normal(size=(50, 10)), rng.normal(size=(50, 99, 10)), names)
+    for figure in (
+        plot_calibration(comparison),
+        plot_simulated(
+            SimulatedCalibration.from_draws(rng.normal(size=(50, 10)), rng.normal(size=(50, 99, 10)), names)
+        ),
+    ):
+        assert len(figure.axes) == 11
+        width, height = figure.get_size_inches()
+        assert 0.5 < width / height < 2
 
 
 def test_rank_histograms_show_counts_and_p_values():

@@ -1,5 +1,7 @@
 """Fitted and known labels in figures are those of the table."""
 
+import warnings
+
 import numpy as np
 import pytest
 from astropy.table import Table
@@ -48,6 +50,40 @@ def test_labels_are_drawn_against_known_ones_and_flagged_stars_stand_out():
         shown = f"robust scatter {scatter:.{digits}f}"
         assert shown in top.get_title()
     assert [text.get_text() for text in figure.axes[0].get_legend().get_texts()] == ["good", "flagged"]
+
+
+def test_one_star_is_within_the_axes():
+    table = label_table(1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        figure = plot_labels(table, ("teff", "logg"))
+    for k, name in enumerate(("teff", "logg")):
+        difference = table[name][0] - table[f"{name}_ref"][0]
+        assert f"one star, fitted − known {difference:.{0 if name == 'teff' else 3}f}" in figure.axes[k].get_title()
+        for axis, value in ((figure.axes[k], table[name][0]), (figure.axes[k + 2], difference)):
+            assert axis.get_ylim()[0] < value < axis.get_ylim()[1]
+    exact = label_table(1)
+    exact["teff"] = exact["teff_ref"]
+    assert np.diff(plot_labels(exact, ("teff",)).axes[0].get_xlim())[0] > 0
+
+
+def test_stars_far_off_are_marked_at_the_edge():
+    table = label_table(60)
+    table["teff"][7] += 5000
+    bottom = plot_labels(table, ("teff",)).axes[1]
+    (marker,) = [one for one in bottom.lines if one.get_marker() == "^"]
+    assert marker.get_xdata() == [table["teff_ref"][7]]
+
+
+def test_ten_labels_stand_in_two_rows():
+    table = label_table(40)
+    names = [f"label{k}" for k in range(10)]
+    for name in names:
+        table[name], table[f"{name}_ref"] = table["logg"], table["logg_ref"]
+    figure = plot_labels(table, names)
+    assert len(figure.axes) == 20
+    width, height = figure.get_size_inches()
+    assert 0.5 < width / height < 2
 
 
 def test_failed_fits_are_left_out():

@@ -29,6 +29,14 @@ def test_searched_hyper_parameters_are_drawn_per_pixel():
         np.testing.assert_array_equal(axis.lines[0].get_ydata(), model.info.pixels[axis.get_ylabel()])
 
 
+def test_ticks_are_the_values_that_were_tried():
+    """Two values are two ticks."""
+    figure = plot_training(searched_model())
+    shown = [[text.get_text() for text in axis.get_yticklabels()] for axis in figure.axes[3:]]
+    assert shown == [["0.3", "10"], ["0.03", "0.1", "0.3"]]
+    assert all(len(axis.get_yticks(minor=True)) == 0 for axis in figure.axes[3:])
+
+
 def test_axes_state_whether_the_continuum_is_divided_out():
     model = giants_model()
     raw = dataclasses.replace(model, info=dataclasses.replace(model.info, recipe=type(model.recipe)()))
