@@ -41,10 +41,10 @@ slamjax sums in sixteen slices, or in eight for more than 2,048 pixels. Errors a
     "uncut": """\
 ## Training on uncut stars
 
-Giants of the table without any cut in S/N, drawn at random, with default noise and screening. Scatter of held-out stars
-with sound spectra, and of the same stars under models of the same draws cleaned by hand: without stars whose prepared
-flux leaves the range from 0 to 2, or whose error exceeds 1, in any pixel. The ratio is the geometric mean over the
-labels, its median and range over the draws.""",
+Giants of the table without any cut in S/N, drawn at random, with default noise and screening. Scatter (median over the
+draws) of held-out stars with sound spectra and S/N > 80; then the same under models of as many stars cleaned by hand,
+without screening: sound ones (prepared flux from 0 to 2 in every pixel), and sound ones with S/N > 80. Ratios are
+geometric means over the labels: their median and range over the draws.""",
     "fit_speed": """\
 ## Fitting labels
 

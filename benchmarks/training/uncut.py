@@ -1,9 +1,9 @@
 """Does training on uncut stars succeed, which stars does it leave out, and what do bad stars cost?
 
 Giants without any cut in S/N are drawn at random, and SLAM and a quadratic are trained on them with default settings.
-Held-out stars with sound spectra are labelled by these models, and by models trained, without screening, on the same
-draws cleaned by hand: without stars whose prepared flux leaves the range from 0 to 2 anywhere, or whose error exceeds 1
-anywhere.
+Held-out stars with sound spectra and S/N > 80 are labelled by these models, and by models trained without screening on
+as many stars cleaned by hand: the same ones, but for those whose prepared flux leaves the range from 0 to 2 anywhere,
+in whose places others are drawn; and the same again with S/N > 80.
 """
 
 from __future__ import annotations
@@ -24,34 +24,38 @@ from slamjax.spectra.spectra import Spectra
 GIANTS = "logg < 3.6 & teff > 3600 & teff < 5600 & fe_h > -1.5"
 CLEAN = "apogee_snr > 80"
 EMULATORS = {"SLAM": EMULATOR, "quadratic": slamjax.Polynomial()}
-#: Prepared flux and its error beyond which a person throws a star away.
-LOWEST, HIGHEST, LARGEST_ERROR = 0.0, 2.0, 1.0
+#: Prepared flux beyond which a person throws a star away.
+LOWEST, HIGHEST = 0.0, 2.0
+#: How a person cleans.
+BY_HAND = ("sound", "S/N > 80")
 
 
 @dataclass(frozen=True)
 class Pool:
-    """All stars, which are sound to the eye, and which of them may judge."""
+    """All stars, and which of them are clean in each way; the last are the cleanest, and judge."""
 
     stars: Spectra
-    sound: np.ndarray
-    clean: np.ndarray
+    clean: dict[str, np.ndarray]
 
     @classmethod
     def read(cls, options: Any) -> Pool:
         stars = slamjax.read_table(options.data).select(GIANTS)
         stars = stars[np.isfinite(stars.values(LABELS)).all(axis=1)]
         prepared = RECIPE(stars)
-        with np.errstate(divide="ignore"):
-            error = 1 / np.sqrt(prepared.ivar)
-        apart = (prepared.flux < LOWEST) | (prepared.flux > HIGHEST) | (error > LARGEST_ERROR)
-        sound = ~np.any(apart & prepared.good, axis=1)
-        clean = np.isin(stars.rows, stars.select(CLEAN).rows)
-        return cls(stars, sound, clean & sound)
+        sound = ~np.any(((prepared.flux < LOWEST) | (prepared.flux > HIGHEST)) & prepared.good, axis=1)
+        bright = np.isin(stars.rows, stars.select(CLEAN).rows)
+        return cls(stars, dict(zip(BY_HAND, (sound, sound & bright), strict=True)))
+
+    def draws(self, seed: int, n: int) -> dict[str, np.ndarray]:
+        """Rows drawn, as they come and cleaned by hand; most of them are the same."""
+        order = np.random.default_rng(seed).permutation(len(self.stars))
+        rows = {"uncut": order} | {name: order[clean[order]] for name, clean in self.clean.items()}
+        return {name: np.sort(some[:n]) for name, some in rows.items()}
 
     def judges(self, drawn: np.ndarray, n: int) -> Spectra:
         """The same clean stars whatever is drawn, but those that are drawn."""
         group = self.stars.star_groups()
-        free = np.flatnonzero(self.clean & ~np.isin(group, group[drawn]))
+        free = np.flatnonzero(self.clean[BY_HAND[-1]] & ~np.isin(group, group[drawn]))
         return self.stars[np.random.default_rng(0).permutation(free)[:n]]
 
 
@@ -75,31 +79,33 @@ def widths(model: Model, judges: Spectra) -> list[float]:
 
 def run(pool: Pool, draw: int, n_train: int, n_test: int) -> list[dict[str, Any]]:
     """Both emulators on one draw, as it is and cleaned by hand."""
-    rows = np.sort(np.random.default_rng(draw).choice(len(pool.stars), n_train, replace=False))
-    judges, sound = pool.judges(rows, n_test), pool.sound[rows]
+    draws = pool.draws(draw, n_train)
+    judges = pool.judges(np.concatenate(list(draws.values())), n_test)
     found = []
     for name, emulator in EMULATORS.items():
-        model, said = trained(pool.stars[rows], emulator, draw, True)
+        model, said = trained(pool.stars[draws["uncut"]], emulator, draw, True)
         one: dict[str, Any] = {"draw": draw, "emulator": name, "trained": model is not None, "said": said}
         if model is not None:
-            by_hand, _ = trained(pool.stars[rows[sound]], emulator, draw, False)
-            assert by_hand is not None, "a draw that is cleaned by hand must train"
+            scatter = {"uncut": widths(model, judges)}
+            for way in BY_HAND:
+                by_hand, why = trained(pool.stars[draws[way]], emulator, draw, False)
+                assert by_hand is not None, why
+                scatter[way] = widths(by_hand, judges)
             one |= {
                 "noise": model.noise.kind,
                 "screened": [dict(zip(row.colnames, map(str, row), strict=True)) for row in model.info.screened],
                 "without pixels": model.info.provenance["settings"]["masked_pixels"],
-                "by hand": int(np.sum(~sound)),
-                "scatter": widths(model, judges),
-                "scatter by hand": widths(by_hand, judges),
+                "thrown away by hand": len(np.setdiff1d(draws["uncut"], draws[BY_HAND[0]])),
+                "scatter": scatter,
             }
         found.append(one)
         print(one, flush=True)
     return found
 
 
-def ratio(one: dict[str, Any]) -> float:
+def ratio(one: dict[str, Any], way: str) -> float:
     """Geometric mean over the labels of scatter, in units of that of the model cleaned by hand."""
-    return float(np.exp(np.mean(np.log(np.divide(one["scatter"], one["scatter by hand"])))))
+    return float(np.exp(np.mean(np.log(np.divide(one["scatter"]["uncut"], one["scatter"][way])))))
 
 
 def tables(runs: list[dict[str, Any]]) -> list[str]:
@@ -107,9 +113,8 @@ def tables(runs: list[dict[str, Any]]) -> list[str]:
     for name in EMULATORS:
         of = [one for one in runs if one["emulator"] == name]
         done = [one for one in of if one["trained"]]
-        scatter = np.median([one["scatter"] for one in done], axis=0)
-        by_hand = np.median([one["scatter by hand"] for one in done], axis=0)
-        ratios = [ratio(one) for one in done]
+        scatters = [np.median([one["scatter"][way] for one in done], axis=0) for way in ("uncut", *BY_HAND)]
+        ratios = [[ratio(one, way) for one in done] for way in BY_HAND]
         summary.append(
             [
                 name,
@@ -117,20 +122,20 @@ def tables(runs: list[dict[str, Any]]) -> list[str]:
                 sum(one["noise"] == "lowrank" for one in done),
                 sum(len(one["screened"]) for one in done),
                 sum(one["without pixels"] for one in done),
-                *(f"{cell(float(a))} / {cell(float(b))}" for a, b in zip(scatter, by_hand, strict=True)),
-                f"{np.median(ratios):.3f} ({min(ratios):.3f} to {max(ratios):.3f})",
+                *(" / ".join(cell(float(width)) for width in label) for label in zip(*scatters, strict=True)),
+                *(f"{np.median(some):.3f} ({min(some):.3f} to {max(some):.3f})" for some in ratios),
             ]
         )
     for one in runs:
         stars = "; ".join(f"{star['star']}: {star['reason']}" for star in one.get("screened", []))
-        value = f"{ratio(one):.3f}" if one["trained"] else one["said"]
-        masked, by_hand = one.get("without pixels", 0), one.get("by hand", 0)
-        each.append([one["draw"], one["emulator"], value, masked, by_hand, stars or "–"])
-    head = ["emulator", "trained", "low-rank noise", "stars left out", "pixels left out", *LABELS, "ratio (range)"]
-    return [
-        markdown_table(head, summary),
-        markdown_table(["draw", "emulator", "ratio", "pixels left out", "stars thrown away by hand", "left out"], each),
-    ]
+        values = [f"{ratio(one, way):.3f}" for way in BY_HAND] if one["trained"] else [one["said"], ""]
+        masked, by_hand = one.get("without pixels", 0), one.get("thrown away by hand", 0)
+        each.append([one["draw"], one["emulator"], *values, masked, by_hand, stars or "–"])
+    ratio_heads = [f"ratio to {way} (range)" for way in BY_HAND]
+    head = ["emulator", "trained", "low-rank noise", "stars left out", "pixels left out", *LABELS, *ratio_heads]
+    heads = [f"ratio to {way}" for way in BY_HAND]
+    columns = ["draw", "emulator", *heads, "pixels left out", "stars thrown away by hand", "stars left out"]
+    return [markdown_table(head, summary), markdown_table(columns, each)]
 
 
 def main() -> None:
@@ -143,7 +148,7 @@ def main() -> None:
     for draw in range(options.first, options.first + options.draws):
         runs += run(pool, draw, n_train, n_test)
     settings = {"from": source_name(options.data), "training": n_train, "judging": n_test, "draws": options.draws}
-    results = {"runs": runs, "ratios": [ratio(one) for one in runs if one["trained"]]}
+    results = {"runs": runs, "ratios": {way: [ratio(one, way) for one in runs if one["trained"]] for way in BY_HAND}}
     write_results(options.out, "uncut", settings, results, tables(runs), load)
 
 

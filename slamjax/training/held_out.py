@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -18,9 +19,12 @@ from slamjax.emulators.base import Emulator
 from slamjax.emulators.training_labels import TrainingLabels
 from slamjax.forward.scaled import ScaledModel
 from slamjax.noise.models import Noise
+from slamjax.training.expansion import expansion, information_at
 
 #: Steps of a fit, stars per batch, and the distance from the known labels at which fits start (scaled labels).
-_STEPS, _BATCH, _OFFSET = 12, 128, 0.3
+_STEPS, _BATCH, _OFFSET = 12, 32, 0.3
+#: Stars by which an expansion is checked, and the largest median change of a label, in errors.
+_SAMPLE, _ALIKE = 96, 0.3
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,7 @@ class HeldOut:
     ivar : of the flux
     fold : index of the emulator that made the prediction
     emulators : one per fold
+    terms : derivatives of the flux, see `slamjax.training.expansion`; if there are any, fits use these only
     """
 
     x: Float[np.ndarray, "star label"]
@@ -41,9 +46,26 @@ class HeldOut:
     ivar: Float[np.ndarray, "star pixel"]
     fold: Int[np.ndarray, " star"]
     emulators: tuple[Emulator, ...]
+    terms: Float[np.ndarray, "star term pixel"] | None = None
 
     def __getitem__(self, rows: np.ndarray) -> HeldOut:
-        return HeldOut(self.x[rows], self.residual[rows], self.ivar[rows], self.fold[rows], self.emulators)
+        terms = None if self.terms is None else self.terms[rows]
+        return HeldOut(self.x[rows], self.residual[rows], self.ivar[rows], self.fold[rows], self.emulators, terms)
+
+    def expanded(self) -> HeldOut:
+        """The same with emulators to second order about the known labels: several times quicker to fit."""
+        unit = self.emulators[0].flux_unit()
+        return dataclasses.replace(self, terms=expansion(self.x, self.fold, self.emulators, unit))
+
+    def quick(self, noise: Noise, training_labels: TrainingLabels) -> HeldOut:
+        """`expanded`, to try many noise models, if fits of a sample of the stars under this one hardly change."""
+        sample = self[np.unique(np.linspace(0, len(self.x) - 1, _SAMPLE).astype(int))]
+        exact, rough = (label_errors(noise, training_labels, each) for each in (sample, sample.expanded()))
+        both = exact.valid & rough.valid
+        change = np.abs(rough.error - exact.error)[both]
+        sigma = np.sqrt(np.einsum("nll->nl", exact.covariance[both]))
+        alike = both.any() and np.median(np.max(change / sigma, axis=1)) < _ALIKE
+        return self.expanded() if alike else self
 
     @property
     def photon_variance(self) -> np.ndarray:
@@ -127,7 +149,11 @@ def label_errors(noise: Noise, training_labels: TrainingLabels, held_out: HeldOu
             scaled.flux(np.where(known[rows], held_out.residual[rows], 0)),
             scaled.ivar(np.where(known[rows], held_out.ivar[rows], 0)),
         )
-        error[rows], fisher[rows], chi2[rows] = map_padded(partial(_refit, scaled), stars, _BATCH)
+        if held_out.terms is None:
+            fits = map_padded(partial(_refit, scaled), stars, _BATCH)
+        else:
+            fits = map_padded(partial(_refit_expanded, scaled), (*stars, held_out.terms[rows]), _BATCH)
+        error[rows], fisher[rows], chi2[rows] = fits
     valid = np.all(np.isfinite(fisher), axis=(1, 2)) & known.any(axis=1)
     fisher = np.where(valid[:, None, None], fisher, np.eye(n_labels))
     # a prior ten times as wide as the range of a label keeps the inverse of weak information finite
@@ -140,27 +166,39 @@ def label_errors(noise: Noise, training_labels: TrainingLabels, held_out: HeldOu
 
 @compiled
 def _refit(scaled: ScaledModel, x: Array, offset: Array, residual: Array, ivar: Array) -> Any:
-    return jax.vmap(partial(_refit_one, scaled))(x, offset, residual, ivar)
+    def one(x: Array, offset: Array, residual: Array, ivar: Array) -> Any:
+        flux, inv_cov = scaled.emulator.at(x) + residual, scaled.noise.inverse_covariance(ivar)
+        return _fit(lambda at: scaled.emulator.information(inv_cov, at, flux), scaled, x, offset, _STEPS)
+
+    return jax.vmap(one)(x, offset, residual, ivar)
 
 
-def _refit_one(
-    scaled: ScaledModel, x: Array, offset: Array, residual: Array, ivar: Array
+@compiled
+def _refit_expanded(scaled: ScaledModel, x: Array, offset: Array, residual: Array, ivar: Array, terms: Array) -> Any:
+    def one(x: Array, offset: Array, residual: Array, ivar: Array, terms: Array) -> Any:
+        gram = scaled.noise.inverse_covariance(ivar).gram(jnp.concatenate([residual[None], terms]))
+        return _fit(lambda at: information_at(gram, at - x), scaled, x, offset, _STEPS)
+
+    return jax.vmap(one)(x, offset, residual, ivar, terms)
+
+
+def _fit(
+    information: Callable[[Array], Array], scaled: ScaledModel, x: Array, offset: Array, n_steps: int
 ) -> tuple[Float[Array, " label"], Float[Array, "label label"], Float[Array, ""]]:
     """Error, Fisher information and χ² after damped Gauss-Newton steps inside the training range."""
-    emulator, low, high = scaled.emulator, scaled.low, scaled.high
-    flux, inv_cov = emulator.at(x) + residual, scaled.noise.inverse_covariance(ivar)
+    low, high = scaled.low, scaled.high
 
     def step(_: int, state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
         at, gram, damping = state
         curvature = gram[1:, 1:]
         damped = curvature + damping * jnp.diag(jnp.diagonal(curvature)) + 1e-6 * jnp.diag(1 / jnp.square(high - low))
         new = jnp.clip(at + jnp.linalg.solve(damped, gram[0, 1:]), low, high)
-        new_gram = emulator.information(inv_cov, new, flux)
+        new_gram = information(new)
         better = new_gram[0, 0] < gram[0, 0]
         damping = jnp.clip(jnp.where(better, damping / 4, damping * 6), 1e-5, 1e5)
         return jnp.where(better, new, at), jnp.where(better, new_gram, gram), damping
 
     start = jnp.clip(x + offset, low, high)
-    begin = (start, emulator.information(inv_cov, start, flux), jnp.full((), 1e-2, x.dtype))
-    end, gram, _ = jax.lax.fori_loop(0, _STEPS, step, begin)
+    begin = (start, information(start), jnp.full((), 1e-2, x.dtype))
+    end, gram, _ = jax.lax.fori_loop(0, n_steps, step, begin)
     return end - x, gram[1:, 1:], gram[0, 0]

@@ -151,6 +151,8 @@ def _judge_candidates(
     ranks = [rank for rank in spec.ranks if rank <= largest]
     if not ranks:
         return []
+    held_out = held_out.quick(_padded(_low_rank(learning, ranks[0], spec.floors[0]), max(ranks)), training_labels)
+    learning, judges = held_out[~judging], held_out[judging]
     published = label_errors(diagonal(emulator, learning), training_labels, judges)
     rows = [{"rank": 0, "floor": 1.0, "score": published.score()}]
     for rank in ranks:
