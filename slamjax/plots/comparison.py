@@ -8,7 +8,7 @@ import numpy as np
 from astropy.table import Table
 
 from slamjax.model.description import flux_name
-from slamjax.plots.canvas import new_figure, title_of
+from slamjax.plots.canvas import balanced, in_rows, new_figure, title_of
 from slamjax.validation.emulator_comparison import EmulatorComparison
 
 if TYPE_CHECKING:
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 #: The emulators' names in an `EmulatorComparison`, and their colours.
 COLOURS = {"SLAM": "#d1495b", "polynomial": "#2e5e8c"}
+#: Axes side by side.
+_COLUMNS = 5
 #: Efficiency of the median absolute deviation for normal values (Rousseeuw & Croux 1993, JASA 88, 1273).
 _MAD_EFFICIENCY = 0.37
 
@@ -97,8 +99,9 @@ def plot_label_scatter(comparison: EmulatorComparison) -> Figure:
     """
     model = comparison.models["SLAM"]
     names = model.label_names
-    figure = new_figure(2.9 * len(names) + 0.5, 2.9)
-    axes = figure.subplots(1, len(names), squeeze=False)[0]
+    rows, columns = balanced(len(names), _COLUMNS)
+    figure = new_figure(2.9 * columns + 0.5, 2.9 * rows)
+    axes = in_rows(figure, len(names), _COLUMNS)[:, 0]
     for axis, label, unit in zip(axes, names, model.info.label_units, strict=True):
         for shift, name in ((-0.08, "SLAM"), (0.08, "polynomial")):
             table = comparison.scatter[name]
@@ -108,7 +111,8 @@ def plot_label_scatter(comparison: EmulatorComparison) -> Figure:
         axis.set_ylim(0, None)
         axis.set_title(title_of(label, unit), fontsize=9)
         axis.set_xlabel({"snr": "S/N per pixel"}.get(comparison.by, comparison.by) if len(table) > 1 else "")
-    axes[0].set_ylabel("robust scatter, fit − known")
+    for axis in axes[::columns]:
+        axis.set_ylabel("robust scatter, fit − known")
     handles, texts = axes[0].get_legend_handles_labels()
     figure.legend(handles, texts, frameon=False, fontsize=8, ncols=2, loc="outside upper center")
     return figure

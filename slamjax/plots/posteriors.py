@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from slamjax.sampling import Posterior
 
 _LINE, _FILL, _OBSERVED, _PREDICTED, _KNOWN = "#2e5e8c", "#9bb7d4", "0.25", "#d1495b", "#d1495b"
+#: Labels of a corner plot whose title takes two lines.
+_NARROW = 2
 #: How far from the draws, in widths of theirs, a known label may be and still be within the axes.
 _FAR = 2.0
 #: Share of the draws within one and two standard deviations of a normal posterior in two dimensions.
@@ -77,7 +79,7 @@ def plot_corner(posterior: Posterior, *, row: int | None = None) -> Figure:
     known = [_known(posterior, star, posterior.label_names[k]) for k in labels]
     n = len(labels)
     ranges = np.array([_range(draws[:, k], known[k]) for k in range(n)])
-    figure = new_figure(1.2 + 1.9 * n, 1.2 + 1.9 * n)
+    figure = new_figure(max(1.2 + 1.9 * n, 4.2), 1.2 + 1.9 * max(n, 1.4))
     axes: Any = figure.subplots(n, n, squeeze=False, sharex="col")
     for i, j in np.ndindex(n, n):
         axis = axes[i, j]
@@ -101,7 +103,8 @@ def plot_corner(posterior: Posterior, *, row: int | None = None) -> Figure:
             axis.set_xlabel(names[j], fontsize=8)
         if j == 0 and i > 0:
             axis.set_ylabel(names[i], fontsize=8)
-    figure.suptitle(_title(posterior, star), fontsize=9)
+    title = _title(posterior, star)
+    figure.suptitle(title.replace(": ", "\n", 1) if n <= _NARROW else title, fontsize=9)
     _draw_corner_legend(figure, n, bool(np.isfinite(known).any()))
     figure.align_labels()
     return figure
@@ -150,7 +153,7 @@ def _draw_histogram(axis: Axes, draws: np.ndarray, limits: np.ndarray, name: str
         axis.axvline(value, color=_LINE, lw=0.9, ls=style)
     digits = max(0, 1 - int(np.floor(np.log10(max((high - low) / 2, 1e-9)))))
     above, below = (f"{abs(value - middle):.{digits}f}" for value in (high, low))
-    axis.set_title(f"{name}\n${middle:.{digits}f}^{{+{above}}}_{{-{below}}}$", fontsize=8)
+    axis.set_title(f"{name}\n${middle:z.{digits}f}^{{+{above}}}_{{-{below}}}$", fontsize=8)
     axis.set_yticks([])
 
 
