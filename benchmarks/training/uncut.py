@@ -8,8 +8,11 @@ in whose places others are drawn; and the same again with S/N > 80.
 
 from __future__ import annotations
 
+import json
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -86,6 +89,7 @@ def run(pool: Pool, draw: int, n_train: int, n_test: int) -> list[dict[str, Any]
         model, said = trained(pool.stars[draws["uncut"]], emulator, draw, True)
         one: dict[str, Any] = {"draw": draw, "emulator": name, "trained": model is not None, "said": said}
         if model is not None:
+            one["validate"] = told(lambda model=model: slamjax.validate(model, judges, by="phot_g_mean_mag"))
             scatter = {"uncut": widths(model, judges)}
             for way in BY_HAND:
                 by_hand, why = trained(pool.stars[draws[way]], emulator, draw, False)
@@ -98,9 +102,32 @@ def run(pool: Pool, draw: int, n_train: int, n_test: int) -> list[dict[str, Any]
                 "thrown away by hand": len(np.setdiff1d(draws["uncut"], draws[BY_HAND[0]])),
                 "scatter": scatter,
             }
+        if name == "SLAM":
+            one |= others(pool.stars[draws["uncut"]], draw)
         found.append(one)
         print(one, flush=True)
     return found
+
+
+def told(action: Callable[[], object]) -> str:
+    """Nothing, or why something ended with an error."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", slamjax.SlamWarning)
+        try:
+            action()
+        except slamjax.SlamError as error:
+            return str(error)
+    return ""
+
+
+def others(stars: Spectra, draw: int) -> dict[str, str]:
+    """What a joint search and `slamjax.compare` say of the same stars; nothing if they end well."""
+    training = slamjax.TrainingSpec(recipe=RECIPE, seed=draw)
+    search = slamjax.SVR(C=[1, 10], epsilon=0.05, gamma=0.1)
+    return {
+        "joint search": told(lambda: slamjax.train(stars, LABELS, emulator=search, recipe=RECIPE, search="joint")),
+        "compare": told(lambda: slamjax.compare(stars, LABELS, svr=EMULATOR, training=training, test=3, by="ak_targ")),
+    }
 
 
 def ratio(one: dict[str, Any], way: str) -> float:
@@ -131,11 +158,22 @@ def tables(runs: list[dict[str, Any]]) -> list[str]:
         values = [f"{ratio(one, way):.3f}" for way in BY_HAND] if one["trained"] else [one["said"], ""]
         masked, by_hand = one.get("without pixels", 0), one.get("thrown away by hand", 0)
         each.append([one["draw"], one["emulator"], *values, masked, by_hand, stars or "–"])
+    ways = ("joint search", "compare", "validate")
+    ended = [
+        [what, f"{sum(one.get(what) == '' for one in runs)} of {sum(what in one for one in runs)}"] for what in ways
+    ]
     ratio_heads = [f"ratio to {way} (range)" for way in BY_HAND]
     head = ["emulator", "trained", "low-rank noise", "stars left out", "pixels left out", *LABELS, *ratio_heads]
     heads = [f"ratio to {way}" for way in BY_HAND]
     columns = ["draw", "emulator", *heads, "pixels left out", "stars thrown away by hand", "stars left out"]
-    return [markdown_table(head, summary), markdown_table(columns, each)]
+    return [markdown_table(head, summary), markdown_table(["", "ended well"], ended), markdown_table(columns, each)]
+
+
+def earlier(out: Path, draws: range) -> list[dict[str, Any]]:
+    """Runs of other draws that the folder holds: twenty draws can be run in parts."""
+    path = out / "uncut.json"
+    runs = json.loads(path.read_text())["results"]["runs"] if path.exists() else []
+    return [one for one in runs if one["draw"] not in draws]
 
 
 def main() -> None:
@@ -144,10 +182,12 @@ def main() -> None:
         raise SystemExit("give a table of uncut stars: --data gaia_xp_apogee.fits")
     load, pool = current_load(), Pool.read(options)
     n_train, n_test = min(options.n_train, 300), min(options.n_test, 600)
-    runs = []
-    for draw in range(options.first, options.first + options.draws):
+    draws = range(options.first, options.first + options.draws)
+    runs = earlier(options.out, draws)
+    for draw in draws:
         runs += run(pool, draw, n_train, n_test)
-    settings = {"from": source_name(options.data), "training": n_train, "judging": n_test, "draws": options.draws}
+    runs.sort(key=lambda one: one["draw"])
+    settings = {"from": source_name(options.data), "training": n_train, "judging": n_test, "draws": len(runs) // 2}
     results = {"runs": runs, "ratios": {way: [ratio(one, way) for one in runs if one["trained"]] for way in BY_HAND}}
     write_results(options.out, "uncut", settings, results, tables(runs), load)
 
