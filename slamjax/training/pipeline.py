@@ -12,7 +12,6 @@ from astropy.table import Table
 
 from slamjax._util.progress import reporter
 from slamjax._util.threads import one_blas_thread
-from slamjax.emulators.base import Emulator
 from slamjax.emulators.training_labels import TrainingLabels
 from slamjax.errors import SlamError, SlamWarning
 from slamjax.model.info import ModelInfo, TrainingRecord
@@ -21,9 +20,8 @@ from slamjax.noise.calibration import Calibration
 from slamjax.preprocessing.recipe import Recipe
 from slamjax.spectra.spectra import Spectra
 from slamjax.training.data import TrainingSet, label_names, training_set
-from slamjax.training.held_out import HeldOut
 from slamjax.training.learners import Learnt, learn_jointly
-from slamjax.training.noise_learning import HardlyFitted, LearntNoise, learn_noise
+from slamjax.training.noise_fallback import learn_noise_if_possible
 from slamjax.training.plausibility import warn_of_left_out
 from slamjax.training.provenance import provenance, training_digest, training_record, training_settings
 from slamjax.training.screening import screen_stars
@@ -123,7 +121,7 @@ def train(
             raise SlamError(_untrained(learnt, training, learner.min_stars))
         _warn_of_untrained_pixels(learnt, training)
         report.stage("learning the noise", shared=False)
-        learnt_noise = _learnt_noise(noise, learnt.emulator, training_labels, learnt.held_out, seed)
+        learnt_noise = learn_noise_if_possible(noise, learnt.emulator, training_labels, learnt.held_out, seed=seed)
     candidates = Table(rows=[vars(candidate) for candidate in learner.candidates])
     pixels = _pixel_table(training.prepared.wave, learnt, candidates, learnt_noise.model_variance)
     if joint_scores is not None:
@@ -133,26 +131,6 @@ def train(
     settings |= {"selection": spectra.selection, "training_sha256": training_digest(record, training)}
     info = _model_info(training, learnt, pixels, candidates, record, learnt_noise.calibration, provenance(settings))
     return Model(learnt.emulator, learnt_noise.noise, training_labels, info)
-
-
-def _learnt_noise(
-    noise: NoiseSpec, emulator: Emulator, training_labels: TrainingLabels, held_out: HeldOut, seed: int
-) -> LearntNoise:
-    """`learn_noise`; "auto" takes independent pixels where no covariance can be learnt."""
-    with one_blas_thread():
-        try:
-            return learn_noise(noise, emulator, training_labels, held_out, seed=seed)
-        except (HardlyFitted, np.linalg.LinAlgError) as error:
-            if noise.kind != "auto":
-                raise SlamError(f"no covariance of pixels can be learnt from these stars: {error}") from error
-            warnings.warn(
-                f"no covariance of pixels can be learnt from these stars ({error}): pixels are taken as independent "
-                "(noise='diagonal'), and label errors may be several times too small",
-                SlamWarning,
-                stacklevel=3,
-            )
-            independent = dataclasses.replace(noise, kind="diagonal")
-            return learn_noise(independent, emulator, training_labels, held_out, seed=seed)
 
 
 def _check_types(emulator: Any, options: TrainingSpec) -> None:

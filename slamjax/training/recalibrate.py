@@ -8,14 +8,15 @@ import warnings
 import numpy as np
 from astropy.table import Table
 
-from slamjax._util.threads import one_blas_thread
 from slamjax.errors import SlamError, SlamWarning
 from slamjax.model.model import Model
 from slamjax.model.radial_velocity import measure_rv
 from slamjax.spectra.spectra import Spectra
 from slamjax.spectra.units import check_units
 from slamjax.training.held_out import HeldOut
-from slamjax.training.noise_learning import learn_noise
+from slamjax.training.noise_fallback import learn_noise_if_possible
+from slamjax.training.plausibility import absurd_pixels, left_out
+from slamjax.training.screening import outliers
 from slamjax.training.specs import NoiseKind, NoiseSpec
 
 
@@ -82,7 +83,7 @@ def recalibrate_noise(model: Model, spectra: Spectra, *, noise: NoiseKind | Nois
     prepared = matched.prepare(stars, velocity)
     x = np.asarray(model.host_emulator.scaling(labels[kept]))
     predicted = np.asarray(matched(labels[kept]), float)
-    good = prepared.good & model.trained
+    good = prepared.good & model.trained & ~absurd_pixels(prepared)
     held_out = HeldOut(
         x,
         np.where(good, prepared.flux - predicted, np.nan),
@@ -90,8 +91,8 @@ def recalibrate_noise(model: Model, spectra: Spectra, *, noise: NoiseKind | Nois
         np.zeros(len(x), dtype=np.int64),
         (matched.host_emulator,),
     )
-    with one_blas_thread():
-        learnt = learn_noise(spec, model.host_emulator, model.training_labels, held_out, seed=seed)
+    held_out = _without_outliers(held_out, stars)
+    learnt = learn_noise_if_possible(spec, model.host_emulator, model.training_labels, held_out, seed=seed)
     error = np.sqrt(learnt.model_variance)
     pixels = Table(model.info.pixels, copy=True)
     pixels["model_error"] = np.where(np.isfinite(error), error, np.nan)
@@ -104,3 +105,17 @@ def recalibrate_noise(model: Model, spectra: Spectra, *, noise: NoiseKind | Nois
         provenance=model.info.provenance | {"settings": settings},
     )
     return dataclasses.replace(model, noise=learnt.noise, info=info)
+
+
+def _without_outliers(held_out: HeldOut, stars: Spectra) -> HeldOut:
+    """The stars whose residuals are like those of the others, with a warning that names the rest."""
+    found = left_out(stars, outliers(held_out))
+    if not found:
+        return held_out
+    shown = "; ".join(f"{star.star} ({star.reason})" for star in found[:5]) + "; ..." * (len(found) > 5)
+    warnings.warn(
+        f"{len(found)} of {len(stars)} stars are left out of noise calibration as outliers: {shown}",
+        SlamWarning,
+        stacklevel=3,
+    )
+    return held_out[~np.isin(stars.rows, [star.row for star in found])]

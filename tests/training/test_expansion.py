@@ -6,8 +6,7 @@ from helpers import in_precision, xp_giants
 from models import LABELS, SVR_10, TWO_FOLDS, recipe
 
 from slamjax.noise.models import LowRankNoise
-from slamjax.training import Polynomial, train
-from slamjax.training import pipeline as pipeline_module
+from slamjax.training import Polynomial, noise_fallback, train
 from slamjax.training.expansion import expansion, information_at
 from slamjax.training.held_out import label_errors
 
@@ -15,13 +14,13 @@ from slamjax.training.held_out import label_errors
 def caught(monkeypatch, emulator):
     """What the noise of 110 giants is learnt from."""
     given = {}
-    learn = pipeline_module.learn_noise
+    learn = noise_fallback.learn_noise
 
     def keep(spec, emulator, training_labels, held_out, **options):
         given["parts"] = emulator, training_labels, held_out
         return learn(spec, emulator, training_labels, held_out, **options)
 
-    monkeypatch.setattr(pipeline_module, "learn_noise", keep)
+    monkeypatch.setattr(noise_fallback, "learn_noise", keep)
     train(xp_giants()[:110], LABELS, emulator=emulator, recipe=recipe(), search=TWO_FOLDS, noise="diagonal")
     return given["parts"]
 

@@ -6,13 +6,12 @@ import warnings
 import numpy as np
 import pytest
 from helpers import xp_giants
-from models import LABELS, SVR_10, THREE_FOLDS, recipe
+from models import LABELS, SVR_10, THREE_FOLDS, quadratic_model, recipe
 
 import slamjax
 from slamjax.errors import SlamError, SlamWarning
 from slamjax.model.model import Model
-from slamjax.training import DataSpec, NoiseSpec, Polynomial, SearchSpec, train
-from slamjax.training import pipeline as pipeline_module
+from slamjax.training import DataSpec, NoiseSpec, Polynomial, SearchSpec, noise_fallback, train
 from slamjax.training.held_out import HeldOut
 from slamjax.training.noise_learning import HardlyFitted
 from slamjax.training.screening import outliers
@@ -109,14 +108,14 @@ def test_one_combination_of_a_search_screens():
 
 
 def test_auto_falls_back_to_independent_pixels_and_lowrank_says_why(monkeypatch):
-    learn = pipeline_module.learn_noise
+    learn = noise_fallback.learn_noise
 
     def hardly(spec, *args, **options):
         if spec.kind != "diagonal":
             raise HardlyFitted("hardly any held-out star could be fitted")
         return learn(spec, *args, **options)
 
-    monkeypatch.setattr(pipeline_module, "learn_noise", hardly)
+    monkeypatch.setattr(noise_fallback, "learn_noise", hardly)
     stars = xp_giants()[:110]
     options = {"emulator": Polynomial(), "recipe": recipe(), "search": THREE_FOLDS}
     with pytest.warns(SlamWarning, match="pixels are taken as independent"):
@@ -125,3 +124,14 @@ def test_auto_falls_back_to_independent_pixels_and_lowrank_says_why(monkeypatch)
     with pytest.raises(SlamError, match="no covariance of pixels can be learnt"):
         train(stars, LABELS, noise=NoiseSpec("lowrank"), **options)
     assert dataclasses.is_dataclass(model)
+
+
+def test_recalibration_leaves_outliers_out_as_well():
+    model, others = quadratic_model(), xp_giants()[110:]
+    flux = others.flux.copy()
+    flux[5] *= 1 + 0.5 * np.sin(np.arange(flux.shape[1]) / 3)
+    spoilt_others = others.with_arrays(flux, others.ivar)
+    with pytest.warns(SlamWarning, match="1 of .* stars are left out of noise calibration as outliers"):
+        recalibrated = slamjax.recalibrate_noise(model, spoilt_others, noise="diagonal")
+    clean = slamjax.recalibrate_noise(model, others[np.arange(40) != 5], noise="diagonal")
+    np.testing.assert_allclose(recalibrated.noise.model_variance, clean.noise.model_variance, rtol=1e-3)
