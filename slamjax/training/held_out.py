@@ -38,7 +38,8 @@ class HeldOut:
     ivar : of the flux
     fold : index of the emulator that made the prediction
     emulators : one per fold
-    terms : derivatives of the flux, see `slamjax.training.expansion`; if there are any, fits use these only
+    terms, place : derivatives of the flux, see `slamjax.training.expansion`, and each star's row among them
+        If there are any, fits use these only.
     """
 
     x: Float[np.ndarray, "star label"]
@@ -46,16 +47,24 @@ class HeldOut:
     ivar: Float[np.ndarray, "star pixel"]
     fold: Int[np.ndarray, " star"]
     emulators: tuple[Emulator, ...]
-    terms: Float[np.ndarray, "star term pixel"] | None = None
+    terms: Float[np.ndarray, "row term pixel"] | None = None
+    place: Int[np.ndarray, " star"] | None = None
 
     def __getitem__(self, rows: np.ndarray) -> HeldOut:
-        terms = None if self.terms is None else self.terms[rows]
-        return HeldOut(self.x[rows], self.residual[rows], self.ivar[rows], self.fold[rows], self.emulators, terms)
+        return dataclasses.replace(
+            self,
+            x=self.x[rows],
+            residual=self.residual[rows],
+            ivar=self.ivar[rows],
+            fold=self.fold[rows],
+            place=None if self.place is None else self.place[rows],  # the derivatives are many: they are not copied
+        )
 
     def expanded(self) -> HeldOut:
         """The same with emulators to second order about the known labels: several times quicker to fit."""
         unit = self.emulators[0].flux_unit()
-        return dataclasses.replace(self, terms=expansion(self.x, self.fold, self.emulators, unit))
+        terms = expansion(self.x, self.fold, self.emulators, unit)
+        return dataclasses.replace(self, terms=terms, place=np.arange(len(self.x)))
 
     def quick(self, noise: Noise, training_labels: TrainingLabels) -> HeldOut:
         """`expanded`, to try many noise models, if fits of a sample of the stars under this one hardly change."""
@@ -149,10 +158,11 @@ def label_errors(noise: Noise, training_labels: TrainingLabels, held_out: HeldOu
             scaled.flux(np.where(known[rows], held_out.residual[rows], 0)),
             scaled.ivar(np.where(known[rows], held_out.ivar[rows], 0)),
         )
-        if held_out.terms is None:
+        if held_out.terms is None or held_out.place is None:
             fits = map_padded(partial(_refit, scaled), stars, _BATCH)
         else:
-            fits = map_padded(partial(_refit_expanded, scaled), (*stars, held_out.terms[rows]), _BATCH)
+            of_block = partial(_refit_block, scaled, held_out.terms)
+            fits = map_padded(of_block, (*stars, held_out.place[rows]), _BATCH)
         error[rows], fisher[rows], chi2[rows] = fits
     valid = np.all(np.isfinite(fisher), axis=(1, 2)) & known.any(axis=1)
     fisher = np.where(valid[:, None, None], fisher, np.eye(n_labels))
@@ -171,6 +181,13 @@ def _refit(scaled: ScaledModel, x: Array, offset: Array, residual: Array, ivar: 
         return _fit(lambda at: scaled.emulator.information(inv_cov, at, flux), scaled, x, offset, _STEPS)
 
     return jax.vmap(one)(x, offset, residual, ivar)
+
+
+def _refit_block(
+    scaled: ScaledModel, every: np.ndarray, x: Array, offset: Array, residual: Array, ivar: Array, place: Array
+) -> Any:
+    """`_refit_expanded` of stars whose terms have these places among those of ``every`` star."""
+    return _refit_expanded(scaled, x, offset, residual, ivar, jnp.asarray(every[np.asarray(place)]))
 
 
 @compiled

@@ -102,7 +102,6 @@ def train(
     with reporter(on_progress) as report:
         report.stage("preparing")
         training = training_set(spectra, label_names(labels), options, search.folds)
-        report.stage("screening" if data.screen else "training")
         training, learner, known = screen_stars(training, emulator, search, options, report)
         warn_of_left_out(training.screened, len(training.stars) + len(training.screened))
         training_labels = TrainingLabels.from_scaled(training.scaled.x)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 from scipy.spatial import cKDTree
 
+from slamjax._util.progress import Reporter
 from slamjax.training.data import TrainingSet
 from slamjax.training.held_out import HeldOut
 from slamjax.training.learners import Learner, Learnt, make_learner
 from slamjax.training.specs import SVR, Polynomial, SearchSpec, TrainingSpec
-from slamjax.typing import Progress
 
 #: Fewer stars than this cannot say who is unlike them; never more than this part of the stars is left out.
 _FEWEST, _LARGEST_PART = 30, 0.1
@@ -31,7 +31,7 @@ def screen_stars(
     emulator: SVR | Polynomial,
     search: SearchSpec,
     options: TrainingSpec,
-    on_progress: Progress | None,
+    report: Reporter,
 ) -> tuple[TrainingSet, Learner, Learnt | None]:
     """Leave out stars that held-out residuals show to be outliers, with one combination of hyper-parameters.
 
@@ -40,11 +40,13 @@ def screen_stars(
     The remaining training stars, their learner, and what it has learnt from them if it has only that one combination.
     """
     learnt = None
-    for _ in range(_ROUNDS):
+    for number in range(_ROUNDS):
         learner = make_learner(emulator, training.scaled, search, options.data.min_stars, options.seed)
         if not options.data.screen or len(training.stars) < _FEWEST:
             return training, learner, None
-        learnt = learner.only(len(learner.candidates) // 2).learn(training.scaled, on_progress)
+        stage = "training" if len(learner.candidates) == 1 else "screening"
+        report.stage(stage + " without outliers" * (number > 0))
+        learnt = learner.only(len(learner.candidates) // 2).learn(training.scaled, report)
         reasons = {} if learnt.held_out is None else outliers(learnt.held_out)
         if not reasons:
             return training, learner, learnt if len(learner.candidates) == 1 else None

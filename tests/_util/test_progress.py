@@ -27,7 +27,7 @@ def test_a_terminal_sees_named_stages_on_one_line(monkeypatch):
     trained()
     text = terminal.getvalue()
     assert text.count("\n") == 1
-    for stage in ("preparing", "screening", "learning the noise"):
+    for stage in ("preparing", "screening", "training", "learning the noise"):
         assert f"\r{stage}" in text
     assert "screening 61/61" in text
     assert text.splitlines()[-1].endswith(" s") or text.rstrip().endswith(" s")
