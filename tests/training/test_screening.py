@@ -9,6 +9,7 @@ from helpers import xp_giants
 from models import LABELS, SVR_10, THREE_FOLDS, quadratic_model, recipe
 
 import slamjax
+from slamjax.datasets import load_xp_giants
 from slamjax.errors import SlamError, SlamWarning
 from slamjax.model.model import Model
 from slamjax.training import DataSpec, NoiseSpec, Polynomial, SearchSpec, noise_fallback, train
@@ -135,3 +136,40 @@ def test_recalibration_leaves_outliers_out_as_well():
         recalibrated = slamjax.recalibrate_noise(model, spoilt_others, noise="diagonal")
     clean = slamjax.recalibrate_noise(model, others[np.arange(40) != 5], noise="diagonal")
     np.testing.assert_allclose(recalibrated.noise.model_variance, clean.noise.model_variance, rtol=1e-3)
+
+
+def uncut():
+    """300 giants as surveys have them: a bad pixel, a continuum near zero that was divided out, wrong labels."""
+    stars = recipe()(load_xp_giants()[0][:300])
+    flux, ivar = stars.flux.copy(), stars.ivar.copy()
+    ivar[3, 20] = 0
+    flux[17, :12] = 1037 * np.cos(np.arange(12))
+    ivar[17, :12] = np.square(1 / flux[17, :12])
+    table = stars.table.copy()
+    table["teff"][40], table["logg"][41] = -9999, 1e10
+    return dataclasses.replace(stars, flux=flux, ivar=ivar, table=table)
+
+
+@pytest.mark.filterwarnings("ignore::slamjax.errors.SlamWarning")
+def test_uncut_stars_train_with_a_covariance():
+    """They aborted: hardly any held-out star could be fitted."""
+    model = train(uncut(), LABELS, emulator=Polynomial(), search=SearchSpec(folds=3))
+    assert model.noise.kind == "lowrank"
+    assert len(model.info.screened) == 2
+    assert model.info.provenance["settings"]["masked_pixels"] >= 12
+    assert "12 pixels" in slamjax.describe(model)
+    labels = slamjax.fit(model, load_xp_giants()[1][:50])
+    assert np.isfinite(labels["teff"]).all()
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::slamjax.errors.SlamWarning")
+def test_uncut_stars_are_searched_compared_and_validated():
+    search = SearchSpec("joint", folds=3)
+    model = train(uncut(), LABELS, emulator=Polynomial(ridge=[0.1, 10.0]), search=search)
+    assert np.isfinite(model.info.candidates["joint_score"]).all()
+    report = slamjax.validate(model, load_xp_giants()[1][:60], by="apogee_snr")
+    assert np.isfinite(report.table["scatter"]).all()
+    training = slamjax.TrainingSpec(search=SearchSpec(folds=3))
+    comparison = slamjax.compare(uncut(), LABELS, svr=SVR_10, training=training, test=2, by="apogee_snr")
+    assert np.isfinite(comparison.summary()["teff_scatter"]).all()
