@@ -65,6 +65,8 @@ def blocks(page):
 @pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 @pytest.mark.filterwarnings("ignore::slamjax.SlamWarning")
+@pytest.mark.filterwarnings("error::RuntimeWarning")  # a stranger would take it for a fault
+@pytest.mark.filterwarnings("error::FutureWarning")
 def test_the_code_of_a_page_runs(page, folder):
     names = {"__name__": "page"}
     for line, code in blocks(page):

@@ -123,7 +123,7 @@ class LevenbergMarquardt:
         offset = np.asarray(states.x, float)[active] - np.asarray(states.x, float)[best]
         distance = np.einsum("ni,nij,nj->n", offset, curvature, offset)
         here = gram[active, 0, 0]
-        arrived = (distance < 1) & (here - lowest < 2)
+        arrived = (distance < 1) & (here < lowest + 2)
         hopeless = here - 2 * gain > lowest + _HOPELESS
         return known & (arrived | hopeless)
 

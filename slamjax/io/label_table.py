@@ -119,8 +119,8 @@ class LabelTable(QTable):
         return [name for name in self.label_names if {name, f"{name}_err"} <= set(self.colnames)]
 
     def _repr_html_(self) -> str:
-        if not (self._described() and "flags" in self.colnames):
-            return str(super()._repr_html_())  # some columns of a label table
+        if not (self._described() and {"flags", "cov"} <= set(self.colnames)):
+            return str(super()._repr_html_())  # columns that someone has chosen to see
         facts = {**self.facts(), "columns": f"{len(self.colnames)}; see .colnames, and .brief() for all stars"}
         return html_card(self.title(), facts, *brief_rows(self[:_SHOWN].brief(), len(self)))
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from scipy.stats import median_abs_deviation
 
 from slamjax.errors import SlamError
 
@@ -21,6 +22,12 @@ def finite_median(values: Any) -> float:
     numbers = np.asarray(values, float)
     finite = numbers[np.isfinite(numbers)]
     return float(np.median(finite)) if finite.size else float("nan")
+
+
+def robust_width(values: Any) -> float:
+    """1.4826 times the median absolute deviation; NaN of no values."""
+    numbers = np.asarray(values, float)
+    return float(median_abs_deviation(numbers, scale="normal")) if numbers.size else float("nan")
 
 
 def checked_edges(bins: Sequence[float] | None) -> list[float] | None:

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 from astropy.table import Table
-from scipy.stats import chi2, median_abs_deviation
+from scipy.stats import chi2
 
-from slamjax.validation.bins import bins_of, finite_median
+from slamjax.validation.bins import bins_of, finite_median, robust_width
 from slamjax.validation.pulls import Comparison
 
 #: Probabilities of the central intervals whose coverage is counted.
@@ -90,14 +90,14 @@ def _label_row(comparison: Comparison, k: int, chosen: np.ndarray) -> dict[str, 
     pull, pit = pull[np.isfinite(pull)], pit[np.isfinite(pit)]
     n = int(counted.sum())
     bias = float(np.median(difference)) if n else np.nan
-    scatter = float(median_abs_deviation(difference, scale="normal"))
+    scatter = robust_width(difference)
     return {
         "n": n,
         "flagged": int(np.sum(comparison.flags[counted] != 0)),
         "bias": bias,
         "bias_err": _MEDIAN_ERROR * scatter / np.sqrt(n) if n else np.nan,
         "bias_scatter": bias / scatter if scatter > 0 else np.nan,
-        "pull_width": float(median_abs_deviation(pull, scale="normal")),
+        "pull_width": robust_width(pull),
         "pull_sd": float(np.std(pull)) if pull.size else np.nan,
         **_coverage([np.abs(pit - 0.5) < level / 2 for level in LEVELS]),
         "chi2_dof": finite_median(comparison.chi2_dof[counted]),

@@ -135,6 +135,7 @@ def test_the_card_shows_the_first_stars_and_escapes_their_names():
 
 def test_some_columns_are_shown_as_astropy_shows_them():
     assert "<table" in labels()["teff", "flags"]._repr_html_()
+    assert "<table" in labels()["name", "teff", "teff_err", "logg", "logg_err", "flags"]._repr_html_()
     assert "<table" not in labels()._repr_html_()
 
 

@@ -1,6 +1,7 @@
 """Pulls, coverage and PIT of posteriors that are correct by construction, and by hand arithmetic."""
 
 import dataclasses
+import warnings
 from types import SimpleNamespace
 
 import numpy as np
@@ -147,6 +148,17 @@ def test_statistics_of_no_star_are_nan():
     assert all(np.isnan(row[name]) for name in ("bias", "bias_err", "pull_width", "cover68", "chi2_dof"))
     text = format_calibration(calibration_table(compare_fit(table, NAMES)), "snr")
     assert "nan" not in text
+
+
+def test_an_empty_bin_is_nan_without_a_warning():
+    table, _ = honest_fits(20)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        rows = calibration_table(compare_fit(table, NAMES), np.full(20, 5.0), [0, 1, 10])
+    empty = rows[(rows["label"] == "teff") & (rows["high"] == 1)][0]
+    assert empty["n"] == 0
+    assert np.isnan(empty["pull_width"])
+    assert np.isnan(empty["bias_scatter"])
 
 
 def test_errors_of_another_catalogue_are_added_in_quadrature():

@@ -16,6 +16,7 @@ from slamjax.views import files
 def labels(n=12):
     table = slamjax.LabelTable({"row": np.arange(n)}, meta={"labels": "logg"})
     table["logg"], table["logg_err"], table["flags"] = np.full(n, 2.5), np.full(n, 0.1), np.zeros(n, np.int32)
+    table["cov"] = np.full((n, 1, 1), 0.01)
     return table
 
 
