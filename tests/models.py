@@ -5,7 +5,7 @@ from functools import cache
 import numpy as np
 from helpers import miles, xp_giants
 
-from slamjax.preprocessing import Recipe
+from slamjax.preprocessing import GaussianContinuum, Recipe
 from slamjax.training import SVR, DataSpec, Polynomial, SearchSpec, train
 
 LABELS = ("teff", "logg", "fe_h", "alpha_m")
@@ -16,7 +16,8 @@ TWO_FOLDS, THREE_FOLDS = SearchSpec(folds=2), SearchSpec(folds=3)
 
 
 def recipe():
-    return Recipe.make(wave_range=(500, 620), continuum="gaussian:50nm")
+    """Of second order: within so few standard deviations, a continuum of fourth order takes most of a star with it."""
+    return Recipe.make(wave_range=(500, 620), continuum=GaussianContinuum(50.0))
 
 
 @cache

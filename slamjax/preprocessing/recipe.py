@@ -64,9 +64,9 @@ class Recipe:
     --------
     >>> from slamjax import Recipe
     >>> from slamjax.preprocessing import BadPixels, GaussianContinuum, WaveRange
-    >>> recipe = Recipe((WaveRange(400.0, 900.0), GaussianContinuum(50.0), BadPixels(min_snr=1.0)))
+    >>> recipe = Recipe((WaveRange(400.0, 900.0), GaussianContinuum(50.0, order=4), BadPixels(min_snr=1.0)))
     >>> print(recipe)
-    wavelengths 400 to 900 nm; continuum: Gaussian of standard deviation 50 nm; bad pixels: S/N < 1
+    wavelengths 400 to 900 nm; continuum: Gaussian of standard deviation 50 nm and fourth order; bad pixels: S/N < 1
     >>> recipe == Recipe.make(wave_range=(400, 900), continuum="gaussian:50nm", bad_pixels=BadPixels(min_snr=1.0))
     True
     """
@@ -303,7 +303,7 @@ def parse_continuum(text: str) -> Step | None:
     --------
     >>> from slamjax.preprocessing import parse_continuum
     >>> parse_continuum("gaussian:50nm")
-    GaussianContinuum(sigma=50.0, unit='nm', arms=())
+    GaussianContinuum(sigma=50.0, unit='nm', arms=(), order=4)
     """
     kind, _, size = text.strip().partition(":")
     if kind == "none" and not size:
@@ -321,4 +321,4 @@ def parse_continuum(text: str) -> Step | None:
         raise SlamError(f"the continuum {text!r} needs a width with a unit of length, as in {kind}:50nm") from error
     if kind == "spline":
         return SplineContinuum(width, str(unit), bin_width=float((10 * u.nm).to_value(unit)))
-    return GaussianContinuum(width, str(unit))
+    return GaussianContinuum(width, str(unit), order=4)

@@ -29,12 +29,6 @@ def test_lamost_spectra_agree_with_the_file():
     assert list(spectra.table["problem"]) == ["", ""]
 
 
-def test_lamost_spectra_state_the_line_spread_of_each_arm():
-    spectra = read(LAMOST)
-    assert np.all(spectra.fwhm[spectra.wave < 5900] == 2.5)
-    assert np.all(spectra.fwhm[spectra.wave > 5900] == 3.9)
-
-
 @pytest.mark.parametrize("vacuum", [True, False])
 def test_the_older_lamost_layout_gives_the_same_spectrum(tmp_path, vacuum):
     """Up to DR7 the file is an image; here the new file's numbers are written in the old layout, also in air."""

@@ -15,7 +15,7 @@ from slamjax.preprocessing import (
 )
 from slamjax.spectra.spectra import Spectra
 
-CONTINUA = [GaussianContinuum(50.0), SplineContinuum(60.0)]
+CONTINUA = [GaussianContinuum(50.0), GaussianContinuum(50.0, order=4), SplineContinuum(60.0)]
 WAVE = np.cumsum(np.random.default_rng(3).uniform(0.5, 4.0, 40)) + 400  # pixels of unequal width
 
 
@@ -46,6 +46,39 @@ def test_gaussian_continuum_is_the_sum_in_its_docstring():
     single = GaussianContinuum(sigma).continuum(noisy(dtype=np.float32))
     assert single.dtype == np.float32
     np.testing.assert_allclose(single, expected, rtol=3e-6)
+
+
+def test_a_continuum_of_fourth_order_is_the_sum_in_its_docstring():
+    spectra, sigma = noisy(bad=0.1), 12.0
+    square = np.square((WAVE[:, None] - WAVE) / sigma)
+    weights = np.gradient(WAVE)[:, None] * np.exp(-square / 2) * (3 - square) / 2
+    good = spectra.good
+    expected = np.where(good, spectra.flux, 0) @ weights / (good @ weights)
+    np.testing.assert_allclose(GaussianContinuum(sigma, order=4).continuum(spectra), expected, rtol=1e-11)
+
+
+def test_a_curved_response_of_the_instrument_cancels_with_the_fourth_order():
+    """Real spectra times a response that varies by 10 % over ten standard deviations of the continuum."""
+    spectra, sigma = miles(), 10.0
+    response = 1 + 0.1 * np.cos(2 * np.pi * (spectra.wave - spectra.wave[0]) / (10 * sigma))
+    middle = slice(60, -60)
+
+    def change(order):
+        step = GaussianContinuum(sigma, "Angstrom", order=order)
+        seen = step(spectra.with_arrays(spectra.flux * response, spectra.ivar))
+        return np.sqrt(np.mean(np.square(seen.flux - step(spectra).flux)[:, middle]))
+
+    assert change(4) < 0.2 * change(2)
+
+
+def test_a_continuum_of_fourth_order_stays_near_the_plain_one():
+    """Its weights are partly negative, and a steep spectrum must not make it zero or negative."""
+    flux = np.exp(0.3 * np.arange(WAVE.size))[None]
+    steep = Spectra(WAVE, flux, np.ones_like(flux), wave_unit="nm")
+    plain, fourth = (GaussianContinuum(12.0, order=order).continuum(steep) for order in (2, 4))
+    assert np.all((fourth >= plain / 2) & (fourth <= 2 * plain))
+    with pytest.raises(SlamError, match="has order 3; give 2 or 4"):
+        GaussianContinuum(12.0, order=3)
 
 
 def test_gaussian_continuum_is_the_same_in_blocks():

@@ -55,7 +55,8 @@ def test_cropping_must_come_first():
 
 def test_the_usual_recipe_crops_then_divides_then_masks():
     recipe = Recipe.make(wave_range=(376, 1010), continuum="gaussian:50nm", bad_pixels=BadPixels(min_flux=0.1))
-    assert recipe == Recipe((WaveRange(376.0, 1010.0, "nm"), GaussianContinuum(50.0, "nm"), BadPixels(min_flux=0.1)))
+    divide = GaussianContinuum(50.0, "nm", order=4)
+    assert recipe == Recipe((WaveRange(376.0, 1010.0, "nm"), divide, BadPixels(min_flux=0.1)))
     assert Recipe.make() == Recipe.make(continuum=None) == Recipe()
     assert Recipe.make(continuum=SplineContinuum(60.0)).steps == (SplineContinuum(60.0),)
 
@@ -89,8 +90,8 @@ def test_a_recipe_describes_its_steps():
 @pytest.mark.parametrize(
     ("text", "step"),
     [
-        ("gaussian:50nm", GaussianContinuum(50.0, "nm")),
-        (" gaussian: 500 Angstrom ", GaussianContinuum(500.0, "Angstrom")),
+        ("gaussian:50nm", GaussianContinuum(50.0, "nm", order=4)),
+        (" gaussian: 500 Angstrom ", GaussianContinuum(500.0, "Angstrom", order=4)),
         ("spline:60nm", SplineContinuum(60.0, "nm", bin_width=10.0)),
         ("spline:0.06um", SplineContinuum(0.06, "um", bin_width=0.01)),
         ("none", None),
@@ -98,6 +99,11 @@ def test_a_recipe_describes_its_steps():
 )
 def test_short_forms_of_a_continuum(text, step):
     assert parse_continuum(text) == step
+
+
+def test_recipes_written_before_continua_had_an_order_keep_their_plain_gaussian():
+    written = [{"step": "gaussian_continuum", "sigma": 50.0, "unit": "nm", "arms": []}]
+    assert Recipe.from_list(written) == Recipe((GaussianContinuum(50.0, order=2),))
 
 
 @pytest.mark.parametrize("text", ["", "gaussian", "gaussian:", "poly:3", "Gaussian:50nm", "none:5nm", "50nm"])

@@ -22,6 +22,19 @@ from slamjax.spectra.wavelengths import to_vacuum
 #: of four spectrographs against MILES (2.5 Å): 2.2 to 3 Å from 4000 to 5850 Å, 3.7 to 4.2 Å from 5950 to 7200 Å.
 #: The nominal R = 1800 is that of 4500 and of 7000 Å. Fibres and nights differ by some tenths of an Å.
 _FWHM_BLUE, _FWHM_RED, _ARMS_MEET = 2.5, 3.9, 5900.0
+#: Å, as observed: what sky subtraction and flux calibration leave behind. Lines of [O I], 5577, 6300 and 6364; where
+#: the arms meet, which is also where street lamps put broad sodium lines; bands of O2 and H2O of the atmosphere.
+BAD_REGIONS = (
+    (5571.0, 5584.0),
+    (5850.0, 5960.0),
+    (6295.0, 6306.0),
+    (6359.0, 6369.0),
+    (6862.0, 6950.0),
+    (7160.0, 7320.0),
+    (7592.0, 7700.0),
+    (8130.0, 8350.0),
+    (8940.0, 9100.0),
+)
 #: Arms of medium resolution: 4950 to 5350 Å and 6300 to 6800 Å.
 _ARMS = ("COADD_B", "COADD_R")
 
@@ -50,6 +63,8 @@ def _image(hdus: fits.HDUList) -> SurveySpectra:
 
 def _low_resolution(wave: np.ndarray, flux: Any, ivar: Any, metadata: dict[str, Any]) -> SurveySpectra:
     fwhm = np.where(wave < _ARMS_MEET, _FWHM_BLUE, _FWHM_RED)
+    bad = np.any([(wave >= low) & (wave <= high) for low, high in BAD_REGIONS], axis=0)
+    ivar = np.where(bad, 0, ivar)
     return survey_spectra(wave, flux, ivar, "lamost", "observed", metadata, fwhm=fwhm)
 
 

@@ -1,4 +1,4 @@
-"""LAMOST medium resolution in simulated files of both layouts, compared with the arrays written."""
+"""LAMOST: what the survey is known for at low resolution; medium resolution in simulated files of both layouts."""
 
 import numpy as np
 import pytest
@@ -7,8 +7,33 @@ from survey_files import LAMOST, altered, mrs, opened
 from slamjax.errors import SlamError, SlamWarning
 from slamjax.io import read
 from slamjax.io.surveys import bitmasks
+from slamjax.io.surveys.lamost import BAD_REGIONS
 from slamjax.spectra.resampling import pixel_edges, resample
 from slamjax.spectra.wavelengths import to_air
+
+
+def low_resolution(tmp_path, first):
+    """A real spectrum of 400 pixels, as if it began at ``first`` (number of the pixel in log10 wavelength)."""
+
+    def move(hdus):
+        hdus["COADD"].data["WAVELENGTH"][0] = 10 ** (1e-4 * (first + np.arange(400)))
+
+    return read(altered(LAMOST[0], tmp_path / f"{first}.fits", move))
+
+
+@pytest.mark.parametrize(("first", "regions"), [(37400, 2), (37900, 2), (38500, 2), (38800, 2), (36800, 0)])
+def test_what_sky_and_calibration_spoil_at_low_resolution_is_bad_and_nothing_else(tmp_path, first, regions):
+    spectra = low_resolution(tmp_path, first)
+    inside = [(spectra.wave >= low) & (spectra.wave <= high) for low, high in BAD_REGIONS]
+    assert sum(region.any() for region in inside) == regions
+    stated = opened(LAMOST[0])[1][1][0]["IVAR"] > 0
+    np.testing.assert_array_equal(spectra.good[0], stated & ~np.any(inside, axis=0))
+
+
+def test_each_arm_of_low_resolution_has_its_line_spread(tmp_path):
+    spectra = low_resolution(tmp_path, 37600)
+    assert spectra.wave[0] < 5900 < spectra.wave[-1]
+    np.testing.assert_array_equal(spectra.fwhm, np.where(spectra.wave < 5900, 2.5, 3.9))
 
 
 @pytest.mark.parametrize("vectors", [True, False])
