@@ -31,10 +31,13 @@ from slamjax.errors import SlamError
 _BLOCK, _CARD = 2880, 80
 _PIECE = 2**20
 #: Bytes that any compressed file may have, and bytes per compressed byte beyond that.
-_SMALL, _MOST_PER_BYTE = 2**28, 100
+_SMALL, _MOST_PER_BYTE = 2**28, 30
 _COMPRESSIONS: dict[bytes, Any] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\x00": lzma.open}
 _ZIP = b"PK"
-_SIZES = re.compile(rb"(BITPIX|NAXIS\d*|PCOUNT|GCOUNT) *= *(-?\d+) *(?:/|$)")
+_SIZES = re.compile(rb"(?:BITPIX  |NAXIS(?: {3}|\d {2}|\d\d |\d{3})|PCOUNT  |GCOUNT  |TFIELDS )=")
+_NUMBER = re.compile(rb".{8}= *(-?\d+) *(?:/|$)", re.DOTALL)
+#: Bytes behind the last HDU, and blocks of a header, that astropy may be left to read.
+_MOST_BEHIND, _MOST_BLOCKS = 2**26, 2**12
 _SUMS = re.compile(rb"(CHECKSUM|DATASUM ) *= *'([^']*)'")
 _ALL_ONES = 0xFFFFFFFF
 #: Seconds after which a file that was written is taken to be complete.
@@ -52,6 +55,9 @@ def open_fits(path: str | os.PathLike[str], **options: Any) -> Iterator[fits.HDU
     """
     source = existing_file(path)
     try:
+        magic = _first_bytes(source)
+        if magic != b"SIMPLE" and not magic.startswith((*_COMPRESSIONS, _ZIP)):
+            raise SlamError("cannot be read: it is no FITS file; check the path")
         check_fits(source)
     except (OSError, EOFError, ValueError, lzma.LZMAError, zipfile.BadZipFile) as error:
         if isinstance(error, SlamError):
@@ -77,9 +83,7 @@ def check_fits(path: Path) -> None:
 
 @lru_cache(maxsize=64)
 def _check(path: Path, identity: tuple[int, int, int]) -> None:
-    size = identity[1]
-    with path.open("rb") as file:
-        magic = file.read(6)
+    size, magic = identity[1], _first_bytes(path)
     if magic == b"SIMPLE":
         with path.open("rb") as plain:
             _walk(_Plain(plain, size))
@@ -91,6 +95,11 @@ def _check(path: Path, identity: tuple[int, int, int]) -> None:
     elif magic.startswith(_ZIP):
         with zipfile.ZipFile(path) as archive, archive.open(archive.namelist()[0]) as stream:
             _walk(_Compressed(cast(BinaryIO, stream), size))
+
+
+def _first_bytes(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(6)
 
 
 class _Plain:
@@ -111,8 +120,9 @@ class _Plain:
         self._left -= there
         return there
 
-    def drain(self) -> None:
-        """Nothing behind the last HDU needs to be read."""
+    def left(self) -> int:
+        """Bytes that are left."""
+        return self._left
 
 
 class _Compressed:
@@ -137,16 +147,15 @@ class _Compressed:
             passed += len(data)
         return passed
 
-    def drain(self) -> None:
-        while self.read(_PIECE):
-            pass
+    def left(self) -> int:
+        return self.skip(self._most)
 
 
 def _walk(file: _Plain | _Compressed) -> None:
     """Read all headers, and the data of those HDUs that state a checksum."""
     number = 0
-    while header := _header(file, b"SIMPLE" if number == 0 else b"XTENSION"):
-        sizes, sums = _cards(header)
+    while header := _header(file, number):
+        sizes, sums = _cards(header, number)
         size = _data_size(sizes)
         padded = -(-size // _BLOCK) * _BLOCK
         stated = {name: text for name, text in sums.items() if text.strip(b" 0")}
@@ -166,18 +175,23 @@ def _walk(file: _Plain | _Compressed) -> None:
                 "changed it and left the checksum as it was, delete the keywords CHECKSUM and DATASUM"
             )
         number += 1
-    file.drain()
+    left = file.left()
+    if left > _MOST_BEHIND:
+        raise SlamError(f"has {left:,} bytes behind its last HDU; it is damaged")
 
 
-def _header(file: _Plain | _Compressed, first: bytes) -> bytes:
+def _header(file: _Plain | _Compressed, number: int) -> bytes:
     """The header that begins here, with its padding; empty if none does."""
-    blocks = [file.read(_BLOCK)]
-    if not blocks[0].startswith(first):
+    block = file.read(_BLOCK)
+    if number and block.startswith(b"SIMPLE  ="):
+        raise SlamError(f"has a second file behind HDU {number - 1}; give each file by itself")
+    if not block.startswith(b"XTENSION" if number else b"SIMPLE"):
         return b""
-    while not _has_end(blocks[-1]):
+    blocks = [block]
+    while not _has_end(block):
         block = file.read(_BLOCK)
-        if len(block) < _BLOCK:
-            return b""  # astropy says what is wrong
+        if len(block) < _BLOCK or block.startswith(b"XTENSION") or len(blocks) > _MOST_BLOCKS:
+            raise SlamError(f"is damaged: the header of HDU {number} has no end")
         blocks.append(block)
     return b"".join(blocks)
 
@@ -186,14 +200,18 @@ def _has_end(block: bytes) -> bool:
     return any(block[at : at + 8] == b"END     " for at in range(0, len(block), _CARD))
 
 
-def _cards(header: bytes) -> tuple[dict[str, int], dict[str, bytes]]:
+def _cards(header: bytes, number: int) -> tuple[dict[str, int], dict[str, bytes]]:
     """The numbers that say how large the data are, and the checksums."""
     sizes: dict[str, int] = {}
     sums: dict[str, bytes] = {}
     for at in range(0, len(header), _CARD):
         card = header[at : at + _CARD]
-        if card[:1] in b"BNPG" and (found := _SIZES.match(card)):
-            sizes.setdefault(found[1].decode(), int(found[2]))
+        if card[:1] in b"BNPGT" and _SIZES.match(card):
+            found = _NUMBER.match(card)
+            keyword = card[:8].decode().strip()
+            if found is None or (keyword in ("NAXIS", "TFIELDS") and not 0 <= int(found[1]) <= 999):
+                raise SlamError(f"is damaged: HDU {number} has a {keyword} that cannot be")
+            sizes.setdefault(keyword, int(found[1]))
         elif card[:1] in b"CD" and (found := _SUMS.match(card)):
             sums.setdefault(found[1].decode().strip(), found[2])
     return sizes, sums
@@ -201,11 +219,8 @@ def _cards(header: bytes) -> tuple[dict[str, int], dict[str, bytes]]:
 
 def _data_size(sizes: dict[str, int]) -> int:
     """Bytes of data without padding (FITS standard 4.0, equation 2)."""
-    axes = sizes.get("NAXIS", 0)
-    if not 0 <= axes <= 999:
-        return 0
-    lengths = [sizes.get(f"NAXIS{axis + 1}", 0) for axis in range(axes)]
-    if axes > 1 and lengths[0] == 0:  # random groups
+    lengths = [sizes.get(f"NAXIS{axis + 1}", 0) for axis in range(sizes.get("NAXIS", 0))]
+    if len(lengths) > 1 and lengths[0] == 0:  # random groups
         lengths = lengths[1:]
     product = 1 if lengths else 0
     for length in lengths:

@@ -10,8 +10,6 @@ from typing import Any
 
 import numpy as np
 from astropy import units as u
-from astropy.io import fits
-from astropy.utils.exceptions import AstropyWarning
 from jaxtyping import Float
 from joblib import Parallel, delayed
 
@@ -182,10 +180,8 @@ def expand_pattern(pattern: str) -> list[str]:
 def is_table(path: str | os.PathLike[str]) -> bool:
     """Whether a file is slamjax's own FITS table."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", AstropyWarning)
-            with fits.open(existing_file(path), memmap=True) as hdus:
-                return "SPECTRA" in hdus and "WAVELENGTH" in hdus
+        with open_fits(path) as hdus:
+            return "SPECTRA" in hdus and "WAVELENGTH" in hdus
     except Exception:  # astropy raises errors of many types; they are reported when the file is read
         return False
 

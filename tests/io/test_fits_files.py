@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from astropy.io import fits
 from helpers import DATA, xp_giants
-from survey_files import LAMOST, SDSS
+from survey_files import LAMOST, SDSS, xp_csv
 
 import slamjax
 from slamjax.errors import SlamError
@@ -122,3 +122,51 @@ def test_a_pipe_among_files_does_not_wait_for_ever(tmp_path):
     assert spectra.good.any(axis=1).tolist() == [True, False]
     with pytest.raises(SlamError, match="is a named pipe"):
         slamjax.read(pipe)
+
+
+def changed(path, keyword, value):
+    content = path.read_bytes()
+    place = content.index(keyword.ljust(8).encode() + b"=")
+    return content[:place] + f"{keyword:<8}= {value}".ljust(80).encode() + content[place + 80 :]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (lambda: changed(LAMOST[0], "TFIELDS", "999999999999"), "HDU 1 has a TFIELDS that cannot be"),
+        (lambda: changed(LAMOST[0], "PCOUNT", "(1, 2"), "HDU 1 has a PCOUNT that cannot be"),
+        (lambda: changed(LAMOST[0], "NAXIS1", "999999999999"), "bytes of data that HDU 1 declares; it is cut off"),
+        (lambda: SDSS.read_bytes() * 2, "has a second file behind HDU 2"),
+        (
+            lambda: LAMOST[0].read_bytes().replace(b"END     ", b"NOEND   "),
+            "the header of HDU 0 has no end",
+        ),
+        (lambda: SDSS.read_bytes() + bytes(65 * 2**20), "bytes behind its last HDU"),
+        (lambda: b"teff,logg", "it is no FITS file"),
+    ],
+)
+def test_what_astropy_would_pass_by_or_never_end_with_is_told(tmp_path, content, message):
+    """It skips HDUs that it cannot parse, an arm of a spectrum among them, and reads headers to the end of the file."""
+    path = tmp_path / "bad.fits"
+    path.write_bytes(content())
+    with pytest.raises(SlamError, match=rf"bad\.fits: .*{message}"):
+        slamjax.read(path)
+
+
+def test_a_gaia_file_that_is_cut_off_within_a_number_is_told(tmp_path):
+    """Its last number would be another one, and nothing else would show it."""
+    path = xp_csv(tmp_path / "gaia.csv")
+    text = path.read_text().rstrip()
+    path.write_text(text[: text.rindex(",") + 5])
+    with pytest.raises(
+        SlamError, match=r"gaia\.csv: has a value of flux_error in row 3 that begins with \( and does not end"
+    ):
+        slamjax.read(path)
+
+
+def test_a_gaia_file_of_zeros_ends_quickly(tmp_path):
+    path = xp_csv(tmp_path / "gaia.csv")
+    with path.open("r+b") as file:
+        file.truncate(2**33)
+    with pytest.raises(SlamError, match=r"gaia\.csv: has a line that is no text"):
+        slamjax.read(path)

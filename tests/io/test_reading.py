@@ -146,7 +146,7 @@ def all_masked(hdus):
 
 
 BROKEN = {
-    "truncated": (lambda target: truncated(LAMOST[1], target), "truncated"),
+    "truncated": (lambda target: truncated(LAMOST[1], target), "the header of HDU 1 has no end"),
     "wrong HDU": (lambda target: altered(SDSS, target, lambda hdus: hdus.pop(1)), "of no survey that slamjax knows"),
     "swapped columns": (lambda target: altered(LAMOST[1], target, swapped), "wavelengths that do not increase"),
     "not FITS": (lambda target: shutil.copy(__file__, target), "cannot be read"),

@@ -216,7 +216,7 @@ def test_a_truncated_file_is_an_error_that_names_it(tmp_path, part):
 
 def test_a_text_file_a_folder_and_a_missing_file_are_errors(tmp_path):
     (tmp_path / "a.fits").write_text("teff,logg\n4000,1\n" * 1000)
-    with pytest.raises(SlamError, match=r"a.fits cannot be read as a FITS table"):
+    with pytest.raises(SlamError, match=r"a.fits cannot be read: it is no FITS file"):
         read_table(tmp_path / "a.fits")
     with pytest.raises(SlamError, match="is a folder"):
         read_table(tmp_path)

@@ -18,7 +18,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 from astropy.io import fits
@@ -32,6 +32,9 @@ from slamjax.io.surveys.fits_columns import column_names, read_columns
 DEFAULT_SAMPLING = 336.0 + 2 * np.arange(343)
 _SAMPLING = "_sampling"
 _SUFFIXES = (".csv", ".ecsv")
+_CLOSING = {"(": ")", "[": "]"}
+#: Characters of a line: a row with a correlation matrix has millions.
+_LONGEST_LINE = 2**27
 
 
 def is_text(path: str | os.PathLike[str]) -> bool:
@@ -128,18 +131,27 @@ def _read_csv(path: Path) -> tuple[dict[str, list[str]], list[str]]:
     """Columns under their lower-case names, and the comment lines before them."""
     with path.open(newline="") as file, _long_fields():
         comments = []
-        line = file.readline()
+        lines = _lines(file)
+        line = next(lines, "")
         while line.startswith("#"):
             comments.append(line.rstrip())
-            line = file.readline()
+            line = next(lines, "")
         names = [name.strip().lower() for name in next(csv.reader([line]), [])]
-        rows = [row for row in csv.reader(file) if row]
+        rows = [row for row in csv.reader(lines) if row]
     if not rows:
         raise SlamError("has no row")
     for number, row in enumerate(rows):
         if len(row) != len(names):
             raise SlamError(f"has {len(row)} fields in row {number} and {len(names)} columns; it is cut off or damaged")
     return {name: list(column) for name, column in zip(names, zip(*rows, strict=True), strict=True)}, comments
+
+
+def _lines(file: TextIO) -> Iterator[str]:
+    """Lines of text; raises SlamError for what is no text, or has no lines."""
+    while line := file.readline(_LONGEST_LINE):
+        if len(line) == _LONGEST_LINE or "\0" in line:
+            raise SlamError("has a line that is no text, or is too long to be one; it is damaged")
+        yield line
 
 
 @contextmanager
@@ -154,6 +166,12 @@ def _long_fields() -> Iterator[None]:
 
 def _vectors(cells: Sequence[str], name: str) -> Float[np.ndarray, "star pixel"]:
     """Vectors of cells such as "(1.0, nan, 2.0)" or "[1.0, null]"; a row of NaN for an empty cell."""
+    for row, cell in enumerate(cells):
+        first, last = cell.strip()[:1], cell.strip()[-1:]
+        if _CLOSING.get(first, last) != last:
+            raise SlamError(
+                f"has a value of {name} in row {row} that begins with {first} and does not end; it is cut off"
+            )
     counts = np.array([cell.count(",") + 1 if cell.strip() else 0 for cell in cells])
     size = int(counts.max())
     wrong = np.flatnonzero((counts != size) & (counts > 0))

@@ -82,8 +82,10 @@ def _medium(hdus: fits.HDUList) -> SurveySpectra:
     arms = []
     for name in _ARMS:
         names = column_names(hdus[name]) if name in hdus else set()
-        if not {"flux", "ivar"} <= names or not hdus[name].header["NAXIS2"]:
+        if not names or not hdus[name].header["NAXIS2"]:
             continue
+        if not {"flux", "ivar"} <= names:
+            raise SlamError(f"has no flux or ivar in HDU {name}; it is damaged")
         data = hdus[name].data
         wave = np.ravel(data["WAVELENGTH"] if "wavelength" in names else 10 ** data["LOGLAM"].astype(float))
         wave = _vacuum(wave, hdus[name].header if "VACUUM" in hdus[name].header else header)

@@ -103,15 +103,12 @@ def cut(hdus):
     ("change", "message"),
     [
         (lambda hdus: hdus.__delitem__(slice(1, 5)), "of no survey"),
-        (lambda hdus: hdus["COADD_B"].columns.change_name("FLUX", "FLUKS"), None),
+        (lambda hdus: hdus["COADD_B"].columns.change_name("FLUX", "FLUKS"), "no flux or ivar in HDU COADD_B"),
         (cut, "wavelengths that do not increase"),
     ],
 )
-def test_broken_files_give_an_error_or_the_intact_arm(tmp_path, change, message):
+def test_broken_files_give_an_error_that_says_what_is_broken(tmp_path, change, message):
     path = altered(mrs(tmp_path / "med.fits"), tmp_path / "broken.fits", change)
-    if message is None:
-        assert read(path).n_pix == 400
-        return
     with pytest.raises(SlamError, match=rf"broken\.fits.*{message}"):
         read(path)
     with pytest.warns(SlamWarning, match="1 of 2 files give no spectrum"):
