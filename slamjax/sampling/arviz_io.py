@@ -6,6 +6,7 @@ import importlib
 import io
 import json
 import os
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -191,9 +192,11 @@ def _star_columns(constant: Any) -> list[str]:
 def _arviz() -> Any:
     """ArviZ, if all that posterior files need is there."""
     try:
-        arviz = importlib.import_module("arviz")
+        with warnings.catch_warnings():  # once a day ArviZ announces its next generation, which is kept out below
+            warnings.filterwarnings("ignore", r"\s*ArviZ is undergoing", FutureWarning)
+            arviz = importlib.import_module("arviz")
         importlib.import_module("h5netcdf")
-    except ImportError as error:
+    except (ImportError, OSError) as error:  # ArviZ writes into the user's cache folder as it is imported
         raise SlamError(
             f"posterior files need ArviZ and h5netcdf ({error}); install them with: pip install 'slamjax[posteriors]'"
         ) from error

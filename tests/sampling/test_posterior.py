@@ -1,6 +1,8 @@
 """`Posterior`: indexing, tables, files and predicted spectra, from made draws; no sampler runs here."""
 
 import dataclasses
+import os
+import subprocess
 import sys
 import types
 
@@ -201,6 +203,15 @@ def test_a_full_disk_is_one_sentence_and_leaves_nothing(tmp_path):
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_arviz_is_imported_without_its_daily_warning(tmp_path):
+    """In a process of its own with an empty cache, as on the first run of a day."""
+    code = "from slamjax.sampling import check_posterior_path; check_posterior_path('p.nc')"
+    environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path)}
+    command = [sys.executable, "-W", "error::FutureWarning", "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_predicted_spectra_spread_as_posterior_and_noise():
