@@ -68,6 +68,8 @@ _HOMES = {
     "crlb": "validation",
     # In words: what an object or a file is
     "describe": "views",
+    # Compiled programs, kept between processes
+    "keep_programs": "_util.programs",
     # Errors and warnings
     "SlamError": "errors",
     "SlamWarning": "errors",
@@ -99,6 +101,7 @@ if TYPE_CHECKING:  # the same names for type checkers and editors; a test compar
     from slamjax import preprocessing as preprocessing
     from slamjax import sampling as sampling
     from slamjax import validation as validation
+    from slamjax._util.programs import keep_programs as keep_programs
     from slamjax.emulators import KernelEmulator as KernelEmulator
     from slamjax.emulators import LabelScaling as LabelScaling
     from slamjax.emulators import PolynomialEmulator as PolynomialEmulator

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import inspect
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
 from functools import cache, wraps
 from typing import Any, TypeVar
 
 import jax
 import numpy as np
+
+from slamjax._util.programs import load_or_compile
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -15,23 +19,66 @@ F = TypeVar("F", bound=Callable[..., Any])
 #: pool of two threads (jaxlib 0.10). In the order of least memory they rarely coincide; code here is also written so
 #: that each depends on the one before.
 _IN_ORDER = {"xla_cpu_enable_concurrency_optimized_scheduler": False}
+#: JAX's settings that a program depends on beside its arguments.
+_SETTINGS = (
+    "jax_enable_x64",
+    "jax_default_matmul_precision",
+    "jax_numpy_dtype_promotion",
+    "jax_default_prng_impl",
+    "jax_threefry_partitionable",
+)
+#: Programs that are in memory; those not used for longest are given up.
+_programs: OrderedDict[Any, jax.stages.Compiled] = OrderedDict()
+MOST_PROGRAMS = 256
 
 
-def compiled(function: F, **static: Any) -> F:
-    """``jax.jit(function, **static)`` that does not deadlock on few cores; inside another jit, the function itself."""
+def compiled(function: F, *, static_argnums: int | None = None, static_argnames: str | Sequence[str] = ()) -> F:
+    """``jax.jit(function)`` that does not deadlock on few cores and does not compile what another process compiled.
+
+    Inside another jit it is the function itself. Programs are kept, see `slamjax.keep_programs`.
+    """
+    names = list(inspect.signature(function).parameters)
+    static = {static_argnames} if isinstance(static_argnames, str) else set(static_argnames)
+    static |= set() if static_argnums is None else {names[static_argnums]}
+    places = {place for place, name in enumerate(names) if name in static}
 
     @cache
-    def program() -> Callable[..., Any]:
-        return jax.jit(function, compiler_options=_options(), **static)
+    def jitted() -> Any:
+        return jax.jit(function, static_argnames=tuple(static))
 
     @wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
+        given = tuple(arg for place, arg in enumerate(args) if place not in places)
+        named = {name: arg for name, arg in kwargs.items() if name not in static}
+        leaves, tree = jax.tree_util.tree_flatten((given, named))
         # XLA accepts options for whole programs only
-        if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree_util.tree_leaves((args, kwargs))):
+        if any(isinstance(leaf, jax.core.Tracer) for leaf in leaves):
             return function(*args, **kwargs)
-        return program()(*args, **kwargs)
+        fixed = tuple(arg for place, arg in enumerate(args) if place in places)
+        fixed_named = tuple(sorted((name, arg) for name, arg in kwargs.items() if name in static))
+        settings = tuple(getattr(jax.config, name, None) for name in _SETTINGS)
+        key = (function, tree, tuple(map(_kind, leaves)), fixed, fixed_named, settings)
+        program = _programs.get(key)
+        if program is None:
+            lowered = jitted().lower(*args, **kwargs)
+            program = load_or_compile(lowered, _options(), function.__name__)
+            _programs[key] = program
+            while len(_programs) > MOST_PROGRAMS:
+                _programs.popitem(last=False)
+        else:
+            _programs.move_to_end(key)
+        return program(*given, **named)
 
     return call  # type: ignore[return-value]
+
+
+def _kind(leaf: Any) -> Any:
+    """What a program depends on of an argument: not its values."""
+    if isinstance(leaf, jax.Array):
+        return leaf.shape, leaf.dtype, getattr(leaf, "weak_type", False), leaf.sharding
+    if isinstance(leaf, np.ndarray | np.generic):
+        return leaf.shape, leaf.dtype
+    return type(leaf)
 
 
 @cache

@@ -59,13 +59,17 @@ class TrainingLabels:
         within = jnp.sum(square <= jnp.square(self.max_distance), axis=-1)
         return within < min(NEIGHBOUR, self.stars.shape[0])
 
-    def neighbour_distance(self, x: np.ndarray) -> np.ndarray:
-        """(N,) distance of x (N, L) to the tenth nearest training star; on the host. NaN for a NaN point."""
+    def outside_on_host(self, x: np.ndarray) -> np.ndarray:
+        """`outside` for NumPy points (N, L), without a program for every N; a NaN point is outside."""
+        return ~(self.neighbour_distance(x, NEIGHBOUR) <= np.asarray(self.max_distance, float))
+
+    def neighbour_distance(self, x: np.ndarray, neighbour: int = SPACING_NEIGHBOUR) -> np.ndarray:
+        """(N,) distance of x (N, L) to the tenth, or another, nearest training star; on the host. NaN for NaN."""
         stars = np.asarray(self.stars, float)
         known = np.all(np.isfinite(x), axis=1)
         distance = np.full(len(x), np.nan)
         if known.any():
-            k = min(SPACING_NEIGHBOUR, len(stars))
+            k = min(neighbour, len(stars))
             distance[known] = cKDTree(stars).query(x[known], k=[k])[0][:, 0]
         return distance
 

@@ -25,8 +25,6 @@ _ELSEWHERE = 3.0
 _CREPT = 0.5
 #: A label is at the edge within this fraction of its range, or within a tenth of its error if that is larger.
 _EDGE = 1e-4
-#: Stars per block in comparisons with all training stars: limits memory.
-_BLOCK = 512
 #: Spectra with fewer good pixels than this fraction of the model's are flagged.
 _FEW = 0.5
 
@@ -178,7 +176,7 @@ def summarise(
         Flag.NO_DATA: empty,
         Flag.NOT_CONVERGED: ~converged,
         Flag.AT_BOUND: _at_bound(x[:, :n_labels], covariance, box),
-        Flag.OUTSIDE_TRAINING: _outside(model, x[:, :n_labels]),
+        Flag.OUTSIDE_TRAINING: model.training_labels.outside_on_host(x[:, :n_labels]),
         Flag.FEW_PIXELS: n_pix < _FEW * max(1, int(_usable(model, forward).sum())),
         Flag.HIGH_CHI2: noise.chi2 > noise.limit * noise.dof,
         Flag.MULTIPLE_MINIMA: _has_rival(ends, curvature, box.span, noise.unit),
@@ -245,14 +243,6 @@ def _at_bound(x: np.ndarray, covariance: np.ndarray, box: _Box) -> np.ndarray:
     sigma = np.sqrt(np.einsum("nll->nl", covariance))
     edge = np.maximum(_EDGE * width, np.minimum(0.1 * sigma, 100 * _EDGE * width))
     return np.any((x <= box.low + edge) | (x >= box.high - edge), axis=1)
-
-
-def _outside(model: Model, x: np.ndarray) -> np.ndarray:
-    """(N,) bool: stars with too few training stars near."""
-    training_labels = model.training_labels.on_device()
-    return np.concatenate(
-        [np.asarray(training_labels.outside(x[i : i + _BLOCK].astype(np.float32))) for i in range(0, len(x), _BLOCK)]
-    )
 
 
 def _has_rival(ends: Ends, curvature: np.ndarray, span: np.ndarray, unit: np.ndarray) -> np.ndarray:

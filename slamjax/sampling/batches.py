@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
@@ -31,6 +32,8 @@ from slamjax.sampling.specs import SamplerSpec
 _ENOUGH = 400
 #: Stars that are drawn again come in batches of at least this many, so that few shapes are compiled.
 _FEWEST = 8
+#: Random keys that are made together.
+_KEYS = 4096
 
 Tree = TypeVar("Tree")
 
@@ -46,7 +49,7 @@ class Stars:
     noise_scale : (N,) factor of each star's Σ
     x : (N, L) scaled labels (and coordinates of velocities) to start from
     priors : distributions with one row per star
-    keys : (N,) random keys
+    keys : (N, K) data of random keys
     """
 
     flux: Any
@@ -135,7 +138,7 @@ def _sample_importance(shared: Shared, stars: tuple[Target, Array], spec: Sample
     n_draws = spec.chains * spec.draws
     proposals = map_padded(partial(_run_importance, shared, n=OVERSAMPLE * n_draws), stars, size)
     weight, khat = smooth_weights(proposals.log_weight)
-    taken = resample(weight, n_draws, jax.vmap(lambda key: jax.random.fold_in(key, 1))(stars[1]))
+    taken = resample(weight, proposals.offset, proposals.shuffle)
     n, n_labels = len(khat), proposals.u.shape[-1]
     x = np.take_along_axis(proposals.u, taken[..., None], axis=1).reshape(n, spec.chains, spec.draws, n_labels)
     log_density = np.take_along_axis(proposals.log_density, taken, axis=1).reshape(x.shape[:-1])
@@ -163,14 +166,16 @@ def _run_chains(shared: Shared, targets: Target, keys: Array, *, spec: SamplerSp
     """Chains of every star, (star, chain, draw), with scaled labels x (L,) in place of u."""
     run = nuts_chain if spec.method == "nuts" else hmc_chain
 
-    def of_star(target: Target, key: Array) -> Chain:
-        chains = jax.vmap(lambda key: run(shared, target, key, spec.warmup, spec.draws))(
-            jax.random.split(key, spec.chains)
-        )
-        x = jax.vmap(jax.vmap(partial(draw_at, shared, target)))(chains.u)
-        return dataclasses.replace(chains, u=x)
+    def of_chain(target: Target, key: Array) -> Chain:
+        chain = run(shared, target, key, spec.warmup, spec.draws)
+        return dataclasses.replace(chain, u=jax.vmap(partial(draw_at, shared, target))(chain.u))
 
-    return jax.vmap(of_star)(targets, keys)
+    # one axis of stars and chains: loops within loops under two vmaps take many times longer to trace
+    n = len(keys)
+    each = jax.vmap(lambda key: jax.random.split(key, spec.chains))(jax.random.wrap_key_data(keys)).reshape(-1)
+    repeated = jax.tree_util.tree_map(lambda leaf: jnp.repeat(leaf, spec.chains, axis=0), targets)
+    chains = jax.vmap(of_chain)(repeated, each)
+    return jax.tree_util.tree_map(lambda leaf: leaf.reshape(n, spec.chains, *leaf.shape[1:]), chains)
 
 
 @partial(compiled, static_argnames="n")
@@ -181,4 +186,15 @@ def _run_importance(shared: Shared, targets: Target, keys: Array, *, n: int) -> 
         proposals = propose(shared, target, key, n)
         return dataclasses.replace(proposals, u=jax.vmap(partial(draw_at, shared, target))(proposals.u))
 
-    return jax.vmap(of_star)(targets, keys)
+    return jax.vmap(of_star)(targets, jax.random.wrap_key_data(keys))
+
+
+def star_keys(seed: int, n: int) -> np.ndarray:
+    """Data of the random keys of n stars."""
+    return map_padded(partial(_star_keys, jax.random.key_data(jax.random.key(seed))), (np.arange(n),), _KEYS, least=1)
+
+
+@compiled
+def _star_keys(seed: Any, number: Any) -> Array:
+    key = jax.random.wrap_key_data(seed)
+    return jax.vmap(lambda k: jax.random.key_data(jax.random.fold_in(key, k)))(number)

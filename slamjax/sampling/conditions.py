@@ -72,9 +72,13 @@ def _with_rows(factor: dist.Distribution, n: int) -> dist.Distribution:
     leaves = jax.tree_util.tree_leaves(promoted)
     if all(jnp.ndim(leaf) and jnp.shape(leaf)[0] == n for leaf in leaves):
         return promoted
-    return jax.tree_util.tree_map(
-        lambda leaf: leaf if jnp.ndim(leaf) == 2 else jnp.broadcast_to(leaf, (n, *jnp.shape(leaf))), promoted
-    )
+
+    def rows_of(leaf: Any) -> Any:
+        if jnp.ndim(leaf) == 2:
+            return jnp.broadcast_to(leaf, (n, leaf.shape[1])) if leaf.shape[0] == 1 else leaf
+        return jnp.broadcast_to(leaf, (n, *jnp.shape(leaf)))
+
+    return jax.tree_util.tree_map(rows_of, promoted)
 
 
 def describe_prior(prior: Any) -> str:

@@ -15,6 +15,7 @@ import numpyro.distributions as dist
 from jaxtyping import Array, Float
 from numpyro.distributions import constraints
 
+from slamjax._util.jit import compiled
 from slamjax.emulators.kernels import similarity
 from slamjax.emulators.scaling import LabelScaling
 from slamjax.emulators.training_labels import NEIGHBOUR
@@ -29,7 +30,18 @@ _N_CANDIDATES = 256
 _STEEPNESS = 2.0
 
 
-class _ScaledDistribution(dist.Distribution):
+class _Ordered(dist.Distribution):
+    """A distribution whose arrays have one order in every process, so that programs are found again.
+
+    NumPyro's order is that of a set of names.
+    """
+
+    @classmethod
+    def gather_pytree_data_fields(cls) -> tuple[str, ...]:
+        return tuple(sorted(super().gather_pytree_data_fields()))
+
+
+class _ScaledDistribution(_Ordered):
     """A density of scaled labels x, presented as one of physical labels."""
 
     arg_constraints: ClassVar[dict[str, Any]] = {}
@@ -115,12 +127,9 @@ class TrainingRange(_ScaledDistribution):
         self.stars = None if stars is None else jnp.asarray(stars)
         self.log_weight = jnp.asarray(log_weight, float)
         self.rate = jnp.asarray(2 / reach**2, float)
-        self.log_norm = jnp.sum(jnp.log(self.high - self.low + np.sqrt(2 * np.pi) * self.edge))
+        self.log_norm = jnp.asarray(0.0)
         super().__init__(scaling)
-        if stars is not None:  # the part of the box that is kept, estimated from fixed points
-            points = self._draw_box(jax.random.key(0), (4096,))
-            log_near = jax.lax.map(self._log_near, points, batch_size=512)
-            self.log_norm = self.log_norm + jax.nn.logsumexp(log_near) - np.log(log_near.size)
+        self.log_norm = _log_volume_of_range(self)
 
     def _log_near(self, x: ScaledLabels) -> Density:
         """ln [nᵖ / (nᵖ + n₀ᵖ)]."""
@@ -146,6 +155,18 @@ class TrainingRange(_ScaledDistribution):
         if self.stars is None:
             return self._draw_box(key, shape)
         return _choose(key, shape, self._draw_box, self._log_near)
+
+
+@compiled
+def _log_volume_of_range(prior: TrainingRange) -> Density:
+    """ln of the integral of the density before it is normalised."""
+    log_norm = jnp.sum(jnp.log(prior.high - prior.low + np.sqrt(2 * np.pi) * prior.edge))
+    if prior.stars is None:
+        return log_norm
+    # the part of the box that is kept, estimated from fixed points
+    points = prior._draw_box(jax.random.key(0), (4096,))
+    log_near = jax.lax.map(prior._log_near, points, batch_size=512)
+    return log_norm + jax.nn.logsumexp(log_near) - np.log(log_near.size)
 
 
 class TrainingDensity(_ScaledDistribution):
@@ -201,7 +222,7 @@ class TrainingDensity(_ScaledDistribution):
         return jnp.einsum("kl,...l->...k", self.lower, star + jax.random.normal(shift, star.shape))
 
 
-class LabelNormal(dist.Distribution):
+class LabelNormal(_Ordered):
     """Independent normal distributions of labels, in physical units; σ = inf leaves a label unconstrained.
 
     For labels known from photometry or a parallax. With an unconstrained label it is not a density by itself but a
@@ -242,7 +263,7 @@ class LabelNormal(dist.Distribution):
         return self.loc + scale * jax.random.normal(key, self.shape(sample_shape))
 
 
-class Product(dist.Distribution):
+class Product(_Ordered):
     """A product of priors: ln p = Σ ln p_k + const; the constant is left out.
 
     Draws are made from the first factor and resampled by the others, from 256 candidates each: good where the others

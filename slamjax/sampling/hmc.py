@@ -68,8 +68,9 @@ def nuts_chain(shared: Shared, target: Target, key: Array, warmup: int, draws: i
         state = kernel(state, model_args=(shared, target))
         return state, Chain(state.z, -state.potential_energy, state.diverging)
 
-    state = jax.lax.fori_loop(0, warmup, lambda _, s: step(s, None)[0], state)
-    return jax.lax.scan(step, state, None, length=draws)[1]
+    # warm-up and draws in one loop: two would compile twice
+    chain = jax.lax.scan(step, state, None, length=warmup + draws)[1]
+    return jax.tree_util.tree_map(lambda values: values[warmup:], chain)
 
 
 @jax.tree_util.register_dataclass
@@ -121,22 +122,22 @@ def hmc_chain(shared: Shared, target: Target, key: Array, warmup: int, draws: in
         accepted = jax.random.uniform(keys[2], (), dtype) < acceptance
         return _Move(jax.tree_util.tree_map(partial(jnp.where, accepted), end, point), acceptance, change > _DIVERGENCE)
 
-    def warm_up(state: tuple[_Point, Any], key: Array) -> tuple[tuple[_Point, Any], None]:
+    def step(state: tuple[_Point, Any], turn: tuple[Array, Array]) -> tuple[tuple[_Point, Any], Chain]:
         point, adaptation = state
-        moved = move(point, key, jnp.minimum(jnp.exp(adaptation[0]), _LONGEST_STEP))
-        return (moved.point, update_step(_ACCEPTANCE - moved.acceptance, adaptation)), None
+        key, number = turn
+        adapting = number < warmup
+        size = jnp.exp(jnp.where(adapting, adaptation[0], adaptation[1]))
+        moved = move(point, key, jnp.minimum(size, _LONGEST_STEP))
+        adapted = update_step(_ACCEPTANCE - moved.acceptance, adaptation)
+        adaptation = jax.tree_util.tree_map(partial(jnp.where, adapting), adapted, adaptation)
+        return (moved.point, adaptation), Chain(moved.point.u, -moved.point.energy, moved.diverging)
 
     keys = jax.random.split(key, warmup + draws + 1)
     u = _start(keys[0], target.lower.shape[-1], dtype)
     first = (_Point(u, *value_and_slope(u)), init_step(jnp.log(jnp.asarray(_LONGEST_STEP, dtype))))
-    (point, adaptation), _ = jax.lax.scan(warm_up, first, keys[1 : warmup + 1])
-    size = jnp.minimum(jnp.exp(adaptation[1]), _LONGEST_STEP)
-
-    def draw(point: _Point, key: Array) -> tuple[_Point, Chain]:
-        moved = move(point, key, size)
-        return moved.point, Chain(moved.point.u, -moved.point.energy, moved.diverging)
-
-    return jax.lax.scan(draw, point, keys[warmup + 1 :])[1]
+    turns = (keys[1:], jnp.arange(warmup + draws))
+    chain = jax.lax.scan(step, first, turns)[1]
+    return jax.tree_util.tree_map(lambda values: values[warmup:], chain)
 
 
 def _finite(value: Array) -> Array:

@@ -8,14 +8,14 @@ the weights are unreliable, and the star is sampled by NUTS.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from slamjax.sampling.density import Shared, Target, log_density
+from slamjax.typing import Scalar
 
 #: Degrees of freedom of the proposal: its tails must be wider than the posterior's.
 _NU = 7.0
@@ -30,11 +30,16 @@ MAX_KHAT = 0.7
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Proposals:
-    """Draws u (draw, F) of the proposal, their ln density and their ln importance weight (draw,)."""
+    """Draws u (draw, F) of the proposal, their ln density and their ln importance weight (draw,).
+
+    ``offset`` and ``shuffle`` (taken,) are the uniform random numbers of `resample`.
+    """
 
     u: Float[Array, "draw free"]
     log_density: Float[Array, " draw"]
     log_weight: Float[Array, " draw"]
+    offset: Scalar
+    shuffle: Float[Array, " taken"]
 
 
 def propose(shared: Shared, target: Target, key: Array, n: int) -> Proposals:
@@ -46,9 +51,9 @@ def propose(shared: Shared, target: Target, key: Array, n: int) -> Proposals:
         return jax.lax.map(lambda draw: log_density(shared, target, draw), u, batch_size=AT_ONCE)
 
     eye = jnp.eye(n_free, dtype=dtype)
-    # a little wider than the curvature says: weights cannot correct a proposal that is too narrow
-    mean, lower = jnp.zeros(n_free, dtype), 1.1 * eye
-    for key in jax.random.split(first, ROUNDS):
+
+    def adapt(state: tuple[Array, Array], key: Array) -> tuple[tuple[Array, Array], None]:
+        mean, lower = state
         u, log_q = _student(key, mean, lower, ROUND_DRAWS)
         weight = jax.nn.softmax(_clip(density(u) - log_q))
         # no few draws must dominate: large weights are cut, as in truncated importance sampling
@@ -60,9 +65,21 @@ def propose(shared: Shared, target: Target, key: Array, n: int) -> Proposals:
         covariance = (weight[:, None] * centred).T @ centred
         # few draws give a noisy covariance, which is mixed with the one before
         lower = jnp.linalg.cholesky(share * covariance + (1 - share) * lower @ lower.T + 1e-3 * eye)
+        return (mean, lower), None
+
+    # a little wider than the curvature says: weights cannot correct a proposal that is too narrow
+    start = (jnp.zeros(n_free, dtype), 1.1 * eye)
+    (mean, lower), _ = jax.lax.scan(adapt, start, jax.random.split(first, ROUNDS))
     u, log_q = _student(second, mean, 1.05 * lower, n)
     log_p = density(u)
-    return Proposals(u, log_p, jnp.where(jnp.isfinite(log_p), log_p - log_q, -jnp.inf))
+    offset, order = jax.random.split(jax.random.fold_in(key, 1))
+    return Proposals(
+        u,
+        log_p,
+        jnp.where(jnp.isfinite(log_p), log_p - log_q, -jnp.inf),
+        jax.random.uniform(offset),
+        jax.random.uniform(order, (n // OVERSAMPLE,)),
+    )
 
 
 def _student(key: Array, mean: Array, lower: Array, n: int) -> tuple[Array, Array]:
@@ -145,21 +162,16 @@ def _fit_pareto(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.where(np.isfinite(shape), shape, np.inf), np.where(np.isfinite(scale), scale, 0.0)
 
 
-@jax.jit
-def _offset_and_order(key: Array, n: Any) -> tuple[Array, Array]:
-    offset, order = jax.random.split(key)
-    return jax.random.uniform(offset), jax.random.uniform(order, n.shape)
-
-
-def resample(weight: np.ndarray, n: int, keys: Array) -> np.ndarray:
-    """Indices (N, n) of the draws to take: systematic resampling, in random order; one key per star."""
-    offset, shuffle = (
-        np.asarray(part, np.float64) for part in jax.vmap(_offset_and_order, (0, None))(keys, jnp.zeros(n))
-    )
+def resample(
+    weight: Float[np.ndarray, "star draw"], offset: Float[np.ndarray, " star"], shuffle: Float[np.ndarray, "star taken"]
+) -> Int[np.ndarray, "star taken"]:
+    """Indices of the draws to take: systematic resampling from a random offset, in random order."""
+    n = shuffle.shape[1]
+    offset = np.asarray(offset, np.float64)[:, None]
     row = np.arange(len(weight))[:, None]
     total = np.cumsum(weight, axis=1)
     steps = total / total[:, -1:]
-    places = (offset[:, None] + np.arange(n)) / n
+    places = (offset + np.arange(n)) / n
     # all stars in one search: star k's steps and places lie between k and k + 1
     index = np.searchsorted((steps + row).ravel(), (places + row).ravel(), side="right").reshape(places.shape)
     index = np.clip(index - row * weight.shape[1], 0, weight.shape[1] - 1)

@@ -35,7 +35,7 @@ from slamjax.emulators.training_labels import TrainingLabels, far_apart
 from slamjax.noise.inverse_covariance import InverseCovariance
 from slamjax.noise.models import Noise
 from slamjax.sampling.components import Components, KernelSums, Monomials
-from slamjax.typing import ScaledLabels
+from slamjax.typing import AnyArray, ScaledLabels
 
 #: Largest root mean square of √(eᵀΣ⁻¹e) within a posterior, at the smallest flux errors of the spectra.
 TOLERANCE = 0.03
@@ -98,7 +98,7 @@ def _of_kernels(
     n_gamma = sum(block.dual.shape[0] for block in emulator.blocks)
     with enable_x64(True):
         emulator64, noise64 = (jax.tree_util.tree_map(jnp.asarray, part) for part in (emulator, noise))
-        inv_cov = noise64.inverse_covariance(jnp.asarray(ivar, float))
+        inv_cov = _inverse_covariance(noise64, np.asarray(ivar, float))
         learn, check = (Moves.make(emulator64, inv_cov, training_labels, trained, seed) for seed in (0, 1))
         ranked = leading_directions(learn.whitened, min(learn.whitened.shape))
         most = ranked.shape[1]
@@ -241,6 +241,11 @@ def _rbf(x: np.ndarray, support: np.ndarray, gamma: float, labels: tuple[int, ..
 
 def _spread(points: np.ndarray, count: int) -> np.ndarray:
     return far_apart(points, count, about=points.mean(axis=0))
+
+
+@compiled
+def _inverse_covariance(noise: Noise, ivar: Float[AnyArray, " pixel"]) -> InverseCovariance:
+    return noise.inverse_covariance(ivar)
 
 
 @compiled

@@ -20,7 +20,7 @@ from slamjax.forward.nuisances import Nuisances
 from slamjax.forward.scaled import ScaledModel
 from slamjax.model.model import Model
 from slamjax.sampling.assemble import assemble
-from slamjax.sampling.batches import BatchDraws, Stars, sample_batch, select
+from slamjax.sampling.batches import BatchDraws, Stars, sample_batch, select, star_keys
 from slamjax.sampling.checkpoint import Checkpoint, fingerprint
 from slamjax.sampling.conditions import Prior, PriorFactors, describe_prior, fixed_labels
 from slamjax.sampling.density import Shared
@@ -210,10 +210,10 @@ class Sampler:
         flux, ivar = self._arrays(spectra, rows)
         scale = np.asarray(table["noise_scale"], float)[rows]
         scale = np.where(scale > 0, scale, 1.0)
-        keys = jax.vmap(lambda k: jax.random.fold_in(jax.random.key(seed), k))(jnp.arange(n))
-        # on the device: unlike a NumPy array, a JAX array has the precision that JAX runs in
-        priors = select(jax.tree_util.tree_map(jnp.asarray, priors), rows)
-        return Stars(flux, ivar, scale.astype(flux.dtype), x[rows].astype(flux.dtype), priors, keys[rows]), rows
+        # by way of the device: unlike a NumPy array, a JAX array has the precision that JAX runs in
+        priors = select(jax.tree_util.tree_map(lambda leaf: np.asarray(jnp.asarray(leaf)), priors), rows)
+        keys = star_keys(seed, n)[rows]
+        return Stars(flux, ivar, scale.astype(flux.dtype), x[rows].astype(flux.dtype), priors, keys), rows
 
     def _arrays(self, spectra: Spectra, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Prepared flux and ivar (rows, P), as the device has them."""

@@ -37,7 +37,9 @@ def test_the_largest_distance_agrees_with_brute_force():
     fifth = np.sort(cdist(x, stars), axis=1)[:, NEIGHBOUR - 1]
     clear = np.abs(fifth - training_labels.max_distance) > 1e-4  # not a matter of rounding
     assert 20 < (fifth > training_labels.max_distance).sum() < 380
-    np.testing.assert_array_equal(outside(training_labels, x)[clear], (fifth > training_labels.max_distance)[clear])
+    for judged in (outside(training_labels, x), training_labels.outside_on_host(x)):
+        np.testing.assert_array_equal(judged[clear], (fifth > training_labels.max_distance)[clear])
+    assert training_labels.outside_on_host(np.full((1, 3), np.nan)).tolist() == [True]
 
 
 def test_training_stars_are_inside_and_far_points_outside(dtype):
