@@ -68,8 +68,9 @@ _HOMES = {
     "crlb": "validation",
     # In words: what an object or a file is
     "describe": "views",
-    # Compiled programs, kept between processes
+    # Kept between processes: compiled programs, and finished parts of a run
     "keep_programs": "_util.programs",
+    "Checkpoint": "_util.checkpoint",
     # Errors and warnings
     "SlamError": "errors",
     "SlamWarning": "errors",
@@ -101,6 +102,7 @@ if TYPE_CHECKING:  # the same names for type checkers and editors; a test compar
     from slamjax import preprocessing as preprocessing
     from slamjax import sampling as sampling
     from slamjax import validation as validation
+    from slamjax._util.checkpoint import Checkpoint as Checkpoint
     from slamjax._util.programs import keep_programs as keep_programs
     from slamjax.emulators import KernelEmulator as KernelEmulator
     from slamjax.emulators import LabelScaling as LabelScaling

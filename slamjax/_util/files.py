@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import socket
 import stat
 import tempfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -62,6 +65,44 @@ def existing_file(path: str | os.PathLike[str]) -> Path:
     return source
 
 
+#: Temporary files that exist now, and folders that were looked through for those of processes that were killed.
+_temporaries: set[Path] = set()
+_tidy: set[Path] = set()
+
+
+def remove_temporaries() -> None:
+    """Remove the temporary files of all writers, for a process that is about to end."""
+    for path in list(_temporaries):
+        path.unlink(missing_ok=True)
+
+
+def remove_stale(folder: Path) -> None:
+    """Remove temporary files of processes of this machine that were killed; once per folder and process."""
+    if folder in _tidy or os.name != "posix":
+        return
+    _tidy.add(folder)
+    for path in folder.glob(f"{_prefix()}*"):
+        number = path.name.removeprefix(_prefix()).split("-")[0]
+        with contextlib.suppress(OSError):
+            if number.isdigit() and not _is_running(int(number)):
+                path.unlink()
+
+
+def _prefix() -> str:
+    """Of the names of temporary files, behind which the number of the process stands."""
+    return f".slamjax-{zlib.crc32(socket.gethostname().encode()):08x}-"
+
+
+def _is_running(number: int) -> bool:
+    try:
+        os.kill(number, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
 @contextmanager
 def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     """A temporary name beside ``path``, renamed to it if the block succeeds and removed if it fails.
@@ -72,10 +113,12 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         If the block cannot write, for instance because the disk is full.
     """
     target = check_writable(path)
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix=".slamjax-", suffix=target.suffix)
-    os.close(handle)
+    remove_stale(target.parent)
+    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f"{_prefix()}{os.getpid()}-", suffix=target.suffix)
     temporary = Path(name)
+    _temporaries.add(temporary)
     try:
+        os.close(handle)
         yield temporary
         umask = os.umask(0)
         os.umask(umask)
@@ -85,6 +128,7 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         raise SlamError(f"cannot write {target}: {_reason(error)}; nothing was written") from error
     finally:
         temporary.unlink(missing_ok=True)
+        _temporaries.discard(temporary)
 
 
 def _end_of_links(path: str | os.PathLike[str]) -> Path:

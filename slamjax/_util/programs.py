@@ -35,7 +35,7 @@ _OFF = {"off", "0", "no", "none", "false"}
 _MAGIC = b"slamjax program 1\n"
 _SUFFIX = ".program"
 _chosen: list[Path | None] = []
-_watchers: list[Callable[[str], None]] = []
+_watchers: list[Callable[[str | None], None]] = []
 
 
 def keep_programs(folder: str | os.PathLike[str] | None) -> None:
@@ -82,8 +82,8 @@ def programs_folder() -> Path | None:
 
 
 @contextmanager
-def watch_compilation(on_compile: Callable[[str], None]) -> Iterator[None]:
-    """Call a function with the name of every program that is compiled in this block, before it is."""
+def watch_compilation(on_compile: Callable[[str | None], None]) -> Iterator[None]:
+    """Call a function with the name of every program that is compiled in this block, before, and with None after."""
     _watchers.append(on_compile)
     try:
         yield
@@ -99,12 +99,17 @@ def load_or_compile(lowered: jax.stages.Lowered, options: dict[str, Any] | None,
     program = None if path is None else _load(path, lowered)
     if program is not None:
         return program
-    for watcher in list(_watchers):
-        watcher(name)
+    _tell(name)
     program = lowered.compile(compiler_options=options)
+    _tell(None)
     if path is not None:
         _store(path, program)
     return program
+
+
+def _tell(name: str | None) -> None:
+    for watcher in list(_watchers):
+        watcher(name)
 
 
 def _key(lowered: jax.stages.Lowered, options: dict[str, Any] | None) -> str:

@@ -1,3 +1,3 @@
 """The command line: ``slamjax read | train | fit | sample | validate | calibrate | compare | info | plot | demo``."""
 
-from slamjax.cli.app import main as main
+from slamjax.cli.entry import main as main

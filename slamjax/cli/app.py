@@ -82,6 +82,3 @@ def main() -> None:
     except SlamError as error:
         say_error(f"error: {error}")
         sys.exit(1)
-    except KeyboardInterrupt:
-        say_error("stopped; no partial files were left", style="")
-        sys.exit(130)

@@ -14,12 +14,12 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
-    TaskID,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
 
+from slamjax.cli.interrupts import check_stopped, note_if_stopped
 from slamjax.errors import SlamWarning
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ def say(text: object, *, end: str = "\n") -> None:
 
 def say_written(path: Path) -> None:
     say(f"written: {path}")
+    note_if_stopped(lambda: f"{path} was written")
 
 
 def say_error(text: str, *, style: str = "red") -> None:
@@ -44,15 +45,22 @@ def say_error(text: str, *, style: str = "red") -> None:
 
 
 class _Bar:
-    """Moves a bar, and renames it at each stage of the work."""
+    """Moves a bar, and renames it at each stage of the work and while a program is compiled."""
 
-    def __init__(self, bar: Progress, task: TaskID) -> None:
-        self.bar, self.task = bar, task
+    def __init__(self, bar: Progress, title: str) -> None:
+        self.bar, self.title, self.task = bar, title, bar.add_task(title, total=None)
 
     def stage(self, name: str) -> None:
+        check_stopped()
+        self.title = name
         self.bar.update(self.task, description=name, completed=0, total=None)
 
+    def compiling(self, program: str | None) -> None:
+        words = self.title if program is None else f"{self.title}: compiling, once on this machine"
+        self.bar.update(self.task, description=words)
+
     def __call__(self, done: int, total: int) -> None:
+        check_stopped()
         self.bar.update(self.task, completed=done, total=total)
 
 
@@ -67,10 +75,13 @@ def progress_bar(title: str) -> Iterator[typing.Progress]:
         TextColumn("left"),
         TimeRemainingColumn(),
     )
+    from slamjax._util.programs import watch_compilation  # imports JAX
+
     with Progress(*columns, console=_err) as bar:
-        task = bar.add_task(title, total=None)
+        moves = _Bar(bar, title)
         try:
-            yield _Bar(bar, task)
+            with watch_compilation(moves.compiling):
+                yield moves
         except BaseException:
             bar.live.transient = True  # an error's sentence stands alone, without an unfinished bar above it
             raise

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import slamjax
+from slamjax.cli.interrupts import note_if_stopped
 from slamjax.cli.options import Metadata
 from slamjax.errors import SlamError
 
@@ -51,3 +53,17 @@ def make_folder(folder: Path, file: str) -> None:
     except OSError as error:
         raise SlamError(f"cannot make the folder {folder}: {error.strerror}; choose another with -o") from error
     check_writable(folder / file)
+
+
+@contextmanager
+def kept_parts(output: Path) -> Iterator[slamjax.Checkpoint]:
+    """Where the finished parts of a run are kept until its output is saved; a stopped run says that they are."""
+    with slamjax.Checkpoint(output.parent / f".{output.name}.parts") as kept:
+        note_if_stopped(
+            lambda: (
+                f"{kept.n_parts} finished parts are kept in {kept.folder}, the same command continues"
+                if kept.n_parts
+                else ""
+            )
+        )
+        yield kept

@@ -9,7 +9,7 @@ import typer
 
 import slamjax
 from slamjax.cli.console import flag_summary, progress_bar, say, say_written
-from slamjax.cli.files import check_output, is_table
+from slamjax.cli.files import check_output, is_table, kept_parts
 from slamjax.cli.groups import Offered, default, offer, option_groups
 from slamjax.cli.options import (
     Jobs,
@@ -64,6 +64,7 @@ def fit(
 ) -> None:
     """Survey files need no further option: they are shifted to rest by their measured velocity, resampled to the
     model's wavelengths and prepared as the training stars were. The table has one row per spectrum, in the order given.
+    A stopped run is continued by the same command.
 
     Example: `slamjax fit giants.h5 new.fits -o labels.fits --select "apogee_snr > 80"`
 
@@ -80,14 +81,14 @@ def fit(
         memory=memory,
     )
     options: dict[str, Any] = {"select": select or "", "fwhm": metadata.fwhm}
-    with progress_bar("fitting stars") as on_progress:
-        options["on_progress"] = on_progress
-        if is_table(spectra):
-            table = slamjax.fit_table(fitter, spectra[0], medium=metadata.medium, frame=metadata.frame, **options)
-        elif metadata.medium or metadata.frame:
-            raise SlamError("--medium and --frame are for slamjax tables; survey files state both")
-        else:
-            table = slamjax.fit_files(fitter, spectra, survey=survey, n_jobs=n_jobs, **options)
-    slamjax.write_labels(table, output)
+    with kept_parts(output) as options["checkpoint"]:
+        with progress_bar("fitting stars") as options["on_progress"]:
+            if is_table(spectra):
+                table = slamjax.fit_table(fitter, spectra[0], medium=metadata.medium, frame=metadata.frame, **options)
+            elif metadata.medium or metadata.frame:
+                raise SlamError("--medium and --frame are for slamjax tables; survey files state both")
+            else:
+                table = slamjax.fit_files(fitter, spectra, survey=survey, n_jobs=n_jobs, **options)
+        slamjax.write_labels(table, output)
     say(flag_summary(table["flags"]))
     say_written(output)

@@ -10,7 +10,7 @@ import typer
 import slamjax
 from slamjax.cli import sampling_options as sampling_options
 from slamjax.cli.console import flag_summary, progress_bar, say, say_written
-from slamjax.cli.files import check_output, read_spectra
+from slamjax.cli.files import check_output, kept_parts, read_spectra
 from slamjax.cli.groups import default, option_groups
 from slamjax.cli.options import Memory, Metadata, ModelFile, NuisanceOptions, PriorName, Select, SpectraFiles
 from slamjax.errors import SlamError
@@ -48,19 +48,20 @@ def sample(
     given = nuisances.nuisances()
     slam = slamjax.Model.read(model)
     stars = read_spectra(spectra, select, metadata)
-    with progress_bar("sampling stars") as on_progress:
-        posterior = slamjax.sample(
-            slam,
-            stars,
-            prior=prior,
-            nuisances=given,
-            sampler=sampler,
-            seed=seed,
-            memory=memory,
-            checkpoint=output.parent / f".{output.name}.parts",
-            on_progress=on_progress,
-        )
-    posterior.write(output)
+    with kept_parts(output) as kept:
+        with progress_bar("sampling stars") as on_progress:
+            posterior = slamjax.sample(
+                slam,
+                stars,
+                prior=prior,
+                nuisances=given,
+                sampler=sampler,
+                seed=seed,
+                memory=memory,
+                checkpoint=kept,
+                on_progress=on_progress,
+            )
+        posterior.write(output)
     say(flag_summary(posterior.flags))
     say(posterior.attrs["likelihood"])
     say_written(output)

@@ -13,6 +13,7 @@ import numpy as np
 from astropy.table import QTable
 
 from slamjax._util.batching import power_of_two_above, power_of_two_below
+from slamjax._util.checkpoint import Checkpoint
 from slamjax._version import __version__
 from slamjax.errors import SlamError
 from slamjax.fitting import Fitter
@@ -21,7 +22,7 @@ from slamjax.forward.scaled import ScaledModel
 from slamjax.model.model import Model
 from slamjax.sampling.assemble import assemble
 from slamjax.sampling.batches import BatchDraws, Stars, sample_batch, select, star_keys
-from slamjax.sampling.checkpoint import Checkpoint, fingerprint
+from slamjax.sampling.checkpoint import fingerprint, read_draws, write_draws
 from slamjax.sampling.conditions import Prior, PriorFactors, describe_prior, fixed_labels
 from slamjax.sampling.density import Shared
 from slamjax.sampling.importance import AT_ONCE
@@ -105,7 +106,7 @@ class Sampler:
         prior: Prior | Sequence[Prior] = None,
         fixed: Mapping[str, Any] | None = None,
         seed: int = 0,
-        checkpoint: str | os.PathLike[str] | None = None,
+        checkpoint: Checkpoint | str | os.PathLike[str] | None = None,
         on_progress: Progress | None = None,
     ) -> Posterior:
         """Draws from the posterior of every spectrum.
@@ -125,9 +126,9 @@ class Sampler:
         seed : int
             The draws of a star depend on the seed, its position among the spectra and, within their error, on the
             components in use.
-        checkpoint : path, optional
+        checkpoint : path or Checkpoint, optional
             A folder that keeps finished batches, so that the same call continues where a run was stopped. It is
-            removed at the end.
+            removed at the end; a `slamjax.Checkpoint` keeps it until the posterior is saved.
         on_progress : callable, optional
             Called with (stars done, stars in all).
 
@@ -150,35 +151,32 @@ class Sampler:
             return matched.sample(spectra, prior=prior, fixed=fixed, seed=seed, **options)
         factors = PriorFactors.from_option(self.model, prior, n)
         values = fixed_labels(self.model, fixed, n)
-        store = None
-        if checkpoint is not None:
-            store = Checkpoint.open(checkpoint, self._fingerprint(spectra, prior=prior, fixed=fixed, seed=seed))
-        table = self._fitter.fit(spectra)
-        stars, rows = self._prepare(spectra, table, values, factors.per_star, seed)
-        choice, shared = self._shared(stars, factors.shared, np.isnan(values).all(axis=0))
-        size = self._batch_size(choice, len(rows))
-        batches: list[tuple[np.ndarray, BatchDraws]] = []
-        for start in range(0, len(rows), size):
-            in_batch = np.arange(start, min(start + size, len(rows)))
-            draws = None if store is None else store.read(start)
-            if draws is None:
-                draws = sample_batch(shared, select(stars, in_batch), self.spec, size)
-                if store is not None:
-                    store.write(start, draws)
-            batches.append((rows[in_batch], draws))
-            if on_progress is not None:
-                on_progress(n - len(rows) + start + len(in_batch), n)
-        if on_progress is not None and not len(rows):
-            on_progress(n, n)
-        attrs = self._provenance(choice, spectra) | {
-            "seed": seed,
-            "prior": describe_prior(prior),
-            "fixed": ",".join(fixed or ()),
-        }
-        posterior = assemble(self.model, self._scaled.forward, table, batches, self.spec, attrs)
-        if store is not None:
-            store.remove()
-        return posterior
+        with Checkpoint.of_option(checkpoint) as kept:
+            if kept is not None:
+                kept.begin(self._fingerprint(spectra, prior=prior, fixed=fixed, seed=seed))
+            table = self._fitter.fit(spectra)
+            stars, rows = self._prepare(spectra, table, values, factors.per_star, seed)
+            choice, shared = self._shared(stars, factors.shared, np.isnan(values).all(axis=0))
+            size = self._batch_size(choice, len(rows))
+            batches: list[tuple[np.ndarray, BatchDraws]] = []
+            for start in range(0, len(rows), size):
+                in_batch = np.arange(start, min(start + size, len(rows)))
+                draws = None if kept is None else read_draws(kept, start, len(in_batch), self.spec)
+                if draws is None:
+                    draws = sample_batch(shared, select(stars, in_batch), self.spec, size)
+                    if kept is not None:
+                        write_draws(kept, start, draws)
+                batches.append((rows[in_batch], draws))
+                if on_progress is not None:
+                    on_progress(n - len(rows) + start + len(in_batch), n)
+            if on_progress is not None and not len(rows):
+                on_progress(n, n)
+            attrs = self._provenance(choice, spectra) | {
+                "seed": seed,
+                "prior": describe_prior(prior),
+                "fixed": ",".join(fixed or ()),
+            }
+            return assemble(self.model, self._scaled.forward, table, batches, self.spec, attrs)
 
     def _matched(self, spectra: Spectra) -> Sampler:
         """The sampler whose model predicts lines as wide as those of the spectra."""
@@ -300,7 +298,7 @@ def sample(
     sampler: Method | SamplerSpec = "auto",
     seed: int = 0,
     memory: float = 1.0,
-    checkpoint: str | os.PathLike[str] | None = None,
+    checkpoint: Checkpoint | str | os.PathLike[str] | None = None,
     on_progress: Progress | None = None,
 ) -> Posterior:
     """Draws from the posterior of the labels of every spectrum: `Sampler`, built and used once.

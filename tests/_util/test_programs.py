@@ -22,7 +22,7 @@ from slamjax._util.programs import watch_compilation
 def solve(a, b):
     return {"x": jnp.linalg.solve(a @ a.T + jnp.eye(3), b), "factor": jnp.linalg.cholesky(a @ a.T + jnp.eye(3))}
 
-with watch_compilation(lambda name: print("compiled", name)):
+with watch_compilation(lambda name: name and print("compiled", name)):
     out = solve(np.arange(9.0).reshape(3, 3), np.ones(3))
 print(out["x"].tolist(), out["factor"].tolist())
 """
@@ -85,7 +85,7 @@ def test_arguments_of_other_kinds_are_other_programs(folder):
         with jax.enable_x64(True):
             assert double(np.ones(3)).dtype == np.float64
         assert double(np.ones(3)).dtype == np.float32
-    assert seen == ["double"] * 5  # jnp.ones(3) is the same program as np.ones(3), which JAX rounds to float32
+    assert seen == ["double", None] * 5  # jnp.ones(3) is the same program as np.ones(3), which JAX rounds to float32
     assert len(list(folder.iterdir())) == 5
 
 

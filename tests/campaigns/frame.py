@@ -78,7 +78,7 @@ class Campaign:
 
 def names() -> list[str]:
     """Names of the modules that are campaigns."""
-    own = {"__init__", "__main__", "frame", "worker", "mutations"}
+    own = {"__init__", "__main__", "frame", "worker", "mutations", "runs"}
     found = (path.stem for path in Path(__file__).parent.glob("*.py"))
     return sorted(name for name in found if name not in own and not name.startswith("test_"))
 

@@ -80,7 +80,7 @@ def test_a_stopped_run_is_continued_and_a_changed_one_is_refused(trained, refuse
     stopped = CliRunner().invoke(app, [str(argument) for argument in command])
     assert stopped.exit_code != 0
     assert not out.exists()
-    assert len(list((tmp_path / ".q.nc.parts").glob("*.npz"))) == 1
+    assert len(list((tmp_path / ".q.nc.parts").glob("*.part"))) == 1
     monkeypatch.setattr(sampler_module, "sample_batch", sample_batch)
     assert "another run" in refused(*command, "--prior", "density")
     run(*command)

@@ -9,7 +9,7 @@ from models import giants_model, miles_model
 
 import slamjax
 from slamjax import SlamError
-from slamjax.fitting import Fitter, fitter, streaming
+from slamjax.fitting import Fitter, fitter, parts
 from slamjax.fitting.starts import make_templates
 from slamjax.io import count_rows
 from slamjax.preprocessing import MatchResolution, Recipe
@@ -97,8 +97,8 @@ def test_templates_are_made_once_for_all_parts(monkeypatch):
 
 
 def test_parts_are_as_large_as_memory_allows():
-    assert streaming._rows_within(1.0, 4096) == 2**30 // (4096 * streaming._COPIES)
-    assert streaming._rows_within(1e-9, 4096) == 512
+    assert parts.rows_within(1.0, 4096) == 2**30 // (4096 * parts._COPIES)
+    assert parts.rows_within(1e-9, 4096) == 512
 
 
 def test_a_part_without_a_selected_row_is_skipped():

@@ -207,7 +207,7 @@ def test_a_stopped_run_continues_and_gives_the_same_draws(tmp_path, monkeypatch)
 
     with pytest.raises(KeyboardInterrupt):
         sample(model, spectra, seed=3, checkpoint=folder, on_progress=stop, sampler=SHORT)
-    assert len(list(folder.glob("*.npz"))) == 1
+    assert len(list(folder.glob("*.part"))) == 1
     with pytest.raises(SlamError, match=r"another run \(different seed\)"):
         sample(model, spectra, seed=4, checkpoint=folder, sampler=SHORT)
     continued = sample(model, spectra, seed=3, checkpoint=folder, sampler=SHORT)

@@ -1,0 +1,43 @@
+"""What fits of parts of a data set have in common: how large parts are, which spectra count, one table in the end."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from slamjax.fitting.fitter import Fitter, stack_tables
+from slamjax.io import LabelTable
+from slamjax.model.model import Model
+from slamjax.spectra.selection import Selection
+from slamjax.spectra.spectra import Spectra
+
+#: Copies of a part's spectra that are in memory at the same time: as read, on the model's pixels, prepared, on the
+#: device, each with its errors; those of the previous part, whose slow stars are still being fitted; and the next part.
+_COPIES = 11
+#: Parts of fewer stars would not fill a batch.
+_FEWEST = 512
+
+
+def fitter_of(model: Model | Fitter) -> Fitter:
+    return model if isinstance(model, Fitter) else Fitter(model)
+
+
+def rows_within(memory: float, width: int) -> int:
+    """Spectra of ``width`` bytes that are read at once within ``memory`` GiB."""
+    return int(max(_FEWEST, memory * 2**30 / (_COPIES * max(width, 1))))
+
+
+def selected(spectra: Spectra, selection: Selection) -> Spectra:
+    """The spectra that are selected; unlike `Spectra.select`, none at all is no error."""
+    if not selection.expression:
+        return spectra
+    return spectra[np.flatnonzero(selection.keeps(spectra.columns(), len(spectra)))]
+
+
+def stacked(tables: list[LabelTable]) -> LabelTable:
+    """One table; a column that only some parts have is filled up."""
+    table = stack_tables(tables)
+    for name in table.colnames:
+        if getattr(table[name], "mask", None) is not None and np.any(table[name].mask):
+            empty = {"U": "", "S": b"", "f": np.nan}.get(table[name].dtype.kind, 0)
+            table[name] = table[name].filled(empty)
+    return table
