@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import jax
 import numpy as np
 
-from slamjax._util.programs import load_or_compile
+from slamjax._util.programs import compile_and_keep, load
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -60,8 +60,7 @@ def compiled(function: F, *, static_argnums: int | None = None, static_argnames:
         key = (function, tree, tuple(map(_kind, leaves)), fixed, fixed_named, settings)
         program = _programs.get(key)
         if program is None:
-            lowered = jitted().lower(*args, **kwargs)
-            program = load_or_compile(lowered, _options(), function.__name__)
+            program = _program(jitted().lower(*args, **kwargs), function.__name__, given, named)
             _programs[key] = program
             while len(_programs) > MOST_PROGRAMS:
                 _programs.popitem(last=False)
@@ -70,6 +69,17 @@ def compiled(function: F, *, static_argnums: int | None = None, static_argnames:
         return program(*given, **named)
 
     return call  # type: ignore[return-value]
+
+
+def _program(lowered: Any, name: str, given: tuple[Any, ...], named: dict[str, Any]) -> jax.stages.Compiled:
+    """A program that runs: one that was kept is tried first, for XLA finds some faults only then."""
+    program = load(lowered, _options(), name)
+    if program is not None:
+        try:
+            jax.block_until_ready(program(*given, **named))
+        except Exception:  # whatever it is, compiling helps
+            program = None
+    return compile_and_keep(lowered, _options(), name) if program is None else program
 
 
 def _kind(leaf: Any) -> Any:

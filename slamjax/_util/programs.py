@@ -91,20 +91,28 @@ def watch_compilation(on_compile: Callable[[str | None], None]) -> Iterator[None
         _watchers.remove(on_compile)
 
 
-def load_or_compile(lowered: jax.stages.Lowered, options: dict[str, Any] | None, name: str) -> jax.stages.Compiled:
-    """The program, from the folder if it is there; otherwise compiled and put there."""
-    folder = programs_folder()
-    usable = folder is not None and _is_safe(folder)
-    path = folder / f"{name}-{_key(lowered, options)}{_SUFFIX}" if folder is not None and usable else None
-    program = None if path is None else _load(path, lowered)
-    if program is not None:
-        return program
+def load(lowered: jax.stages.Lowered, options: dict[str, Any] | None, name: str) -> jax.stages.Compiled | None:
+    """The program as another process has kept it, or None."""
+    path = _path(lowered, options, name)
+    return None if path is None else _load(path, lowered)
+
+
+def compile_and_keep(lowered: jax.stages.Lowered, options: dict[str, Any] | None, name: str) -> jax.stages.Compiled:
+    """The program, compiled now and kept for other processes."""
     _tell(name)
     program = lowered.compile(compiler_options=options)
     _tell(None)
+    path = _path(lowered, options, name)
     if path is not None:
         _store(path, program)
     return program
+
+
+def _path(lowered: jax.stages.Lowered, options: dict[str, Any] | None, name: str) -> Path | None:
+    folder = programs_folder()
+    if folder is None or not _is_safe(folder):
+        return None
+    return folder / f"{name}-{_key(lowered, options)}{_SUFFIX}"
 
 
 def _tell(name: str | None) -> None:

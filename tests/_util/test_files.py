@@ -1,6 +1,8 @@
 import os
 import signal
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -166,3 +168,21 @@ def test_a_disk_that_is_full_is_named_and_the_old_file_stays(tmp_path):
 def write_much(target):
     with atomic_path(target) as temporary:
         temporary.write_bytes(bytes(2000))
+
+
+@pytest.mark.skipif(os.name == "nt", reason="process numbers")
+def test_temporary_files_of_killed_processes_are_removed(tmp_path):
+    code = f"""
+import os, signal
+from slamjax._util.files import atomic_path
+with atomic_path({str(tmp_path / "out.txt")!r}) as temporary:
+    temporary.write_text("half")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    subprocess.run([sys.executable, "-c", code])
+    (left,) = os.listdir(tmp_path)
+    (tmp_path / ".slamjax-other").write_text("of an unknown process")
+    with atomic_path(tmp_path / "mine.txt") as temporary:
+        assert sorted(os.listdir(tmp_path)) == sorted([".slamjax-other", temporary.name])
+    assert sorted(os.listdir(tmp_path)) == [".slamjax-other", "mine.txt"]
+    assert left.startswith(".slamjax-")

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.experimental.compilation_cache import compilation_cache
 
 from slamjax._util import jit, programs
 from slamjax.errors import SlamError
@@ -35,9 +36,11 @@ def folder(tmp_path, monkeypatch):
     monkeypatch.setattr(jit, "_programs", type(jit._programs)())
     before = jax.config.jax_compilation_cache_dir
     jax.config.update("jax_compilation_cache_dir", None)
+    compilation_cache.reset_cache()
     programs.keep_programs(tmp_path / "programs")
     yield tmp_path / "programs"
     jax.config.update("jax_compilation_cache_dir", before)
+    compilation_cache.reset_cache()
 
 
 def in_new_process(cache, **environment):
@@ -98,11 +101,26 @@ def test_programs_that_were_not_used_for_longest_are_deleted(folder, monkeypatch
         double(np.ones(n))
         for path in folder.iterdir():
             os.utime(path, (path.stat().st_mtime - 100,) * 2)
-    oldest, *_ = sorted(folder.iterdir(), key=lambda path: path.stat().st_mtime)
+    oldest, *_, newest = sorted(folder.iterdir(), key=lambda path: path.stat().st_mtime)
     monkeypatch.setattr(programs, "LARGEST", sum(path.stat().st_size for path in folder.iterdir()))
     double(np.ones(4))
     assert not oldest.exists()
-    assert len(list(folder.iterdir())) == 3
+    assert newest.exists()
+    assert sum(path.stat().st_size for path in folder.iterdir()) <= programs.LARGEST
+
+
+def test_a_program_that_cannot_run_is_compiled_again(folder, monkeypatch):
+    """XLA finds some faults of a loaded program only when it runs."""
+
+    @jit.compiled
+    def double(x):
+        return 2 * x
+
+    def broken(*arguments):
+        raise jax.errors.JaxRuntimeError("NOT_FOUND: Function not found")
+
+    monkeypatch.setattr(jit, "load", lambda *arguments: broken)
+    assert double(1.0) == 2
 
 
 def test_memory_holds_the_programs_that_were_used_last(folder, monkeypatch):

@@ -4,7 +4,6 @@ import dataclasses
 import os
 import subprocess
 import sys
-import warnings
 
 import pytest
 from commands import GIANTS, run
@@ -12,8 +11,7 @@ from helpers import xp_giants
 from typer.testing import CliRunner
 
 import slamjax
-from slamjax.cli import app as app_module
-from slamjax.cli.app import COMMANDS, app, load_command, main
+from slamjax.cli.app import COMMANDS, app, load_command
 from slamjax.cli.groups import offered_fields
 
 
@@ -104,17 +102,6 @@ def test_a_missing_input_is_named_where_the_output_exists(refused, tmp_path):
     message = refused("fit", "absent.h5", "absent.fits", "-o", tmp_path / "labels.fits")
     assert "absent.h5: no such file" in message
     assert (tmp_path / "labels.fits").read_text() == "old"
-
-
-def test_an_interrupted_command_says_so(monkeypatch, capsys):
-    def interrupted():
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
-    monkeypatch.setattr(app_module, "app", interrupted)
-    with pytest.raises(SystemExit, match="130"):
-        main()
-    assert capsys.readouterr().err == "slamjax: stopped; no partial files were left\n"
 
 
 def test_warnings_and_errors_of_a_real_process_are_one_line(trained, tmp_path):

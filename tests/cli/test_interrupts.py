@@ -1,0 +1,114 @@
+"""Ctrl-C, SIGTERM and SIGHUP, in processes of their own. `campaigns.stops` sends them at random moments."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from commands import GIANTS
+
+import slamjax
+from slamjax.fitting import parts, streaming
+
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="POSIX signals")
+#: A command that says when it begins, and then works: in Python, or in C where no handler of Python's runs.
+WORKING = """
+import sys, time
+from slamjax.cli.interrupts import check_stopped, note_if_stopped, run_stoppable
+from slamjax._util.files import atomic_path
+
+def command():
+    with atomic_path("out.txt") as temporary:
+        temporary.write_text("half")
+        print("begun", flush=True)
+        {work}
+
+run_stoppable(command)
+"""
+IN_PYTHON = "while True: time.sleep(0.01)"
+IN_C = "__import__('hashlib').pbkdf2_hmac('sha256', b'', b'', 10**9)"
+#: An exception in a finaliser is lost, and the work goes on until it is asked for.
+LOST = """
+        class Careless:
+            def __del__(self):
+                time.sleep(0.7)
+        Careless()
+        while True:
+            time.sleep(0.1)
+            check_stopped()
+"""
+
+
+def stopped(work, folder, *signals):
+    """(exit status, stderr, seconds) of the command, to which signals were sent."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", WORKING.format(work=work)],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout.readline() == "begun\n"
+    began = time.monotonic()
+    for signum in signals:
+        time.sleep(0.2)
+        process.send_signal(signum)
+    _, err = process.communicate(timeout=20)
+    return process.returncode, err, time.monotonic() - began
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("work", [IN_PYTHON, LOST], ids=["python", "lost"])
+def test_a_signal_ends_a_command_with_one_line_and_no_temporary_file(work, signum, tmp_path):
+    code, err, _ = stopped(work, tmp_path, signum)
+    assert code == 128 + signum
+    assert err.splitlines()[-1] == "slamjax: stopped; nothing was written"
+    assert os.listdir(tmp_path) == []
+    if work is IN_PYTHON:
+        assert len(err.splitlines()) == 1
+
+
+def test_a_second_signal_ends_a_command_that_is_not_in_python(tmp_path):
+    code, err, seconds = stopped(IN_C, tmp_path, signal.SIGINT, signal.SIGINT)
+    assert code == 130
+    assert err == "slamjax: stopped; nothing was written\n"
+    assert os.listdir(tmp_path) == []
+    assert seconds < 5
+
+
+def test_what_is_kept_and_written_is_said(tmp_path):
+    work = "note_if_stopped(lambda: ''); note_if_stopped(lambda: 'a.fits was written'); time.sleep(60)"
+    assert stopped(work, tmp_path, signal.SIGINT)[1] == "slamjax: stopped; a.fits was written\n"
+
+
+@pytest.mark.slow
+def test_a_stopped_fit_keeps_its_parts_and_the_same_command_goes_on(trained, tmp_path):
+    """Four parts of 512 stars are kept together; the table has five times as many."""
+    giants = slamjax.read_table(GIANTS)
+    slamjax.write_table(
+        giants[np.arange(5 * streaming._TOGETHER * parts._FEWEST) % len(giants)], tmp_path / "many.fits"
+    )
+    command = [sys.executable, "-m", "slamjax", "fit", str(trained[0]), "many.fits", "--memory", "1e-3", "-o"]
+    subprocess.run([*command, "whole.fits"], cwd=tmp_path, check=True, capture_output=True)
+    process = subprocess.Popen([*command, "out.fits"], cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    while not list(tmp_path.glob(".out.fits.parts/*.part")):
+        assert process.poll() is None
+        time.sleep(0.01)
+    in_use = subprocess.run([*command, "out.fits"], cwd=tmp_path, capture_output=True, text=True)
+    assert in_use.returncode == 1
+    assert in_use.stderr.startswith("slamjax: error: .out.fits.parts is in use by another run (process ")
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "finished parts are kept in .out.fits.parts, the same command continues" in err
+    assert len(err.splitlines()) == 1
+    assert sorted(os.listdir(tmp_path)) == [".out.fits.parts", "many.fits", "whole.fits"]
+    subprocess.run([*command, "out.fits"], cwd=tmp_path, check=True, capture_output=True)
+    assert sorted(os.listdir(tmp_path)) == ["many.fits", "out.fits", "whole.fits"]
+    whole, continued = (slamjax.read_labels(tmp_path / name) for name in ("whole.fits", "out.fits"))
+    assert whole.colnames == continued.colnames
+    for name in whole.colnames:
+        np.testing.assert_array_equal(np.asarray(whole[name]), np.asarray(continued[name]))
