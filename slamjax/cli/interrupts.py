@@ -98,6 +98,9 @@ def _leave() -> NoReturn:
     with contextlib.suppress(BaseException):
         remove_temporaries()
     with contextlib.suppress(BaseException):
+        if "multiprocessing.util" in sys.modules:  # semaphores of processes that read files
+            sys.modules["multiprocessing.util"]._run_finalizers(0)
+    with contextlib.suppress(BaseException):
         sys.stdout.flush()
     with contextlib.suppress(BaseException):
         show_cursor = "\x1b[?25h" if sys.stderr.isatty() else ""  # progress bars hide it

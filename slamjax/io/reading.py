@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import os
+import signal
+import threading
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -213,11 +216,27 @@ def _read_all(sources: list[Any], survey: str | None, n_jobs: int, on_progress: 
     many = len(sources) >= _MANY_FILES and all(isinstance(source, str) for source in sources)
     workers = Parallel(n_jobs=n_jobs if many else 1, return_as="generator", batch_size="auto")
     results: list[Result] = []
-    for result in workers(delayed(_read_one)(source, survey) for source in sources):
-        results.append(result)
-        if on_progress is not None:
-            on_progress(len(results), len(sources))
+    with _no_interrupts_in(many):
+        each = workers(delayed(_read_one)(source, survey) for source in sources)
+    with contextlib.closing(each):  # ends the processes where this one is stopped
+        for result in each:
+            results.append(result)
+            if on_progress is not None:
+                on_progress(len(results), len(sources))
     return results
+
+
+@contextlib.contextmanager
+def _no_interrupts_in(processes: bool) -> Iterator[None]:
+    """Processes that are started here do not see Ctrl-C, which a terminal sends to all: this one ends them."""
+    if not processes or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _read_one(source: Any, survey: str | None) -> Result:

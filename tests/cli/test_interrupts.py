@@ -97,14 +97,16 @@ def test_a_stopped_fit_keeps_its_parts_and_the_same_command_goes_on(trained, tmp
     while not list(tmp_path.glob(".out.fits.parts/*.part")):
         assert process.poll() is None
         time.sleep(0.01)
+    process.send_signal(signal.SIGSTOP)
     in_use = subprocess.run([*command, "out.fits"], cwd=tmp_path, capture_output=True, text=True)
+    process.send_signal(signal.SIGCONT)
     assert in_use.returncode == 1
     assert in_use.stderr.startswith("slamjax: error: .out.fits.parts is in use by another run (process ")
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "finished parts are kept in .out.fits.parts, the same command continues" in err
-    assert len(err.splitlines()) == 1
+    assert len([line for line in err.splitlines() if line.strip()]) == 1
     assert sorted(os.listdir(tmp_path)) == [".out.fits.parts", "many.fits", "whole.fits"]
     subprocess.run([*command, "out.fits"], cwd=tmp_path, check=True, capture_output=True)
     assert sorted(os.listdir(tmp_path)) == ["many.fits", "out.fits", "whole.fits"]
