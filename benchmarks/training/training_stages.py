@@ -61,7 +61,6 @@ def main() -> None:
     shape = f"{options.n_stars:,} simulated stars, {options.n_pix:,} pixels, {options.n_labels} labels, 3 folds"
     cases: dict[str, Any] = {
         "quickstart": (giants, LABELS, {"emulator": EMULATOR, "recipe": RECIPE}),
-        f"quadratic, {shape}": (spectra, names, {"emulator": slamjax.Polynomial(ridge=0.0), "search": three}),
         f"SLAM, {shape}": (spectra, names, {"emulator": EMULATOR, "search": three}),
     }
     runs: dict[str, list[dict[str, float]]] = {}

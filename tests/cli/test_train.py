@@ -37,6 +37,20 @@ def test_a_polynomial_trains_and_fits_like_slam(tmp_path):
     assert len(slamjax.read_labels(tmp_path / "labels.fits")) == 150
 
 
+@pytest.mark.filterwarnings("ignore::slamjax.errors.SlamWarning")
+def test_outliers_are_listed_by_info_and_kept_on_request(tmp_path):
+    stars = slamjax.read_table(GIANTS)
+    stars.table["teff"][12] = -9999
+    slamjax.write_table(stars, tmp_path / "stars.fits")
+    given = ["train", tmp_path / "stars.fits", "--labels", "teff,logg", "--emulator", "polynomial", *SMALL[:5]]
+    run(*given, "-o", tmp_path / "a.h5")
+    name = str(stars.table["apogee_id"][12]).strip()
+    reason = "teff is -9999, which stands for an unknown number"
+    assert f"  left out     1 star as outliers\n    {name}: {reason}\n" in run("info", tmp_path / "a.h5")
+    assert "trained, 150 stars" in run(*given, "-o", tmp_path / "b.h5", "--no-screen")
+    assert "left out" not in run("info", tmp_path / "b.h5")
+
+
 def test_several_values_are_searched(tmp_path):
     options = ["--wave-range", "500", "506", "--folds", "2", "--C", "1,10", "--gamma", "0.1,scale"]
     path = tmp_path / "searched.h5"

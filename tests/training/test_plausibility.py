@@ -86,7 +86,7 @@ def test_contradicting_rows_of_a_star_are_named():
     teff[-1] += 500
     doubled = with_labels(stars[rows], teff=teff)
     name = re.escape(str(stars.table["apogee_id"][4]).strip())
-    with pytest.warns(SlamWarning, match=f"1 stars are listed more than once.*{name}, teff"):
+    with pytest.warns(SlamWarning, match=f"1 star is listed more than once.*{name}, teff"):
         trained(doubled)
 
 
