@@ -144,8 +144,8 @@ def warn_of_contradictions(stars: Spectra, names: Sequence[str]) -> None:
     if found:
         first, label_name, (low, high) = found[0]
         _warn(
-            f"{len(found)} star{'s are' if len(found) > 1 else ' is'} listed more than once with labels that contradict "
-            "each other (first: "
+            f"{len(found)} star{'s are' if len(found) > 1 else ' is'} listed more than once with labels that "
+            "contradict each other (first: "
             f"{star_names(stars)[first].strip()}, {label_name} {low:g} and {high:g}); keep the right row of each",
             callers=3,
         )
