@@ -25,6 +25,7 @@ from slamjax.forward.nuisances import Nuisances
 from slamjax.forward.scaled import ScaledModel
 from slamjax.model.facts import model_facts, model_title
 from slamjax.model.info import ModelInfo
+from slamjax.model.named_labels import LabelsLike, labels_of, warn_outside
 from slamjax.model.storage import ModelParts, read_parts, write_parts
 from slamjax.noise.calibration import Calibration
 from slamjax.noise.models import DiagonalNoise, Noise
@@ -32,7 +33,7 @@ from slamjax.preprocessing.recipe import Recipe
 from slamjax.preprocessing.resolution import MatchResolution, blur_to, extra_sigma, gaussian_kernel
 from slamjax.preprocessing.target_grid import TargetGrid
 from slamjax.spectra.spectra import Spectra
-from slamjax.typing import Flux, Labels
+from slamjax.typing import Flux
 
 
 @jax.tree_util.register_dataclass
@@ -40,7 +41,7 @@ from slamjax.typing import Flux, Labels
 class Model:
     """A trained SLAM or polynomial: emulator, noise, training labels, recipe and provenance; an immutable pytree.
 
-    ``model(labels)`` is the predicted flux.
+    ``model(labels)``, or ``model(teff=..., logg=...)``, is the predicted flux.
 
     Attributes
     ----------
@@ -95,19 +96,47 @@ class Model:
         """Whether the emulator is in few components, see `compress`."""
         return self.host_emulator.is_compressed
 
-    def __call__(self, labels: Labels | list[Any] | tuple[Any, ...]) -> Flux:
+    def __call__(self, labels: LabelsLike = None, /, **named: Any) -> Flux:
         """Predicted flux, prepared as by ``recipe``.
+
+        `emulator` is the pure function behind it, without names, units and warnings.
 
         Parameters
         ----------
-        labels : (..., L) array
-            In physical units, in the order of ``label_names``.
+        labels : (..., L) array, mapping, or table, optional
+            In physical units: an array in the order of ``label_names``, values by name, or a table (Table, DataFrame,
+            Spectra) with a column per label. Quantities are converted.
+        **named
+            Labels by name instead, as in ``model(teff=4800, logg=2.5)``; values are broadcast against each other.
 
         Returns
         -------
         (..., P) array; NaN at untrained pixels (see ``info.pixels``)
+
+        Raises
+        ------
+        SlamError
+            If a label is missing or unknown, or a unit cannot be converted.
+
+        Warns
+        -----
+        SlamWarning
+            Of labels outside the training range; not where JAX traces them.
+
+        Examples
+        --------
+        >>> import slamjax
+        >>> stars, _ = slamjax.datasets.load_xp_giants()
+        >>> emulator, recipe = slamjax.Polynomial(), slamjax.Recipe.make(wave_range=(500, 560))
+        >>> model = slamjax.train(stars[:80], ["teff", "logg"], emulator=emulator, recipe=recipe, noise="diagonal")
+        >>> model(teff=[4500, 4600, 4700], logg=2.2).shape
+        (3, 31)
+        >>> model(stars[80:90]).shape
+        (10, 31)
         """
-        return self.emulator(labels)
+        values = labels_of(self, labels, named)
+        warn_outside(self, values)
+        return self.emulator(values)
 
     @property
     def label_names(self) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from astropy import units as u
@@ -13,6 +13,7 @@ from astropy import units as u
 from slamjax.errors import SlamError, SlamWarning
 from slamjax.model.description import flux_name
 from slamjax.model.model import Model
+from slamjax.model.named_labels import in_unit
 from slamjax.plots.canvas import new_figure, title_of
 from slamjax.plots.comparison import COLOURS, title_of_emulator
 from slamjax.preprocessing import Recipe
@@ -71,9 +72,9 @@ def plot_pixels(
     along : str, optional
         Label of the abscissa; default: teff, or the first.
     fixed : mapping of label to value or to (value, half-width), optional
-        Where the other labels are held, in their units; stars within the half-width are drawn. Default: for [Fe/H]
-        up to three values from poor to rich, one column each; for other labels the value at which the stars cover
-        most of the range of ``along``.
+        Where the other labels are held, in their units or as Quantities; stars within the half-width are drawn.
+        Default: for [Fe/H] up to three values from poor to rich, one column each; for other labels the value at which
+        the stars cover most of the range of ``along``.
 
     Returns
     -------
@@ -99,7 +100,7 @@ def plot_pixels(
     names = model.label_names
     along = _along(names, along)
     chosen = line_pixels(model, pixels)
-    slices = _slices(names, comparison.stars.values(names), along, fixed or {})
+    slices = _slices(names, comparison.stars.values(names), along, _in_units_of(comparison.stars, fixed))
     prepared = model.prepare(comparison.stars)
     figure = new_figure(1.0 + 3.1 * len(slices), 0.9 + 2.5 * len(chosen))
     axes = figure.subplots(len(chosen), len(slices), squeeze=False, sharex="col", sharey="row")
@@ -128,7 +129,7 @@ def _draw_slice(
     low, high = x[one.members].min(), x[one.members].max()
     grid = np.tile([one.fixed[name][0] if name in one.fixed else 0.0 for name in names], (200, 1))
     grid[:, k] = np.linspace(low, high, len(grid))
-    curves = {name: np.asarray(comparison.models[name](grid), float) for name in COLOURS}
+    curves = {name: np.asarray(comparison.models[name].emulator(grid), float) for name in COLOURS}
     for axis, pixel in zip(axes, pixels, strict=True):
         shown = prepared.good[:, pixel] & one.members
         axis.plot(
@@ -183,7 +184,7 @@ def check_pixels(
     names = label_names(names)
     values = spectra.values(names)
     values = values[np.isfinite(values).all(axis=1)]
-    _slices(names, values, _along(names, along), fixed or {})
+    _slices(names, values, _along(names, along), _in_units_of(spectra, fixed))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", SlamWarning)  # training will warn
         placed = recipe.regridding(spectra[:1])
@@ -239,7 +240,19 @@ def line_pixels(model: Model, wanted: Sequence[float] | None) -> list[tuple[int,
     return [(int(pixel), f"at {wave[pixel]:g} {unit}") for pixel in best if np.isfinite(error[pixel])]
 
 
-def _slices(names: Sequence[str], values: np.ndarray, along: str, fixed: Fixed) -> list[Slice]:
+def _in_units_of(stars: Spectra, fixed: Fixed | None) -> dict[str, tuple[float, ...]]:
+    """Values, and perhaps half-widths, in the units of the stars' table."""
+    found = {}
+    for name, given in (fixed or {}).items():
+        unit = stars.table[name].unit if name in stars.table.colnames else None
+        parts: Any = given if isinstance(given, tuple | list) or np.ndim(given) else [given]
+        found[name] = tuple(float(in_unit(part, str(unit or ""), name)) for part in parts)
+    return found
+
+
+def _slices(
+    names: Sequence[str], values: np.ndarray, along: str, fixed: Mapping[str, tuple[float, ...]]
+) -> list[Slice]:
     """Slices of the stars with all labels but ``along`` fixed: one, or a few in [Fe/H]."""
     unknown = [name for name in fixed if name not in names or name == along]
     if unknown:
@@ -249,8 +262,7 @@ def _slices(names: Sequence[str], values: np.ndarray, along: str, fixed: Fixed) 
     half = {name: _HALF_WIDTH.get(name, _HALF_WIDTH_SIGMAS * float(np.std(column))) for name, column in columns.items()}
     middle = {}
     for name, given in fixed.items():
-        value = tuple(np.atleast_1d(np.asarray(given, float)).tolist())
-        middle[name], half[name] = value if len(value) == 2 else (*value, half[name])
+        middle[name], half[name] = given if len(given) == 2 else (*given, half[name])
 
     def slice_at(where: Mapping[str, float]) -> Slice:
         inside = [np.abs(columns[name] - at) <= half[name] for name, at in where.items()]

@@ -13,6 +13,7 @@ from slamjax.errors import SlamError
 from slamjax.flags import flag_names
 from slamjax.model.description import flux_name
 from slamjax.model.model import Model
+from slamjax.model.named_labels import labels_of
 from slamjax.plots.canvas import mark_beyond, new_figure, robust_limits, shade, title_of
 from slamjax.spectra.spectra import Spectra
 from slamjax.spectra.star_names import star_name
@@ -125,7 +126,7 @@ def _fitted(model: Model, spectra: Spectra, labels: Table, rows: np.ndarray) -> 
     model = model.matched(spectra)
     velocity = np.asarray(numbers(labels["rv"]))[rows] if model.needs_rv(spectra) else None
     prepared = model.prepare(spectra[rows], velocity)
-    predicted = np.asarray(model(np.stack([numbers(labels[name])[rows] for name in model.label_names], axis=-1)), float)
+    predicted = np.asarray(model.emulator(labels_of(model, labels[rows])), float)
     observed = np.where(prepared.good & model.trained, prepared.flux, np.nan)
     # the error of held-out stars: the noise model's Σ also holds the errors of the known labels
     model_error = np.asarray(model.info.pixels["model_error"], float)

@@ -14,8 +14,9 @@ from numpyro.distributions.batch_util import promote_batch_shape
 
 from slamjax.errors import SlamError
 from slamjax.model.model import Model
+from slamjax.model.named_labels import in_unit, label_index, warn_outside
 from slamjax.sampling.distributions import LabelNormal, Product
-from slamjax.sampling.priors import in_unit, known, label_index, training_density, training_range
+from slamjax.sampling.priors import known, training_density, training_range
 
 #: What can be given as a prior of labels, see `slamjax.Sampler.sample`.
 Prior: TypeAlias = dist.Distribution | Mapping[str, Any] | str | None
@@ -104,4 +105,5 @@ def fixed_labels(model: Model, fixed: Mapping[str, Any] | None, n: int) -> np.nd
         values[:, k] = number
     if not np.isnan(values).any(axis=1).all():
         raise SlamError("all labels are fixed; leave at least one to sample")
+    warn_outside(model, values, stacklevel=4)
     return values

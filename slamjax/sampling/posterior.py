@@ -305,7 +305,7 @@ class Posterior:
         """Flux (n, star, pixel) at draws (n, star, variable)."""
         n_labels = len(model.label_names)
         if draws.shape[-1] == n_labels:
-            return np.asarray(model(draws))
+            return np.asarray(model.emulator(draws))
         velocities = {name: draws[..., n_labels + k] for k, name in enumerate(self.label_names[n_labels:])}
         if not all(np.isfinite(values).any() for values in velocities.values()):
             return np.full((*draws.shape[:-1], model.wave.size), np.nan, draws.dtype)

@@ -7,16 +7,17 @@ from typing import Any
 
 import numpy as np
 import numpyro.distributions as dist
-from astropy import units as u
 from scipy.cluster.vq import kmeans2
 
 from slamjax.errors import SlamError
 from slamjax.model.model import Model
+from slamjax.model.named_labels import in_unit, label_index, warn_outside
 from slamjax.sampling.distributions import LabelNormal, Product, TrainingDensity, TrainingRange
-from slamjax.spectra.units import known_unit, label_unit
 
 #: `TrainingRange` counts nearby stars among at most this many points, each of which stands for several stars.
 _MAX_POINTS = 384
+#: Errors by which a known label may be outside the training range without a warning.
+_FAR = 3.0
 
 
 def training_range(model: Model, *, edge: float = 0.02, reach: bool = True) -> TrainingRange:
@@ -129,6 +130,11 @@ def known(model: Model, labels: Mapping[str, Any]) -> LabelNormal:
     SlamError
         For a name that is not a label of the model, a unit that cannot be converted, or an error that is not positive.
 
+    Warns
+    -----
+    SlamWarning
+        Of values more than three errors outside the training range.
+
     Examples
     --------
     >>> import slamjax
@@ -154,6 +160,7 @@ def known(model: Model, labels: Mapping[str, Any]) -> LabelNormal:
     loc, scale = (
         np.stack([np.broadcast_to(part, shape) for part in parts], axis=-1) for parts in zip(*pairs, strict=True)
     )
+    warn_outside(model, np.where(np.isfinite(scale), loc, np.nan), reach=_FAR * scale)
     return LabelNormal(loc, scale)
 
 
@@ -198,26 +205,3 @@ def normal(model: Model, labels: Mapping[str, Any], base: dist.Distribution | No
     (2,)
     """
     return Product(training_range(model) if base is None else base, known(model, labels))
-
-
-def label_index(model: Model, name: str) -> int:
-    """Position of a label, by its name."""
-    if name not in model.label_names:
-        raise SlamError(f"{name!r} is not a label of this model; it has {', '.join(model.label_names)}")
-    return model.label_names.index(name)
-
-
-def in_unit(values: Any, unit: str, name: str) -> np.ndarray:
-    """Numbers in the model's unit; a Quantity is converted."""
-    if isinstance(values, u.Quantity):
-        try:
-            same = values.unit == label_unit(unit)  # that of label tables
-            values = values.value if same else values.to_value(known_unit(unit) or u.dimensionless_unscaled)
-        except (u.UnitConversionError, ValueError) as error:
-            raise SlamError(
-                f"{name!r} is given in {values.unit}, but the model's label is in {unit or 'no unit'}"
-            ) from error
-    try:
-        return np.asarray(values, dtype=float)
-    except (TypeError, ValueError):
-        raise SlamError(f"{name!r} does not hold numbers") from None

@@ -11,13 +11,14 @@ from slamjax._util.jit import compiled
 from slamjax.fitting.covariance import covariances
 from slamjax.forward.scaled import ScaledModel
 from slamjax.model.model import Model
+from slamjax.model.named_labels import LabelsLike
 from slamjax.validation.simulation import checked_ivar, checked_labels
 
 #: Stars per batch.
 _BATCH = 256
 
 
-def crlb(model: Model, labels: np.ndarray, ivar: np.ndarray) -> np.ndarray:
+def crlb(model: Model, labels: LabelsLike, ivar: np.ndarray) -> np.ndarray:
     """Cramér-Rao bound C = (J Σ⁻¹ Jᵀ)⁻¹: no unbiased estimate has a smaller covariance (Cramér 1946; Rao 1945).
 
     Σ, photon noise plus model error, does not depend on labels, so that J Σ⁻¹ Jᵀ is the whole Fisher information. Use
@@ -26,15 +27,15 @@ def crlb(model: Model, labels: np.ndarray, ivar: np.ndarray) -> np.ndarray:
     Parameters
     ----------
     model : Model
-    labels : (N, L) or (L,) array
-        In physical units, in the order of ``model.label_names``.
+    labels : (N, L) or (L,) array, mapping, or table
+        In physical units: in the order of ``model.label_names``, by name, or as columns.
     ivar : (N, P) or (P,) array
         Inverse photon variance of the prepared flux on the model's grid, as ``model.prepare(stars).ivar``; 0 for
         pixels that are not observed.
 
     Returns
     -------
-    (N, L, L) array, or (L, L) for labels (L,)
+    (N, L, L) array, or (L, L) for the labels of one star
         In products of the labels' units. A label that is not constrained within the training range has an infinite
         variance and NaN covariances, as in the table of a fit.
 
@@ -42,6 +43,11 @@ def crlb(model: Model, labels: np.ndarray, ivar: np.ndarray) -> np.ndarray:
     ------
     SlamError
         For labels or ivar of a wrong shape, or that are not finite or negative.
+
+    Warns
+    -----
+    SlamWarning
+        Of labels outside the training range.
 
     Examples
     --------
@@ -51,11 +57,12 @@ def crlb(model: Model, labels: np.ndarray, ivar: np.ndarray) -> np.ndarray:
     >>> recipe = slamjax.Recipe.make(wave_range=(510, 530), continuum="gaussian:50nm")
     >>> quadratic = slamjax.Polynomial()
     >>> model = slamjax.train(stars[:80], ["teff", "logg"], emulator=quadratic, recipe=recipe, noise="diagonal")
-    >>> bright, faint = (slamjax.crlb(model, [4800.0, 2.5], np.full(11, ivar)) for ivar in (1e6, 1e4))
+    >>> bright, faint = (slamjax.crlb(model, {"teff": 4800.0, "logg": 2.5}, np.full(11, ivar)) for ivar in (1e6, 1e4))
     >>> bool(np.all(np.diag(bright) < np.diag(faint)))
     True
     """
-    points = checked_labels(model, labels)
+    given = checked_labels(model, labels)
+    points = np.atleast_2d(given)
     n = len(points)
     scaled = model.scaled()
     scaling = model.host_emulator.scaling
@@ -66,7 +73,7 @@ def crlb(model: Model, labels: np.ndarray, ivar: np.ndarray) -> np.ndarray:
     covariance, _ = covariances(fisher, np.asarray(model.training_labels.high) - np.asarray(model.training_labels.low))
     slope = np.asarray(scaling.slope(x))
     covariance = covariance * slope[:, :, None] * slope[:, None, :]
-    return covariance if np.ndim(labels) == 2 else covariance[0]
+    return covariance if given.ndim == 2 else covariance[0]
 
 
 @compiled

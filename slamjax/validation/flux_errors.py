@@ -16,7 +16,7 @@ from slamjax.spectra.spectra import Spectra
 def flux_residuals(model: Model, spectra: Spectra) -> np.ndarray:
     """(N, P) prepared flux minus the prediction at the known labels, NaN where there is none."""
     prepared = model.prepare(spectra)
-    predicted = np.asarray(model(spectra.values(model.label_names)), float)
+    predicted = np.asarray(model.emulator(spectra.values(model.label_names)), float)
     return np.where(prepared.good & model.trained, prepared.flux - predicted, np.nan)
 
 

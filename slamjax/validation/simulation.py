@@ -18,6 +18,7 @@ from slamjax.errors import SlamError
 from slamjax.forward.emulator import ForwardEmulator
 from slamjax.forward.nuisances import Nuisances
 from slamjax.model.model import Model
+from slamjax.model.named_labels import LabelsLike, labels_of, warn_outside
 from slamjax.noise.calibration import Calibration
 from slamjax.preprocessing import Recipe
 from slamjax.spectra.spectra import Spectra
@@ -56,7 +57,7 @@ def prepared_model(model: Model) -> Model:
 
 def simulate(
     model: Model,
-    labels: np.ndarray,
+    labels: LabelsLike,
     ivar: np.ndarray,
     *,
     seed: int = 0,
@@ -71,8 +72,8 @@ def simulate(
     Parameters
     ----------
     model : Model
-    labels : (N, L) array
-        In physical units, in the order of ``model.label_names``.
+    labels : (N, L) or (L,) array, mapping, or table
+        In physical units: in the order of ``model.label_names``, by name, or as columns.
     ivar : (N, P) or (P,) array
         Inverse photon variance of the prepared flux; for real stars ``model.prepare(stars).ivar``. 0 makes a bad
         pixel, inf one without a stated error.
@@ -95,6 +96,11 @@ def simulate(
     SlamError
         For labels or ivar of a wrong shape, or that are not finite or negative.
 
+    Warns
+    -----
+    SlamWarning
+        Of labels outside the training range.
+
     Examples
     --------
     >>> import numpy as np
@@ -107,8 +113,22 @@ def simulate(
     >>> simulate(model, [[4800.0, 2.5], [4600.0, 2.1]], np.full(11, 1e4)).flux.shape
     (2, 11)
     """
-    labels = checked_labels(model, labels)
-    n = len(labels)
+    points = np.atleast_2d(checked_labels(model, labels))
+    return spectra_at(model, points, ivar, seed=seed, table=table, nuisances=nuisances, values=values)
+
+
+def spectra_at(
+    model: Model,
+    points: np.ndarray,
+    ivar: np.ndarray,
+    *,
+    seed: int,
+    table: Table | None = None,
+    nuisances: Nuisances | None = None,
+    values: Mapping[str, np.ndarray] | None = None,
+) -> Spectra:
+    """`simulate` at labels (N, L) in the model's order, wherever they are."""
+    n = len(points)
     ivar = checked_ivar(model, ivar, n)
     scaled = model.scaled()
     flux = np.zeros(ivar.shape)
@@ -120,10 +140,10 @@ def simulate(
         weights = jnp.asarray(scaled.ivar(ivar[fill_up(rows, min(n, _BATCH))]))
         drawn = scaled.unit * np.asarray(_draw(scaled.noise, key, weights)).astype(float)[: rows.size]
         moved = {name: value[rows] for name, value in given.items()}
-        flux[rows] = drawn + (model(labels[rows]) if forward is None else _moved(forward, labels[rows], moved))
+        flux[rows] = drawn + (model.emulator(points[rows]) if forward is None else _moved(forward, points[rows], moved))
     columns = Table(table, copy=True) if table is not None else Table({"id": np.arange(n)})
     for k, name in enumerate(model.label_names):
-        columns[name] = labels[:, k]
+        columns[name] = points[:, k]
     for name, value in given.items():
         columns[f"true_{name}"] = value
     info = model.info
@@ -194,13 +214,16 @@ def _draw(noise: Any, key: jax.Array, ivar: jax.Array) -> jax.Array:
     return noise.draw(key, ivar)
 
 
-def checked_labels(model: Model, labels: np.ndarray) -> np.ndarray:
-    """(N, L) float64 labels, all finite; a single star's (L,) become (1, L)."""
-    points = np.atleast_2d(np.asarray(labels, float))
-    if points.ndim != 2 or points.shape[1] != len(model.label_names):
-        raise SlamError(f"labels has shape {np.shape(labels)}; its last axis must be {', '.join(model.label_names)}")
+def checked_labels(model: Model, labels: LabelsLike) -> np.ndarray:
+    """(N, L) or (L,) float64 labels, all finite; warns of those outside the training range."""
+    points = np.asarray(labels_of(model, labels), float)
+    if points.ndim > 2:
+        raise SlamError(
+            f"labels have shape {points.shape}; give (N, L) or (L,), the labels {', '.join(model.label_names)}"
+        )
     if not np.all(np.isfinite(points)):
         raise SlamError("labels are not all finite; choose stars with known labels")
+    warn_outside(model, points, stacklevel=3)
     return points
 
 

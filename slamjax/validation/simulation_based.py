@@ -13,12 +13,13 @@ from astropy.table import Table
 from slamjax.errors import SlamError
 from slamjax.forward.nuisances import Nuisances
 from slamjax.model.model import Model
+from slamjax.model.named_labels import warn_outside
 from slamjax.typing import Progress
 from slamjax.validation.pulls import Comparison, compare_draws
 from slamjax.validation.ranks import RankTest, rank_test, scale_draws, thin_draws
 from slamjax.validation.regions import RegionTest, tarp
 from slamjax.validation.report import markdown
-from slamjax.validation.simulation import draw_nuisances, prepared_model, simulate
+from slamjax.validation.simulation import draw_nuisances, prepared_model, spectra_at
 
 if TYPE_CHECKING:
     from slamjax.sampling.specs import Method, SamplerSpec
@@ -197,11 +198,13 @@ def sbc(
     one_per_star = tuple(density.batch_shape) == (n_stars,)
     truth = np.asarray(density.sample(jax.random.key(seed), () if one_per_star else (n_stars,)), float)
     names = model.label_names
+    if density is prior:
+        warn_outside(model, truth)
     if nuisances is None:
-        spectra = simulate(model, truth, given[rows], seed=seed + 1)
+        spectra = spectra_at(model, truth, given[rows], seed=seed + 1)
     else:
         values = draw_nuisances(nuisances, n_stars, seed + 3)
-        spectra = simulate(model, truth, given[rows], seed=seed + 1, nuisances=nuisances, values=values)
+        spectra = spectra_at(model, truth, given[rows], seed=seed + 1, nuisances=nuisances, values=values)
         names = (*names, *nuisances.free)
         truth = np.concatenate([truth, *(values[name][:, None] for name in nuisances.free)], axis=1)
     posterior = sample(
