@@ -159,7 +159,7 @@ def test_fits_of_simulated_stars_reach_the_bound():
 @pytest.mark.parametrize(
     ("labels", "ivar", "message"),
     [
-        (np.ones((2, 3)), np.ones(61), "its last axis must be teff, logg, fe_h, alpha_m"),
+        (np.ones((2, 3)), np.ones(61), "their last axis must be teff, logg, fe_h, alpha_m"),
         (np.ones((2, 4)), np.ones(60), "ivar has shape .60,.; give .2, 61., stars and pixels"),
         (np.ones((2, 4)), -np.ones(61), "ivar has negative values or NaN"),
     ],
