@@ -57,6 +57,7 @@ class ModelInfo:
     has_errors : whether the training spectra state their errors
     calibration : interpretation of χ²
     provenance : settings, versions, date
+    velocity_scale : factor of the variance that the model error of independent pixels gives velocities
     """
 
     label_names: tuple[str, ...]
@@ -74,6 +75,7 @@ class ModelInfo:
     has_errors: bool
     calibration: Calibration
     provenance: dict[str, Any] = field(default_factory=dict)
+    velocity_scale: float = 1.0
 
     @property
     def screened(self) -> Table:

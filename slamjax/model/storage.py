@@ -180,6 +180,7 @@ def _to_arrays(model: ModelParts) -> tuple[dict[str, np.ndarray], dict[str, Any]
         "has_errors": info.has_errors,
         "calibration": _without_infinity({_STORED.get(k, k): v for k, v in vars(info.calibration).items()}),
         "provenance": info.provenance,
+        "velocity_scale": info.velocity_scale,
     }
     return {name: np.asarray(array) for name, array in arrays.items()}, header
 
@@ -213,6 +214,7 @@ def _from_arrays(arrays: dict[str, np.ndarray], header: dict[str, Any]) -> Model
         has_errors=header["has_errors"],
         calibration=_calibration(header),
         provenance=header["provenance"],
+        velocity_scale=float(header.get("velocity_scale", 1.0)),
     )
     noise: Noise = _NOISES[header.get("noise", "diagonal")](**_group(arrays, "noise"))
     return ModelParts(emulator, noise, training_labels, info)

@@ -26,6 +26,7 @@ from slamjax.training.plausibility import warn_of_left_out
 from slamjax.training.provenance import provenance, training_digest, training_record, training_settings
 from slamjax.training.screening import screen_stars
 from slamjax.training.specs import SVR, DataSpec, NoiseKind, NoiseSpec, Polynomial, SearchKind, SearchSpec, TrainingSpec
+from slamjax.training.velocity_learning import velocity_scale
 from slamjax.typing import Progress
 
 #: Status of a pixel that the recipe leaves out.
@@ -129,6 +130,8 @@ def train(
     settings = training_settings(emulator, options, training, learner, learnt)
     settings |= {"selection": spectra.selection, "training_sha256": training_digest(record, training)}
     info = _model_info(training, learnt, pixels, candidates, record, learnt_noise.calibration, provenance(settings))
+    scale = velocity_scale(learnt_noise.model_variance, training_labels, learnt.held_out, training.prepared, seed=seed)
+    info = dataclasses.replace(info, velocity_scale=scale)
     return Model(learnt.emulator, learnt_noise.noise, training_labels, info)
 
 
