@@ -7,6 +7,7 @@ nothing is left. The likelihood ratio of the two is the contrast.
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,6 +28,8 @@ _BLOCK = 128
 _FIRST_STEPS, _MORE_STEPS = 10, 3
 #: Most times that a spectrum is brought to rest again, and a step that needs none, in errors of the velocity.
 _ROUNDS, _SMALL = 4, 0.2
+#: Spectra that are by this factor brighter or fainter than predicted are in another unit.
+_OTHER_UNIT = 2.0
 
 
 def measure_rv(
@@ -83,6 +86,7 @@ def measure_rv(
         raise SlamError(f"limit is {limit} km/s and n_templates {n_templates}; give numbers above 0")
     model = model.matched(spectra)
     meter, templates = VelocityMeter.of(model), template_set(model, n_templates)
+    measured = np.empty((len(spectra), 4))
     for start in range(0, len(spectra), _BLOCK):
         block = spectra[start : start + _BLOCK]
         measured[start : start + len(block)] = _measure(meter, block, templates, limit)
@@ -149,8 +153,19 @@ def _bring_to_rest(meter: VelocityMeter, spectra: Spectra, velocity: np.ndarray,
     model, scaled = meter.model, meter.scaled
     prepared = model.prepare(spectra, velocity if model.needs_rv(spectra) else None)
     good = prepared.good & model.trained
-    given = SeenSpectra(scaled.flux(prepared.flux), scaled.ivar(np.where(good, prepared.ivar, 0)))
+    flux, ivar = prepared.flux.astype(float), np.where(good, prepared.ivar, 0)
+    level = _other_level(flux, good, np.asarray(meter.predicted(x), float) * scaled.unit)[:, None]
+    given = SeenSpectra(scaled.flux(flux / level), scaled.ivar(ivar * np.square(level)))
     x = meter.settle(spectra, velocity, x, given, steps)
     step, n_pix = meter.step(spectra, velocity, x, given), good.sum(axis=1)
     error = step.error(model.info.velocity_scale, n_pix)
     return _AtRest(velocity, x, step.left, error, step.chi2, n_pix)
+
+
+def _other_level(flux: np.ndarray, good: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+    """(N,) how many times as bright as predicted a spectrum is, if it is in another unit; else 1."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # a spectrum without a good pixel is NaN
+        ours, theirs = (np.nanmedian(np.where(good, np.abs(one), np.nan), axis=1) for one in (predicted, flux))
+        ratio = theirs / ours
+    return np.where((ratio > 0) & np.isfinite(ratio) & (np.abs(np.log(ratio)) > np.log(_OTHER_UNIT)), ratio, 1.0)

@@ -100,6 +100,7 @@ def _check_info(info: ModelInfo) -> None:
     _require(isinstance(record.source, str), "the source of its training stars is no name")
     _require(isinstance(info.has_errors, bool), f"has_errors is {info.has_errors!r}")
     _require(isinstance(info.provenance, dict), "its provenance is no table")
+    _require(_is_positive(info.velocity_scale), f"velocity_scale is {info.velocity_scale!r}")
 
 
 def _check_emulator(emulator: Emulator, n_labels: int, n_pix: int) -> None:

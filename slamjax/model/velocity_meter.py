@@ -51,6 +51,10 @@ class VelocityMeter:
         """Width of a typical pixel, km/s."""
         return pixel_velocity(self.model.wave)
 
+    def predicted(self, x: np.ndarray) -> np.ndarray:
+        """(N, P) flux at scaled labels (N, L), in the unit of ``scaled``."""
+        return np.asarray(self.scaled.emulator.at(jnp.asarray(np.nan_to_num(x), self.scaled.dtype)))
+
     def settle(
         self, spectra: Spectra, velocity: np.ndarray, x: np.ndarray, given: SeenSpectra, steps: int
     ) -> np.ndarray:
@@ -73,5 +77,4 @@ class VelocityMeter:
     def _seen(self, spectra: Spectra, velocity: np.ndarray, x: np.ndarray, given: SeenSpectra) -> SeenSpectra:
         if self.coarse is None:
             return given
-        at = jnp.asarray(np.nan_to_num(x), self.scaled.dtype)
-        return self.coarse.seen(self.model, spectra, velocity, np.asarray(self.scaled.emulator.at(at)), given)
+        return self.coarse.seen(self.model, spectra, velocity, self.predicted(x), given)
