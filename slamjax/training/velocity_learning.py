@@ -41,9 +41,6 @@ def velocity_scale(
         return 1.0
     noise = DiagonalNoise(np.where(np.isfinite(model_variance), model_variance, np.inf))
     rows = np.sort(np.random.default_rng(seed).permutation(len(held_out.x))[:_MOST])
-    ratios = [
-        _ratios(noise, training_labels, held_out[rows], fold, prepared) for fold in range(len(held_out.emulators))
-    ]
     stars = held_out[rows]
     parts = [_ratios(noise, training_labels, stars, fold, prepared) for fold in range(len(stars.emulators))]
     ratios = np.concatenate(parts, axis=1)
