@@ -79,6 +79,7 @@ bench: .venv/installed-bench
 	$(if $(and $(DATA),$(MILES)),$(BIN)/python -m benchmarks.accuracy.slam_vs_quadratic --data $(DATA) --miles $(MILES))
 	$(if $(DATA),$(BIN)/python -m benchmarks.training.uncut $(TABLE))
 	$(if $(MILES),$(BIN)/python -m benchmarks.calibration.nuisances --miles $(MILES))
+	$(if $(MILES),$(BIN)/python -m benchmarks.calibration.velocities --miles $(MILES))
 	$(if $(and $(MILES),$(LAMOST)),$(BIN)/python -m benchmarks.accuracy.lamost --miles $(MILES) --files $(LAMOST))
 	$(BIN)/python -m benchmarks.make_docs
 

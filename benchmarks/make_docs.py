@@ -162,6 +162,11 @@ errors are those of held-out stars at their known labels, and contain photon noi
 
 Stars simulated with a MILES model, with noise drawn from its noise model and velocities, widths and polynomials drawn
 from their ranges, fitted with all of them free.""",
+    "velocities": """\
+## Velocities
+
+MILES stars in motion. The stars of the library are themselves at rest within a few km/s only; this is part of the
+scatter, and of the errors, which training learns from held-out stars. Half of the stars had no part in any choice.""",
     "reading_speed": """\
 ## Reading survey files
 
