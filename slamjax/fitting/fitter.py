@@ -19,6 +19,7 @@ from slamjax._util.batching import map_padded
 from slamjax._util.jit import compiled
 from slamjax.errors import SlamError, SlamWarning
 from slamjax.fitting.batches import Starts, minimise
+from slamjax.fitting.flux_level import warn_of_other_unit
 from slamjax.fitting.label_table import label_table
 from slamjax.fitting.optimiser import Method, OptimiserSpec
 from slamjax.fitting.photon_noise import photon_noise_correction
@@ -96,6 +97,7 @@ class Fitter:
             raise SlamError(f"memory is {memory} GiB; give more than 0")
         self.model, self.n_starts, self.compress, self.memory = model, n_starts, compress, memory
         self._minimiser = self.optimiser.minimiser()
+        self._level_checked = False
         self._wider: Fitter | None = None
 
     def __repr__(self) -> str:
@@ -170,7 +172,7 @@ class Fitter:
     def _fit_parts(
         self, parts: Iterable[Spectra], one_part: bool, report: Callable[[int], None] | None
     ) -> Iterator[LabelTable]:
-        done = 0
+        done, self._level_checked = 0, False
         for measured, group in itertools.groupby(self._chunks(parts), key=self._needs_measured_velocity):
 
             def finished(problems: int, before: int = done) -> None:
@@ -279,6 +281,9 @@ class Fitter:
     def _prepare(self, spectra: Spectra, velocity: np.ndarray | None) -> _Prepared:
         """Prepared spectra and where their fits start."""
         prepared, forward = self._model.prepare(spectra, velocity), self._scaled.forward
+        if not self._level_checked:
+            warn_of_other_unit(self._model, prepared)
+            self._level_checked = True
         good = prepared.good & (self._model.trained if forward is None else np.asarray(forward.usable))
         flux, ivar = self._scaled.flux(prepared.flux), self._scaled.ivar(np.where(good, prepared.ivar, 0))
         choose: Any = choose_starts if self.nuisances is None else choose_shifted_starts

@@ -88,11 +88,30 @@ def _slopes(
     """Weights (P', K) of the slope in ln λ of each of ``places``, and the pixels (P', K) that they are for."""
     near = windows(places)
     sigma = line_spread(position, fwhm)[places][:, None]
-    low, high = edges[near] / sigma, edges[near + 1] / sigma  # (P', K), in units of σ
-    ends = (np.stack([edges[places], edges[places + 1]], axis=1) / sigma)[:, :, None]
+    middle = position[places][:, None]
+    low, high = (edges[near] - middle) / sigma, (edges[near + 1] - middle) / sigma  # (P', K), in units of σ
+    ends = ((np.stack([edges[places], edges[places + 1]], axis=1) - middle) / sigma)[:, :, None]
     to_ends = (_first(ends - low[:, None]) - _first(ends - high[:, None])) / (high - low)[:, None]
     cross = (to_ends[:, 1] - to_ends[:, 0]) / (ends[:, 1] - ends[:, 0])
-    return np.linalg.solve(among(low, high), cross[..., None])[..., 0] / sigma, near
+    straight = np.broadcast_to([0.0, 1.0], (len(near), 1, 2))
+    return predictors(low, high, cross[:, None], straight)[:, 0] / sigma, near
+
+
+def predictors(
+    low: np.ndarray, high: np.ndarray, cross: np.ndarray, straight: np.ndarray
+) -> Float[np.ndarray, "pixel target near"]:
+    """Weights of pixels from ``low`` to ``high`` (P, K), in units of σ, that give the expectation of M quantities.
+
+    ``cross`` (P, M, K) are their covariances with the pixels. Weights give exactly what quantities of a constant
+    spectrum and of one that grows like the position are, ``straight`` (P, M, 2): the level is no fluctuation.
+    """
+    matrix = between(low, high, low, high) + _JITTER * np.eye(low.shape[-1])
+    basis = np.stack([np.ones_like(low), (low + high) / 2], axis=2)
+    free = np.linalg.solve(matrix, np.swapaxes(cross, 1, 2))  # (P, K, M)
+    along = np.linalg.solve(matrix, basis)  # (P, K, 2)
+    basis = np.swapaxes(basis, 1, 2)
+    missing = np.swapaxes(straight, 1, 2) - basis @ free
+    return np.swapaxes(free + along @ np.linalg.solve(basis @ along, missing), 1, 2)
 
 
 def windows(places: np.ndarray) -> np.ndarray:
@@ -100,11 +119,6 @@ def windows(places: np.ndarray) -> np.ndarray:
     size = min(_WINDOW, places.size)
     first = np.clip(np.arange(places.size) - size // 2, 0, places.size - size)
     return places[first[:, None] + np.arange(size)]
-
-
-def among(low: np.ndarray, high: np.ndarray) -> np.ndarray:
-    """(..., K, K) covariance of the mean flux of pixels from ``low`` to ``high`` (..., K), in units of σ."""
-    return between(low, high, low, high) + _JITTER * np.eye(low.shape[-1])
 
 
 def between(low: np.ndarray, high: np.ndarray, other_low: np.ndarray, other_high: np.ndarray) -> np.ndarray:

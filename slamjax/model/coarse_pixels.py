@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy.ndimage import uniform_filter1d
 
-from slamjax.forward.velocity import among, between, line_spread, log_edges, windows
+from slamjax.forward.velocity import between, line_spread, log_edges, predictors, windows
 from slamjax.model.model import Model
 from slamjax.model.velocity_steps import SeenSpectra, pixel_velocity
 from slamjax.preprocessing.regrid import onto_grid
@@ -55,14 +55,16 @@ class CoarsePixels:
             return None
         edges, sigma = log_edges(wave), line_spread(np.log(wave), fwhm)
         near = windows(places)[np.clip(np.searchsorted(places, np.arange(wave.size)), 0, places.size - 1)]
-        low, high = edges[near] / sigma[:, None], edges[near + 1] / sigma[:, None]
+        middle, sigma = np.log(wave)[:, None], sigma[:, None]
+        low, high = (edges[near] - middle) / sigma, (edges[near + 1] - middle) / sigma
         cuts = edges[:-1, None] + np.diff(edges)[:, None] * np.linspace(0, 1, _PARTS + 1)
-        parts = cuts / sigma[:, None]
-        cross = between(parts[:, :-1], parts[:, 1:], low, high)
-        weights = np.linalg.solve(among(low, high), np.swapaxes(cross, 1, 2))
-        lost, curvature = _lost(float(np.median(np.diff(edges) / sigma)))
+        parts = (cuts - middle) / sigma
+        places_of_parts = (parts[:, :-1] + parts[:, 1:]) / 2
+        straight = np.stack([np.ones_like(places_of_parts), places_of_parts], axis=2)
+        weights = predictors(low, high, between(parts[:, :-1], parts[:, 1:], low, high), straight)
+        lost, curvature = _lost(float(np.median(np.diff(edges) / sigma[:, 0])))
         centres = np.exp((cuts[:, 1:] + cuts[:, :-1]) / 2).ravel()
-        return cls(centres, near, np.swapaxes(weights, 1, 2), lost, curvature)
+        return cls(centres, near, weights, lost, curvature)
 
     def seen(
         self, model: Model, spectra: Spectra, velocity: np.ndarray, predicted: np.ndarray, given: SeenSpectra
@@ -119,15 +121,17 @@ def _phase(model: Model, spectra: Spectra, velocity: np.ndarray) -> np.ndarray:
 
 def _lost(width: float) -> tuple[np.ndarray, float]:
     """Unknown variance at each phase and variance of the second difference, for pixels ``width`` times σ wide."""
-    low = np.arange(-6.0, 6.0) * width
+    low = (np.arange(-5.0, 6.0) - 0.5) * width
     high = low + width
-    matrix = among(low, high)
+    matrix = between(low, high, low, high)
     phases = np.linspace(0, 0.5, _PHASES)
-    target_low = phases * width
-    target_high = target_low + width
-    cross = between(target_low, target_high, low, high)
+    parts_low = (phases - 0.5) * width
+    parts_high = parts_low + width
+    cross = between(parts_low, parts_high, low, high)
+    straight = np.stack([np.ones_like(phases), phases * width], axis=1)
+    weights = predictors(low[None], high[None], cross[None], straight[None])[0]
     own = between(np.zeros(1), np.full(1, width), np.zeros(1), np.full(1, width))[0, 0]
-    left = own - np.einsum("pk,pk->p", cross, np.linalg.solve(matrix, cross.T).T)
+    left = own - 2 * np.sum(weights * cross, axis=1) + np.einsum("pk,kl,pl->p", weights, matrix, weights)
     bend = np.zeros(len(low))
-    bend[5:8] = 1, -2, 1
+    bend[4:7] = 1, -2, 1
     return np.maximum(left, 0), float(bend @ matrix @ bend)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import warnings
 from dataclasses import dataclass
 
+import jax.numpy as jnp
 import numpy as np
 from astropy import units as u
 from astropy.table import QTable
@@ -100,19 +101,18 @@ def measure_rv(
 
 @dataclass(frozen=True, eq=False)
 class _AtRest:
-    """N spectra brought to rest by ``velocity``, their fitted labels ``x`` (scaled), and what is left."""
+    """N spectra brought to rest by ``velocity``, their fitted labels ``x`` (scaled), and what is left.
+
+    ``chi2`` is that of the fit, ``gain`` how much smaller it is than without any line.
+    """
 
     velocity: np.ndarray
     x: np.ndarray
     left: np.ndarray
     error: np.ndarray
     chi2: np.ndarray
+    gain: np.ndarray
     n_pix: np.ndarray
-
-    @property
-    def reduced(self) -> np.ndarray:
-        """(N,) χ² per pixel; infinite where there is none."""
-        return np.where(self.n_pix > 0, np.nan_to_num(self.chi2, nan=np.inf) / np.maximum(self.n_pix, 1), np.inf)
 
     def replaced(self, rows: np.ndarray, part: _AtRest) -> _AtRest:
         """The same with ``part`` at these rows."""
@@ -132,7 +132,7 @@ def _measure(meter: VelocityMeter, spectra: Spectra, templates: TemplateSet, lim
         _bring_to_rest(meter, spectra, found.velocity[:, k], templates.x[found.template[:, k]], _FIRST_STEPS)
         for k in range(2)
     )
-    swapped = np.flatnonzero(other.reduced < best.reduced)
+    swapped = np.flatnonzero(np.nan_to_num(other.gain, nan=-np.inf) > best.gain)
     best, other = best.replaced(swapped, other[swapped]), other.replaced(swapped, best[swapped])
     for _ in range(_ROUNDS):
         rows = np.flatnonzero(np.abs(best.left) > _SMALL * best.error)
@@ -142,8 +142,9 @@ def _measure(meter: VelocityMeter, spectra: Spectra, templates: TemplateSet, lim
         best = best.replaced(rows, _bring_to_rest(meter, spectra[rows], velocity, best.x[rows], _MORE_STEPS))
     velocity = best.velocity + best.left
     sound = np.abs(velocity) <= limit
+    # gains are compared, for resampling smooths the noise, and does so differently at each velocity
     with np.errstate(invalid="ignore", divide="ignore"):
-        contrast = best.n_pix * np.log(other.reduced / best.reduced)
+        contrast = best.n_pix * np.log1p((best.gain - np.fmax(other.gain, 0)) / best.chi2)
     columns = (np.where(sound, velocity, np.nan), np.where(sound, best.error, np.inf), found.correlation)
     return np.stack([*columns, np.where(sound, np.nan_to_num(contrast), 0.0)], axis=1)
 
@@ -159,7 +160,17 @@ def _bring_to_rest(meter: VelocityMeter, spectra: Spectra, velocity: np.ndarray,
     x = meter.settle(spectra, velocity, x, given, steps)
     step, n_pix = meter.step(spectra, velocity, x, given), good.sum(axis=1)
     error = step.error(model.info.velocity_scale, n_pix)
-    return _AtRest(velocity, x, step.left, error, step.chi2, n_pix)
+    gain = _without_lines(meter, given) - step.chi2
+    return _AtRest(velocity, x, step.left, error, step.chi2, gain, n_pix)
+
+
+def _without_lines(meter: VelocityMeter, given: SeenSpectra) -> np.ndarray:
+    """(N,) χ² of the best constant."""
+    weight = np.asarray(meter.scaled.noise.weights(jnp.asarray(given.ivar)), float)
+    total = np.maximum(weight.sum(axis=1), 1e-30)
+    flux = np.where(weight > 0, given.flux, 0).astype(float)
+    mean = np.sum(weight * flux, axis=1) / total
+    return np.sum(weight * np.square(flux - mean[:, None]), axis=1)
 
 
 def _other_level(flux: np.ndarray, good: np.ndarray, predicted: np.ndarray) -> np.ndarray:

@@ -34,8 +34,8 @@ def velocity_scale(
     The variance of a held-out star's velocity is v_photon + a v_model, both of independent pixels: a is such that 68 %
     of them are within their errors. It contains the correlation of model errors from pixel to pixel, and the errors of
     the velocities by which training stars were brought to rest. Brighter stars give more weight to pixels with small
-    model errors, so a is the larger one of two: with the stars' own weights, and with those of stars without photon
-    noise. ``model_variance`` (P,) is that of independent pixels.
+    model errors, so a is the mean of two: with the stars' own weights, and with those of stars without photon noise.
+    ``model_variance`` (P,) is that of independent pixels.
     """
     if prepared.frame != "rest" or prepared.n_pix < 2:
         return 1.0
@@ -46,7 +46,7 @@ def velocity_scale(
     ratios = np.concatenate(parts, axis=1)
     if ratios.shape[1] < _LEAST:
         return 1.0
-    return float(np.clip(np.quantile(ratios, _WITHIN, axis=1).max(), _SMALLEST, _LARGEST))
+    return float(np.clip(np.quantile(ratios, _WITHIN, axis=1).mean(), _SMALLEST, _LARGEST))
 
 
 def _ratios(

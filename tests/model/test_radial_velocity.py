@@ -127,7 +127,7 @@ def test_label_errors_are_marginalised_over_the_velocity():
         assert 0.97 < ratio < 1.03
         assert growth > 1.001
     ratio = np.median((found["rv_err"] / free["rv_err"])[sound])
-    assert 0.9 < ratio < 1.3  # chi2, too, has a say in the former
+    assert 0.9 < ratio < 1.5  # the former also contains what held-out stars say of the model's error
 
 
 @pytest.mark.slow
