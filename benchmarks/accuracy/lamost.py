@@ -1,8 +1,9 @@
 """From one survey to another: how well does a MILES model label LAMOST spectra, as the archive gives them?
 
-`--miles` is the MILES table, `--files` a folder with LAMOST files and ``lasp.csv``, velocities and labels by LASP. The
-model's preparation: LAMOST's own pixels from 4,000 to 7,200 Å, lines as wide as LAMOST's, a Gaussian continuum of 50 Å,
-and neither the pixels where LAMOST's two arms meet nor the Earth's B band. A file's own redshift is not used.
+`--miles` is the MILES table, `--files` a folder with LAMOST files and ``lasp.csv``, velocities and labels by LASP.
+Nothing in the model is made for LAMOST: it has MILES's pixels and line spread, a range of wavelengths and a continuum;
+all else is default. A file's own redshift is not used. What slamjax knows of LAMOST (line spread, regions to leave out)
+was chosen with half of the files, every second one in the order of their names; the others played no part.
 """
 
 from __future__ import annotations
@@ -19,29 +20,18 @@ from benchmarks.common.reporting import current_load, markdown_table, signed, wr
 from benchmarks.common.scatter import column, robust_width, scatter
 from benchmarks.common.stars import parse_options
 from slamjax.model.model import Model
-from slamjax.preprocessing import GaussianContinuum, MaskWavelengths, MatchResolution, Recipe, Resample
+from slamjax.preprocessing import Recipe
 from slamjax.spectra.spectra import Spectra
 from slamjax.training.search import make_folds
 
 LABELS = ("teff", "logg", "fe_h")
 SELECTION = "teff > 3500 & teff < 9000"
-RECIPE = Recipe(
-    (
-        Resample(4000.0, 7200.0, 1e-4 * np.log(10), "Angstrom", log=True, medium="vacuum"),
-        MatchResolution(3.2, "Angstrom"),
-        GaussianContinuum(50.0, "Angstrom"),
-        MaskWavelengths(((5640.0, 5930.0), (6860.0, 6960.0)), "Angstrom"),
-    )
-)
-SETTINGS: dict[str, Any] = {
-    "emulator": slamjax.SVR(C=2.0, epsilon=0.1, gamma=0.1),
-    "noise": "lowrank",
-    "log_labels": ["teff"],
-}
+RECIPE = Recipe.make(wave_range=(4000, 7200), wave_unit="Angstrom", continuum="gaussian:50angstrom")
+SETTINGS: dict[str, Any] = {"log_labels": ["teff"]}
 #: Targets for LAMOST stars: largest median difference and robust scatter, and of the velocity's scatter in km/s.
-WANTED = {"teff": (60.0, 110.0), "logg": (0.12, 0.27), "fe_h": (0.12, 0.17)}
+WANTED = {"teff": (60.0, 100.0), "logg": (0.10, 0.22), "fe_h": (0.10, 0.12)}
 WANTED_RV = 10.0
-FOLDS = 5
+FOLDS = 3
 
 
 def train(stars: Spectra) -> Model:
@@ -71,10 +61,30 @@ def against_lasp(found: Table, lasp: Table) -> dict[str, dict[str, float]]:
             "bias": float(np.median(difference)),
             "robust": robust_width(difference),
             "pull_width": robust_width(difference / combined),
+            "pull_rms": float(np.sqrt(np.mean(np.square((difference - np.median(difference)) / combined)))),
             "within": int(np.sum(np.abs(difference) < 3 * combined)),
             "typical_error": float(np.median(column(found, f"{name}_err"))),
         }
     return measured
+
+
+def _differences(compared: dict[str, dict[str, float]], n: int) -> str:
+    return markdown_table(
+        ["", "median difference", "wanted", "robust scatter", "wanted", "within 3 σ", "own error", "pull width, rms"],
+        [
+            (
+                name,
+                signed(row["bias"]),
+                f"± {WANTED[name][0]:g}" if name in WANTED else "-",
+                f"{row['robust']:.3g}",
+                f"{WANTED[name][1] if name in WANTED else WANTED_RV:g}",
+                f"{row['within']} of {n}",
+                f"{row['typical_error']:.3g}",
+                f"{row['pull_width']:.2f}, {row['pull_rms']:.2f}",
+            )
+            for name, row in compared.items()
+        ],
+    )
 
 
 def main() -> None:
@@ -89,7 +99,13 @@ def main() -> None:
     model = train(stars)
     seconds = time.perf_counter() - start
     found = slamjax.fit_files(model, [str(Path(options.files) / name) for name in lasp["file"]])
-    compared = against_lasp(found, lasp)
+    order = np.argsort(np.asarray(lasp["file"]))
+    halves = {
+        "all files": np.arange(len(lasp)),
+        "the half that choices were made with": order[::2],
+        "the other half": order[1::2],
+    }
+    compared = {half: against_lasp(found[rows], lasp[rows]) for half, rows in halves.items()}
     held_out = cross_validated(stars, options.seed)
 
     def pair(name: str, row: int, digits: int) -> str:
@@ -111,22 +127,7 @@ def main() -> None:
             for row in range(len(found))
         ],
     )
-    in_all = markdown_table(
-        ["", "median difference", "wanted", "robust scatter", "wanted", "within 3 σ", "own error", "pull width"],
-        [
-            (
-                name,
-                signed(row["bias"]),
-                f"± {WANTED[name][0]:g}" if name in WANTED else "-",
-                f"{row['robust']:.3g}",
-                f"{WANTED[name][1] if name in WANTED else WANTED_RV:g}",
-                f"{row['within']} of {len(found)}",
-                f"{row['typical_error']:.3g}",
-                f"{row['pull_width']:.2f}",
-            )
-            for name, row in compared.items()
-        ],
-    )
+    by_half = {half: _differences(rows, len(halves[half])) for half, rows in compared.items()}
     on_miles = markdown_table(
         ["label", "stars", "bias", "robust scatter", "pull width"],
         [
@@ -138,8 +139,7 @@ def main() -> None:
         f"{len(found)} LAMOST spectra by a model of {len(stars)} MILES stars ({model.wave.size:,} pixels, trained in "
         f"{seconds:.0f} s), star by star, with LASP's values behind:",
         by_star,
-        "All of them, slamjax minus LASP:",
-        in_all,
+        *(part for half, table in by_half.items() for part in (f"Slamjax minus LASP, {half}:", table)),
         f"MILES itself, {FOLDS}-fold cross-validation of the same settings:",
         on_miles,
     ]
