@@ -13,7 +13,7 @@ import resource
 import signal
 import subprocess
 import sys
-import tempfile
+import threading
 import time
 import traceback
 import warnings
@@ -126,7 +126,7 @@ def command(
     *arguments: object,
     seconds: float = 120.0,
     file_size: int | None = None,
-    during: Callable[[subprocess.Popen[bytes]], object] | None = None,
+    during: Callable[[subprocess.Popen[str]], object] | None = None,
 ) -> Finished:
     """Run ``slamjax ARGUMENTS`` in a process of its own.
 
@@ -143,29 +143,29 @@ def command(
             resource.setrlimit(resource.RLIMIT_FSIZE, (file_size, file_size))
 
     began, peak = time.monotonic(), 0.0
-    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "slamjax", *map(str, arguments)],
-            stdin=subprocess.DEVNULL,
-            stdout=out,
-            stderr=err,
-            env={**os.environ, "PYTHONPATH": str(TESTS.parent)},
-            preexec_fn=limit,
-        )
-        if during is not None:
-            during(process)
-        stopped = False
-        while process.poll() is None:
-            peak = max(peak, resident(process.pid))
-            if peak > MEMORY or time.monotonic() - began > seconds:
-                stopped = True
-                process.kill()
-                process.wait()
-            time.sleep(0.02)
-        out.seek(0)
-        err.seek(0)
-        spent = time.monotonic() - began
-        return Finished(None if stopped else process.returncode, out.read(), err.read(), peak / 2**20, spent)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "slamjax", *map(str, arguments)],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(TESTS.parent)},
+        preexec_fn=limit,
+    )
+    said: list[str] = []
+    listener = threading.Thread(target=lambda: said.extend(process.communicate()))
+    listener.start()
+    if during is not None:
+        during(process)
+    stopped = False
+    while listener.is_alive():
+        peak = max(peak, resident(process.pid))
+        if not stopped and (peak > MEMORY or time.monotonic() - began > seconds):
+            stopped = True
+            process.kill()
+        listener.join(0.02)
+    spent = time.monotonic() - began
+    return Finished(None if stopped else process.returncode, said[0], said[1], peak / 2**20, spent)
 
 
 def resident(pid: int) -> float:
