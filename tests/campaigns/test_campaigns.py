@@ -12,7 +12,13 @@ def worker(tmp_path_factory):
         yield one
 
 
-@pytest.mark.parametrize("name", frame.names())
+def campaigns():
+    """All of them; those that start commands take longer."""
+    slow = {name for name in frame.names() if frame.load(name).seconds > 60}
+    return [pytest.param(name, marks=[pytest.mark.slow] * (name in slow)) for name in frame.names()]
+
+
+@pytest.mark.parametrize("name", campaigns())
 def test_hostile_input_neither_breaks_nor_lies(name, worker):
     worker.prepare(name)
     reports = {number: worker.attempt(name, number) for number in range(frame.load(name).short)}
