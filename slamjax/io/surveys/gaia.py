@@ -24,6 +24,7 @@ import numpy as np
 from astropy.io import fits
 from jaxtyping import Float
 
+from slamjax._util.files import existing_file
 from slamjax.errors import SlamError
 from slamjax.io.surveys.base import Loader, SurveySpectra, hdu_at, inverse_square, survey_spectra, table_metadata
 from slamjax.io.surveys.fits_columns import column_names, read_columns
@@ -121,7 +122,7 @@ def _read_sampling(path: Path, comments: Sequence[str]) -> np.ndarray | None:
     sampling = path.with_name(f"{path.stem}{_SAMPLING}.csv")
     if not sampling.exists():
         return None
-    columns, _ = _read_csv(sampling)
+    columns, _ = _read_csv(existing_file(sampling))
     if "pos" not in columns:
         raise SlamError(f"has a sampling file, {sampling.name}, without column 'pos'")
     return _numbers(columns["pos"][0])
