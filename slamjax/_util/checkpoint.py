@@ -204,9 +204,12 @@ def _locked(folder: Path) -> int | None:
             ) from error
         except OSError:  # a file system without locks
             return handle
+        is_there = False
         with contextlib.suppress(OSError):
-            if os.path.samestat(os.fstat(handle), os.stat(path)):
+            is_there = os.path.samestat(os.fstat(handle), os.stat(path))
+        if is_there:
+            with contextlib.suppress(OSError):  # the disk is full: the lock holds without a name
                 os.truncate(handle, 0)
                 os.write(handle, f"process {os.getpid()}".encode())
-                return handle
+            return handle
         os.close(handle)  # the run before has just removed it

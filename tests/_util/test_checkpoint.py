@@ -135,3 +135,15 @@ def test_a_digest_tells_values_types_and_names_apart():
     digests = [digest(value) for value in values]
     assert len(set(digests)) == len(values)
     assert digests == [digest(value) for value in values]
+
+
+def test_a_full_disk_ends_the_wait_for_the_lock(tmp_path):
+    """The name of the process cannot be written into the lock; waiting for that would never end."""
+    resource = pytest.importorskip("resource")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, before[1]))
+    try:
+        with Checkpoint(tmp_path / "parts") as kept, pytest.raises(SlamError, match="File too large"):
+            kept.begin({"model": "a"})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
