@@ -30,7 +30,7 @@ def plot(
         typer.Option(metavar="KIND", help="As listed above; default: spectra if a file is given, else training."),
     ] = None,
     select: Select = None,
-    count: Annotated[int, typer.Option(min=1, help="Spectra to draw.")] = 3,
+    count: Annotated[int, typer.Option(min=1, max=40, help="Spectra to draw.")] = 3,
     row: Annotated[
         int | None, typer.Option(help="Star of a corner or trace plot, by its row in the input; default: the first.")
     ] = None,

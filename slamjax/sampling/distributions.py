@@ -6,14 +6,18 @@ NumPyro sample in scaled labels, where a step of 1 is a standard deviation of th
 
 from __future__ import annotations
 
+import warnings
 from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import numpyro.distributions as dist
 from jaxtyping import Array, Float
-from numpyro.distributions import constraints
+
+with warnings.catch_warnings():  # this is NumPyro's first import: its tqdm misses ipywidgets in notebooks without them
+    warnings.filterwarnings("ignore", "IProgress not found")
+    import numpyro.distributions as dist
+    from numpyro.distributions import constraints
 
 from slamjax._util.jit import compiled
 from slamjax.emulators.kernels import similarity

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
 
 from astropy.table import Table
 
@@ -13,14 +13,27 @@ from slamjax.io import LabelTable
 from slamjax.model.description import describe_model
 from slamjax.model.model import Model
 from slamjax.preprocessing import Recipe
-from slamjax.sampling import Posterior
 from slamjax.spectra.spectra import Spectra
 from slamjax.views.files import open_file
 
+if TYPE_CHECKING:
+    from slamjax.sampling import Posterior
+
 #: What can be described.
-Thing: TypeAlias = Model | Spectra | Posterior | Recipe | Table
+Thing: TypeAlias = "Model | Spectra | Posterior | Recipe | Table"
 #: Stars of a label table or posterior that are listed.
 _LISTED = 10
+
+
+@runtime_checkable
+class _Sampled(Protocol):
+    """What a `Posterior` is known by: to import it would take NumPyro, which a model's description does not need."""
+
+    def title(self) -> str: ...
+    def facts(self) -> dict[str, str]: ...
+    def table(self) -> LabelTable: ...
+    def __len__(self) -> int: ...
+    def __getitem__(self, key: Any) -> Any: ...
 
 
 def describe(thing: Thing | str | os.PathLike[str]) -> str:
@@ -61,7 +74,7 @@ def describe(thing: Thing | str | os.PathLike[str]) -> str:
         return _recipe(thing)
     if isinstance(thing, Spectra):
         return text_card(thing.title(), thing.facts())
-    if isinstance(thing, Posterior):
+    if isinstance(thing, _Sampled):
         return _with_stars(text_card(thing.title(), thing.facts()), thing[:_LISTED].table(), len(thing))
     if isinstance(thing, Table):
         labels = LabelTable(thing, copy=False)

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from slamjax._util.files import existing_file
 from slamjax.errors import SlamError
@@ -14,10 +14,12 @@ from slamjax.io import LabelTable, count_rows, read, read_labels, read_table
 from slamjax.io.fits_files import open_fits
 from slamjax.model.model import Model
 from slamjax.preprocessing import Recipe
-from slamjax.sampling import Posterior
 from slamjax.spectra.spectra import Spectra
 
-Content: TypeAlias = Model | Spectra | Posterior | Recipe | LabelTable
+if TYPE_CHECKING:
+    from slamjax.sampling import Posterior
+
+Content: TypeAlias = "Model | Spectra | Posterior | Recipe | LabelTable"
 #: Bytes of a table of spectra that are read to describe it; of a larger one only the first rows.
 _LARGE = 500_000_000
 _HDF5, _GZIP = b"\x89HDF", b"\x1f\x8b"
@@ -62,7 +64,7 @@ def open_file(path: str | os.PathLike[str]) -> Opened:
 
 def _open_hdf5(source: Path) -> Model | Posterior:
     """A model or a posterior: both are HDF5, and the ending says which is more likely."""
-    readers: list[Callable[[Path], Model | Posterior]] = [Model.read, Posterior.read]
+    readers: list[Callable[[Path], Model | Posterior]] = [Model.read, _read_posterior]
     errors = []
     for reader in reversed(readers) if source.suffix.lower() == ".nc" else readers:
         try:
@@ -70,6 +72,12 @@ def _open_hdf5(source: Path) -> Model | Posterior:
         except SlamError as error:
             errors.append(error)
     raise errors[0]
+
+
+def _read_posterior(source: Path) -> Posterior:
+    from slamjax.sampling import Posterior
+
+    return Posterior.read(source)
 
 
 def _open_fits(source: Path) -> Opened:

@@ -73,6 +73,7 @@ def test_choices_and_ranges_are_refused_with_usage():
     assert result.exit_code == 2
     assert "cubic" in result.stderr
     assert CliRunner().invoke(app, ["plot", "m.h5", "--count", "0"]).exit_code == 2
+    assert CliRunner().invoke(app, ["plot", "m.h5", "--count", "200"]).exit_code == 2
     unknown = CliRunner().invoke(app, ["trian"])
     assert unknown.exit_code == 2
     assert "No such command 'trian'" in unknown.stderr

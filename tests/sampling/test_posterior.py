@@ -214,6 +214,17 @@ def test_arviz_is_imported_without_its_daily_warning(tmp_path):
     assert (done.returncode, done.stderr) == (0, "")
 
 
+def test_sampling_is_imported_in_a_notebook_without_a_warning():
+    """NumPyro's tqdm misses ipywidgets there."""
+    code = (
+        "import IPython, types\n"
+        "IPython.get_ipython = lambda: types.SimpleNamespace(config={'IPKernelApp': {}})\n"
+        "import slamjax.sampling"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_predicted_spectra_spread_as_posterior_and_noise():
     model, posterior = giants_model(), made()[:3]
     clean = posterior.predictive(model, 50)

@@ -1,6 +1,8 @@
 """What people are told of objects and of files, whichever they are."""
 
 import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -147,7 +149,7 @@ def test_of_a_large_file_the_first_rows_are_read(tmp_path, monkeypatch):
     [
         ("notes.txt", b"hello", "is none of slamjax's files"),
         ("empty.h5", b"", "is none of slamjax's files"),
-        ("cut.fits", b"SIMPLE  =", "cannot be read as FITS"),
+        ("cut.fits", b"SIMPLE  =", "cut.fits"),
         ("cut.h5", b"slamjax, HDF5 after 512 bytes", "cut.h5"),
         ("bad.toml", b"[[steps]]\nstep = ", "bad.toml"),
         ("l.csv", b"teff\n4500\n", "is CSV, which states no units"),
@@ -157,6 +159,13 @@ def test_files_that_cannot_be_described_are_refused_in_one_sentence(name, conten
     (tmp_path / name).write_bytes(content)
     with pytest.raises(slamjax.SlamError, match=message):
         slamjax.describe(tmp_path / name)
+
+
+def test_a_model_is_described_without_loading_numpyro(tmp_path):
+    giants_model().write(tmp_path / "m.h5")
+    code = "import sys, slamjax; slamjax.describe(sys.argv[1]); print('numpyro' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code, tmp_path / "m.h5"], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
 
 
 def test_cards_are_short_escaped_and_without_colours_of_their_own():
