@@ -113,6 +113,7 @@ def _serve(folder: Path, replies: int) -> None:
         name, task = json.loads(line)
         report = _done(name, task, folder / name)
         answer = {"outcome": report.outcome, "detail": report.detail, "peak": resident(os.getpid())}
+        answer["peak"] = max(answer["peak"], report.mebibytes * 2**20)  # of the commands that it started
         os.write(replies, json.dumps(answer).encode() + b"\n")
 
 
