@@ -38,6 +38,10 @@ trained twice, once by each side.""",
 
 A pixel's dual coefficients reach C while their sum is near 1, so a float32 sum over all stars loses digits.
 slamjax sums in sixteen slices, or in eight for more than 2,048 pixels. Errors are relative to float64.""",
+    "training_stages": """\
+## Where the time of training goes
+
+Default noise, the quickstart and simulated spectra of APOGEE's size. The same again: nothing is compiled.""",
     "uncut": """\
 ## Training on uncut stars
 
