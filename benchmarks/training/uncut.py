@@ -80,8 +80,8 @@ def widths(model: Model, judges: Spectra) -> list[float]:
     return [robust_width((column(labels, name) - judges.values(name))[np.isfinite(labels[name])]) for name in LABELS]
 
 
-def run(pool: Pool, draw: int, n_train: int, n_test: int) -> list[dict[str, Any]]:
-    """Both emulators on one draw, as it is and cleaned by hand."""
+def run(pool: Pool, draw: int, n_train: int, n_test: int, with_others: bool) -> list[dict[str, Any]]:
+    """Both emulators on one draw, as it is and cleaned by hand; a joint search and a comparison as well, if wanted."""
     draws = pool.draws(draw, n_train)
     judges = pool.judges(np.concatenate(list(draws.values())), n_test)
     found = []
@@ -102,7 +102,7 @@ def run(pool: Pool, draw: int, n_train: int, n_test: int) -> list[dict[str, Any]
                 "thrown away by hand": len(np.setdiff1d(draws["uncut"], draws[BY_HAND[0]])),
                 "scatter": scatter,
             }
-        if name == "SLAM":
+        if name == "SLAM" and with_others:
             one |= others(pool.stars[draws["uncut"]], draw)
         found.append(one)
         print(one, flush=True)
@@ -177,7 +177,7 @@ def earlier(out: Path, draws: range) -> list[dict[str, Any]]:
 
 
 def main() -> None:
-    options = parse_options(__doc__, first=1, draws=20)
+    options = parse_options(__doc__, first=1, draws=20, others=1)
     if options.data is None:
         raise SystemExit("give a table of uncut stars: --data gaia_xp_apogee.fits")
     load, pool = current_load(), Pool.read(options)
@@ -185,7 +185,7 @@ def main() -> None:
     draws = range(options.first, options.first + options.draws)
     runs = earlier(options.out, draws)
     for draw in draws:
-        runs += run(pool, draw, n_train, n_test)
+        runs += run(pool, draw, n_train, n_test, bool(options.others))
     runs.sort(key=lambda one: one["draw"])
     settings = {"from": source_name(options.data), "training": n_train, "judging": n_test, "draws": len(runs) // 2}
     results = {"runs": runs, "ratios": {way: [ratio(one, way) for one in runs if one["trained"]] for way in BY_HAND}}
