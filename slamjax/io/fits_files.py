@@ -120,10 +120,6 @@ class _Plain:
         self._left -= there
         return there
 
-    def left(self) -> int:
-        """Bytes that are left."""
-        return self._left
-
 
 class _Compressed:
     """A stream that must be read to its end, of which there is a limit."""
@@ -146,9 +142,6 @@ class _Compressed:
         while passed < count and (data := self.read(min(_PIECE, count - passed))):
             passed += len(data)
         return passed
-
-    def left(self) -> int:
-        return self.skip(self._most)
 
 
 def _walk(file: _Plain | _Compressed) -> None:
@@ -175,9 +168,13 @@ def _walk(file: _Plain | _Compressed) -> None:
                 "changed it and left the checksum as it was, delete the keywords CHECKSUM and DATASUM"
             )
         number += 1
-    left = file.left()
-    if left > _MOST_BEHIND:
-        raise SlamError(f"has {left:,} bytes behind its last HDU; it is damaged")
+    behind = 0
+    while block := file.read(_BLOCK):
+        behind += len(block)
+        if block.startswith(b"XTENSION"):
+            raise SlamError(f"is damaged: HDU {number - 1} declares fewer data than it has")
+        if behind > _MOST_BEHIND:
+            raise SlamError(f"has more than {behind:,} bytes behind its last HDU; it is damaged")
 
 
 def _header(file: _Plain | _Compressed, number: int) -> bytes:

@@ -80,6 +80,12 @@ def read_table(path: str | os.PathLike[str], rows: slice | None = None) -> Spect
                 sheet, numbers = _read_rows(sheet, numbers[rows], source), numbers[rows]
             table = hdu_to_table(sheet)
             comments = [str(line) for line in hdus[0].header.get("COMMENT", [])]
+            grid: dict[str, Any] = {
+                "wave_unit": waves.columns["wavelength"].unit,
+                "medium": _keyword(waves.header, "WAVEMED"),
+                "frame": _keyword(waves.header, "FRAME"),
+                "fwhm": waves.data["fwhm"] if "fwhm" in waves.columns.names else waves.header.get("FWHM"),
+            }
     except SlamError:
         raise
     except Exception as error:  # of a damaged file astropy raises errors of many types
@@ -99,12 +105,9 @@ def read_table(path: str | os.PathLike[str], rows: slice | None = None) -> Spect
         wave=wave,
         flux=flux,
         table=_native_table(table),
-        wave_unit=waves.columns["wavelength"].unit,
-        medium=_keyword(waves.header, "WAVEMED"),
-        frame=_keyword(waves.header, "FRAME"),
-        fwhm=waves.data["fwhm"] if "fwhm" in waves.columns.names else waves.header.get("FWHM"),
         rows=numbers,
         source=str(source),
+        **grid,
         **errors,
     )
 

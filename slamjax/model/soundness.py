@@ -6,6 +6,7 @@ word, so shapes, finiteness and signs are checked here, once, after reading.
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -171,8 +172,11 @@ def _check_training_labels(training_labels: TrainingLabels, n_labels: int) -> No
 
 def _check_noise(noise: Noise, trained: np.ndarray) -> None:
     """Variances and scales of trained pixels are finite and not negative, factors finite."""
-    for name, values in vars(noise).items():
-        array = _numbers(f"noise/{name}", values, (trained.size, *np.shape(values)[1:]) if np.ndim(values) else ())
+    for field in dataclasses.fields(noise):  # type: ignore[arg-type]
+        name = field.name
+        axes = str(field.type).replace("'", '"').split('"')[1].split()  # of its annotation: "pixel model_factor"
+        shape = tuple(trained.size if axis == "pixel" else None for axis in axes)
+        array = _numbers(f"noise/{name}", getattr(noise, name), shape)
         shown = array if array.ndim != 1 else array[trained]
         _require(not np.any(np.isnan(array)) and np.all(np.isfinite(shown)), f"noise/{name} is not finite")
         _require(array.ndim > 1 or np.all(array >= 0), f"noise/{name} has negative values")

@@ -17,6 +17,8 @@ from slamjax.spectra.spectra import Spectra
 
 #: Ridge, relative to the trace, that keeps the normal equations regular.
 _RIDGE = 1e-12
+#: A polynomial of more coefficients is no continuum.
+_MOST_DEGREE = 100
 
 
 @dataclass(frozen=True)
@@ -67,8 +69,8 @@ class ChebyshevContinuum(ContinuumByArm):
     def __post_init__(self) -> None:
         self._check_arms()
         object.__setattr__(self, "pixels", tuple(float(pixel) for pixel in self.pixels))
-        if self.degree < 0 or self.n_bins < 1 or not 0 < self.share <= 1:
-            raise SlamError("a Chebyshev continuum needs degree >= 0, n_bins >= 1 and 0 < share <= 1")
+        if not 0 <= self.degree <= _MOST_DEGREE or self.n_bins < 1 or not 0 < self.share <= 1:
+            raise SlamError(f"a Chebyshev continuum needs degree 0 to {_MOST_DEGREE}, n_bins >= 1 and 0 < share <= 1")
 
     def learn(self, spectra: Spectra) -> ChebyshevContinuum:
         """The same step with continuum pixels from these training spectra, if it has none yet."""

@@ -136,6 +136,7 @@ def changed(path, keyword, value):
         (lambda: changed(LAMOST[0], "TFIELDS", "999999999999"), "HDU 1 has a TFIELDS that cannot be"),
         (lambda: changed(LAMOST[0], "PCOUNT", "(1, 2"), "HDU 1 has a PCOUNT that cannot be"),
         (lambda: changed(LAMOST[0], "NAXIS1", "999999999999"), "bytes of data that HDU 1 declares; it is cut off"),
+        (lambda: changed(SDSS, "NAXIS2", "1"), "HDU 1 declares fewer data than it has"),
         (lambda: SDSS.read_bytes() * 2, "has a second file behind HDU 2"),
         (
             lambda: LAMOST[0].read_bytes().replace(b"END     ", b"NOEND   "),

@@ -184,6 +184,7 @@ def header_with(key, value):
         (replaced("scaling/width", np.zeros(4)), "scaling/width has values that are not positive"),
         (replaced("scaling/center", [np.nan, 0, 0, 0]), "scaling/center has values that are not finite"),
         (replaced("noise/model_variance", np.full(61, -1.0)), "noise/model_variance has negative values"),
+        (replaced("noise/model_variance", 1.0), r"noise/model_variance has shape \(\), not \(61\)"),
         (replaced("emulator/flux_scale", np.ones(60)), r"emulator/flux_scale has shape \(60,\), not \(61\)"),
         (replaced("emulator/block0/gamma", [0.0]), "gamma has values that are not positive"),
         (replaced("domain/low", np.full(4, -9.0)), "are not the range of its training stars"),

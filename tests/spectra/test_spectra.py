@@ -306,3 +306,11 @@ def test_a_line_spread_of_each_pixel_follows_its_pixels_and_gives_way_to_a_measu
 def test_metadata_of_a_file_cannot_be_contradicted(given, message):
     with pytest.raises(SlamError, match=message):
         make().with_metadata("air", "rest", 2.5).with_metadata(**given)
+
+
+@pytest.mark.parametrize("values", [np.ones(2, complex), np.ones((2, 3)), np.array(["a", "b"])])
+def test_a_column_that_holds_no_single_numbers_is_named(values):
+    spectra = Spectra([400.0, 410.0], np.ones((2, 2)), table=Table({"teff": values}), wave_unit="nm")
+    for names in ("teff", ["teff"]):
+        with pytest.raises(SlamError, match="column 'teff' of spectra holds no numbers"):
+            spectra.values(names)
