@@ -38,13 +38,13 @@ def train(stars: Spectra) -> Model:
     return slamjax.train(stars, LABELS, recipe=RECIPE, **SETTINGS)
 
 
-def cross_validated(stars: Spectra, seed: int) -> dict[str, dict[str, float]]:
+def cross_validated(stars: Spectra, folds: int, seed: int) -> dict[str, dict[str, float]]:
     """MILES stars by models that have not seen them."""
-    fold = make_folds(stars.star_groups(), FOLDS, seed)
+    fold = make_folds(stars.star_groups(), folds, seed)
     tables = []
-    for k in range(FOLDS):
+    for k in range(folds):
         tables.append((stars[fold == k], slamjax.fit(train(stars[fold != k]), stars[fold == k])))
-        print(f"fold {k + 1} of {FOLDS}", flush=True)
+        print(f"fold {k + 1} of {folds}", flush=True)
     measured = {}
     for name in LABELS:
         parts = [(column(t, name), some.values(name), column(t, f"{name}_err")) for some, t in tables]
@@ -88,7 +88,7 @@ def _differences(compared: dict[str, dict[str, float]], n: int) -> str:
 
 
 def main() -> None:
-    options = parse_options(__doc__ or "", miles=None, files=None)
+    options = parse_options(__doc__ or "", miles=None, files=None, folds=FOLDS)
     if options.miles is None or options.files is None:
         raise SystemExit("give --miles miles.fits and --files FOLDER (LAMOST files and lasp.csv)")
     load = current_load()
@@ -106,7 +106,7 @@ def main() -> None:
         "the other half": order[1::2],
     }
     compared = {half: against_lasp(found[rows], lasp[rows]) for half, rows in halves.items()}
-    held_out = cross_validated(stars, options.seed)
+    held_out = cross_validated(stars, options.folds, options.seed) if options.folds > 1 else {}
 
     def pair(name: str, row: int, digits: int) -> str:
         own, error = column(found, name)[row], column(found, f"{name}_err")[row]
@@ -140,9 +140,9 @@ def main() -> None:
         f"{seconds:.0f} s), star by star, with LASP's values behind:",
         by_star,
         *(part for half, table in by_half.items() for part in (f"Slamjax minus LASP, {half}:", table)),
-        f"MILES itself, {FOLDS}-fold cross-validation of the same settings:",
-        on_miles,
     ]
+    if held_out:
+        sections += [f"MILES itself, {options.folds}-fold cross-validation of the same settings:", on_miles]
     settings = {"selection": SELECTION, "recipe": str(RECIPE), **{key: str(value) for key, value in SETTINGS.items()}}
     write_results(options.out, "lamost", settings, {"lamost": compared, "miles": held_out}, sections, load)
 
