@@ -24,6 +24,8 @@ from slamjax.fitting.problem import Minimiser, Problem, Status, Summary
 
 #: Batches are full, an eighth, or a sixty-fourth: the tail of slow stars does not pay for empty places.
 _SHRINK = 8
+#: A batch that would have many empty places is divided into at most so many of the next smaller size.
+_PIECES = 4
 #: Problems, in units of a batch, that are worked on beside those of the oldest part: while its slowest stars converge,
 #: about as many are done.
 _HIDDEN = 16
@@ -46,28 +48,46 @@ class Starts:
 
 @dataclass(eq=False)
 class _Part:
-    """Problems of one part that is being worked on: where its stars lie in the window, and how far each problem is."""
+    """Problems of one part that is being worked on: where its stars lie in the window, and how far each problem is.
+
+    A star's starts are worked on one after the other, so that which of them are given up does not depend on other
+    stars. ``waiting`` has the rows that may begin, best starts, second starts, …; ``n_ended`` counts those done.
+    """
 
     x: np.ndarray
     star: np.ndarray
     n_stars: int
     place: int
     states: Any = None
-    n_begun: int = 0
+    n_ended: int = 0
     active: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=int))
+    waiting: list[np.ndarray] = field(init=False)
 
-    @property
-    def n_waiting(self) -> int:
-        return len(self.x) - self.n_begun
+    def __post_init__(self) -> None:
+        none = np.empty(0, dtype=int)
+        self.waiting = [np.arange(self.n_stars), *[none] * (len(self.x) // self.n_stars - 1)]
 
     @property
     def n_first_waiting(self) -> int:
         """Stars whose best start is not begun."""
-        return max(self.n_stars - self.n_begun, 0)
+        return len(self.waiting[0])
 
     @property
     def is_done(self) -> bool:
-        return self.n_waiting == 0 and self.active.size == 0
+        return self.n_ended == len(self.x)
+
+    def take(self, rank: int, count: int) -> np.ndarray:
+        """At most ``count`` of the waiting rows of a rank."""
+        taken, self.waiting[rank] = np.split(self.waiting[rank], [count])
+        return taken
+
+    def end(self, rows: np.ndarray) -> None:
+        """These are done; the next starts of their stars may begin."""
+        self.n_ended += rows.size
+        self.active = np.setdiff1d(self.active, rows)
+        for rank in range(1, len(self.waiting)):
+            following = rows[rows // self.n_stars == rank - 1] + self.n_stars
+            self.waiting[rank] = np.concatenate([self.waiting[rank], following])
 
 
 class _Window:
@@ -78,7 +98,7 @@ class _Window:
 
     def __init__(self, first: Starts, n_places: int, slots: int) -> None:
         self.rows, self.n_places, self.free = padded_rows(len(first.flux), slots), n_places, list(range(n_places))
-        self.sizes = _batch_sizes(slots, n_places * len(first.x))
+        self.sizes = _batch_sizes(slots, n_places * len(first.flux))
         if n_places > 1:
             zeros = np.zeros((self.rows * n_places, first.flux.shape[1]), first.flux.dtype)
             self.spectra = _everywhere((zeros, zeros))
@@ -137,7 +157,7 @@ def minimise(
         batch = _Batch(minimiser, problem, window.spectra, window.sizes)
         batch.visit(running)
         if finished is not None:
-            finished(done + sum(part.n_begun - part.active.size for part in running))
+            finished(done + sum(part.n_ended for part in running))
         while running and running[0].is_done:
             part = running.popleft()
             window.free.append(part.place)
@@ -166,16 +186,15 @@ class _Batch:
             if part.states is None:
                 part.states = _empty(begun, len(part.x))
             _store(part.states, begun, rows)
-            part.n_begun += rows.size
             part.active = np.concatenate([part.active, rows])
         active = [(part, part.active) for part in running]
         for part, rows, states in self._call(_advance, active, _states_of):
             _store(part.states, states, rows)
         for part in running:
-            part.active = part.active[part.states.status[part.active] == Status.RUNNING]
-            given_up = part.active[self.minimiser.redundant(part.states, part.active, part.n_stars)]
+            still = part.active[part.states.status[part.active] == Status.RUNNING]
+            given_up = still[self.minimiser.redundant(part.states, still, part.n_stars)]
             part.states.status[given_up] = Status.REDUNDANT
-            part.active = np.setdiff1d(part.active, given_up)
+            part.end(part.active[part.states.status[part.active] != Status.RUNNING])
 
     def summaries(self, part: _Part) -> Summary:
         """Of all problems of a part."""
@@ -193,17 +212,19 @@ class _Batch:
         problems: list[tuple[_Part, np.ndarray]],
         arguments: Callable[[_Part, np.ndarray], tuple[Any, Any]],
     ) -> list[tuple[_Part, np.ndarray, Any]]:
-        """``function`` of the given rows of each part, in the smallest batch that holds them all."""
+        """``function`` of the given rows of each part, in batches with few empty places."""
         problems = [(part, rows) for part, rows in problems if rows.size]
         if not problems:
             return []
         given = [arguments(part, rows) for part, rows in problems]
         joined = jax.tree_util.tree_map(lambda *each: np.concatenate(each), *given)
-        count = sum(rows.size for _, rows in problems)
-        size = min(s for s in self.sizes if s >= count)
-        padded = fill_up(np.arange(count), size)
-        batch = _spread(jax.tree_util.tree_map(lambda a: a[padded], joined))
-        out = jax.tree_util.tree_map(np.asarray, function(self.minimiser, self.problem, *batch, *self.spectra))
+        outs = []
+        for rows, size in _split(sum(rows.size for _, rows in problems), self.sizes):
+            padded = fill_up(rows, size)
+            batch = _spread(jax.tree_util.tree_map(lambda a, padded=padded: a[padded], joined))
+            out = function(self.minimiser, self.problem, *batch, *self.spectra)
+            outs.append(jax.tree_util.tree_map(lambda a, n=rows.size: np.asarray(a)[:n], out))
+        out = jax.tree_util.tree_map(lambda *each: np.concatenate(each), *outs)
         edges = np.cumsum([0, *(rows.size for _, rows in problems)])
         return [
             (part, rows, jax.tree_util.tree_map(lambda a, at=slice(*edges[k : k + 2]): a[at], out))
@@ -211,20 +232,27 @@ class _Batch:
         ]
 
 
-def _next_problems(running: list[_Part], slots: int) -> list[tuple[_Part, np.ndarray]]:
-    """Rows of each part that fill the free places: best starts of all parts first, then second ones, ….
+def _split(count: int, sizes: list[int]) -> list[tuple[np.ndarray, int]]:
+    """Which of ``count`` problems go into a batch together, and its size: few empty places, and few batches."""
+    batches, begin = [], 0
+    while begin < count:
+        left = count - begin
+        size = min((s for s in sizes if s >= left), default=sizes[0])
+        size = max((s for s in sizes if s < size and -(-left // s) <= _PIECES), default=size)
+        batches.append((np.arange(begin, min(count, begin + size)), size))
+        begin += size
+    return batches
 
-    Second starts are given up early where the first has ended, so they begin as late as they would in one large part.
-    """
+
+def _next_problems(running: list[_Part], slots: int) -> list[tuple[_Part, np.ndarray]]:
+    """Rows of each part that fill the free places: best starts of all parts first, then second ones, …."""
     free = slots - sum(part.active.size for part in running)
-    ends = [part.n_begun for part in running]
-    n_starts = max((len(part.x) // part.n_stars for part in running), default=0)
-    for rank in range(n_starts):
-        for number, part in enumerate(running):
-            count = min(max((rank + 1) * part.n_stars - ends[number], 0), free)
-            ends[number] += count
-            free -= count
-    return [(part, np.arange(part.n_begun, end)) for part, end in zip(running, ends, strict=True)]
+    fresh: list[list[np.ndarray]] = [[] for _ in running]
+    for rank in range(max((len(part.waiting) for part in running), default=0)):
+        for part, rows in zip(running, fresh, strict=True):
+            rows.append(part.take(rank, free))
+            free -= rows[-1].size
+    return [(part, np.concatenate(rows)) for part, rows in zip(running, fresh, strict=True)]
 
 
 def _states_of(part: _Part, rows: np.ndarray) -> tuple[Any, np.ndarray]:

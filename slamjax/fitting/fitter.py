@@ -17,6 +17,7 @@ from astropy.table import vstack
 
 from slamjax._util.batching import map_padded
 from slamjax._util.jit import compiled
+from slamjax._util.threads import one_blas_thread
 from slamjax.errors import SlamError, SlamWarning
 from slamjax.fitting.batches import Starts, minimise
 from slamjax.fitting.flux_level import warn_of_other_unit
@@ -134,7 +135,8 @@ class Fitter:
             if on_progress is not None:
                 on_progress(min(done, n), n)
 
-        tables = list(fitter._fit_parts([spectra], n <= fitter._sizes.chunk, report))
+        with one_blas_thread():
+            tables = list(fitter._fit_parts([spectra], n <= fitter._sizes.chunk, report))
         warn_without_errors(self.model, spectra)
         return stack_tables(tables)
 

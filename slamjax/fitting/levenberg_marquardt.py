@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +18,14 @@ Matrix = Float[Array, "n n"]
 #: A matrix with one row and column more, for the residual.
 Bordered = Float[Array, "m m"]
 
+#: Remaining step at convergence, in standard errors, by bytes of a number: float32's kernel sums resolve a few
+#: thousandths.
+_TOLERANCE = {4: 2e-3, 8: 1e-4}
+#: Remaining step, in standard errors, from which on a fit is near its minimum; it ends after so many more steps if
+#: rounding keeps it from its tolerance.
+_NEAR, _LINGER = {4: 1e-2, 8: 3e-3}, 16
+#: Steps shorter than this, in standard errors, say nothing of the curvature.
+_SHORT = {4: 3e-2, 8: 3e-4}
 #: A start is given up if even twice its predicted gain leaves χ² this far above that of a finished start.
 _HOPELESS = 25.0
 
@@ -26,13 +33,17 @@ _HOPELESS = 25.0
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class LMState:
-    """Current point, its Gram matrix, correction of the curvature, damping and its growth at a rejected step."""
+    """Current point, its Gram matrix, correction of the curvature, damping and its growth at a rejected step.
+
+    ``n_close`` counts the steps that began near the minimum.
+    """
 
     x: X
     gram: Float[Array, "row row"]
     bend: Float[Array, "label label"]
     damping: Float[Array, ""]
     growth: Float[Array, ""]
+    n_close: Int[Array, ""]
     n_iter: Int[Array, ""]
     status: Int[Array, ""]
 
@@ -42,7 +53,8 @@ class LevenbergMarquardt:
     """(JᵀΣ⁻¹J + λ D) δ = JᵀΣ⁻¹r, with D the diagonal of JᵀΣ⁻¹J (Marquardt 1963, J. SIAM 11, 431).
 
     A label at an edge of the box is held there if the gradient points outwards. The search ends where the remaining
-    Gauss-Newton step is below a hundredth of a standard error (in float64 a ten-thousandth).
+    Gauss-Newton step is below 0.002 standard errors (in float64 a ten-thousandth), or a hundredth where rounding or
+    slow convergence leaves no better; the last step is taken, too.
     """
 
     max_iter: int = 60
@@ -57,7 +69,8 @@ class LevenbergMarquardt:
         one = jnp.ones((), x.dtype)
         zero = jnp.zeros((), jnp.int32)
         gram = jnp.zeros((x.size + 1, x.size + 1), x.dtype).at[0, 0].set(jnp.inf)
-        return LMState(x, gram, jnp.zeros((x.size, x.size), x.dtype), 3e-3 * one, 4 * one, zero, zero + Status.RUNNING)
+        bend = jnp.zeros((x.size, x.size), x.dtype)
+        return LMState(x, gram, bend, 3e-3 * one, 4 * one, zero, zero, zero + Status.RUNNING)
 
     def advance(self, problem: Problem, state: LMState, flux: Star, ivar: Star) -> LMState:
         inv_cov = problem.noise.inverse_covariance(ivar)
@@ -74,7 +87,9 @@ class LevenbergMarquardt:
         free = jnp.where(held[:, None] | held[None, :], 0, curvature + state.bend)
         fixed = free + jnp.diag(jnp.where(held, 1, 1e-6 * weakest))
         left = downhill @ _solve(fixed, downhill)
-        arrived = jnp.isfinite(chi2) & (left < _tolerance(x.dtype) ** 2)
+        near = jnp.isfinite(chi2) & (left < _NEAR[x.dtype.itemsize] ** 2)
+        n_close = state.n_close + near
+        arrived = near & ((left < _TOLERANCE[x.dtype.itemsize] ** 2) | (n_close > _LINGER))
         step = _solve(fixed + jnp.diag(jnp.where(held, 0, state.damping * diagonal)), downhill)
         new_x = jnp.clip(x + step, problem.low, problem.high)
         step = new_x - x
@@ -88,21 +103,24 @@ class LevenbergMarquardt:
         change = jnp.where(ratio < 0.25, 4.0, jnp.where(ratio > 0.75, 1 / 3, 1.0))
         damping = state.damping * jnp.where(better, change, state.growth)
         bend = _bend(state.bend, step, gram, new_gram)
-        n_iter = state.n_iter + 1
-        status = jnp.where(
-            arrived, Status.CONVERGED, jnp.where(n_iter >= self.max_iter, Status.EXHAUSTED, Status.RUNNING)
-        )
+        running = state.status == Status.RUNNING
+        n_iter = state.n_iter + running
+        # out of steps, but near
+        arrived |= (n_iter >= self.max_iter) & jnp.isfinite(chi2) & (left < _NEAR[4] ** 2)
+        ended = jnp.where(n_iter >= self.max_iter, Status.EXHAUSTED, Status.RUNNING)
+        status = jnp.where(running, jnp.where(arrived, Status.CONVERGED, ended), state.status)
         new = LMState(
-            x=jnp.where(better & ~arrived, new_x, x),
-            gram=jnp.where(better & ~arrived, new_gram, gram),
+            x=jnp.where(better, new_x, x),
+            gram=jnp.where(better, new_gram, gram),
             bend=jnp.where(jnp.all(jnp.isfinite(bend)), bend, state.bend),
             damping=jnp.clip(damping, 1e-7, 1e7),
             growth=jnp.where(better, 4, jnp.minimum(2 * state.growth, 64)).astype(x.dtype),
+            n_close=n_close,
             n_iter=n_iter,
             status=status.astype(jnp.int32),
         )
-        running = state.status == Status.RUNNING
-        return jax.tree_util.tree_map(lambda a, b: jnp.where(running, a, b), new, state)
+        exhausted = state.status == Status.EXHAUSTED
+        return jax.tree_util.tree_map(lambda a, b: jnp.where(exhausted, b, a), new, state)
 
     def redundant(self, states: LMState, active: np.ndarray, n_stars: int) -> np.ndarray:
         """Starts that have reached the end of a finished one, or whose predicted minimum lies far above it.
@@ -149,15 +167,10 @@ def _bend(bend: Matrix, step: X, gram: Bordered, new_gram: Bordered) -> Matrix:
     missing = change - bend @ step
     gain = missing @ step
     # shorter steps are dominated by rounding; nearly orthogonal ones divide by almost 0
-    significant = (length > (3 * _tolerance(step.dtype)) ** 2) & (
+    significant = (length > _SHORT[step.dtype.itemsize] ** 2) & (
         gain > 1e-2 * jnp.linalg.norm(missing) * jnp.linalg.norm(step)
     )
     return bend + jnp.where(significant, 1, 0) * jnp.outer(missing, missing) / jnp.where(significant, gain, 1)
-
-
-def _tolerance(dtype: Any) -> float:
-    """Remaining step at convergence, in standard errors; float32's kernel sums resolve a few thousandths."""
-    return 1e-2 if jnp.finfo(dtype).bits == 32 else 1e-4
 
 
 def _rounding(chi2: Scalar) -> Scalar:

@@ -22,7 +22,7 @@ from slamjax._util.jit import compiled
 from slamjax._util.linalg import eliminate
 from slamjax.emulators.training_labels import far_apart
 from slamjax.fitting.problem import Problem, Star
-from slamjax.fitting.starts import Templates, choose_starts, sample_stars
+from slamjax.fitting.starts import Templates, choose_starts, in_components, sample_stars
 from slamjax.typing import AnyArray, Scalar
 
 #: Number of templates in the first correlation, far apart in labels.
@@ -44,14 +44,14 @@ class ShiftedTemplates:
     templates : in the rest frame, at the starting widths, each scaled to the same ``level``
     level : (P,) best-fitting polynomial of the mean template; 1 without a polynomial
     place : (P,) ln λ
-    probes : (K,) rows of the templates in the first correlation
+    probes : (K, P) templates of the first correlation
     fixed : (V,) starting velocity parameters; rv is determined for each star
     """
 
     templates: Templates
     level: Float[AnyArray, " pixel"]
     place: Float[AnyArray, " pixel"]
-    probes: AnyArray
+    probes: Float[AnyArray, "probe pixel"]
     fixed: Float[AnyArray, " velocity"]
 
 
@@ -62,13 +62,14 @@ def make_shifted_templates(problem: Problem, stars: np.ndarray, wave: np.ndarray
     fixed = np.array([forward.coordinate(name, forward.nuisances.start(name)) for name in forward.free])
     at_rest = np.array([0.0 if name == "rv" else value for name, value in zip(forward.free, fixed, strict=True)])
     rows = jnp.asarray(np.concatenate([x, np.broadcast_to(at_rest, (len(x), len(at_rest)))], axis=1))
-    templates, level = _levelled(problem, rows)
-    probes = far_apart(x, _PROBES)
-    return ShiftedTemplates(templates, level, jnp.asarray(np.log(wave)), jnp.asarray(probes), jnp.asarray(fixed))
+    flux, level = _levelled(problem, rows)
+    templates = in_components(problem.noise, rows[:, : forward.n_labels], flux)
+    probes = flux[far_apart(x, _PROBES)]
+    return ShiftedTemplates(templates, level, jnp.asarray(np.log(wave)), probes, jnp.asarray(fixed))
 
 
 @compiled
-def _levelled(problem: Problem, x: Array) -> tuple[Templates, Array]:
+def _levelled(problem: Problem, x: Array) -> tuple[Array, Array]:
     forward: Any = problem.emulator
     usable = jnp.asarray(forward.usable)
     # all pixels, those near the ends included, because shifted spectra may cover them
@@ -79,8 +80,7 @@ def _levelled(problem: Problem, x: Array) -> tuple[Templates, Array]:
     else:
         level = _smooth(forward.terms, jnp.mean(flux, axis=0), weight)
         flux = jax.lax.map(lambda one: one * (level / _smooth(forward.terms, one, weight)), flux, batch_size=_BLOCK)
-    middle = jnp.mean(flux, axis=0)
-    return Templates(x[:, : forward.n_labels], middle, flux - middle, None), level
+    return flux, level
 
 
 def _smooth(terms: Any, flux: Any, weight: Any) -> Star:
@@ -115,7 +115,7 @@ def choose_shifted_starts(
     if "rv" not in forward.free:
         labels = choose_starts(problem, templates, flux, ivar, n_starts)
         return jnp.concatenate([labels, behind], axis=-1)
-    probes = jax.lax.map(partial(_lines, forward.grid), templates.lines[shifted.probes] + templates.middle)
+    probes = jax.lax.map(partial(_lines, forward.grid), shifted.probes)
 
     def at_rest(star: tuple[Array, Array, Array]) -> tuple[Array, Array]:
         flux, weight, ivar = star

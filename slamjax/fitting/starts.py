@@ -12,53 +12,40 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from slamjax._util.jit import compiled
-from slamjax.fitting.problem import Problem
+from slamjax.fitting.problem import Problem, Star
+from slamjax.noise.models import Noise
 
 #: Largest number of templates: more need memory and give no better starts.
 MAX_TEMPLATES = 2048
 #: Two starts are at least this far apart, in scaled labels (1 = one standard deviation of the training labels).
 APART = 1.0
-#: Bad pixels are filled with the mean template before whitening; harmless up to this fraction of the pixels.
-_MANY_BAD = 0.05
+#: Templates are compared in at most this many components, and in no more than leave each of them within this
+#: distance, in units of the model's error.
+_MOST, _CLOSE = 32, 0.5
+#: Spectra per step of a loop: limits memory. The loop's body has the same shape for any number of stars, so that a
+#: star's starts do not depend on how many others there are.
+_BLOCK = 16
 _matmul = partial(jnp.matmul, precision=jax.lax.Precision.HIGHEST)
-#: Spectra whitened at once: limits memory.
-_BLOCK = 64
-#: Largest number of stars whose median gives a batch's typical errors.
-_N_TYPICAL = 128
 
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Templates:
-    """Predicted spectra of T training stars at scaled labels x (T, L), relative to their mean; 0 at untrained pixels.
+    """Predicted spectra of T training stars at scaled labels x (T, L), in R components; 0 at untrained pixels.
 
-    Flux is ``middle`` (P,) + ``lines`` (T, P), because differences keep float32's digits; for a compressed emulator
-    ``middle`` + ``coordinates`` (T, R) @ ``lines`` (R, P).
+    Flux is ``middle`` (P,) + ``coordinates`` (T, R) @ ``lines`` (R, P).
     """
 
     x: Float[Array, "template label"]
     middle: Float[Array, " pixel"]
     lines: Float[Array, "line pixel"]
-    coordinates: Float[Array, "template line"] | None
-
-    def squares(self, white: Float[Array, "line pixel"]) -> Float[Array, " template"]:
-        """|t|² of each template from whitened lines."""
-        if self.coordinates is None:
-            return jnp.sum(jnp.square(white), axis=-1)
-        return jnp.sum(_matmul(self.coordinates, _matmul(white, white.T)) * self.coordinates, axis=-1)
-
-    def products(self, along: Float[Array, "star line"]) -> Float[Array, "star template"]:
-        """f·t of each star and template from products with lines."""
-        return along if self.coordinates is None else _matmul(along, self.coordinates.T)
-
-    def flux(self) -> Float[Array, "template pixel"]:
-        """All templates, relative to their mean."""
-        return self.lines if self.coordinates is None else _matmul(self.coordinates, self.lines)
+    coordinates: Float[Array, "template line"]
 
 
 def make_templates(problem: Problem, stars: np.ndarray) -> Templates:
     """Templates at the training stars' scaled labels, an even sample of them if there are many."""
-    return _predict(problem.emulator, jnp.asarray(sample_stars(stars)))
+    x = jnp.asarray(sample_stars(stars))
+    return in_components(problem.noise, x, _predict(problem.emulator, x))
 
 
 def sample_stars(stars: np.ndarray) -> np.ndarray:
@@ -70,25 +57,42 @@ def sample_stars(stars: np.ndarray) -> np.ndarray:
 
 
 @compiled
-def _predict(emulator: Any, x: Float[Array, "template label"]) -> Templates:
-    if emulator.basis is None:
-        flux = jnp.nan_to_num(emulator.at(x))
-        middle = jnp.mean(flux, axis=0)
-        return Templates(x, middle, flux - middle, None)
-    components = emulator.components(x)
-    mean = jnp.mean(components, axis=0)
-    about = emulator.flux_mean + emulator.flux_scale * (_matmul(mean, emulator.basis) + emulator.intercept)
-    lines = jnp.nan_to_num(emulator.flux_scale * emulator.basis)
-    return Templates(x, jnp.nan_to_num(about), lines, components - mean)
+def _predict(emulator: Any, x: Float[Array, "template label"]) -> Float[Array, "template pixel"]:
+    return jnp.nan_to_num(jax.lax.map(emulator.at, x, batch_size=4 * _BLOCK))
 
 
-def _typical_ivar(ivar: Float[Array, "star pixel"]) -> Float[Array, " pixel"]:
-    """Median of each pixel over the stars in which it is good, 0 if there are none; estimated from a sample."""
-    ivar = ivar[:: -(-len(ivar) // _N_TYPICAL)]
-    ordered = jnp.sort(jnp.where(ivar > 0, ivar, jnp.inf), axis=0)
-    known = jnp.sum(ivar > 0, axis=0)
-    middle = jnp.take_along_axis(ordered, jnp.maximum(known - 1, 0)[None] // 2, axis=0)[0]
-    return jnp.where(known > 0, middle, 0)
+def in_components(noise: Noise, x: Float[Array, "template label"], flux: Float[Array, "template pixel"]) -> Templates:
+    """Templates of given flux (T, P) in the leading components of their differences in units of the model's error."""
+    middle = jnp.mean(flux, axis=0)
+    lines = flux - middle
+    white = np.asarray(_whitened(noise, lines), float)
+    values, along = _leading(white, min(_MOST, *white.shape))
+    left = np.square(white).sum(axis=1) - np.cumsum(np.square(along * values), axis=1).T
+    close = left.max(axis=1) < _CLOSE**2
+    n = int(np.argmax(close)) + 1 if close.any() else len(close)
+    root = np.sqrt(len(white))
+    coordinates, components = root * along[:, :n], along[:, :n].T @ np.asarray(lines, float) / root
+    dtype = flux.dtype
+    return Templates(x, middle, jnp.asarray(components, dtype), jnp.asarray(coordinates, dtype))
+
+
+def _leading(rows: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """The n largest singular values of rows (T, P) and their left vectors (T, n), by two random power steps.
+
+    (Halko, Martinsson & Tropp 2011, SIAM Rev. 53, 217.)
+    """
+    n_drawn = min(n + 8, *rows.shape)
+    span = rows.T @ np.random.default_rng(0).normal(size=(len(rows), n_drawn))
+    for _ in range(2):
+        span = rows.T @ (rows @ np.linalg.qr(span)[0])
+    vectors, values, _ = np.linalg.svd(rows @ np.linalg.qr(span)[0], full_matrices=False)
+    return values[:n], vectors[:, :n]
+
+
+@compiled
+def _whitened(noise: Noise, lines: Float[Array, "template pixel"]) -> Float[Array, "template pixel"]:
+    inv_cov = noise.inverse_covariance(jnp.full(lines.shape[1], jnp.inf, lines.dtype))
+    return jax.lax.map(inv_cov.whiten, lines, batch_size=4 * _BLOCK)
 
 
 @partial(compiled, static_argnames="n_starts")
@@ -101,34 +105,41 @@ def choose_starts(
 ) -> Float[Array, "star start label"]:
     """For each star the best-χ² template, then the best of those at least `APART` from the first, and so on.
 
-    Correlations between pixels matter: without them a star starts, and may end, in another minimum. Those of the
-    batch's median errors are used for all its stars, so that all χ² = |f|² − 2 f·t + |t|² in whitened pixels are one
-    matrix product. A spectrum with many bad pixels is compared with independent pixels and its own weights.
+    χ² has the star's own errors and their correlations: without them a star starts, and may end, in another minimum.
+    With c a template's coordinates and G = R Σ⁻¹ Rᵀ for the rows R = [f − middle; lines], it is a constant less
+    2 G₀·c, plus cᵀ G c: one matrix product of the distinct elements of G and of c cᵀ.
     """
-    weight = problem.noise.weights(ivar)
-    flux = jnp.where(weight > 0, flux - templates.middle, 0)
+    first, second = np.triu_indices(templates.lines.shape[0])
+    twice = jnp.asarray(np.where(first == second, 1, 2), flux.dtype)
+    pairs = templates.coordinates[:, first] * templates.coordinates[:, second]
+    terms = jnp.concatenate([-2 * templates.coordinates, pairs * twice], axis=1).T
 
-    def independent_pixels() -> Float[Array, "star template"]:
-        every = templates.flux()
-        return _matmul(weight, jnp.square(every).T) - 2 * _matmul(weight * flux, every.T)
+    def of_star(star: tuple[Star, Star]) -> Float[Array, " term"]:
+        flux, ivar = star
+        gram = problem.noise.inverse_covariance(ivar).gram(
+            jnp.concatenate([(flux - templates.middle)[None], templates.lines])
+        )
+        return jnp.concatenate([gram[0, 1:], gram[1 + first, 1 + second]])
 
-    typical = _typical_ivar(ivar)
-    inv_cov = problem.noise.inverse_covariance(typical)
-    white_lines = jax.lax.map(inv_cov.whiten, templates.lines, batch_size=_BLOCK)
-    white_flux = jax.lax.map(inv_cov.whiten, flux, batch_size=_BLOCK)
-    joint = templates.squares(white_lines) - 2 * templates.products(_matmul(white_flux, white_lines.T))
-    usable = problem.noise.weights(typical) > 0
-    bad = jnp.sum(usable & ~(weight > 0), axis=-1) / jnp.maximum(jnp.sum(usable), 1)
-    many = (bad > _MANY_BAD)[:, None]
-    chi2 = jax.lax.cond(jnp.any(many), lambda: jnp.where(many, independent_pixels(), joint), lambda: joint)
+    def starts(block: tuple[Array, Array]) -> Float[Array, "star start label"]:
+        return _best_apart(templates.x, _matmul(jax.vmap(of_star)(block), terms), n_starts)
 
+    n = flux.shape[0]
+    padding = ((0, -n % _BLOCK), (0, 0))
+    blocks = [jnp.pad(rows, padding).reshape(-1, _BLOCK, rows.shape[1]) for rows in (flux, ivar)]
+    return jax.lax.map(starts, tuple(blocks)).reshape(-1, n_starts, templates.x.shape[1])[:n]
+
+
+def _best_apart(
+    x: Float[Array, "template label"], chi2: Float[Array, "star template"], n_starts: int
+) -> Float[Array, "star start label"]:
     taken: list[Array] = []
     for _ in range(n_starts):
         best = jnp.argmin(chi2, axis=1)
         # if every template is near one that is taken, repeat the first start
         spent = ~jnp.isfinite(jnp.min(chi2, axis=1))
-        start = templates.x[best]
+        start = x[best]
         taken.append(jnp.where(spent[:, None], taken[0] if taken else start, start))
-        far = jnp.sum(jnp.square(templates.x[None] - start[:, None]), axis=-1) >= APART**2
+        far = jnp.sum(jnp.square(x[None] - start[:, None]), axis=-1) >= APART**2
         chi2 = jnp.where(far, chi2, jnp.inf)
     return jnp.stack(taken, axis=1)

@@ -10,6 +10,7 @@ from functools import partial
 from typing import TypeVar
 
 from slamjax._util.checkpoint import Checkpoint
+from slamjax._util.threads import one_blas_thread
 from slamjax.errors import SlamError
 from slamjax.fitting.checkpoint import arrays_to_table, fit_fingerprint, table_to_arrays
 from slamjax.fitting.fitter import Fitter, warn_without_errors
@@ -101,9 +102,10 @@ def fit_table(
 
     def fitted(starts: Iterable[int]) -> list[LabelTable]:
         before = progress.spectra
-        return list(
-            fitter.fit_parts(parts(starts), one_part=n <= size, report=lambda done: progress.report(before + done))
-        )
+        with one_blas_thread():
+            return list(
+                fitter.fit_parts(parts(starts), one_part=n <= size, report=lambda done: progress.report(before + done))
+            )
 
     starts = range(0, n, size)
     with Checkpoint.of_option(checkpoint) as kept:

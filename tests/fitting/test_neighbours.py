@@ -1,0 +1,45 @@
+"""What a star's labels do not depend on: the other stars, their number and order, the memory, JAX's precision."""
+
+import numpy as np
+import pytest
+from campaigns.neighbours import WAYS, differences, fitted, stars
+from models import giants_model, quadratic_model
+
+import slamjax
+from slamjax.fitting.batches import _split
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_labels_stay_within_a_hundredth_of_their_errors(way):
+    fitter = slamjax.Fitter(giants_model())
+    given = stars(1, 42 if way == "alone" else 154)
+    apart = differences(fitter.fit(given), fitted(fitter, given, way))
+    assert np.sum(apart > 0.01) <= (1 if way == "float64" else 0)
+    assert apart.max() < 0.03
+
+
+def test_starts_of_a_star_are_the_same_beside_much_noisier_ones():
+    """Stars whose errors are a hundred times larger once changed the errors by which templates were compared."""
+    model = quadratic_model()
+    given = stars(2, 60)
+    noisy = slamjax.Spectra(given.wave, given.flux, given.ivar / 1e4, wave_unit=given.wave_unit)
+    fitter = slamjax.Fitter(model)
+    alone = fitter._prepare(given[:20], None).starts.x.reshape(3, 20, -1)
+    mixed = slamjax.Spectra(
+        given.wave,
+        np.concatenate([given.flux[:20], noisy.flux[20:]]),
+        np.concatenate([given.ivar[:20], noisy.ivar[20:]]),
+        wave_unit=given.wave_unit,
+    )
+    beside = fitter._prepare(mixed, None).starts.x.reshape(3, 60, -1)[:, :20]
+    np.testing.assert_array_equal(alone, beside)
+
+
+@pytest.mark.parametrize(
+    ("count", "expected"),
+    [(1, [16]), (16, [16]), (40, [16, 16, 16]), (70, [128]), (300, [128, 128, 16, 16, 16])],
+)
+def test_batches_have_few_empty_places(count, expected):
+    batches = _split(count, [1024, 128, 16])
+    assert [size for _, size in batches] == expected
+    np.testing.assert_array_equal(np.concatenate([rows for rows, _ in batches]), np.arange(count))
