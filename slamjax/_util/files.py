@@ -103,6 +103,16 @@ def _is_running(number: int) -> bool:
     return True
 
 
+def existing_text(path: str | os.PathLike[str]) -> Path:
+    """The path, if a text file exists there: readers of text would take a file of zeros into memory as a whole."""
+    source = existing_file(path)
+    with source.open("rb") as file:
+        while piece := file.read(2**20):
+            if b"\0" in piece:
+                raise SlamError(f"{source} is no text in UTF-8: it has zeros in it; convert it or copy it again")
+    return source
+
+
 @contextmanager
 def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     """A temporary name beside ``path``, renamed to it if the block succeeds and removed if it fails.

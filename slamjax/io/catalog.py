@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from astropy.table import Table
 
-from slamjax._util.files import existing_file
+from slamjax._util.files import existing_file, existing_text
 from slamjax.errors import SlamError, SlamWarning
 from slamjax.io.fits_files import check_fits
 from slamjax.spectra.spectra import Spectra
@@ -225,6 +225,8 @@ def _read(path: str | os.PathLike[str]) -> Table:
     source = existing_file(path)
     suffix = source.suffix.lower()
     try:
+        if suffix in (".csv", ".ecsv", *_TEXT):
+            existing_text(source)
         if suffix == ".csv":
             return Table.read(source, format="ascii.csv", comment="#")
         check_fits(source)  # passes other files by

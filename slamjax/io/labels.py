@@ -9,7 +9,7 @@ import numpy as np
 from astropy.io import fits
 from astropy.table import Table
 
-from slamjax._util.files import atomic_path, existing_file
+from slamjax._util.files import atomic_path, existing_file, existing_text
 from slamjax.errors import SlamError
 from slamjax.flags import FLAG_MEANINGS, Flag
 from slamjax.io.fits_files import open_fits
@@ -127,6 +127,7 @@ def read_labels(path: str | os.PathLike[str]) -> LabelTable:
 
 
 def _read_ecsv(source: Path) -> LabelTable:
+    existing_text(source)
     try:
         table = LabelTable.read(source, format="ascii.ecsv")
     except Exception as error:  # astropy's readers raise exceptions of many types

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from slamjax._util.files import atomic_path, check_writable, existing_file
+from slamjax._util.files import atomic_path, check_writable, existing_file, existing_text
 from slamjax.errors import SlamError
 
 
@@ -186,3 +186,14 @@ with atomic_path({str(tmp_path / "out.txt")!r}) as temporary:
         assert sorted(os.listdir(tmp_path)) == sorted([".slamjax-other", temporary.name])
     assert sorted(os.listdir(tmp_path)) == [".slamjax-other", "mine.txt"]
     assert left.startswith(".slamjax-")
+
+
+def test_a_file_of_zeros_is_no_text(tmp_path):
+    """Four gigabytes that take no place on the disk would take four gigabytes of memory."""
+    path = tmp_path / "labels.csv"
+    path.write_text("teff\n4500\n")
+    assert existing_text(path) == path
+    with path.open("r+b") as file:
+        file.truncate(2**32)
+    with pytest.raises(SlamError, match=r"labels.csv is no text in UTF-8: it has zeros in it"):
+        existing_text(path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import socket
@@ -74,8 +75,7 @@ def _make(kind: str, given: Path, goal: Path, is_output: bool, sound: Path) -> N
     if kind == "pipe":
         os.mkfifo(given)
     elif kind == "socket":
-        os.chdir(given.parent)
-        with socket.socket(socket.AF_UNIX) as one:
+        with contextlib.chdir(given.parent), socket.socket(socket.AF_UNIX) as one:  # names of sockets are short
             one.bind(given.name)
     elif kind == "folder":
         given.mkdir()

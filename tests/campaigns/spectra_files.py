@@ -8,6 +8,7 @@ so only what breaks the structure is tried there.
 from __future__ import annotations
 
 import bz2
+import contextlib
 import gzip
 import io
 import os
@@ -233,8 +234,7 @@ def _pipe(source, target, rng):
 
 
 def _socket(source, target, rng):
-    os.chdir(target.parent)
-    with socket.socket(socket.AF_UNIX) as one:
+    with contextlib.chdir(target.parent), socket.socket(socket.AF_UNIX) as one:  # names of sockets are short
         one.bind(target.name)
 
 

@@ -80,9 +80,13 @@ def _same_labels(target: Path, folder: Path) -> Report:
     table, known = read_labels(target), read_labels(folder / "labels.fits")
     rows = np.asarray(table["row"])
     same = np.isin(rows, known["row"]).all()
+    missing = False
     for name in (*_LABELS, "flags", "cov"):
-        same = same and np.array_equal(np.asarray(table[name]), np.asarray(known[name])[rows], equal_nan=True)
-    return Report(Outcome.SAME if same else Outcome.WRONG, "read")
+        values = np.asarray(table[name])
+        given = np.isfinite(values)
+        same = same and np.array_equal(values[given], np.asarray(known[name])[rows][given])
+        missing |= not given.all()
+    return Report(Outcome.WRONG if not same else Outcome.FLAGGED if missing else Outcome.SAME, "read")
 
 
 def _same_joined(target: Path, folder: Path) -> Report:
