@@ -96,5 +96,7 @@ def read_seal_at_end(path: Path) -> Seal:
                     digest.update(content[start : min(start + _PIECE, size - _END)])
                 is_sound = last == _END_MAGIC + digest.hexdigest().encode() + b"\n"
                 return Seal.SOUND if is_sound else Seal.BROKEN
+            if content[: len(_HDF5)] != _HDF5:
+                return Seal.NONE  # no HDF5: a large file need not be searched
             is_marked = content.find(MARK.encode()) >= 0 or content.find(_END_MAGIC) >= 0
             return Seal.BROKEN if is_marked else Seal.NONE
