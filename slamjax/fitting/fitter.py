@@ -23,7 +23,7 @@ from slamjax.fitting.batches import Starts, minimise
 from slamjax.fitting.flux_level import warn_of_other_unit
 from slamjax.fitting.label_table import label_table
 from slamjax.fitting.optimiser import Method, OptimiserSpec
-from slamjax.fitting.photon_noise import photon_noise_correction
+from slamjax.fitting.photon_noise import photon_parts
 from slamjax.fitting.postprocess import Ends, FitResult, summarise
 from slamjax.fitting.problem import Problem, Summary
 from slamjax.fitting.rest_frame import FittedSpectra, fit_observed_frame
@@ -306,8 +306,8 @@ class Fitter:
         ends = Ends.from_summary(summary, self.n_starts)
         best = ends.of_best(ends.x)
         photons = None
-        if model.info.calibration.model_factor != 1 and not prepared.no_errors.all():
-            photons = photon_noise_correction(problem, len(model.label_names), best, flux, ivar)
+        if model.info.calibration.photons_as_stated and not prepared.no_errors.all():
+            photons = photon_parts(problem, best, flux, ivar)
         result = summarise(model, ends, prepared.n_pix, prepared.no_errors, forward, photons)
         if forward is not None and forward.terms is not None:
             coefficients = map_padded(

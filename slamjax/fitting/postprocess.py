@@ -14,7 +14,8 @@ from slamjax.flags import Flag
 from slamjax.forward.emulator import ForwardEmulator
 from slamjax.forward.nuisances import WIDTHS
 from slamjax.model.model import Model
-from slamjax.noise.calibration import PhotonNoiseCorrection
+from slamjax.noise.calibration import PhotonShares
+from slamjax.noise.photon_part import photon_shares
 
 #: Another minimum counts if its objective is within this of the best one's, scaled by the star's noise: the data do
 #: not distinguish the two ...
@@ -110,21 +111,6 @@ class Ends:
 
 
 @dataclass(frozen=True, eq=False)
-class _StarNoise:
-    """How noisy each of N stars is: reported ``chi2``, its limit per degree of freedom, ``dof``, factor of Σ."""
-
-    chi2: np.ndarray
-    limit: np.ndarray | float
-    dof: np.ndarray
-    scale: np.ndarray
-
-    @property
-    def unit(self) -> np.ndarray:
-        """``scale``, 1 where it is unknown."""
-        return np.where(self.scale > 0, self.scale, 1)
-
-
-@dataclass(frozen=True, eq=False)
 class _Box:
     """Bounds of the scaled labels (L,), and the ``span`` of all parameters (L + V,)."""
 
@@ -148,7 +134,7 @@ def summarise(
     n_pix: np.ndarray,
     no_errors: np.ndarray,
     forward: ForwardEmulator | None = None,
-    photons: PhotonNoiseCorrection | None = None,
+    photons: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> FitResult:
     """The result for N stars.
 
@@ -158,28 +144,35 @@ def summarise(
     n_pix : (N,) good pixels
     no_errors : (N,) spectra that state no errors
     forward : with nuisances, whose parameters stand behind the labels
-    photons : where stars state errors and training stars did not
+    photons : `slamjax.fitting.photon_noise.photon_parts`, where photon noise is read apart
     """
     n_labels, calibration = len(model.label_names), model.info.calibration
     box = _Box.of(model, forward)
-    x, curvature = ends.of_best(ends.x).astype(float), ends.of_best(ends.curvature)
-    noise = _star_noise(model, x, ends.of_best(ends.chi2), n_pix, forward, photons)
-    empty = n_pix == 0
-    broken = ~empty & ~(np.isfinite(noise.chi2) & np.all(np.isfinite(curvature), axis=(1, 2)))
+    x, chi2, curvature = (ends.of_best(each) for each in (ends.x, ends.chi2, ends.curvature))
+    x, empty = x.astype(float), n_pix == 0
+    broken = ~empty & ~(np.isfinite(chi2) & np.all(np.isfinite(curvature), axis=(1, 2)))
     converged = ends.of_best(ends.converged) & ~broken
     curvature = np.where((empty | broken)[:, None, None], np.eye(len(box.span)), curvature)
 
-    full, unconstrained = covariances(curvature / noise.unit[:, None, None], box.span)
-    label_scale = calibration.label_scale_of(n_labels)
-    covariance = full[:, :n_labels, :n_labels] * label_scale[:, None] * label_scale
+    plain, _ = covariances(curvature, box.span)
+    shares = PhotonShares.none(n_pix, len(box.span)) if photons is None else photon_shares(plain, *photons)
+    dof = np.maximum(n_pix - x.shape[1] - (0 if forward is None else forward.nuisances.n_coefficients), 1)
+    distance = model.training_labels.neighbour_distance(x[:, :n_labels])
+    noise = calibration.star_noise(chi2, n_pix, dof, distance, shares)
+    scale = noise.noise_scale(n_labels)
+    unit = np.where(scale > 0, scale, 1)  # 1 where it is unknown
+    root = np.sqrt(np.where(noise.variance_factor > 0, noise.variance_factor, 1))
+    full, unconstrained = covariances(curvature / (root[:, :, None] * root[:, None, :]), box.span)
+    stretch = np.sqrt(calibration.stretched(np.square(root), shares.variance, n_labels) / np.square(root))[:, :n_labels]
+    covariance = full[:, :n_labels, :n_labels] * stretch[:, :, None] * stretch[:, None, :]
     conditions = {
         Flag.NO_DATA: empty,
         Flag.NOT_CONVERGED: ~converged,
         Flag.AT_BOUND: _at_bound(x[:, :n_labels], covariance, box),
         Flag.OUTSIDE_TRAINING: model.training_labels.outside_on_host(x[:, :n_labels]),
         Flag.FEW_PIXELS: n_pix < _FEW * max(1, int(_usable(model, forward).sum())),
-        Flag.HIGH_CHI2: noise.chi2 > noise.limit * noise.dof,
-        Flag.MULTIPLE_MINIMA: _has_rival(ends, curvature, box.span, noise.unit),
+        Flag.HIGH_CHI2: noise.chi2 > noise.limit * dof,
+        Flag.MULTIPLE_MINIMA: _has_rival(ends, curvature, box.span, unit),
         Flag.UNCONSTRAINED: unconstrained[:, :n_labels].any(axis=1),
         Flag.NO_ERRORS: no_errors & model.info.has_errors,
     }
@@ -203,33 +196,9 @@ def summarise(
         n_pix=n_pix,
         n_iter=ends.n_iter.sum(axis=1),
         flags=np.where(empty, np.int32(Flag.NO_DATA), flags),  # nothing else is worth saying of a star without data
-        noise_scale=np.where(failed, np.nan, noise.scale),
+        noise_scale=np.where(failed, np.nan, scale),
         nuisances=columns,
     )
-
-
-def _star_noise(
-    model: Model,
-    x: np.ndarray,
-    chi2: np.ndarray,
-    n_pix: np.ndarray,
-    forward: ForwardEmulator | None,
-    photons: PhotonNoiseCorrection | None,
-) -> _StarNoise:
-    """Reported χ² and the noise of each star."""
-    calibration, n_labels = model.info.calibration, len(model.label_names)
-    linear = 0 if forward is None else forward.nuisances.n_coefficients
-    dof = np.maximum(n_pix - x.shape[1] - linear, 1)
-    distance = model.training_labels.neighbour_distance(x[:, :n_labels])
-    if photons is None:
-        chi2 = chi2 * calibration.chi2_scale
-        with np.errstate(invalid="ignore"):
-            scale = calibration.star_scale(chi2, dof, distance)
-        return _StarNoise(chi2, calibration.chi2_limit, dof, scale)
-    chi2 = chi2 * photons.chi2_scale(calibration, n_pix)
-    with np.errstate(invalid="ignore"):
-        scale = calibration.star_scale(chi2, dof, distance, photons.photon_share(calibration))
-    return _StarNoise(chi2, photons.chi2_limit(calibration), dof, scale * photons.scale(calibration))
 
 
 def _usable(model: Model, forward: ForwardEmulator | None) -> np.ndarray:

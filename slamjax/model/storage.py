@@ -30,8 +30,8 @@ from slamjax.preprocessing.recipe import Recipe
 FORMAT = "slamjax model"
 #: Raised when a reader of the old layout would misread the new one. 2: several noise models, named in the header.
 #: 3: compressed emulators. 4: polynomial emulators, kernels of some labels. 5: one checksum of the whole file, none of
-#: each array.
-SCHEMA = 5
+#: each array. 6: photon noise as stated.
+SCHEMA = 6
 #: Fields of `Calibration` whose names in files are older than those in the code.
 _STORED = {"interval95_factor": "label_reach", "neighbour_distance": "spacing"}
 _EMULATORS: dict[str, type[Any]] = {kind.kind: kind for kind in (KernelEmulator, PolynomialEmulator)}
@@ -112,6 +112,8 @@ def _calibration(header: dict[str, Any]) -> Calibration:
         return Calibration(float(header["chi2_limit"]))
     values: dict[str, Any] = {n: float("inf") if v is None else v for n, v in header["calibration"].items()}
     names = {stored: name for name, stored in _STORED.items()}
+    if "model_factor" in values:  # schemas 2 to 5
+        values["photons_as_stated"] = values.pop("model_factor") != 1
     return Calibration(**{names.get(key, key): value for key, value in values.items()})
 
 
@@ -217,4 +219,7 @@ def _from_arrays(arrays: dict[str, np.ndarray], header: dict[str, Any]) -> Model
         velocity_scale=float(header.get("velocity_scale", 1.0)),
     )
     noise: Noise = _NOISES[header.get("noise", "diagonal")](**_group(arrays, "noise"))
+    factor = header.get("calibration", {}).get("model_factor", 1)
+    if factor != 1 and isinstance(noise, LowRankNoise):  # schemas 2 to 5 multiplied photon noise, too
+        noise = noise.inflated(1, 1 / factor)
     return ModelParts(emulator, noise, training_labels, info)

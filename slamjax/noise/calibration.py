@@ -2,13 +2,73 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
 #: Half-width of a Gaussian's central 95 % interval, in standard deviations.
 GAUSSIAN_95 = 1.959963984540054
+#: χ² per pixel that photon noise as stated may reach before a star is flagged.
+PHOTON_LIMIT = 3.0
+
+
+@dataclass(frozen=True)
+class PhotonShares:
+    """Which part of N stars' errors and χ² photon noise makes up, by the noise model.
+
+    Attributes
+    ----------
+    variance : (N, V) fraction of the variance of each parameter, 0 to 1
+    model, photon : (N,) Σ_λ s²/D and Σ_λ a σ²/D, with D the diagonal part of Σ
+        The expected rᵀΣ⁻¹r follows from these two.
+    """
+
+    variance: np.ndarray
+    model: np.ndarray
+    photon: np.ndarray
+
+    @classmethod
+    def none(cls, n_pix: np.ndarray, n_parameters: int) -> PhotonShares:
+        """Where photon noise is read like all else."""
+        n = len(n_pix)
+        return cls(np.zeros((n, n_parameters)), np.asarray(n_pix, float), np.zeros(n))
+
+    @classmethod
+    def joined(cls, parts: Sequence[PhotonShares]) -> PhotonShares:
+        """Stars of several parts, one part after the other."""
+        return cls(
+            *(np.concatenate([getattr(part, name) for part in parts]) for name in ("variance", "model", "photon"))
+        )
+
+    def __getitem__(self, rows: np.ndarray) -> PhotonShares:
+        return PhotonShares(self.variance[rows], self.model[rows], self.photon[rows])
+
+
+@dataclass(frozen=True)
+class StarNoise:
+    """How noisy N stars are.
+
+    Attributes
+    ----------
+    chi2 : (N,) reported χ²
+    limit : (N,) reported χ² per degree of freedom above which a star is unlike the held-out stars
+    excess : (N,) what photon noise leaves of χ², in units of what is expected
+    scale : (N,) factor of the model's part of Σ
+    variance_factor : (N, V) factors of the parameters' variances
+    """
+
+    chi2: np.ndarray
+    limit: np.ndarray
+    excess: np.ndarray
+    scale: np.ndarray
+    variance_factor: np.ndarray
+
+    def noise_scale(self, n_labels: int) -> np.ndarray:
+        """(N,) one factor of Σ: the geometric mean of the labels' ``variance_factor``."""
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return np.exp(np.mean(np.log(self.variance_factor[:, :n_labels]), axis=1))
 
 
 @dataclass(frozen=True)
@@ -21,8 +81,11 @@ class Calibration:
     chi2_scale : reported χ² over rᵀΣ⁻¹r
         Pixels that carry little information on labels are more strongly correlated than Σ says. The median reported
         χ² of held-out stars is their number of pixels.
-    model_factor : factor by which Σ was multiplied, if the training spectra state no errors
-        Stars with stated errors are corrected by `PhotonNoiseCorrection`. 1: photon noise is part of Σ.
+    photons_as_stated : photon noise is what the stated errors say
+        Limit, scale and factors here then belong to the model's part of χ² and of label variances alone, so that they
+        hold for fainter and for brighter stars than those of training. Otherwise the training stars showed that photon
+        noise differs from what is stated, and both parts are read alike.
+    photon_chi2 : expected χ² of the photons' part over what Σ says of it; 1 where it is as stated; 0: as the model's
     tail : degrees of freedom of a star's noise scale; infinite: the same scale for all stars
     sparse, neighbour_distance : label errors grow as (d / neighbour_distance)^sparse where training stars are sparse
         d is the distance to the tenth nearest training star, see
@@ -34,11 +97,17 @@ class Calibration:
 
     Examples
     --------
+    Stars whose χ² is due to the model, and due to photon noise:
+
     >>> import numpy as np
-    >>> from slamjax.noise import Calibration
-    >>> chi2, dof, distance = np.array([50.0, 200.0]), np.array([50, 50]), np.ones(2)
-    >>> Calibration(chi2_limit=3.0, tail=10.0).star_scale(chi2, dof, distance)
-    array([1. , 3.5])
+    >>> from slamjax.noise import Calibration, PhotonShares
+    >>> pixels, chi2 = np.array([50, 50]), np.array([200.0, 200.0])
+    >>> shares = PhotonShares(np.array([[0.0], [1.0]]), model=np.array([50.0, 0.0]), photon=np.array([0.0, 50.0]))
+    >>> noise = Calibration(chi2_limit=9.0, tail=10.0, photons_as_stated=True).star_noise(
+    ...     chi2, pixels, pixels, np.ones(2), shares
+    ... )
+    >>> noise.limit, noise.scale, noise.variance_factor[:, 0]
+    (array([9., 3.]), array([3.5, 1. ]), array([3.5, 1. ]))
     """
 
     chi2_limit: float
@@ -48,7 +117,8 @@ class Calibration:
     neighbour_distance: float = 1.0
     label_scale: list[float] = field(default_factory=list)
     interval95_factor: list[float] = field(default_factory=list)
-    model_factor: float = 1.0
+    photons_as_stated: bool = False
+    photon_chi2: float = 0.0
     tried: list[dict[str, Any]] = field(default_factory=list)
 
     def label_scale_of(self, n_labels: int) -> np.ndarray:
@@ -59,60 +129,33 @@ class Calibration:
         """``interval95_factor`` as an array (L,)."""
         return np.asarray(self.interval95_factor) if self.interval95_factor else np.full(n_labels, GAUSSIAN_95)
 
-    def star_scale(
-        self, chi2: np.ndarray, dof: np.ndarray, distance: np.ndarray, least: np.ndarray | float = 0.0
-    ) -> np.ndarray:
-        """Factor of a star's covariance: its `noise_scale`, at least ``least``, times `sparseness`."""
-        scale = np.maximum(noise_scale(chi2, dof, self.tail), least)
-        return scale * sparseness(distance, self.neighbour_distance, self.sparse)
+    def star_noise(
+        self, chi2: np.ndarray, n_pix: np.ndarray, dof: np.ndarray, distance: np.ndarray, shares: PhotonShares
+    ) -> StarNoise:
+        """How noisy stars are, from rᵀΣ⁻¹r (N,), good pixels, degrees of freedom, and the distance to training stars.
 
+        The expected χ² is the sum of the model's part, over `chi2_scale`, and of the photons'. A star's own scale is
+        `noise_scale` of what the photons leave of its χ², which says the less the more of it is theirs.
+        """
+        model = shares.model / self.chi2_scale
+        photons = shares.photon * (self.photon_chi2 or 1 / self.chi2_scale)
+        expected = np.where(model + photons > 0, model + photons, 1)
+        apart = self.photons_as_stated & (model + photons > 0)
+        weight = np.where(apart, model / expected, 1.0)
+        with np.errstate(invalid="ignore"):
+            reported = chi2 * (n_pix / expected)
+            excess = np.maximum(reported / dof - (1 - weight), 0) / np.maximum(weight, 1e-30)
+            scale = noise_scale(excess * weight**2 * dof, weight**2 * dof, self.tail)
+            scale = scale * sparseness(distance, self.neighbour_distance, self.sparse)
+        limit = self.chi2_limit * weight + PHOTON_LIMIT * (1 - weight)
+        photon = shares.variance if self.photons_as_stated else np.zeros_like(shares.variance)
+        return StarNoise(reported, limit, excess, scale, photon + (1 - photon) * scale[:, None])
 
-@dataclass(frozen=True)
-class PhotonNoiseCorrection:
-    """N stars that state errors, under a noise model whose training stars stated none.
-
-    Held-out stars require f = ``model_factor`` times the covariance of their residuals: the known labels have errors,
-    and the emulator's errors are correlated in ways that Σ does not describe. Neither grows with a star's photon noise.
-    With s the fraction of the label variance that remains without photon noise, the variance is that of the learnt
-    covariance plus f − 1 times this fraction: 1 + (f − 1) s instead of f.
-
-    Attributes
-    ----------
-    label_share : (N,) s
-    model, photon : (N,) Σ_λ s²_λ / D_λ and Σ_λ σ²_λ / D_λ, with D the diagonal part of Σ
-        The expected rᵀΣ⁻¹r follows from these two.
-    """
-
-    label_share: np.ndarray
-    model: np.ndarray
-    photon: np.ndarray
-
-    #: χ² per pixel that photon noise alone may reach before a star is flagged: an assumption, because training stars
-    #: without stated errors cannot calibrate a limit.
-    PHOTON_LIMIT: ClassVar[float] = 3.0
-
-    def scale(self, calibration: Calibration) -> np.ndarray:
-        """Factor of Σ, between 1/f (photon noise only) and 1 (none)."""
-        factor = calibration.model_factor
-        return (1 + (factor - 1) * self.label_share) / factor
-
-    def expected(self, calibration: Calibration) -> np.ndarray:
-        """Median rᵀΣ⁻¹r of such stars: ``calibration.chi2_scale`` holds for the model's part only."""
-        expected = self.model / calibration.chi2_scale + self.photon
-        return np.where(expected > 0, expected, 1)
-
-    def photon_share(self, calibration: Calibration) -> np.ndarray:
-        """Fraction of the expected χ² that is due to photon noise."""
-        return self.photon / self.expected(calibration)
-
-    def chi2_scale(self, calibration: Calibration, n_pix: np.ndarray) -> np.ndarray:
-        """Reported chi2 over rᵀΣ⁻¹r."""
-        return n_pix / self.expected(calibration)
-
-    def chi2_limit(self, calibration: Calibration) -> np.ndarray:
-        """``calibration.chi2_limit`` for the model's part, ``PHOTON_LIMIT`` for the photon noise."""
-        share = self.photon_share(calibration)
-        return calibration.chi2_limit * (1 - share) + self.PHOTON_LIMIT * share
+    def stretched(self, variance_factor: np.ndarray, photon: np.ndarray, n_labels: int) -> np.ndarray:
+        """(N, V) variance factors with `label_scale` applied to the model's part of the labels' variances."""
+        scale = np.ones(variance_factor.shape[1])
+        scale[:n_labels] = np.square(self.label_scale_of(n_labels))
+        return photon + scale * (variance_factor - photon)
 
 
 def noise_scale(chi2: np.ndarray, dof: np.ndarray, tail: float) -> np.ndarray:

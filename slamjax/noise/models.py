@@ -67,7 +67,7 @@ class Noise(Protocol):
         ...
 
     def variance_shares(self, ivar: Ivar) -> Float[Array, "*batch 2"]:
-        """Σ_λ s²/D and Σ_λ σ²/D over the good pixels, with D the diagonal part of Σ: model error and photon noise."""
+        """Σ_λ s²/D and Σ_λ a σ²/D over the good pixels, with D the diagonal part of Σ: model error and photon noise."""
         ...
 
     def draw(self, key: Array, ivar: Ivar) -> Flux:
@@ -102,7 +102,7 @@ class DiagonalNoise:
     model_variance: Float[AnyArray, " pixel"]
 
     def variance_shares(self, ivar: Ivar) -> Float[Array, "*batch 2"]:
-        """Σ_λ s²/D and Σ_λ σ²/D over the good pixels."""
+        """Σ_λ s²/D and Σ_λ a σ²/D over the good pixels."""
         return _variance_shares(self.model_variance, 1.0, ivar)
 
     def weights(self, ivar: Ivar) -> Ivar:
@@ -174,7 +174,7 @@ class LowRankNoise:
         return f"low rank: {model} factors of the model, {photon} of the photon noise"
 
     def variance_shares(self, ivar: Ivar) -> Float[Array, "*batch 2"]:
-        """Σ_λ s²/D and Σ_λ σ²/D over the good pixels."""
+        """Σ_λ s²/D and Σ_λ a σ²/D over the good pixels."""
         return _variance_shares(self.model_variance, self.photon_scale, ivar)
 
     def weights(self, ivar: Ivar) -> Ivar:
@@ -225,14 +225,13 @@ class LowRankNoise:
             self.photon_factors,
         )
 
-    def inflated(self, factor: float) -> LowRankNoise:
-        """Σ times ``factor``."""
-        root = np.sqrt(factor)
+    def inflated(self, model: float, photon: float = 1.0) -> LowRankNoise:
+        """Σ with the emulator's part times ``model`` and the photons' part times ``photon``."""
         return LowRankNoise(
-            np.asarray(self.model_variance) * factor,
-            np.asarray(self.factors) * root,
-            np.asarray(self.photon_scale) * factor,
-            np.asarray(self.photon_factors) * root,
+            np.asarray(self.model_variance) * model,
+            np.asarray(self.factors) * np.sqrt(model),
+            np.asarray(self.photon_scale) * photon,
+            np.asarray(self.photon_factors) * np.sqrt(photon),
         )
 
     def on_device(self) -> LowRankNoise:
@@ -246,7 +245,7 @@ def _photon_variance(scale: AnyArray, ivar: Ivar) -> Array:
 
 def _variance_shares(model_variance: Any, photon_scale: Any, ivar: Any) -> Array:
     counts = (ivar > 0) & jnp.isfinite(model_variance)
-    photon = 1 / jnp.where(counts, ivar, 1)
+    photon = photon_scale / jnp.where(counts, ivar, 1)
     model = jnp.where(counts, model_variance, 0)
-    weight = jnp.where(counts, 1 / (photon_scale * photon + jnp.where(counts, model, 1)), 0)
+    weight = jnp.where(counts, 1 / (photon + jnp.where(counts, model, 1)), 0)
     return jnp.stack([jnp.sum(weight * model, axis=-1), jnp.sum(weight * photon, axis=-1)], axis=-1)

@@ -12,7 +12,8 @@ from slamjax.emulators.base import Emulator
 from slamjax.emulators.training_labels import TrainingLabels
 from slamjax.errors import SlamError, SlamWarning
 from slamjax.training.held_out import HeldOut
-from slamjax.training.noise_learning import HardlyFitted, LearntNoise, learn_noise
+from slamjax.training.noise_calibration import HardlyFitted
+from slamjax.training.noise_learning import LearntNoise, learn_noise
 from slamjax.training.specs import NoiseSpec
 
 

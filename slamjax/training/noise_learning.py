@@ -3,51 +3,52 @@
 Each training star is fitted with the emulator of the cross-validation fold that had not seen it. Its labels are off by
 as much as those of a new star would be: label errors can be checked without any other stars.
 
+Photon noise is what the stated errors say, unless the known labels of judging stars are clearly more probable where it
+is learnt: only stars of very different brightness can show that errors are wrong, and what is not photon noise must
+hold for stars of any brightness.
+
 No covariance learnt from hundreds of stars knows exactly how pixels that carry little information about labels
 correlate with those that carry much. Σ therefore keeps its shape and gets two factors (a magnitude adjustment of the
 likelihood; Pauli, Racugno & Ventura 2011, Statistica Sinica 21, 149): one that makes the pulls of labels one wide, and
-one that makes the reported χ² equal the number of pixels for half of the held-out stars.
+one that makes the reported χ² equal the number of pixels for half of the held-out stars. Where photon noise is as
+stated, both belong to the emulator's part only.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import warnings
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.stats import median_abs_deviation, norm
 
 from slamjax.emulators.base import Emulator
 from slamjax.emulators.training_labels import TrainingLabels
 from slamjax.errors import SlamError, SlamWarning
-from slamjax.noise.calibration import GAUSSIAN_95, Calibration
+from slamjax.noise.calibration import Calibration
 from slamjax.noise.estimate import low_rank, model_variance
 from slamjax.noise.models import DiagonalNoise, LowRankNoise, Noise
-from slamjax.training.held_out import HeldOut, LabelErrors, label_errors
+from slamjax.noise.stated import StatedPhotons
+from slamjax.training.held_out import HeldOut
+from slamjax.training.label_errors import label_errors, quick
+from slamjax.training.noise_calibration import adjustment, calibrate_learnt, calibrate_stated, chi2_limit
 from slamjax.training.specs import NoiseSpec
 
+#: What photon noise is known from.
+STATED, LEARNT = "stated", "learnt"
 #: The low-rank noise by which a joint search judges emulators.
 _JOINT = NoiseSpec(ranks=(40,), floors=(0.2,))
-#: Degrees of freedom of a star's own noise scale that are tried.
-_TAILS = (10.0, 30.0, 100.0, 300.0, 1000.0, np.inf)
-#: Exponents that are tried for the growth of label errors with the distance to the training stars.
-_EXPONENTS = (0.0, 0.25, 0.5, 0.75, 1.0)
 #: Stars per column of a low-rank covariance, at least.
 _STARS_PER_COLUMN = 8
 #: One star in this many judges the candidates that the others made.
 _JUDGES = 3
+#: Floors of stated photon noise that are tried, as multiples of the middle one.
+_LADDER = (1.0, 4.0, 16.0)
+#: Learnt photon noise must be better than stated by this many standard errors.
+_CLEARLY = 2.0
 #: The model error of a pixel is never below this part of the pixel's spread: what an SVR resolves is finite.
 _FLOOR = 1e-2
-#: χ² is high beyond this many upper half-widths (50 to 84 %) of the logarithm of χ² / dof of held-out stars.
-_CHI2_SIGMAS = 3.0
-#: Central intervals that a label's errors shall get right, and the smallest robust width of pulls allowed for it.
-_LEVELS = (0.5, 0.68, 0.9, 0.95)
-_NARROWEST = 0.92
-
-
-class HardlyFitted(SlamError):
-    """Too few held-out stars could be fitted to judge a covariance."""
 
 
 class LearntNoise(NamedTuple):
@@ -64,7 +65,7 @@ def learn_noise(
     """Learn the noise model, and the factors that make label errors honest.
 
     "auto" takes the model that gives the known labels of judging stars the largest probability; rank and floor of a
-    low-rank noise are chosen in the same way.
+    low-rank noise, and whether photon noise is as stated, are chosen in the same way.
     """
     independent = diagonal(emulator, held_out)
     variance = np.asarray(independent.model_variance)
@@ -74,12 +75,18 @@ def learn_noise(
         if not candidates:
             _too_few_stars(spec, len(held_out.x))
     allowed = [row for row in candidates if row["rank"] > 0 or spec.kind != "lowrank"]
-    best = max(allowed, key=lambda row: row["score"], default={"rank": 0})
+    best: dict[str, Any] = max(allowed, key=lambda row: row["score"], default={"rank": 0})
     if best["rank"] == 0:
         limit = _independent_limit(independent, held_out)
         return LearntNoise(independent, Calibration(chi2_limit=limit, tried=candidates), variance)
-    noise = _low_rank(held_out, best["rank"], best["floor"])
-    noise, calibration = calibrate(noise, training_labels, held_out)
+
+    def learn(stars: HeldOut) -> LowRankNoise:
+        return _Estimates(stars, best["rank"]).noise(best["rank"], best["floor"], best["photons"])
+
+    if best["photons"] == STATED:
+        noise, calibration = calibrate_stated(learn, training_labels, held_out)
+    else:
+        noise, calibration = calibrate_learnt(learn(held_out), training_labels, held_out)
     return LearntNoise(noise, dataclasses.replace(calibration, tried=candidates), variance)
 
 
@@ -95,26 +102,6 @@ def joint_score(emulator: Emulator, training_labels: TrainingLabels, held_out: H
     return max(row["score"] for row in candidates)
 
 
-def calibrate(
-    noise: LowRankNoise, training_labels: TrainingLabels, held_out: HeldOut
-) -> tuple[LowRankNoise, Calibration]:
-    """The noise times the factor that makes pulls one wide, and how χ² and a star's own scale are read."""
-    fits = label_errors(noise, training_labels, held_out)
-    fits = fits[fits.valid]
-    calibration, factor = _adjustment(fits)
-    chi2 = fits.chi2 * calibration.chi2_scale
-    pulls = fits.inflated(factor * calibration.star_scale(chi2, fits.dof, fits.distance)).pulls()
-    scale = _label_scale(pulls)
-    return noise.inflated(factor), dataclasses.replace(
-        calibration,
-        chi2_limit=_limit(chi2 / fits.dof),
-        chi2_scale=calibration.chi2_scale * factor,
-        model_factor=1.0 if held_out.states_errors else factor,
-        label_scale=scale.tolist(),
-        interval95_factor=_interval95(pulls / scale).tolist(),
-    )
-
-
 def diagonal(emulator: Emulator, held_out: HeldOut) -> DiagonalNoise:
     """The published noise: independent pixels, each with its own variance added to that of the photons."""
     trained = np.isfinite(np.asarray(emulator.intercept))
@@ -123,12 +110,26 @@ def diagonal(emulator: Emulator, held_out: HeldOut) -> DiagonalNoise:
     return DiagonalNoise(np.where(trained, variance, np.inf))
 
 
-def _low_rank(held_out: HeldOut, rank: int, floor: float) -> LowRankNoise:
-    return low_rank(held_out.residual, held_out.photon_variance, rank=rank, photon_rank=rank, floor=floor)
+class _Estimates:
+    """Low-rank noise models from the same stars, of any rank up to the largest, with stated and with learnt photons."""
+
+    def __init__(self, held_out: HeldOut, largest: int) -> None:
+        self.held_out, self.largest = held_out, largest
+
+    @cached_property
+    def _stated(self) -> StatedPhotons:
+        return StatedPhotons.estimate(self.held_out.residual, self.held_out.photon_variance, self.largest)
+
+    def noise(self, rank: int, floor: float, photons: str) -> LowRankNoise:
+        """With as many columns for learnt photon noise as for the emulator; with none if it is stated."""
+        if photons == STATED:
+            return self._stated.noise(rank, floor)
+        residual, variance = self.held_out.residual, self.held_out.photon_variance
+        return low_rank(residual, variance, rank=rank, photon_rank=rank, floor=floor)
 
 
 def _too_few_stars(spec: NoiseSpec, n_stars: int) -> None:
-    needed = 2 * min(spec.ranks) * _STARS_PER_COLUMN * _JUDGES // (_JUDGES - 1)
+    needed = min(spec.ranks) * _STARS_PER_COLUMN * _JUDGES // (_JUDGES - 1)
     problem = f"{n_stars} stars cannot make a low-rank noise model, which needs at least {needed}"
     if spec.kind == "lowrank":
         raise SlamError(f"{problem}; give more, or noise='diagonal'")
@@ -143,79 +144,76 @@ def _too_few_stars(spec: NoiseSpec, n_stars: int) -> None:
 def _judge_candidates(
     spec: NoiseSpec, emulator: Emulator, training_labels: TrainingLabels, held_out: HeldOut, seed: int
 ) -> list[dict[str, Any]]:
-    """Rank, floor and score of every candidate, learnt and adjusted on two thirds of the stars, judged by others."""
+    """Photon noise, rank, floor and score of every candidate, learnt on two thirds of the stars; the others judge.
+
+    Photon noise is chosen first, with a rank in the middle of those to try.
+    """
     judging = np.random.default_rng(seed).permutation(len(held_out.x)) % _JUDGES == 0
-    learning, judges = held_out[~judging], held_out[judging]
+    learning = held_out[~judging]
     n_trained = int(np.isfinite(np.asarray(emulator.intercept)).sum())
-    largest = min(len(learning.x) // (2 * _STARS_PER_COLUMN), n_trained)
-    ranks = [rank for rank in spec.ranks if rank <= largest]
-    if not ranks:
+    ranks = {
+        kind: [rank for rank in spec.ranks if rank <= min(len(learning.x) // needed, n_trained)]
+        for kind, needed in ((STATED, _STARS_PER_COLUMN), (LEARNT, 2 * _STARS_PER_COLUMN))
+    }
+    if not ranks[STATED]:
         return []
-    held_out = held_out.quick(_padded(_low_rank(learning, ranks[0], spec.floors[0]), max(ranks)), training_labels)
-    learning, judges = held_out[~judging], held_out[judging]
-    published = label_errors(diagonal(emulator, learning), training_labels, judges)
-    rows = [{"rank": 0, "floor": 1.0, "score": published.score()}]
-    for rank in ranks:
-        for floor in spec.floors:
-            noise = _padded(_low_rank(learning, rank, floor), max(ranks))
-            fits = label_errors(noise, training_labels, learning)
-            calibration, factor = _adjustment(fits[fits.valid])
-            judged = label_errors(noise, training_labels, judges)
-            star_scale = calibration.star_scale(judged.chi2 * calibration.chi2_scale, judged.dof, judged.distance)
-            rows.append({"rank": rank, "floor": floor, "score": judged.inflated(factor * star_scale).score()})
+    estimates = _Estimates(learning, max(ranks[STATED]))
+    first_noise = _padded(estimates.noise(ranks[STATED][0], spec.floors[0], STATED), estimates.largest)
+    held_out = quick(held_out, first_noise, training_labels)
+    learning = held_out[~judging]
+    trial = _Trial(learning, held_out[judging], training_labels, estimates)
+    published = label_errors(diagonal(emulator, learning), training_labels, trial.judges)
+    rows: list[dict[str, Any]] = [{"rank": 0, "floor": 1.0, "photons": STATED, "score": published.score()}]
+    middle = spec.floors[len(spec.floors) // 2]
+    floors = {STATED: [middle * step for step in _LADDER], LEARNT: list(spec.floors)}
+    first: dict[str, dict[float, np.ndarray]] = {}
+    for kind in trial.photons:
+        if ranks[kind]:
+            rank, tried = ranks[kind][len(ranks[kind]) // 2], floors[kind] if kind == STATED else [middle]
+            first[kind] = {floor: trial.scores(rank, floor, kind) for floor in tried}
+    kind = _clearly_better({kind: max(each.values(), key=np.nanmean) for kind, each in first.items()})
+    for rank in ranks[kind]:
+        for floor in floors[kind]:
+            known = first[kind].get(floor) if rank == ranks[kind][len(ranks[kind]) // 2] else None
+            score = float(np.nanmean(trial.scores(rank, floor, kind) if known is None else known))
+            rows.append({"rank": rank, "floor": floor, "photons": kind, "score": score})
     return rows
 
 
-def _adjustment(fits: LabelErrors) -> tuple[Calibration, float]:
-    """How χ² is read, and the factor of Σ that makes pulls one wide, from valid fits of held-out stars.
+@dataclasses.dataclass(frozen=True)
+class _Trial:
+    """Stars from which noise models are learnt, and stars that judge them."""
 
-    The calibration's scale is for χ² without that factor.
-    """
-    if len(fits.chi2) < 10:
-        raise HardlyFitted("hardly any held-out star could be fitted; look at the spectra, or take noise='diagonal'")
-    chi2_scale = 1 / float(np.median(fits.chi2 / fits.dof))
-    typical_distance = float(np.median(fits.distance))
-    best: tuple[float, Calibration, float] | None = None
-    for tail in _TAILS:
-        for exponent in _EXPONENTS:
-            calibration = Calibration(np.inf, chi2_scale, tail, exponent, typical_distance)
-            scaled = fits.inflated(calibration.star_scale(fits.chi2 * chi2_scale, fits.dof, fits.distance))
-            width = median_abs_deviation(scaled.pulls(), axis=0, scale="normal")
-            factor = float(np.exp(np.mean(np.log(np.maximum(width, 1e-3)))) ** 2)
-            score = scaled.inflated(np.full(len(fits.chi2), factor)).score()
-            if best is None or score > best[0]:
-                best = (score, calibration, factor)
-    assert best is not None
-    return best[1], best[2]
+    learning: HeldOut
+    judges: HeldOut
+    training_labels: TrainingLabels
+    estimates: _Estimates
 
+    @property
+    def photons(self) -> tuple[str, ...]:
+        """How photon noise may be known: learnt only where the residuals can tell it from what is stated."""
+        return (STATED, LEARNT) if self.learning.can_tell_photons else (STATED,)
 
-def _label_scale(pulls: np.ndarray) -> np.ndarray:
-    """(L,) factors of label errors, so that central intervals hold as many known labels as they claim.
-
-    Pulls have heavier tails than a Gaussian, above all where a label has two populations and stars of one are mistaken
-    for the other, so that no factor is right at every level. It is the mean over `_LEVELS`, in logarithm; but it never
-    makes the robust width of the pulls less than `_NARROWEST`.
-    """
-    apart = np.abs(pulls - np.median(pulls, axis=0))
-    ratio = np.quantile(apart, _LEVELS, axis=0) / norm.ppf(0.5 + 0.5 * np.asarray(_LEVELS))[:, None]
-    width = median_abs_deviation(pulls, axis=0, scale="normal")
-    return np.minimum(np.exp(np.log(np.maximum(ratio, 1e-3)).mean(axis=0)), width / _NARROWEST)
+    def scores(self, rank: int, floor: float, photons: str) -> np.ndarray:
+        """(N,) ln p of the judges' known labels, with errors adjusted to the known labels of the learning stars."""
+        stated = photons == STATED
+        noise = _padded(self.estimates.noise(rank, floor, photons), self.estimates.largest)
+        fits = label_errors(noise, self.training_labels, self.learning)
+        calibration, factors = adjustment(fits[fits.valid], stated)
+        judged = label_errors(noise, self.training_labels, self.judges)
+        own, photon = judged.star_noise(calibration).variance_factor, judged.shares.variance
+        if stated:
+            return judged.inflated(photon + factors.model * (own - photon)).scores()
+        return judged.inflated(own * (factors.photon * photon + factors.model * (1 - photon))).scores()
 
 
-def _interval95(pulls: np.ndarray) -> np.ndarray:
-    """(L,) how many errors hold 95 % of the held-out stars' known labels, at least those of a Gaussian.
-
-    Conformal prediction (Vovk, Gammerman & Shafer 2005) with scores |pull|: what remains of heavy tails widens this
-    interval, while the errors stay as they are for most stars.
-    """
-    return np.maximum(np.quantile(np.abs(pulls), 0.95, axis=0), GAUSSIAN_95)
-
-
-def _limit(chi2: np.ndarray) -> float:
-    """χ² per degree of freedom that few held-out stars exceed, by the median and upper half-width of its logarithm."""
-    logs = np.log(np.maximum(chi2, 1e-30))
-    middle, upper = np.percentile(logs, [50, 84])
-    return float(np.exp(middle + _CHI2_SIGMAS * (upper - middle)))
+def _clearly_better(scores: dict[str, np.ndarray]) -> str:
+    """Photon noise as stated, unless learnt it is better by more than chance."""
+    if LEARNT not in scores:
+        return STATED
+    gain = scores[LEARNT] - scores[STATED]
+    gain = gain[np.isfinite(gain)]
+    return LEARNT if gain.mean() > _CLEARLY * gain.std() / np.sqrt(max(len(gain), 1)) else STATED
 
 
 def _independent_limit(noise: DiagonalNoise, held_out: HeldOut) -> float:
@@ -225,13 +223,15 @@ def _independent_limit(noise: DiagonalNoise, held_out: HeldOut) -> float:
         counted = np.isfinite(variance) & (variance > 0)
         square = np.where(counted, np.square(held_out.residual) / np.where(counted, variance, 1), 0).sum(axis=1)
     count = counted.sum(axis=1)
-    return _limit(square[count > 0] / count[count > 0])
+    return chi2_limit(square[count > 0] / count[count > 0])
 
 
 def _padded(noise: LowRankNoise, columns: int) -> LowRankNoise:
     """The same noise with columns of zeros, so that all candidates share one compilation."""
 
-    def widened(factors: Any) -> np.ndarray:
-        return np.pad(np.asarray(factors), ((0, 0), (0, columns - factors.shape[1])))
+    def widened(factors: Any) -> Any:
+        return (
+            factors if not factors.shape[1] else np.pad(np.asarray(factors), ((0, 0), (0, columns - factors.shape[1])))
+        )
 
     return dataclasses.replace(noise, factors=widened(noise.factors), photon_factors=widened(noise.photon_factors))

@@ -17,7 +17,8 @@ from slamjax.fitting import fit
 from slamjax.model.model import Model
 from slamjax.noise.models import DiagonalNoise, LowRankNoise
 from slamjax.training import NoiseSpec, SearchSpec, recalibrate_noise, train
-from slamjax.training.held_out import HeldOut, LabelErrors, label_errors
+from slamjax.training.held_out import HeldOut
+from slamjax.training.label_errors import LabelErrors, label_errors
 from slamjax.training.noise_learning import calibrate, learn_noise
 
 

@@ -14,7 +14,7 @@ from slamjax.errors import SlamError, SlamWarning
 from slamjax.model.model import Model
 from slamjax.training import DataSpec, NoiseSpec, Polynomial, SearchSpec, noise_fallback, train
 from slamjax.training.held_out import HeldOut
-from slamjax.training.noise_learning import HardlyFitted
+from slamjax.training.noise_calibration import HardlyFitted
 from slamjax.training.screening import outliers
 
 BAD = [11, 42]

@@ -1,0 +1,237 @@
+"""Labels that emulators fit to stars which they had not seen, against the known ones."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Real
+
+from slamjax._util.batching import map_padded
+from slamjax._util.jit import compiled
+from slamjax.emulators.training_labels import TrainingLabels
+from slamjax.forward.scaled import ScaledModel
+from slamjax.noise.calibration import Calibration, PhotonShares, StarNoise
+from slamjax.noise.models import Noise
+from slamjax.noise.photon_part import photon_information, photon_shares
+from slamjax.training.expansion import information_at
+from slamjax.training.held_out import HeldOut
+
+#: Steps of a fit, stars per batch, and the distance from the known labels at which fits start (scaled labels).
+_STEPS, _BATCH, _OFFSET = 12, 32, 0.3
+#: Stars by which an expansion is checked, and the largest median change of a label, in errors.
+_SAMPLE, _ALIKE = 96, 0.3
+
+
+def quick(held_out: HeldOut, noise: Noise, training_labels: TrainingLabels) -> HeldOut:
+    """`HeldOut.expanded`, to try many noise models, if fits of a sample of the stars under this one hardly change."""
+    sample = held_out[np.unique(np.linspace(0, len(held_out.x) - 1, _SAMPLE).astype(int))]
+    exact, rough = (label_errors(noise, training_labels, each) for each in (sample, sample.expanded()))
+    both = exact.valid & rough.valid
+    change = np.abs(rough.error - exact.error)[both]
+    sigma = np.sqrt(np.einsum("nll->nl", exact.covariance[both]))
+    alike = both.any() and np.median(np.max(change / sigma, axis=1)) < _ALIKE
+    return held_out.expanded() if alike else held_out
+
+
+@dataclass(frozen=True)
+class LabelErrors:
+    """Fits of held-out stars.
+
+    Attributes
+    ----------
+    error : fitted minus known labels, scaled
+    covariance : that the fit states
+    chi2, dof, n_pix : rᵀΣ⁻¹r, degrees of freedom, and pixels
+    distance : from the fitted labels to the tenth nearest training star
+    shares : of photon noise in the covariance and in χ²
+    """
+
+    error: Float[np.ndarray, "star label"]
+    covariance: Float[np.ndarray, "star label label"]
+    chi2: Float[np.ndarray, " star"]
+    dof: Real[np.ndarray, " star"]
+    n_pix: Real[np.ndarray, " star"]
+    distance: Float[np.ndarray, " star"]
+    shares: PhotonShares
+
+    def __getitem__(self, rows: np.ndarray) -> LabelErrors:
+        return LabelErrors(**{name: values[rows] for name, values in vars(self).items()})
+
+    @classmethod
+    def joined(cls, parts: Sequence[LabelErrors]) -> LabelErrors:
+        """Stars of several parts, one part after the other."""
+        names = [field.name for field in dataclasses.fields(cls) if field.name != "shares"]
+        arrays = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
+        return cls(**arrays, shares=PhotonShares.joined([part.shares for part in parts]))
+
+    @property
+    def valid(self) -> np.ndarray:
+        """(N,) bool: stars with a finite fit and positive variances."""
+        variance = np.einsum("nll->nl", self.covariance)
+        return np.isfinite(self.chi2) & np.all(np.isfinite(self.error), axis=1) & np.all(variance > 0, axis=1)
+
+    def pulls(self) -> np.ndarray:
+        """(N, L) error / σ."""
+        return self.error / np.sqrt(np.einsum("nll->nl", self.covariance))
+
+    def inflated(self, factor: np.ndarray) -> LabelErrors:
+        """The same with the labels' variances times ``factor`` (N, L)."""
+        root = np.sqrt(factor)
+        return dataclasses.replace(self, covariance=self.covariance * root[:, :, None] * root[:, None, :])
+
+    def star_noise(self, calibration: Calibration) -> StarNoise:
+        """How noisy the stars are."""
+        return calibration.star_noise(self.chi2, self.n_pix, self.dof, self.distance, self.shares)
+
+    def photon_share(self, stated: bool) -> np.ndarray:
+        """(N, L) fraction of the labels' variances that is photon noise, if it is read apart."""
+        return self.shares.variance if stated else np.zeros(self.error.shape)
+
+    def score(self) -> float:
+        """Mean of `scores` over the valid stars."""
+        return float(np.nanmean(self.scores()))
+
+    def scores(self) -> np.ndarray:
+        """(N,) ln p of the known labels under a Student-t with 4 degrees of freedom, so that no single star decides.
+
+        NaN for a star without a valid fit.
+        """
+        found, fits = np.full(len(self.chi2), np.nan), self[self.valid]
+        square = np.einsum("ni,nij,nj->n", fits.error, np.linalg.inv(fits.covariance), fits.error)
+        n_labels = self.error.shape[1]
+        logdet = np.linalg.slogdet(fits.covariance)[1]
+        found[self.valid] = -0.5 * logdet - 0.5 * (4 + n_labels) * np.log1p(square / 4)
+        return found
+
+
+def label_errors(noise: Noise, training_labels: TrainingLabels, held_out: HeldOut) -> LabelErrors:
+    """Fit the labels of each star with the emulator that had not seen it, and subtract the known ones.
+
+    A fit starts about one fit's error away from the known labels: starting at them, it would find minima that the fit
+    of a new star cannot know of.
+    """
+    n, n_labels = held_out.x.shape
+    unit = held_out.emulators[0].flux_unit()
+    trained = np.stack([np.isfinite(np.asarray(emulator.intercept)) for emulator in held_out.emulators])
+    known = held_out.known & trained[held_out.fold]
+    offset = _OFFSET * np.random.default_rng(0).normal(size=held_out.x.shape)
+    error, chi2, expected = np.zeros((n, n_labels)), np.full(n, np.nan), np.zeros((n, 2))
+    fisher, photon = np.full((2, n, n_labels, n_labels), np.nan)
+    for number, emulator in enumerate(held_out.emulators):
+        rows = np.flatnonzero(held_out.fold == number)
+        if not rows.size:
+            continue
+        scaled = ScaledModel.from_host(emulator, noise, training_labels, unit)
+        stars = (
+            held_out.x[rows].astype(scaled.dtype),
+            offset[rows].astype(scaled.dtype),
+            scaled.flux(np.where(known[rows], held_out.residual[rows], 0)),
+            scaled.ivar(np.where(known[rows], held_out.ivar[rows], 0)),
+        )
+        if held_out.terms is None or held_out.place is None:
+            found = map_padded(partial(_refit, scaled), stars, _BATCH)
+            ends = ((stars[0] + found[0]).astype(scaled.dtype), stars[3])
+            parts = map_padded(partial(_photon_parts, scaled), ends, _BATCH)
+        else:
+            of_block = partial(_refit_block, scaled, held_out.terms)
+            found = map_padded(of_block, (*stars, held_out.place[rows]), _BATCH)
+            of_block = partial(_photon_block, scaled, held_out.terms)
+            parts = map_padded(of_block, (found[0].astype(scaled.dtype), stars[3], held_out.place[rows]), _BATCH)
+        error[rows], fisher[rows], chi2[rows] = found
+        photon[rows], expected[rows] = parts
+    valid = np.all(np.isfinite(fisher), axis=(1, 2)) & known.any(axis=1)
+    fisher = np.where(valid[:, None, None], fisher, np.eye(n_labels))
+    # a prior ten times as wide as the range of a label keeps the inverse of weak information finite
+    prior = np.diag(np.square(0.1 / (np.asarray(training_labels.high) - np.asarray(training_labels.low))))
+    covariance, n_pix = np.linalg.inv(fisher + prior), known.sum(axis=1)
+    # a training star is its own neighbour, unlike a new one: a small difference in the distance
+    distance = training_labels.neighbour_distance(held_out.x + error)
+    return LabelErrors(
+        error=error,
+        covariance=covariance,
+        chi2=np.where(valid, chi2, np.nan),
+        dof=np.maximum(n_pix - n_labels, 1),
+        n_pix=n_pix,
+        distance=distance,
+        shares=photon_shares(covariance, photon, expected),
+    )
+
+
+@compiled
+def _refit(scaled: ScaledModel, x: Array, offset: Array, residual: Array, ivar: Array) -> Any:
+    def one(x: Array, offset: Array, residual: Array, ivar: Array) -> Any:
+        flux, inv_cov = scaled.emulator.at(x) + residual, scaled.noise.inverse_covariance(ivar)
+        return _fit(lambda at: scaled.emulator.information(inv_cov, at, flux), scaled, x, offset, _STEPS)
+
+    return jax.vmap(one)(x, offset, residual, ivar)
+
+
+def _refit_block(
+    scaled: ScaledModel, every: np.ndarray, x: Array, offset: Array, residual: Array, ivar: Array, place: Array
+) -> Any:
+    """`_refit_expanded` of stars whose terms have these places among those of ``every`` star."""
+    return _refit_expanded(scaled, x, offset, residual, ivar, jnp.asarray(every[np.asarray(place)]))
+
+
+@compiled
+def _refit_expanded(scaled: ScaledModel, x: Array, offset: Array, residual: Array, ivar: Array, terms: Array) -> Any:
+    def one(x: Array, offset: Array, residual: Array, ivar: Array, terms: Array) -> Any:
+        gram = scaled.noise.inverse_covariance(ivar).gram(jnp.concatenate([residual[None], terms]))
+        return _fit(lambda at: information_at(gram, at - x), scaled, x, offset, _STEPS)
+
+    return jax.vmap(one)(x, offset, residual, ivar, terms)
+
+
+def _fit(
+    information: Callable[[Array], Array], scaled: ScaledModel, x: Array, offset: Array, n_steps: int
+) -> tuple[Float[Array, " label"], Float[Array, "label label"], Float[Array, ""]]:
+    """Error, Fisher information and χ² after damped Gauss-Newton steps inside the training range."""
+    low, high = scaled.low, scaled.high
+
+    def step(_: int, state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+        at, gram, damping = state
+        curvature = gram[1:, 1:]
+        damped = curvature + damping * jnp.diag(jnp.diagonal(curvature)) + 1e-6 * jnp.diag(1 / jnp.square(high - low))
+        new = jnp.clip(at + jnp.linalg.solve(damped, gram[0, 1:]), low, high)
+        new_gram = information(new)
+        better = new_gram[0, 0] < gram[0, 0]
+        damping = jnp.clip(jnp.where(better, damping / 4, damping * 6), 1e-5, 1e5)
+        return jnp.where(better, new, at), jnp.where(better, new_gram, gram), damping
+
+    start = jnp.clip(x + offset, low, high)
+    begin = (start, information(start), jnp.full((), 1e-2, x.dtype))
+    end, gram, _ = jax.lax.fori_loop(0, n_steps, step, begin)
+    return end - x, gram[1:, 1:], gram[0, 0]
+
+
+# a program of its own: concurrent LAPACK calls in one compiled function can deadlock (jaxlib 0.10)
+@compiled
+def _photon_parts(scaled: ScaledModel, x: Array, ivar: Array) -> tuple[Array, Array]:
+    """The photons' part of the Fisher information, and of χ²."""
+
+    def one(at: Array, of: Array) -> Array:
+        return photon_information(scaled.noise, of, lambda each: scaled.emulator.information(each, at, 0.0))[1:, 1:]
+
+    return jax.vmap(one)(x, ivar), scaled.noise.variance_shares(ivar)
+
+
+def _photon_block(scaled: ScaledModel, every: np.ndarray, error: Array, ivar: Array, place: Array) -> Any:
+    """`_photon_parts` of stars whose terms have these places among those of ``every`` star."""
+    return _photon_parts_expanded(scaled, error, ivar, jnp.asarray(every[np.asarray(place)]))
+
+
+@compiled
+def _photon_parts_expanded(scaled: ScaledModel, error: Array, ivar: Array, terms: Array) -> tuple[Array, Array]:
+    def one(error: Array, of: Array, terms: Array) -> Array:
+        rows = jnp.concatenate([jnp.zeros_like(terms[:1]), terms])
+        gram = photon_information(scaled.noise, of, lambda each: each.gram(rows))
+        return information_at(gram, error)[1:, 1:]
+
+    return jax.vmap(one)(error, ivar, terms), scaled.noise.variance_shares(ivar)

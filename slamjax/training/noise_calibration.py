@@ -1,0 +1,231 @@
+"""Calibration of label errors and χ² on held-out stars, whose labels are known."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+from scipy.optimize import minimize_scalar
+from scipy.stats import median_abs_deviation, norm
+
+from slamjax.emulators.training_labels import TrainingLabels
+from slamjax.errors import SlamError
+from slamjax.noise.calibration import GAUSSIAN_95, Calibration
+from slamjax.noise.models import LowRankNoise
+from slamjax.training.held_out import HeldOut
+from slamjax.training.label_errors import LabelErrors, label_errors, quick
+
+#: Degrees of freedom of a star's own noise scale that are tried.
+_TAILS = (10.0, 30.0, 100.0, 300.0, 1000.0, np.inf)
+#: Exponents that are tried for the growth of label errors with the distance to the training stars.
+_EXPONENTS = (0.0, 0.25, 0.5, 0.75, 1.0)
+#: Factors of learnt photon noise, and ratios of its χ² to the emulator's, that are tried; rounds of refitting.
+_PHOTON_FACTORS = tuple(np.geomspace(0.25, 4, 9).tolist())
+_CHI2_RATIOS = tuple(np.geomspace(0.03, 30, 61).tolist())
+_ROUNDS = 3
+#: The emulator's part of χ² is at least this fraction of what Σ says.
+_LEAST_CHI2 = 1e-3
+#: Prior width of the logarithm of the factor of the emulator's part.
+_LOG_FACTOR = 1.5
+#: Steps towards the s² that makes pulls one wide, and the misfit of ln variance at which they end.
+_STEPS, _NEAR = 4, 0.08
+#: A step changes ln s² by at most this.
+_LARGEST = 2.5
+#: A step multiplies s² by this power of what label variances lack: s² is a part of them only.
+_POWER = 1.5
+#: Folds whose stars are fitted with a noise model of the others, where there is one emulator only.
+_FOLDS = 5
+#: χ² is high beyond this many upper half-widths (50 to 84 %) of the logarithm of χ² / dof of held-out stars.
+_CHI2_SIGMAS = 3.0
+#: Central intervals that a label's errors shall get right, and the smallest robust width of pulls allowed for it.
+_LEVELS = (0.5, 0.68, 0.9, 0.95)
+_NARROWEST = 0.97
+
+
+class HardlyFitted(SlamError):
+    """Too few held-out stars could be fitted to judge a covariance."""
+
+
+def calibrate_learnt(
+    noise: LowRankNoise, training_labels: TrainingLabels, held_out: HeldOut
+) -> tuple[LowRankNoise, Calibration]:
+    """The noise times the factor that makes pulls one wide, and how χ² and a star's own scale are read."""
+    for number in range(_ROUNDS):
+        fits = label_errors(noise, training_labels, held_out)
+        fits = fits[fits.valid]
+        calibration, factors = adjustment(fits, stated=False)
+        if number < _ROUNDS - 1:  # what then remains is the labels' own
+            noise = noise.inflated(factors.model, factors.photon)
+    return noise, _with_label_errors(calibration, fits)
+
+
+def calibrate_stated(
+    learn: Callable[[HeldOut], LowRankNoise], training_labels: TrainingLabels, held_out: HeldOut
+) -> tuple[LowRankNoise, Calibration]:
+    """The noise that ``learn`` makes of all stars, with s² for which pulls are one wide, and how χ² is read.
+
+    Photon noise stays as stated, and V as it is learnt: it is s² that says how far directions can be trusted in which
+    residuals hardly vary. Stars are fitted with a noise model that was learnt without them, because the directions in
+    which the residuals of some hundred stars vary least are those that happen to be quiet in these stars.
+    """
+    fold = _noise_folds(held_out)
+    noises = [learn(held_out[fold != k]) for k in range(fold.max() + 1)]
+    expanded = quick(held_out, noises[0], training_labels)
+
+    def fits_of(stars: HeldOut, log_factor: float) -> LabelErrors:
+        factor = float(np.exp(log_factor))
+        parts = [
+            label_errors(_with_independent(noise, factor), training_labels, stars[fold == k])
+            for k, noise in enumerate(noises)
+        ]
+        fits = LabelErrors.joined(parts)
+        return fits[fits.valid]
+
+    log_factor = 0.0
+    for _ in range(_STEPS):
+        lacking = float(np.log(adjustment(fits_of(expanded, log_factor), stated=True)[1].model))
+        if abs(lacking) < _NEAR:
+            break
+        log_factor += float(np.clip(_POWER * lacking, -_LARGEST, _LARGEST))
+    fits = fits_of(held_out, log_factor)
+    calibration, _ = adjustment(fits, stated=True)
+    return _with_independent(learn(held_out), float(np.exp(log_factor))), _with_label_errors(calibration, fits)
+
+
+def _noise_folds(held_out: HeldOut) -> np.ndarray:
+    """(N,) folds of stars: those of the emulators, or a random draw where one emulator predicts all."""
+    if len(held_out.emulators) > 1:
+        return np.unique(held_out.fold, return_inverse=True)[1]
+    return np.random.default_rng(0).permutation(len(held_out.x)) % _FOLDS
+
+
+def _with_independent(noise: LowRankNoise, factor: float) -> LowRankNoise:
+    return dataclasses.replace(noise, model_variance=np.asarray(noise.model_variance) * factor)
+
+
+def _with_label_errors(calibration: Calibration, fits: LabelErrors) -> Calibration:
+    """With what valid fits of held-out stars say of single labels and of high χ²."""
+    own, shares = fits.star_noise(calibration), fits.photon_share(calibration.photons_as_stated)
+    scale = _label_scale(fits, own.variance_factor, shares)
+    calibration = dataclasses.replace(calibration, label_scale=scale.tolist())
+    pulls = fits.inflated(calibration.stretched(own.variance_factor, shares, len(scale))).pulls()
+    limit = chi2_limit(np.maximum(own.excess, _LEAST_CHI2))
+    return dataclasses.replace(calibration, chi2_limit=limit, interval95_factor=_interval95(pulls).tolist())
+
+
+class Factors(NamedTuple):
+    """Factors of the emulator's and of the photons' part of Σ."""
+
+    model: float
+    photon: float
+
+
+def adjustment(fits: LabelErrors, stated: bool) -> tuple[Calibration, Factors]:
+    """How χ² is read, and the factors of Σ that make pulls one wide, from valid fits of held-out stars.
+
+    The calibration's scales are for χ² without these factors. Where photon noise is as ``stated``, its factor is 1.
+    """
+    if len(fits.chi2) < 10:
+        raise HardlyFitted("hardly any held-out star could be fitted; look at the spectra, or take noise='diagonal'")
+    calibration = _chi2_reading(fits, stated)
+    best: tuple[float, Calibration, Factors] | None = None
+    photons = _PHOTON_FACTORS if fits.shares.photon.any() and not stated else (1.0,)
+    for tail in _TAILS:
+        for exponent in _EXPONENTS:
+            tried = dataclasses.replace(calibration, tail=tail, sparse=exponent)
+            own, photon = fits.star_noise(tried).variance_factor, fits.shares.variance
+            for factor in photons:
+                fixed = photon * factor * (1 if stated else own)
+                free = own - photon if stated else own * (1 - photon)
+                model = _factor(fits, fixed, free)
+                score = fits.inflated(fixed + model * free).score()
+                if best is None or score > best[0]:
+                    best = (score, tried, Factors(model, factor))
+    assert best is not None
+    return best[1], best[2]
+
+
+def _chi2_reading(fits: LabelErrors, stated: bool) -> Calibration:
+    """What χ² is expected of both parts of Σ; of the photons' part as much as Σ says if it is as stated."""
+    chi2, shares = fits.chi2 * fits.n_pix / fits.dof, fits.shares
+    if stated:
+        model = np.where(shares.model > 0, shares.model, np.nan)
+        typical, photon = float(np.nanmedian((chi2 - shares.photon) / model)), 1.0
+    else:
+        ratio = min(_CHI2_RATIOS, key=lambda each: _width(np.log(chi2 / (shares.model + each * shares.photon))))
+        typical = float(np.median(chi2 / (shares.model + ratio * shares.photon)))
+        photon = ratio * typical
+    return Calibration(
+        np.inf,
+        chi2_scale=1 / max(typical, _LEAST_CHI2),
+        neighbour_distance=float(np.median(fits.distance)),
+        photons_as_stated=stated,
+        photon_chi2=photon,
+    )
+
+
+def _width(values: np.ndarray) -> float:
+    return float(median_abs_deviation(values, axis=None, scale="normal"))
+
+
+def _factor(fits: LabelErrors, fixed: np.ndarray, free: np.ndarray) -> float:
+    """The factor of the ``free`` part of label variances for which pulls are one wide, in the geometric mean.
+
+    Where the ``fixed`` part hides it, pulls hardly tell the factor, which then stays near 1.
+    """
+
+    def misfit(log_factor: float) -> float:
+        pulls = fits.inflated(fixed + np.exp(log_factor) * free).pulls()
+        width = median_abs_deviation(pulls, axis=0, scale="normal")
+        square = float(np.mean(np.log(np.maximum(width, 1e-3)))) ** 2
+        return square * len(pulls) + (log_factor / _LOG_FACTOR) ** 2 * (0 if not fixed.any() else 1)
+
+    return float(np.exp(minimize_scalar(misfit, bounds=(-6, 8), method="bounded", options={"xatol": 3e-3}).x))
+
+
+def _label_scale(fits: LabelErrors, own: np.ndarray, photon: np.ndarray) -> np.ndarray:
+    """(L,) factors of label errors, so that central intervals hold as many known labels as they claim.
+
+    Pulls have heavier tails than a Gaussian, above all where a label has two populations and stars of one are mistaken
+    for the other, so that no factor is right at every level. It is the mean over `_LEVELS`, in logarithm; but it never
+    makes the robust width of the pulls less than `_NARROWEST`. Only the emulator's part is scaled; where photon noise
+    hides it, the factor stays near 1.
+    """
+
+    def wanted(log_scale: float) -> np.ndarray:
+        pulls = fits.inflated(photon + np.exp(2 * log_scale) * (own - photon)).pulls()
+        apart = np.abs(pulls - np.median(pulls, axis=0))
+        ratio = np.quantile(apart, _LEVELS, axis=0) / norm.ppf(0.5 + 0.5 * np.asarray(_LEVELS))[:, None]
+        width = median_abs_deviation(pulls, axis=0, scale="normal")
+        return np.minimum(np.exp(np.log(np.maximum(ratio, 1e-3)).mean(axis=0)), width / _NARROWEST)
+
+    if not photon.any():
+        return wanted(0.0)
+    n = len(fits.chi2)
+    scales = [
+        minimize_scalar(
+            lambda t, label=label: np.log(wanted(t)[label]) ** 2 * n + (2 * t / _LOG_FACTOR) ** 2,
+            bounds=(-2, 3),
+            method="bounded",
+        ).x
+        for label in range(fits.error.shape[1])
+    ]
+    return np.exp(np.asarray(scales))
+
+
+def _interval95(pulls: np.ndarray) -> np.ndarray:
+    """(L,) how many errors hold 95 % of the held-out stars' known labels, at least those of a Gaussian.
+
+    Conformal prediction (Vovk, Gammerman & Shafer 2005) with scores |pull|: what remains of heavy tails widens this
+    interval, while the errors stay as they are for most stars.
+    """
+    return np.maximum(np.quantile(np.abs(pulls), 0.95, axis=0), GAUSSIAN_95)
+
+
+def chi2_limit(chi2: np.ndarray) -> float:
+    """χ² per degree of freedom that few held-out stars exceed, by the median and upper half-width of its logarithm."""
+    logs = np.log(np.maximum(chi2, 1e-30))
+    middle, upper = np.percentile(logs, [50, 84])
+    return float(np.exp(middle + _CHI2_SIGMAS * (upper - middle)))
