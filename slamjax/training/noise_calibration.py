@@ -41,7 +41,7 @@ _FOLDS = 5
 _CHI2_SIGMAS = 3.0
 #: Central intervals that a label's errors shall get right, and the smallest robust width of pulls allowed for it.
 _LEVELS = (0.5, 0.68, 0.9, 0.95)
-_NARROWEST = 0.97
+_NARROWEST = 0.95
 
 
 class HardlyFitted(SlamError):
