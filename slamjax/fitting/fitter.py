@@ -306,8 +306,9 @@ class Fitter:
         ends = Ends.from_summary(summary, self.n_starts)
         best = ends.of_best(ends.x)
         photons = None
-        if model.info.calibration.photons_as_stated and not prepared.no_errors.all():
-            photons = photon_parts(problem, best, flux, ivar)
+        if model.info.calibration.photon_chi2 and not prepared.no_errors.all():
+            stated = model.info.calibration.photons_as_stated
+            photons = photon_parts(problem, best, flux, ivar, stated)
         result = summarise(model, ends, prepared.n_pix, prepared.no_errors, forward, photons)
         if forward is not None and forward.terms is not None:
             coefficients = map_padded(

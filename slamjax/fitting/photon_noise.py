@@ -17,8 +17,16 @@ from slamjax.noise.photon_part import photon_information
 _BLOCK = 64
 
 
-def photon_parts(problem: Problem, x: np.ndarray, flux: np.ndarray, ivar: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(N, V, V) the photons' part of the information at parameters x (N, V), and (N, 2) Σ s²/D and Σ a σ²/D."""
+def photon_parts(
+    problem: Problem, x: np.ndarray, flux: np.ndarray, ivar: np.ndarray, of_labels: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """(N, V, V) the photons' part of the information at parameters x (N, V), and (N, 2) Σ s²/D and Σ a σ²/D.
+
+    Without ``of_labels`` the former is 0, and only χ² is taken apart.
+    """
+    if not of_labels:
+        expected = map_padded(lambda each: problem.noise.variance_shares(each), (ivar,), _BLOCK)
+        return np.zeros((*x.shape, x.shape[1])), np.asarray(expected, float)
     photon, expected = map_padded(lambda *star: _parts(problem, *star), (x.astype(flux.dtype), flux, ivar), _BLOCK)
     return photon.astype(float), expected.astype(float)
 

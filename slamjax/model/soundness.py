@@ -183,12 +183,15 @@ def _check_noise(noise: Noise, trained: np.ndarray) -> None:
 
 
 def _check_calibration(calibration: Calibration, n_labels: int) -> None:
-    for name in ("chi2_limit", "chi2_scale", "tail", "neighbour_distance", "model_factor"):
+    for name in ("chi2_limit", "chi2_scale", "tail", "neighbour_distance"):
         value = getattr(calibration, name)
         allowed = _is_positive(value) or (name in ("chi2_limit", "tail") and value == np.inf)
         _require(allowed, f"{name} of its calibration is {value!r}")
-    sparse = calibration.sparse
-    _require(_is_positive(sparse) or sparse == 0, f"sparse of its calibration is {sparse!r}")
+    for name in ("sparse", "photon_chi2"):
+        value = getattr(calibration, name)
+        _require(_is_positive(value) or value == 0, f"{name} of its calibration is {value!r}")
+    stated = calibration.photons_as_stated
+    _require(isinstance(stated, bool), f"photons_as_stated of its calibration is {stated!r}")
     for name in ("label_scale", "interval95_factor"):
         factors = getattr(calibration, name)
         sound = isinstance(factors, list) and len(factors) in (0, n_labels) and all(map(_is_positive, factors))

@@ -113,7 +113,8 @@ def _calibration(header: dict[str, Any]) -> Calibration:
     values: dict[str, Any] = {n: float("inf") if v is None else v for n, v in header["calibration"].items()}
     names = {stored: name for name, stored in _STORED.items()}
     if "model_factor" in values:  # schemas 2 to 5
-        values["photons_as_stated"] = values.pop("model_factor") != 1
+        stated = values.pop("model_factor") != 1
+        values |= {"photons_as_stated": stated, "photon_chi2": float(stated)}
     return Calibration(**{names.get(key, key): value for key, value in values.items()})
 
 

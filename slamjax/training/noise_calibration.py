@@ -21,8 +21,8 @@ from slamjax.training.label_errors import LabelErrors, label_errors, quick
 _TAILS = (10.0, 30.0, 100.0, 300.0, 1000.0, np.inf)
 #: Exponents that are tried for the growth of label errors with the distance to the training stars.
 _EXPONENTS = (0.0, 0.25, 0.5, 0.75, 1.0)
-#: Factors of learnt photon noise, and ratios of its χ² to the emulator's, that are tried; rounds of refitting.
-_PHOTON_FACTORS = tuple(np.geomspace(0.25, 4, 9).tolist())
+#: Ratios of the factor of learnt photon noise to the emulator's, and of their χ², that are tried; rounds of refitting.
+_PHOTON_RATIOS = tuple(np.geomspace(0.25, 4, 9).tolist())
 _CHI2_RATIOS = tuple(np.geomspace(0.03, 30, 61).tolist())
 _ROUNDS = 3
 #: The emulator's part of χ² is at least this fraction of what Σ says.
@@ -48,50 +48,67 @@ class HardlyFitted(SlamError):
     """Too few held-out stars could be fitted to judge a covariance."""
 
 
+Learn = Callable[[HeldOut], LowRankNoise]
+
+
 def calibrate_learnt(
-    noise: LowRankNoise, training_labels: TrainingLabels, held_out: HeldOut
+    learn: Learn, training_labels: TrainingLabels, held_out: HeldOut
 ) -> tuple[LowRankNoise, Calibration]:
-    """The noise times the factor that makes pulls one wide, and how χ² and a star's own scale are read."""
+    """The noise that ``learn`` makes of all stars, times the factors that make pulls one wide, and how χ² is read."""
+    crossed, noise = _Crossed(learn, training_labels, held_out), learn(held_out)
     for number in range(_ROUNDS):
-        fits = label_errors(noise, training_labels, held_out)
-        fits = fits[fits.valid]
+        fits = crossed.fits(held_out)
         calibration, factors = adjustment(fits, stated=False)
         if number < _ROUNDS - 1:  # what then remains is the labels' own
-            noise = noise.inflated(factors.model, factors.photon)
+            noise, crossed.noises = (
+                noise.inflated(factors.model, factors.photon),
+                [each.inflated(factors.model, factors.photon) for each in crossed.noises],
+            )
     return noise, _with_label_errors(calibration, fits)
 
 
 def calibrate_stated(
-    learn: Callable[[HeldOut], LowRankNoise], training_labels: TrainingLabels, held_out: HeldOut
+    learn: Learn, training_labels: TrainingLabels, held_out: HeldOut
 ) -> tuple[LowRankNoise, Calibration]:
     """The noise that ``learn`` makes of all stars, with s² for which pulls are one wide, and how χ² is read.
 
     Photon noise stays as stated, and V as it is learnt: it is s² that says how far directions can be trusted in which
-    residuals hardly vary. Stars are fitted with a noise model that was learnt without them, because the directions in
-    which the residuals of some hundred stars vary least are those that happen to be quiet in these stars.
+    residuals hardly vary.
     """
-    fold = _noise_folds(held_out)
-    noises = [learn(held_out[fold != k]) for k in range(fold.max() + 1)]
-    expanded = quick(held_out, noises[0], training_labels)
+    crossed, noise = _Crossed(learn, training_labels, held_out), learn(held_out)
+    expanded = quick(held_out, crossed.noises[0], training_labels)
+    for _ in range(_STEPS):
+        lacking = float(np.log(adjustment(crossed.fits(expanded), stated=True)[1].model))
+        if abs(lacking) < _NEAR:
+            break
+        factor = float(np.exp(np.clip(_POWER * lacking, -_LARGEST, _LARGEST)))
+        noise, crossed.noises = (
+            _with_independent(noise, factor),
+            [_with_independent(each, factor) for each in crossed.noises],
+        )
+    fits = crossed.fits(held_out)
+    calibration, _ = adjustment(fits, stated=True)
+    return noise, _with_label_errors(calibration, fits)
 
-    def fits_of(stars: HeldOut, log_factor: float) -> LabelErrors:
-        factor = float(np.exp(log_factor))
+
+class _Crossed:
+    """Fits of stars with noise models that were learnt without them.
+
+    The directions in which the residuals of some hundred stars vary least are those that happen to be quiet in these
+    stars: their own errors would be underestimated.
+    """
+
+    def __init__(self, learn: Learn, training_labels: TrainingLabels, held_out: HeldOut) -> None:
+        self.fold, self.training_labels = _noise_folds(held_out), training_labels
+        self.noises = [learn(held_out[self.fold != k]) for k in range(self.fold.max() + 1)]
+
+    def fits(self, stars: HeldOut) -> LabelErrors:
+        """Of the valid stars."""
         parts = [
-            label_errors(_with_independent(noise, factor), training_labels, stars[fold == k])
-            for k, noise in enumerate(noises)
+            label_errors(noise, self.training_labels, stars[self.fold == k]) for k, noise in enumerate(self.noises)
         ]
         fits = LabelErrors.joined(parts)
         return fits[fits.valid]
-
-    log_factor = 0.0
-    for _ in range(_STEPS):
-        lacking = float(np.log(adjustment(fits_of(expanded, log_factor), stated=True)[1].model))
-        if abs(lacking) < _NEAR:
-            break
-        log_factor += float(np.clip(_POWER * lacking, -_LARGEST, _LARGEST))
-    fits = fits_of(held_out, log_factor)
-    calibration, _ = adjustment(fits, stated=True)
-    return _with_independent(learn(held_out), float(np.exp(log_factor))), _with_label_errors(calibration, fits)
 
 
 def _noise_folds(held_out: HeldOut) -> np.ndarray:
@@ -131,18 +148,18 @@ def adjustment(fits: LabelErrors, stated: bool) -> tuple[Calibration, Factors]:
         raise HardlyFitted("hardly any held-out star could be fitted; look at the spectra, or take noise='diagonal'")
     calibration = _chi2_reading(fits, stated)
     best: tuple[float, Calibration, Factors] | None = None
-    photons = _PHOTON_FACTORS if fits.shares.photon.any() and not stated else (1.0,)
+    photons = _PHOTON_RATIOS if fits.shares.photon.any() and not stated else (1.0,)
     for tail in _TAILS:
         for exponent in _EXPONENTS:
             tried = dataclasses.replace(calibration, tail=tail, sparse=exponent)
             own, photon = fits.star_noise(tried).variance_factor, fits.shares.variance
-            for factor in photons:
-                fixed = photon * factor * (1 if stated else own)
-                free = own - photon if stated else own * (1 - photon)
+            for ratio in photons:
+                fixed = photon if stated else np.zeros_like(photon)
+                free = own - photon if stated else own * (1 + (ratio - 1) * photon)
                 model = _factor(fits, fixed, free)
                 score = fits.inflated(fixed + model * free).score()
                 if best is None or score > best[0]:
-                    best = (score, tried, Factors(model, factor))
+                    best = (score, tried, Factors(model, 1.0 if stated else model * ratio))
     assert best is not None
     return best[1], best[2]
 

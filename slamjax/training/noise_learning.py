@@ -83,10 +83,8 @@ def learn_noise(
     def learn(stars: HeldOut) -> LowRankNoise:
         return _Estimates(stars, best["rank"]).noise(best["rank"], best["floor"], best["photons"])
 
-    if best["photons"] == STATED:
-        noise, calibration = calibrate_stated(learn, training_labels, held_out)
-    else:
-        noise, calibration = calibrate_learnt(learn(held_out), training_labels, held_out)
+    calibrate = calibrate_stated if best["photons"] == STATED else calibrate_learnt
+    noise, calibration = calibrate(learn, training_labels, held_out)
     return LearntNoise(noise, dataclasses.replace(calibration, tried=candidates), variance)
 
 
@@ -161,7 +159,7 @@ def _judge_candidates(
     first_noise = _padded(estimates.noise(ranks[STATED][0], spec.floors[0], STATED), estimates.largest)
     held_out = quick(held_out, first_noise, training_labels)
     learning = held_out[~judging]
-    trial = _Trial(learning, held_out[judging], training_labels, estimates)
+    trial = _Trial(learning, held_out[judging], training_labels, estimates, spec)
     published = label_errors(diagonal(emulator, learning), training_labels, trial.judges)
     rows: list[dict[str, Any]] = [{"rank": 0, "floor": 1.0, "photons": STATED, "score": published.score()}]
     middle = spec.floors[len(spec.floors) // 2]
@@ -171,6 +169,8 @@ def _judge_candidates(
         if ranks[kind]:
             rank, tried = ranks[kind][len(ranks[kind]) // 2], floors[kind] if kind == STATED else [middle]
             first[kind] = {floor: trial.scores(rank, floor, kind) for floor in tried}
+    if not first:  # too few stars to learn photon noise
+        return []
     kind = _clearly_better({kind: max(each.values(), key=np.nanmean) for kind, each in first.items()})
     for rank in ranks[kind]:
         for floor in floors[kind]:
@@ -188,10 +188,13 @@ class _Trial:
     judges: HeldOut
     training_labels: TrainingLabels
     estimates: _Estimates
+    spec: NoiseSpec
 
     @property
     def photons(self) -> tuple[str, ...]:
         """How photon noise may be known: learnt only where the residuals can tell it from what is stated."""
+        if self.spec.photons != "auto" and self.learning.states_errors:
+            return (self.spec.photons,)
         return (STATED, LEARNT) if self.learning.can_tell_photons else (STATED,)
 
     def scores(self, rank: int, floor: float, photons: str) -> np.ndarray:
@@ -209,8 +212,8 @@ class _Trial:
 
 def _clearly_better(scores: dict[str, np.ndarray]) -> str:
     """Photon noise as stated, unless learnt it is better by more than chance."""
-    if LEARNT not in scores:
-        return STATED
+    if len(scores) == 1:
+        return next(iter(scores))
     gain = scores[LEARNT] - scores[STATED]
     gain = gain[np.isfinite(gain)]
     return LEARNT if gain.mean() > _CLEARLY * gain.std() / np.sqrt(max(len(gain), 1)) else STATED

@@ -16,6 +16,7 @@ from slamjax.training.choices import Choice, check_choice, not_negative, positiv
 
 SolverName = Literal["auto", "batched", "sklearn"]
 SearchKind = Literal["grid", "random", "joint"]
+PhotonKind = Literal["auto", "stated", "learnt"]
 NoiseKind = Literal["auto", "lowrank", "diagonal"]
 Weights = Literal["ivar", "uniform"]
 
@@ -172,11 +173,15 @@ class NoiseSpec:
         Numbers of columns of the low-rank covariance to try.
     floors : sequence of float
         Fractions of each pixel's variance that stay independent, to try.
+    photons : "auto", "stated" or "learnt"
+        Photon noise of a low-rank model: what the stated errors say, so that a model trained on bright stars holds for
+        faint ones, or learnt from the residuals of stars of different brightness. "auto" learns it only if that gives
+        known labels a clearly larger probability.
 
     Raises
     ------
     SlamError
-        For an unknown kind, a rank below 1, or a floor outside 0 to 1.
+        For an unknown word, a rank below 1, or a floor outside 0 to 1.
 
     Examples
     --------
@@ -188,9 +193,11 @@ class NoiseSpec:
     kind: NoiseKind = "auto"
     ranks: tuple[int, ...] = (10, 20, 40, 60)
     floors: tuple[float, ...] = (0.1, 0.2, 0.4)
+    photons: PhotonKind = "auto"
 
     def __post_init__(self) -> None:
         _check_word("noise", self.kind, get_args(NoiseKind))
+        _check_word("photons", self.photons, get_args(PhotonKind))
         if not self.ranks or min(self.ranks) < 1:
             raise SlamError(f"ranks are {self.ranks}; give at least one, 1 or more")
         if not self.floors or not all(0 < floor <= 1 for floor in self.floors):

@@ -15,11 +15,13 @@ from slamjax.emulators.training_labels import TrainingLabels
 from slamjax.errors import SlamError, SlamWarning
 from slamjax.fitting import fit
 from slamjax.model.model import Model
+from slamjax.noise.calibration import PhotonShares, noise_scale
 from slamjax.noise.models import DiagonalNoise, LowRankNoise
 from slamjax.training import NoiseSpec, SearchSpec, recalibrate_noise, train
 from slamjax.training.held_out import HeldOut
 from slamjax.training.label_errors import LabelErrors, label_errors
-from slamjax.training.noise_learning import calibrate, learn_noise
+from slamjax.training.noise_calibration import calibrate_learnt, calibrate_stated
+from slamjax.training.noise_learning import learn_noise
 
 
 @cache
@@ -75,10 +77,64 @@ def test_label_errors_are_generalised_least_squares():
 @pytest.mark.parametrize("scale", [0.5, 1.0, 2.0])
 def test_pulls_become_one_wide_whatever_the_stated_errors(scale):
     _, training_labels, stars = linear_stars(600, scale=scale)
-    adjusted, found = calibrate(photon_noise(), training_labels, stars)
-    after = label_errors(adjusted, training_labels, stars)
-    np.testing.assert_allclose(width(after.pulls()), 1, atol=0.12)
-    assert np.median(after.chi2 * found.chi2_scale / 28) == pytest.approx(1, abs=0.02)
+    adjusted, found = calibrate_learnt(lambda _: photon_noise(), training_labels, stars)
+    pulls, chi2 = pulls_and_chi2(adjusted, found, training_labels, stars)
+    np.testing.assert_allclose(width(pulls), 1, atol=0.12)
+    assert np.median(chi2) == pytest.approx(1, abs=0.02)
+
+
+def faint(stars, factor, seed=5):
+    """The same stars with white noise added until photon errors are ``factor`` times as large."""
+    extra = np.sqrt(factor**2 - 1) / np.sqrt(stars.ivar) * np.random.default_rng(seed).normal(size=stars.ivar.shape)
+    return dataclasses.replace(stars, residual=stars.residual + extra, ivar=stars.ivar / factor**2)
+
+
+def pulls_and_chi2(noise, calibration, training_labels, stars):
+    fits = label_errors(noise, training_labels, stars)
+    own = fits.star_noise(calibration)
+    factor = calibration.stretched(own.variance_factor, fits.shares.variance, 2)
+    return fits.inflated(factor).pulls(), own.chi2 / fits.dof
+
+
+@pytest.mark.parametrize("common", [0.0, 2.0])
+@pytest.mark.parametrize("factor", [1.0, 3.0, 10.0])
+def test_errors_learnt_from_stars_of_one_brightness_hold_for_fainter_ones(common, factor):
+    """Emulator error that is common to all pixels, twice the photon noise, must not grow with it, nor hide it."""
+    emulator, training_labels, stars = linear_stars(600, common=common)
+    learnt = learn_noise(NoiseSpec("lowrank", ranks=(10,)), emulator, training_labels, stars)
+    assert learnt.calibration.photons_as_stated
+    unseen = linear_stars(400, seed=1, common=common)[2]
+    unseen = dataclasses.replace(stars[:400], residual=unseen.residual)
+    pulls, chi2 = pulls_and_chi2(learnt.noise, learnt.calibration, training_labels, faint(unseen, factor))
+    np.testing.assert_allclose(width(pulls), 1, atol=0.12)
+    assert np.median(chi2) == pytest.approx(1, abs=0.06)
+
+
+def test_photon_noise_is_learnt_where_stars_of_different_brightness_show_that_errors_are_wrong():
+    """Stated errors of faint and bright stars are three times too large."""
+    emulator, training_labels, stars = linear_stars(900, scale=1 / 3)
+    factor = np.exp(np.random.default_rng(2).uniform(0, np.log(10), (900, 1)))
+    unequal = dataclasses.replace(stars, residual=stars.residual * factor, ivar=stars.ivar / factor**2)
+    learnt = learn_noise(NoiseSpec("lowrank", ranks=(10,)), emulator, training_labels, unequal)
+    assert not learnt.calibration.photons_as_stated
+    assert np.median(np.asarray(learnt.noise.photon_scale)) < 0.5
+    right = dataclasses.replace(unequal, residual=3 * unequal.residual)
+    assert learn_noise(
+        NoiseSpec("lowrank", ranks=(10,)), emulator, training_labels, right
+    ).calibration.photons_as_stated
+
+
+def test_noise_is_calibrated_on_stars_that_it_was_not_learnt_from():
+    """Eighty components of two hundred stars would leave next to nothing of the residuals of these."""
+    _, training_labels, stars = linear_stars(240, common=1.0)
+    seen = []
+
+    def learn(some):
+        seen.append(len(some.x))
+        return photon_noise()
+
+    calibrate_stated(learn, training_labels, stars)
+    assert seen == [192] * 5 + [240]
 
 
 def test_only_errors_of_a_label_with_outliers_are_stretched():
@@ -87,8 +143,8 @@ def test_only_errors_of_a_label_with_outliers_are_stretched():
     mistaken = stars.x.copy()
     mistaken[::10, 1] += 0.2
     known = dataclasses.replace(stars, residual=stars.residual + (stars.x - mistaken) @ emulator.blocks[0].dual[0])
-    plain = calibrate(photon_noise(), training_labels, stars)[1]
-    noise, taught = calibrate(photon_noise(), training_labels, dataclasses.replace(known, x=mistaken))
+    plain = calibrate_learnt(lambda _: photon_noise(), training_labels, stars)[1]
+    noise, taught = calibrate_learnt(lambda _: photon_noise(), training_labels, dataclasses.replace(known, x=mistaken))
     np.testing.assert_allclose(plain.label_scale, 1, atol=0.1)
     np.testing.assert_allclose(plain.interval95_factor, 1.96, atol=0.2)
     assert taught.label_scale[1] > taught.label_scale[0] + 0.05
@@ -100,10 +156,10 @@ def test_only_errors_of_a_label_with_outliers_are_stretched():
 
 def test_equally_noisy_stars_share_one_scale_and_unequal_ones_get_their_own():
     _, training_labels, stars = linear_stars(900)
-    assert calibrate(photon_noise(), training_labels, stars)[1].tail >= 100
+    assert calibrate_learnt(lambda _: photon_noise(), training_labels, stars)[1].tail >= 100
     own = np.sqrt(5 / np.random.default_rng(1).chisquare(5, (900, 1)))
     uneven = dataclasses.replace(stars, residual=stars.residual * own)
-    assert calibrate(photon_noise(), training_labels, uneven)[1].tail <= 10
+    assert calibrate_learnt(lambda _: photon_noise(), training_labels, uneven)[1].tail <= 10
 
 
 def test_auto_chooses_low_rank_where_pixels_are_correlated():
@@ -129,7 +185,8 @@ def test_the_score_is_highest_for_small_honest_errors():
 
     def score(sigma, stated):
         covariance = np.broadcast_to(stated**2 * np.eye(2), (2000, 2, 2))
-        return LabelErrors(sigma * noise, covariance, *np.ones((3, 2000))).score()
+        shares = PhotonShares.none(np.ones(2000), 2)
+        return LabelErrors(sigma * noise, covariance, *np.ones((4, 2000)), shares).score()
 
     assert score(0.5, 0.5) > score(1, 1)
     assert score(1, 1) > max(score(1, 0.5), score(1, 2))
@@ -137,9 +194,9 @@ def test_the_score_is_highest_for_small_honest_errors():
 
 def test_too_few_stars_for_a_covariance_are_reported():
     emulator, training_labels, stars = linear_stars(60)
-    with pytest.raises(SlamError, match="60 stars cannot make a low-rank noise model, which needs at least 240"):
+    with pytest.raises(SlamError, match="60 stars cannot make a low-rank noise model, which needs at least 120"):
         learn_noise(NoiseSpec("lowrank"), emulator, training_labels, stars)
-    with pytest.warns(SlamWarning, match=r"needs at least 240: pixels are taken as independent"):
+    with pytest.warns(SlamWarning, match=r"needs at least 120: pixels are taken as independent"):
         noise = learn_noise(NoiseSpec(), emulator, training_labels, stars).noise
     assert isinstance(noise, DiagonalNoise)
 
@@ -211,7 +268,7 @@ def test_a_star_noisier_than_its_stated_errors_gets_larger_label_errors():
     alike = dataclasses.replace(model, info=dataclasses.replace(model.info, calibration=same))
     own, common = fit(model, others), fit(alike, others)
     good = np.isfinite(own["logg"])
-    scale = model.info.calibration.star_scale(np.asarray(own["chi2"]), np.asarray(own["n_pix"]) - 4, np.ones(50))
+    scale = noise_scale(np.asarray(own["chi2"]), np.asarray(own["n_pix"]) - 4, 20.0)
     np.testing.assert_allclose((own["logg_err"] / common["logg_err"])[good], np.sqrt(scale)[good], rtol=1e-3)
     np.testing.assert_array_equal(own["logg"][good], common["logg"][good])
     assert np.ptp(scale[good]) > 0.1
