@@ -49,6 +49,13 @@ Giants of the table without any cut in S/N, drawn at random, with default noise 
 draws) of held-out stars with sound spectra and S/N > 80; then the same under models of as many stars cleaned by hand,
 without screening: sound ones (prepared flux from 0 to 2 in every pixel), and sound ones with S/N > 80. Ratios are
 geometric means over the labels: their median and range over the draws.""",
+    "signal_to_noise": """\
+## Errors by S/N
+
+Models trained at one S/N and judged at others. Synthetic spectra and MILES stars get white noise by seed, which is stated;
+synthetic spectra have ten labels, of which the models know four, so that the emulator's error is real and correlated.
+Five folds; those that were looked at while the noise model was made are kept apart. "Judged at none added" is without
+noise. Photon noise as stated was chosen in every synthetic training and learnt for Gaia XP (settings below).""",
     "fit_speed": """\
 ## Fitting labels
 

@@ -1,8 +1,8 @@
 """Are errors honest for stars of any S/N, whatever the S/N of the training stars? Synthetic, MILES and Gaia XP stars.
 
 Synthetic stars (--turbospectrum) and MILES (--miles) get noise by seed. Folds 0 and 1 of five were looked at while the
-noise model was made, the others were not: they are reported apart. Gaia XP giants (--data) have their own noise, and are
-judged by quartile of G magnitude.
+noise model was made, the others were not: they are reported apart. Gaia XP giants (--data) have their own noise, and
+are judged by quartile of G magnitude.
 """
 
 from __future__ import annotations

@@ -99,7 +99,8 @@ def _noise_of(model: Model) -> str:
     parts = [noise.description]
     if noise.rank:
         n = int(model.trained.sum())
-        parts.append(f"{n} pixels, {n / calibration.chi2_scale:.0f} of them effectively independent")
+        known = "as stated" if calibration.photons_as_stated else "learnt"
+        parts.append(f"{n} pixels, photon noise {known}")
     if np.isfinite(calibration.tail):
         parts.append(f"scale of each star with {calibration.tail:g} degrees of freedom")
     return "; ".join(parts)

@@ -8,6 +8,7 @@ from helpers import DATA, in_precision, miles, xp_giants
 
 from slamjax.fitting import fit
 from slamjax.model import Model
+from slamjax.model.storage import SCHEMA
 from slamjax.noise import LowRankNoise
 
 FOLDER = DATA / "old_models"
@@ -23,7 +24,7 @@ def stars_of(path):
 
 
 def test_there_is_a_file_of_every_schema():
-    assert {path.stem.partition("_")[0] for path in FILES} == {"schema1", "schema2", "schema3", "schema4"}
+    assert {path.stem.partition("_")[0] for path in FILES} == {f"schema{number}" for number in range(1, SCHEMA)}
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
@@ -54,6 +55,10 @@ def test_what_is_particular_to_a_file_is_read():
     assert len(models["schema2_calibrated"].info.calibration.label_scale) == 4
     assert models["schema3"].is_compressed
     assert len(models["schema4_masks"].host_emulator.blocks) > 1
+    assert not models["schema5"].info.calibration.photons_as_stated
+    blind = models["schema5_without_errors"]
+    assert blind.info.calibration.photons_as_stated
+    np.testing.assert_allclose(blind.noise.photon_scale, 1)  # was multiplied like all else
 
 
 def test_files_are_as_small_as_fixtures_should_be():
