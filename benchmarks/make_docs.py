@@ -52,7 +52,7 @@ geometric means over the labels: their median and range over the draws.""",
     "signal_to_noise": """\
 ## Errors by S/N
 
-Models trained at one S/N and judged at others. Synthetic spectra and MILES stars get white noise by seed, which is stated;
+Models trained at one S/N and judged at others. Synthetic spectra and MILES stars get white noise by seed, and state it;
 synthetic spectra have ten labels, of which the models know four, so that the emulator's error is real and correlated.
 Five folds; those that were looked at while the noise model was made are kept apart. "Judged at none added" is without
 noise. Photon noise as stated was chosen in every synthetic training and learnt for Gaia XP (settings below).""",
