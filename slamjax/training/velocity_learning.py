@@ -16,8 +16,6 @@ from slamjax.training.held_out import HeldOut
 _WITHIN = 0.6827
 #: Stars that decide, at most and at least; steps of their labels from the known ones.
 _MOST, _LEAST, _STEPS = 1000, 20, 4
-#: Factor of ivar of a star without photon noise.
-_BRIGHT = 1e4
 _SMALLEST, _LARGEST = 0.05, 1e4
 
 
@@ -33,8 +31,7 @@ def velocity_scale(
 
     The variance of a held-out star's velocity is v_photon + a v_model, both of independent pixels: a is such that 68 %
     of them are within their errors. It contains the correlation of model errors from pixel to pixel, and the errors of
-    the velocities by which training stars were brought to rest. Brighter stars give more weight to pixels with small
-    model errors, so a is the mean of two: with the stars' own weights, and with those of stars without photon noise.
+    the velocities by which training stars were brought to rest.
     ``model_variance`` (P,) is that of independent pixels.
     """
     if prepared.frame != "rest" or prepared.n_pix < 2:
@@ -43,35 +40,29 @@ def velocity_scale(
     rows = np.sort(np.random.default_rng(seed).permutation(len(held_out.x))[:_MOST])
     stars = held_out[rows]
     parts = [_ratios(noise, training_labels, stars, fold, prepared) for fold in range(len(stars.emulators))]
-    ratios = np.concatenate(parts, axis=1)
-    if ratios.shape[1] < _LEAST:
+    ratios = np.concatenate(parts)
+    if ratios.size < _LEAST:
         return 1.0
-    return float(np.clip(np.quantile(ratios, _WITHIN, axis=1).mean(), _SMALLEST, _LARGEST))
+    return float(np.clip(np.quantile(ratios, _WITHIN), _SMALLEST, _LARGEST))
 
 
 def _ratios(
     noise: DiagonalNoise, training_labels: TrainingLabels, held_out: HeldOut, fold: int, prepared: Spectra
 ) -> np.ndarray:
-    """(2, N) the factor at which each star of a fold is off by its error, with its own weights and a bright star's."""
+    """(N,) the factor at which each star of a fold is off by its error."""
     emulator, stars = held_out.emulators[fold], held_out[np.flatnonzero(held_out.fold == fold)]
     trained = np.isfinite(np.asarray(emulator.intercept))
     known = stars.known & trained
     stars, known = stars[known.any(axis=1)], known[known.any(axis=1)]
     if not len(stars.x):
-        return np.empty((2, 0))
+        return np.empty(0)
     scaled = ScaledModel.from_host(emulator, noise, training_labels)
     stencil = VelocityStencil.from_wavelengths(prepared.wave, trained, prepared.fwhm)
     predicted = np.asarray(emulator.on_device().at(stars.x), float)
     flux = scaled.flux(np.where(known, predicted + stars.residual, 0))
-    ratios = []
-    for brighter in (1.0, _BRIGHT):
-        seen = SeenSpectra(flux, scaled.ivar(np.where(known, stars.ivar * brighter, 0)))
-        x = settle(scaled, stencil, stars.x, seen, _STEPS, pixel_velocity(prepared.wave))
-        step = velocity_step(scaled, stencil, x, seen)
-        photon = step.photon * brighter
-        excess = np.maximum(step.chi2 / known.sum(axis=1), 1) if brighter == 1 else 1.0
-        ratios.append(
-            np.where(step.model > 0, (np.square(step.left) / excess - photon) / np.maximum(step.model, 1e-30), np.nan)
-        )
-    both = np.stack(ratios)
-    return both[:, np.isfinite(both).all(axis=0)]
+    seen = SeenSpectra(flux, scaled.ivar(np.where(known, stars.ivar, 0)))
+    x = settle(scaled, stencil, stars.x, seen, _STEPS, pixel_velocity(prepared.wave))
+    step = velocity_step(scaled, stencil, x, seen)
+    sound = np.isfinite(step.left) & (step.model > 0)
+    excess = np.maximum(step.chi2 / known.sum(axis=1), 1)
+    return ((np.square(step.left) / excess - step.photon) / np.where(sound, step.model, 1))[sound]

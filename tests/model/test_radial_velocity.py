@@ -5,12 +5,15 @@ import dataclasses
 import numpy as np
 import pytest
 from helpers import DATA, miles
-from models import giants_model, miles_model
+from models import LABELS, SVR_10, THREE_FOLDS, giants_model, miles_model
+from scipy.stats import theilslopes
 
 import slamjax
 from slamjax.errors import SlamError
 from slamjax.flags import Flag
 from slamjax.model.radial_velocity import measure_rv
+from slamjax.noise.models import LowRankNoise
+from slamjax.preprocessing import onto_grid
 from slamjax.spectra.wavelengths import doppler_shift, to_vacuum
 
 
@@ -167,3 +170,49 @@ def test_posteriors_and_plots_of_shifted_stars_are_in_the_rest_frame():
     fitted = np.stack([np.asarray(labels[name]) for name in model.label_names], axis=-1)
     assert np.all(np.abs(mean - fitted) < 2 * np.sqrt(np.einsum("nll->nl", covariance)))
     assert len(slamjax.plots.plot_spectra(model, moving, labels, count=2).axes) == 4
+
+
+def test_a_covariance_learnt_at_rest_changes_no_velocity():
+    """Large common modes of the noise must not make velocities unsure."""
+    model, some = miles_model(), observed(stars(), 60.0)
+    wide = 0.3 * np.ones((model.wave.size, 1)) + 0.05 * np.random.default_rng(0).normal(size=(model.wave.size, 20))
+    variance = np.asarray(model.noise.model_variance)
+    noise = LowRankNoise(variance, wide, np.zeros_like(variance), 10 * wide[:, :3])
+    plain, found = (measure_rv(one, some) for one in (model, dataclasses.replace(model, noise=noise)))
+    np.testing.assert_allclose(found["rv"].value, plain["rv"].value, atol=1e-3)
+    np.testing.assert_allclose(found["rv_err"].value, plain["rv_err"].value, rtol=1e-4)
+    assert np.all(found["contrast"] > 20)
+
+
+def coarse(spectra, velocity=None):
+    """On pixels of 4 Å, 1.6 times as wide as the lines of MILES."""
+    grid = np.arange(5010.0, 5260.0, 4.0)
+    return onto_grid(spectra, grid, "Angstrom", "air", velocity=velocity)
+
+
+@pytest.mark.slow
+def test_velocities_in_pixels_wider_than_lines_are_not_drawn_to_zero():
+    every = miles().select("teff < 7000 & fe_h > -1.5")
+    every = every[np.isfinite(every.values(LABELS[:3])).all(axis=1)]
+    recipe = slamjax.Recipe.make(continuum="gaussian:10nm")
+    model = slamjax.train(
+        coarse(every), LABELS[:3], emulator=SVR_10, recipe=recipe, search=THREE_FOLDS, noise="diagonal"
+    )
+    given = np.random.default_rng(4).uniform(-90, 90, len(every))
+    moving = dataclasses.replace(coarse(every, -given), frame="observed")
+    found = np.asarray(measure_rv(model, moving)["rv"].value)
+    known = np.isfinite(found)
+    assert known.mean() > 0.95
+    blind = dataclasses.replace(model, info=dataclasses.replace(model.info, fwhm=None))
+    without = np.asarray(measure_rv(blind, moving)["rv"].value)
+    slope, biased = (theilslopes(one[known], given[known])[0] for one in (found, without))
+    assert slope == pytest.approx(1, abs=0.05)
+    assert abs(slope - 1) < abs(biased - 1)
+
+
+def test_no_correction_is_counted_twice():
+    """From a spectrum that needs no second fit, the velocity is that of one step."""
+    some = observed(stars(), 40.0)
+    alone, fitted = measure_rv(miles_model(), some), slamjax.fit(miles_model(), some)
+    apart = np.abs(alone["rv"].value - fitted["rv"].value) / fitted["rv_err"].value
+    assert np.median(apart) < 0.3
