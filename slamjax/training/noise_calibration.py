@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 from scipy.optimize import minimize_scalar
-from scipy.stats import median_abs_deviation, norm
+from scipy.stats import norm
 
 from slamjax.emulators.training_labels import TrainingLabels
 from slamjax.errors import SlamError
@@ -171,7 +171,7 @@ def _chi2_reading(fits: LabelErrors, stated: bool) -> Calibration:
         model = np.where(shares.model > 0, shares.model, np.nan)
         typical, photon = float(np.nanmedian((chi2 - shares.photon) / model)), 1.0
     else:
-        ratio = min(_CHI2_RATIOS, key=lambda each: _width(np.log(chi2 / (shares.model + each * shares.photon))))
+        ratio = min(_CHI2_RATIOS, key=lambda each: float(_width(np.log(chi2 / (shares.model + each * shares.photon)))))
         typical = float(np.median(chi2 / (shares.model + ratio * shares.photon)))
         photon = ratio * typical
     return Calibration(
@@ -183,8 +183,9 @@ def _chi2_reading(fits: LabelErrors, stated: bool) -> Calibration:
     )
 
 
-def _width(values: np.ndarray) -> float:
-    return float(median_abs_deviation(values, axis=None, scale="normal"))
+def _width(values: np.ndarray) -> np.ndarray:
+    """Median absolute deviation along the first axis, as a standard deviation; SciPy's takes ten times as long."""
+    return np.median(np.abs(values - np.median(values, axis=0)), axis=0) / norm.ppf(0.75)
 
 
 def _factor(fits: LabelErrors, fixed: np.ndarray, free: np.ndarray) -> float:
@@ -193,11 +194,17 @@ def _factor(fits: LabelErrors, fixed: np.ndarray, free: np.ndarray) -> float:
     Where the ``fixed`` part hides it, pulls hardly tell the factor, which then stays near 1.
     """
 
+    pulls = fits.pulls()
+
+    def log_width(log_factor: float) -> float:
+        width = _width(pulls / np.sqrt(fixed + np.exp(log_factor) * free))
+        return float(np.mean(np.log(np.maximum(width, 1e-3))))
+
+    if not fixed.any():  # widths fall as the root of the factor
+        return float(np.exp(2 * log_width(0.0)))
+
     def misfit(log_factor: float) -> float:
-        pulls = fits.inflated(fixed + np.exp(log_factor) * free).pulls()
-        width = median_abs_deviation(pulls, axis=0, scale="normal")
-        square = float(np.mean(np.log(np.maximum(width, 1e-3)))) ** 2
-        return square * len(pulls) + (log_factor / _LOG_FACTOR) ** 2 * (0 if not fixed.any() else 1)
+        return log_width(log_factor) ** 2 * len(pulls) + (log_factor / _LOG_FACTOR) ** 2
 
     return float(np.exp(minimize_scalar(misfit, bounds=(-6, 8), method="bounded", options={"xatol": 3e-3}).x))
 
@@ -211,11 +218,13 @@ def _label_scale(fits: LabelErrors, own: np.ndarray, photon: np.ndarray) -> np.n
     hides it, the factor stays near 1.
     """
 
+    plain = fits.pulls()
+
     def wanted(log_scale: float) -> np.ndarray:
-        pulls = fits.inflated(photon + np.exp(2 * log_scale) * (own - photon)).pulls()
+        pulls = plain / np.sqrt(photon + np.exp(2 * log_scale) * (own - photon))
         apart = np.abs(pulls - np.median(pulls, axis=0))
         ratio = np.quantile(apart, _LEVELS, axis=0) / norm.ppf(0.5 + 0.5 * np.asarray(_LEVELS))[:, None]
-        width = median_abs_deviation(pulls, axis=0, scale="normal")
+        width = _width(pulls)
         return np.minimum(np.exp(np.log(np.maximum(ratio, 1e-3)).mean(axis=0)), width / _NARROWEST)
 
     if not photon.any():

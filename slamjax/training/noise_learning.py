@@ -156,7 +156,7 @@ def _judge_candidates(
     if not ranks[STATED]:
         return []
     estimates = _Estimates(learning, max(ranks[STATED]))
-    first_noise = _padded(estimates.noise(ranks[STATED][0], spec.floors[0], STATED), estimates.largest)
+    first_noise = _padded(estimates.noise(ranks[STATED][-1], spec.floors[0], STATED), estimates.largest)
     held_out = quick(held_out, first_noise, training_labels)
     learning = held_out[~judging]
     trial = _Trial(learning, held_out[judging], training_labels, estimates, spec)
