@@ -25,7 +25,7 @@ EMULATORS = {"quadratic": slamjax.Polynomial(), "SVR": EMULATOR}
 TRAINED = ("300", "100", "30 to 300")
 JUDGED = (10.0, 20.0, 30.0, 50.0, 100.0, 200.0, 500.0, np.inf)
 MILES_JUDGED = (100.0, 50.0, 20.0)
-MILES_RECIPE = slamjax.Recipe.make(wave_range=(4000, 7200), continuum="gaussian:50nm")
+MILES_RECIPE = slamjax.Recipe.make(wave_range=(400, 720), continuum="gaussian:5nm")
 #: Every which pixel of MILES is used.
 STEP = 4
 
