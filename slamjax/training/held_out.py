@@ -10,11 +10,10 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from slamjax.emulators.base import Emulator
-from slamjax.noise.residuals import MEDIAN_SQUARE
 from slamjax.training.expansion import expansion
 
-#: Photon variances that differ by this factor, and squared residuals below this part of their expectation, tell.
-_VARIED, _QUIET = 2.0, 0.8
+#: Photon variances differ if their percentiles do by this factor.
+_VARIED = 2.0
 
 
 @dataclass(frozen=True)
@@ -67,21 +66,20 @@ class HeldOut:
         return bool(np.any(self.known & np.isfinite(self.ivar)))
 
     @property
-    def can_tell_photons(self) -> bool:
-        """Whether photon noise can be told from what is stated.
-
-        It can where the stars' photon variances differ by a factor of two (16th to 84th percentile), or where most
-        residuals are smaller than stated errors allow.
-        """
+    def unequal_photons(self) -> bool:
+        """Whether the stars' photon variances differ by a factor of two (16th to 84th percentile)."""
         if not self.states_errors:
             return False
-        variance = np.where(np.isfinite(self.photon_variance), self.photon_variance, np.nan)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)  # a star without residuals is NaN
-            typical = np.nanmedian(variance, axis=1)
-            square = np.nanmedian(np.square(self.residual) / variance, axis=1)
+            typical = np.nanmedian(self._finite_photon_variance, axis=1)
         low, high = np.nanpercentile(typical, [16, 84])
-        return bool(high > _VARIED * low or np.nanmedian(square) < _QUIET * MEDIAN_SQUARE)
+        return bool(high > _VARIED * low)
+
+    @property
+    def _finite_photon_variance(self) -> np.ndarray:
+        variance = self.photon_variance
+        return np.where(np.isfinite(variance) & (variance > 0), variance, np.nan)
 
     @property
     def known(self) -> np.ndarray:

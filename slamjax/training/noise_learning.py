@@ -31,7 +31,7 @@ from slamjax.noise.estimate import low_rank, model_variance
 from slamjax.noise.models import DiagonalNoise, LowRankNoise, Noise
 from slamjax.noise.stated import StatedPhotons
 from slamjax.training.held_out import HeldOut
-from slamjax.training.label_errors import label_errors, quick
+from slamjax.training.label_errors import LabelErrors, label_errors, quick
 from slamjax.training.noise_calibration import adjustment, calibrate_learnt, calibrate_stated, chi2_limit
 from slamjax.training.specs import NoiseSpec
 
@@ -47,6 +47,8 @@ _JUDGES = 3
 _LADDER = (1.0, 4.0, 16.0)
 #: Learnt photon noise must be better than stated by this many standard errors.
 _CLEARLY = 2.0
+#: Errors are overstated if χ² is less than this fraction of what they alone make expected.
+_OVERSTATED = 0.8
 #: The model error of a pixel is never below this part of the pixel's spread: what an SVR resolves is finite.
 _FLOOR = 1e-2
 
@@ -144,7 +146,7 @@ def _judge_candidates(
 ) -> list[dict[str, Any]]:
     """Photon noise, rank, floor and score of every candidate, learnt on two thirds of the stars; the others judge.
 
-    Photon noise is chosen first, with a rank in the middle of those to try.
+    Photon noise is chosen first, with the largest rank that both ways of knowing it allow.
     """
     judging = np.random.default_rng(seed).permutation(len(held_out.x)) % _JUDGES == 0
     learning = held_out[~judging]
@@ -164,18 +166,13 @@ def _judge_candidates(
     rows: list[dict[str, Any]] = [{"rank": 0, "floor": 1.0, "photons": STATED, "score": published.score()}]
     middle = spec.floors[len(spec.floors) // 2]
     floors = {STATED: [middle * step for step in _LADDER], LEARNT: list(spec.floors)}
-    first: dict[str, dict[float, np.ndarray]] = {}
-    for kind in trial.photons:
-        if ranks[kind]:
-            rank, tried = ranks[kind][len(ranks[kind]) // 2], floors[kind] if kind == STATED else [middle]
-            first[kind] = {floor: trial.scores(rank, floor, kind) for floor in tried}
-    if not first:  # too few stars to learn photon noise
+    kinds = [kind for kind in (STATED, LEARNT) if ranks[kind] and trial.may_be(kind, ranks[kind][-1], middle)]
+    if not kinds:  # too few stars to learn photon noise
         return []
-    kind = _clearly_better({kind: max(each.values(), key=np.nanmean) for kind, each in first.items()})
+    kind = _clearly_better({kind: trial.scores(ranks[kinds[-1]][-1], middle, kind) for kind in kinds})
     for rank in ranks[kind]:
         for floor in floors[kind]:
-            known = first[kind].get(floor) if rank == ranks[kind][len(ranks[kind]) // 2] else None
-            score = float(np.nanmean(trial.scores(rank, floor, kind) if known is None else known))
+            score = float(np.nanmean(trial.scores(rank, floor, kind)))
             rows.append({"rank": rank, "floor": floor, "photons": kind, "score": score})
     return rows
 
@@ -190,12 +187,19 @@ class _Trial:
     estimates: _Estimates
     spec: NoiseSpec
 
-    @property
-    def photons(self) -> tuple[str, ...]:
-        """How photon noise may be known: learnt only where the residuals can tell it from what is stated."""
-        if self.spec.photons != "auto" and self.learning.states_errors:
-            return (self.spec.photons,)
-        return (STATED, LEARNT) if self.learning.can_tell_photons else (STATED,)
+    def may_be(self, photons: str, rank: int, floor: float) -> bool:
+        """Whether photon noise may be known so: stated unless χ² is smaller than it allows, learnt if that can tell."""
+        if self.spec.photons != "auto" or not self.learning.states_errors:
+            return photons == (self.spec.photons if self.learning.states_errors else STATED)
+        fits = self._stated_fits(rank, floor)
+        least = fits.shares.photon
+        smaller = bool(np.median(fits.chi2[least > 0] / least[least > 0]) < _OVERSTATED) if np.any(least > 0) else False
+        return not smaller if photons == STATED else smaller or self.learning.unequal_photons
+
+    def _stated_fits(self, rank: int, floor: float) -> LabelErrors:
+        noise = _padded(self.estimates.noise(rank, floor, STATED), self.estimates.largest)
+        fits = label_errors(noise, self.training_labels, self.judges)
+        return fits[fits.valid]
 
     def scores(self, rank: int, floor: float, photons: str) -> np.ndarray:
         """(N,) ln p of the judges' known labels, with errors adjusted to the known labels of the learning stars."""
