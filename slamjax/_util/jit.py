@@ -6,6 +6,7 @@ import inspect
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from functools import cache, wraps
+from pathlib import Path
 from typing import Any, TypeVar
 
 import jax
@@ -19,6 +20,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 #: pool of two threads (jaxlib 0.10). In the order of least memory they rarely coincide; code here is also written so
 #: that each depends on the one before.
 _IN_ORDER = {"xla_cpu_enable_concurrency_optimized_scheduler": False}
+_MAPS = Path("/proc/self/maps")
 #: JAX's settings that a program depends on beside its arguments.
 _SETTINGS = (
     "jax_enable_x64",
@@ -30,6 +32,9 @@ _SETTINGS = (
 #: Programs that are in memory; those not used for longest are given up.
 _programs: OrderedDict[Any, jax.stages.Compiled] = OrderedDict()
 MOST_PROGRAMS = 256
+#: Memory maps of a process at which all compiled programs are given up. Each holds dozens, LLVM aborts a process that
+#: has no more, and Linux allows 65,530.
+MOST_MAPS = 16_000
 
 
 def compiled(function: F, *, static_argnums: int | None = None, static_argnames: str | Sequence[str] = ()) -> F:
@@ -60,6 +65,7 @@ def compiled(function: F, *, static_argnums: int | None = None, static_argnames:
         key = (function, tree, tuple(map(_kind, leaves)), fixed, fixed_named, settings)
         program = _programs.get(key)
         if program is None:
+            give_up_programs(MOST_MAPS)
             program = _program(jitted().lower(*args, **kwargs), function.__name__, given, named)
             _programs[key] = program
             while len(_programs) > MOST_PROGRAMS:
@@ -69,6 +75,19 @@ def compiled(function: F, *, static_argnums: int | None = None, static_argnames:
         return program(*given, **named)
 
     return call  # type: ignore[return-value]
+
+
+def give_up_programs(most: int) -> bool:
+    """Give up every compiled program, JAX's own included, if the process has more memory maps than ``most``.
+
+    Programs that are dropped here stay in JAX's caches; only clearing those returns their memory. What is still used
+    is compiled, or loaded, again.
+    """
+    if not _MAPS.exists() or _MAPS.read_bytes().count(b"\n") <= most:
+        return False
+    _programs.clear()
+    jax.clear_caches()
+    return True
 
 
 def _program(lowered: Any, name: str, given: tuple[Any, ...], named: dict[str, Any]) -> jax.stages.Compiled:
