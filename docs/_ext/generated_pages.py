@@ -38,6 +38,7 @@ ROOMS = {
     "datasets": "Data that ship with the package",
     "flags": "Flags",
     "errors": "Errors",
+    "_util": "Compiled programs",
 }
 
 

@@ -19,7 +19,7 @@ from astropy.table import Row, Table
 
 from slamjax.errors import SlamError, SlamWarning
 from slamjax.model.info import ModelInfo
-from slamjax.spectra.columns import float_column
+from slamjax.spectra.columns import float_values
 from slamjax.spectra.spectra import Spectra
 from slamjax.spectra.tables import as_table, is_dataframe
 from slamjax.spectra.units import known_unit, label_unit
@@ -150,9 +150,9 @@ def in_unit(values: Any, unit: str, name: str) -> Any:
     try:
         own = known_unit(getattr(values, "unit", None)) if isinstance(values, np.ndarray) else None
         if isinstance(values, u.Quantity):
-            numbers = float_column(values.value)
+            numbers = float_values(values.value)
         else:
-            numbers = float_column(values) if isinstance(values, np.ndarray) else np.asarray(values, dtype=float)
+            numbers = float_values(values) if isinstance(values, np.ndarray) else np.asarray(values, dtype=float)
             own = own if known_unit(unit) is not None else None
     except (TypeError, ValueError):
         raise SlamError(f"{name!r} does not hold numbers") from None

@@ -172,7 +172,7 @@ def _settled(
             along = gram[:-1, -1]
             return gram[:-1, :-1] - along[:, None] * along / (gram[-1, -1] + 1 / jnp.square(most))
 
-        def step(_: int, state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+        def step(_: Any, state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
             at, gram, damping = state
             damped = gram[1:, 1:] + damping * jnp.diag(jnp.diagonal(gram)[1:]) + weak
             new = jnp.clip(at + eliminate(damped, gram[0, 1:, None])[0][:, 0], low, high)

@@ -23,6 +23,13 @@ class PhotonShares:
     variance : (N, V) fraction of the variance of each parameter, 0 to 1
     model, photon : (N,) Σ_λ s²/D and Σ_λ a σ²/D, with D the diagonal part of Σ
         The expected rᵀΣ⁻¹r follows from these two.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from slamjax.noise import PhotonShares
+    >>> PhotonShares.none(np.array([50]), 2).model
+    array([50.])
     """
 
     variance: np.ndarray
@@ -57,6 +64,14 @@ class StarNoise:
     excess : (N,) what photon noise leaves of χ², in units of what is expected
     scale : (N,) factor of the model's part of Σ
     variance_factor : (N, V) factors of the parameters' variances
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from slamjax.noise import StarNoise
+    >>> one = np.ones(1)
+    >>> StarNoise(one, one, one, one, np.array([[1.0, 4.0]])).noise_scale(2)
+    array([2.])
     """
 
     chi2: np.ndarray

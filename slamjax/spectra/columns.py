@@ -25,7 +25,14 @@ def plain_column(column: Any) -> np.ndarray:
 
 def float_column(column: Any) -> Float[np.ndarray, " row"]:
     """A column as float64, NaN where it is masked; raises TypeError or ValueError if it holds no numbers."""
+    if np.ndim(column) != 1:
+        raise TypeError("vectors are no single numbers")
+    return float_values(column)
+
+
+def float_values(column: Any) -> Float[np.ndarray, ...]:
+    """The same of values of any shape."""
     mask = getattr(column, "mask", None)
-    if np.asarray(column).dtype.kind == "c" or np.ndim(column) != 1:
-        raise TypeError("complex numbers and vectors are no single numbers")
+    if np.asarray(column).dtype.kind == "c":
+        raise TypeError("complex numbers are no labels")
     return np.where(False if mask is None else np.asarray(mask), np.nan, plain_column(column).astype(float))

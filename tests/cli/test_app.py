@@ -50,7 +50,7 @@ def test_every_field_of_an_option_object_is_offered_or_left_to_python():
         slamjax.SVR: {"degree", "tol", "max_iter"},  # --degree is of both emulators
         slamjax.Polynomial: {"degree"},
         slamjax.SearchSpec: set(),
-        slamjax.NoiseSpec: {"ranks", "floors"},
+        slamjax.NoiseSpec: {"ranks", "floors", "photons"},
         slamjax.DataSpec: {"label_masks"},
         slamjax.OptimiserSpec: {"log_prior"},
         slamjax.SamplerSpec: set(),

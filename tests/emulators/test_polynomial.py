@@ -164,7 +164,8 @@ def test_the_description_says_that_it_is_a_quadratic():
 def test_figures_name_the_emulator():
     model, stars = quadratic_model(), held_out()[:4]
     figure = plot_spectra(model, stars, fit(model, stars, n_starts=1), count=1)
-    texts = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
+    legends = [*figure.legends, *(axes.get_legend() for axes in figure.axes)]
+    texts = [text.get_text() for legend in legends if legend is not None for text in legend.get_texts()]
     assert "quadratic at the fitted labels" in texts
     figure = plot_training(model)
     used = figure.axes[2].lines[0].get_ydata()

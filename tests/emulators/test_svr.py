@@ -146,7 +146,7 @@ def test_any_batch_shape():
 
 
 def test_labels_must_be_on_the_last_axis():
-    with pytest.raises(ValueError, match="last axis must hold the 4 labels"):
+    with pytest.raises(ValueError, match="last axis must be teff, logg, fe_h, alpha_m"):
         giants_model()(np.zeros((2, 3)))
 
 

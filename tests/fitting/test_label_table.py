@@ -177,7 +177,7 @@ def test_files_without_a_label_table_are_errors(tmp_path):
     with pytest.raises(SlamError, match=r"other.fits has no HDU LABELS; it is not a table that slamjax fit"):
         read_labels(tmp_path / "other.fits")
     (tmp_path / "text.fits").write_text("hello")
-    with pytest.raises(SlamError, match=r"text.fits cannot be read as FITS"):
+    with pytest.raises(SlamError, match=r"text.fits cannot be read: it is no FITS file"):
         read_labels(tmp_path / "text.fits")
 
 

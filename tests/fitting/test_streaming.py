@@ -115,7 +115,7 @@ def test_an_empty_selection_is_an_error():
 
 def test_a_file_that_is_no_table_is_an_error(tmp_path):
     (tmp_path / "x.fits").write_text("no")
-    with pytest.raises(SlamError, match=r"x\.fits cannot be read as a FITS table"):
+    with pytest.raises(SlamError, match=r"x\.fits cannot be read: it is no FITS file"):
         slamjax.fit_table(giants_model(), tmp_path / "x.fits")
 
 
