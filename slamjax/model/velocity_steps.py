@@ -124,7 +124,7 @@ def _grams(
     flux: Float[Array, "star pixel"],
     ivar: Float[Array, "star pixel"],
     slope: Float[Array, "star pixel"] | None,
-) -> tuple[Float[Array, "star row row"], Float[Array, "star row row"]]:
+) -> tuple[Float[Array, "star row row"], Float[Array, "star parameter parameter"]]:
     """R Σ⁻¹ Rᵀ of all rows, and R D⁻¹ S D⁻¹ Rᵀ of all but the residual: D is the diagonal part of Σ, S the photons'."""
 
     def one(given: tuple[Array, Array, Array, Array | None]) -> tuple[Array, Array]:
