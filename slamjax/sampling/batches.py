@@ -117,7 +117,7 @@ def sample_batch(shared: Shared, stars: Stars, spec: SamplerSpec, size: int) -> 
 
 
 def _sample_chains(
-    shared: Shared, stars: tuple[Target, Array], spec: SamplerSpec, size: int, least: int | None = None
+    shared: Shared, stars: tuple[Any, ...], spec: SamplerSpec, size: int, least: int | None = None
 ) -> BatchDraws:
     chain = map_padded(partial(_run_chains, shared, spec=spec), stars, size, least)
     n = len(chain.u)
@@ -134,7 +134,7 @@ def _sample_chains(
     )
 
 
-def _sample_importance(shared: Shared, stars: tuple[Target, Array], spec: SamplerSpec, size: int) -> BatchDraws:
+def _sample_importance(shared: Shared, stars: tuple[Any, ...], spec: SamplerSpec, size: int) -> BatchDraws:
     n_draws = spec.chains * spec.draws
     proposals = map_padded(partial(_run_importance, shared, n=OVERSAMPLE * n_draws), stars, size)
     weight, khat = smooth_weights(proposals.log_weight)
