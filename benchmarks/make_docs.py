@@ -55,7 +55,7 @@ geometric means over the labels: their median and range over the draws.""",
 Models trained at one S/N and judged at others. Synthetic spectra and MILES stars get white noise by seed, and state it;
 synthetic spectra have ten labels, of which the models know four, so that the emulator's error is real and correlated.
 Five folds; those that were looked at while the noise model was made are kept apart. "Judged at none added" is without
-noise. Photon noise as stated was chosen in every synthetic training and learnt for Gaia XP (settings below).""",
+noise.""",
     "fit_speed": """\
 ## Fitting labels
 
@@ -179,7 +179,8 @@ from their ranges, fitted with all of them free.""",
 ## Velocities
 
 MILES stars in motion. The stars of the library are themselves at rest within a few km/s only; this is part of the
-scatter, and of the errors, which training learns from held-out stars. Half of the stars had no part in any choice.""",
+scatter, and of the errors, which training learns from held-out stars. Choices were made on the first half; the other
+half was seen once before the last of them.""",
     "reading_speed": """\
 ## Reading survey files
 

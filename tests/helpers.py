@@ -7,11 +7,14 @@ import numpy as np
 
 from slamjax._util.x64 import enable_x64
 from slamjax.io import read_table
+from slamjax.spectra.spectra import Spectra
 
 DATA = Path(__file__).parent / "data"
 
 #: How closely arithmetic in each precision is held to its oracle in float64.
 RTOL = {"float32": 2e-5, "float64": 1e-11}
+
+WAVE = np.cumsum(np.random.default_rng(3).uniform(0.5, 4.0, 40)) + 400  # pixels of unequal width
 
 
 def xp_giants():
@@ -75,3 +78,13 @@ def _ivars(rng, n_pix):
     unstated = np.full(n_pix, np.inf)
     mixed = np.where(rng.random(n_pix) < 0.3, np.inf, some_bad)
     return photon, some_bad, unstated, mixed
+
+
+def noisy(n=3, bad=0.3, dtype=np.float64, seed=0):
+    """Positive flux with arbitrary values in masked pixels, which must not affect others."""
+    rng = np.random.default_rng(seed)
+    flux = 1 + 0.3 * np.sin(WAVE / 15) + 0.1 * rng.random((n, WAVE.size))
+    ivar = rng.uniform(50, 200, flux.shape)
+    masked = rng.random(flux.shape) < bad
+    flux, ivar = np.where(masked, 1e6, flux).astype(dtype), np.where(masked, 0, ivar).astype(dtype)
+    return Spectra(WAVE, flux, ivar, wave_unit="nm")

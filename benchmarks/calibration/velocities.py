@@ -2,8 +2,8 @@
 
 `--miles` is the MILES table. Its stars train as spectra at rest, on pixels of 1.25 and of 4 Å, at S/N 90 with ``ivar``;
 200 others are moved by velocities drawn from N(0, 60 km/s), seen in pixels of the same width at the same S/N, and given
-as observed, to `slamjax.measure_rv` and to `slamjax.fit`. Every choice in the code was made on the first half of them;
-the second half was left out.
+as observed, to `slamjax.measure_rv` and to `slamjax.fit`. Choices in the code were made on the first half of them;
+the second half was seen once before the last choice.
 """
 
 from __future__ import annotations

@@ -45,15 +45,23 @@ def say_error(text: str, *, style: str = "red") -> None:
 
 
 class _Bar:
-    """Moves a bar, and renames it at each stage of the work and while a program is compiled."""
+    """Moves a bar, begins another at each stage of the work, and says when a program is compiled."""
 
     def __init__(self, bar: Progress, title: str) -> None:
-        self.bar, self.title, self.task = bar, title, bar.add_task(title, total=None)
+        self.bar, self.title, self.task, self.begun = bar, title, bar.add_task(title, total=None), False
 
     def stage(self, name: str) -> None:
         check_stopped()
-        self.title = name
-        self.bar.update(self.task, description=name, completed=0, total=None)
+        if self.begun:
+            self.end()
+            self.task = self.bar.add_task(name, total=None)
+        self.title, self.begun = name, True
+        self.bar.update(self.task, description=name)
+
+    def end(self) -> None:
+        """A stage that counted nothing is done as a whole."""
+        if self.bar.tasks[-1].total is None:
+            self.bar.update(self.task, completed=1, total=1)
 
     def compiling(self, program: str | None) -> None:
         words = self.title if program is None else f"{self.title}: compiling, once on this machine"
@@ -82,6 +90,7 @@ def progress_bar(title: str) -> Iterator[typing.Progress]:
         try:
             with watch_compilation(moves.compiling):
                 yield moves
+            moves.end()
         except BaseException:
             bar.live.transient = True  # an error's sentence stands alone, without an unfinished bar above it
             raise

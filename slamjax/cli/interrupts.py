@@ -61,7 +61,15 @@ def run_stoppable(command: Callable[[], Any]) -> None:
         was_done = isinstance(error, SystemExit) and not error.code
         if _came and not was_done:  # an error that the interruption caused
             _leave()
+        _ignore_signals()
         raise
+    _ignore_signals()
+
+
+def _ignore_signals() -> None:
+    """The command is done: while the interpreter goes down, a signal would kill it and the exit status be wrong."""
+    for each in _SIGNALS:
+        signal.signal(each, signal.SIG_IGN)
 
 
 def _stop(signum: int, frame: Any) -> None:

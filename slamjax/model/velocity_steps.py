@@ -20,7 +20,7 @@ from jaxtyping import Array, Float
 from slamjax._util.batching import map_padded
 from slamjax._util.constants import LIGHT
 from slamjax._util.jit import compiled
-from slamjax._util.linalg import eliminate
+from slamjax.forward.gauss_newton import gauss_newton
 from slamjax.forward.velocity import VelocityStencil, rows_with_velocity
 from slamjax.noise.inverse_covariance import DiagonalInverseCovariance
 
@@ -161,7 +161,6 @@ def _settled(
     scaled: Scaled, stencil: VelocityStencil, x: Array, flux: Array, ivar: Array, most: Array, *, steps: int
 ) -> Array:
     low, high = scaled.low, scaled.high
-    weak = jnp.diag(1 / jnp.square(high - low))
 
     def one(given: tuple[Array, Array, Array]) -> Array:
         x, flux, ivar = given
@@ -172,18 +171,7 @@ def _settled(
             along = gram[:-1, -1]
             return gram[:-1, :-1] - along[:, None] * along / (gram[-1, -1] + 1 / jnp.square(most))
 
-        def step(_: Any, state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
-            at, gram, damping = state
-            damped = gram[1:, 1:] + damping * jnp.diag(jnp.diagonal(gram)[1:]) + weak
-            new = jnp.clip(at + eliminate(damped, gram[0, 1:, None])[0][:, 0], low, high)
-            new_gram = without_velocity(new)
-            better = new_gram[0, 0] < gram[0, 0]
-            damping = jnp.clip(jnp.where(better, damping / 5, damping * 5), 1e-4, 1e4)
-            return jnp.where(better, new, at), jnp.where(better, new_gram, gram), damping
-
-        x = jnp.clip(x, low, high)
-        begin = (x, without_velocity(x), jnp.full((), 1e-1, x.dtype))
-        return jax.lax.fori_loop(0, steps, step, begin)[0]
+        return gauss_newton(without_velocity, x, low, high, steps, weak=1.0)[0]
 
     return jax.lax.map(one, (x, flux, ivar), batch_size=_BLOCK)
 

@@ -16,6 +16,7 @@ from jaxtyping import Array, Float, Real
 from slamjax._util.batching import map_padded
 from slamjax._util.jit import compiled
 from slamjax.emulators.training_labels import TrainingLabels
+from slamjax.forward.gauss_newton import gauss_newton
 from slamjax.forward.scaled import ScaledModel
 from slamjax.noise.calibration import Calibration, PhotonShares, StarNoise
 from slamjax.noise.models import Noise
@@ -168,7 +169,7 @@ def label_errors(noise: Noise, training_labels: TrainingLabels, held_out: HeldOu
 def _refit(scaled: ScaledModel, x: Array, offset: Array, residual: Array, ivar: Array) -> Any:
     def one(x: Array, offset: Array, residual: Array, ivar: Array) -> Any:
         flux, inv_cov = scaled.emulator.at(x) + residual, scaled.noise.inverse_covariance(ivar)
-        return _fit(lambda at: scaled.emulator.information(inv_cov, at, flux), scaled, x, offset, _STEPS)
+        return _fit(lambda at: scaled.emulator.information(inv_cov, at, flux), scaled, x, offset)
 
     return jax.vmap(one)(x, offset, residual, ivar)
 
@@ -184,30 +185,16 @@ def _refit_block(
 def _refit_expanded(scaled: ScaledModel, x: Array, offset: Array, residual: Array, ivar: Array, terms: Array) -> Any:
     def one(x: Array, offset: Array, residual: Array, ivar: Array, terms: Array) -> Any:
         gram = scaled.noise.inverse_covariance(ivar).gram(jnp.concatenate([residual[None], terms]))
-        return _fit(lambda at: information_at(gram, at - x), scaled, x, offset, _STEPS)
+        return _fit(lambda at: information_at(gram, at - x), scaled, x, offset)
 
     return jax.vmap(one)(x, offset, residual, ivar, terms)
 
 
 def _fit(
-    information: Callable[[Array], Array], scaled: ScaledModel, x: Array, offset: Array, n_steps: int
+    information: Callable[[Array], Array], scaled: ScaledModel, x: Array, offset: Array
 ) -> tuple[Float[Array, " label"], Float[Array, "label label"], Float[Array, ""]]:
-    """Error, Fisher information and χ² after damped Gauss-Newton steps inside the training range."""
-    low, high = scaled.low, scaled.high
-
-    def step(_: int, state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
-        at, gram, damping = state
-        curvature = gram[1:, 1:]
-        damped = curvature + damping * jnp.diag(jnp.diagonal(curvature)) + 1e-6 * jnp.diag(1 / jnp.square(high - low))
-        new = jnp.clip(at + jnp.linalg.solve(damped, gram[0, 1:]), low, high)
-        new_gram = information(new)
-        better = new_gram[0, 0] < gram[0, 0]
-        damping = jnp.clip(jnp.where(better, damping / 4, damping * 6), 1e-5, 1e5)
-        return jnp.where(better, new, at), jnp.where(better, new_gram, gram), damping
-
-    start = jnp.clip(x + offset, low, high)
-    begin = (start, information(start), jnp.full((), 1e-2, x.dtype))
-    end, gram, _ = jax.lax.fori_loop(0, n_steps, step, begin)
+    """Error, Fisher information and χ²."""
+    end, gram = gauss_newton(information, x + offset, scaled.low, scaled.high, _STEPS)
     return end - x, gram[1:, 1:], gram[0, 0]
 
 

@@ -31,7 +31,7 @@ from slamjax.noise.estimate import low_rank, model_variance
 from slamjax.noise.models import DiagonalNoise, LowRankNoise, Noise
 from slamjax.noise.stated import StatedPhotons
 from slamjax.training.held_out import HeldOut
-from slamjax.training.label_errors import LabelErrors, label_errors, quick
+from slamjax.training.label_errors import label_errors, quick
 from slamjax.training.noise_calibration import adjustment, calibrate_learnt, calibrate_stated, chi2_limit
 from slamjax.training.specs import NoiseSpec
 
@@ -130,7 +130,11 @@ class _Estimates:
 
 def _too_few_stars(spec: NoiseSpec, n_stars: int) -> None:
     needed = min(spec.ranks) * _STARS_PER_COLUMN * _JUDGES // (_JUDGES - 1)
-    problem = f"{n_stars} stars cannot make a low-rank noise model, which needs at least {needed}"
+    problem = (
+        f"{n_stars} stars cannot make a low-rank noise model, which needs at least {needed}"
+        if n_stars < needed
+        else f"{n_stars} stars cannot tell how wrong their stated errors are, which needs about {2 * needed}"
+    )
     if spec.kind == "lowrank":
         raise SlamError(f"{problem}; give more, or noise='diagonal'")
     warnings.warn(
@@ -166,13 +170,16 @@ def _judge_candidates(
     rows: list[dict[str, Any]] = [{"rank": 0, "floor": 1.0, "photons": STATED, "score": published.score()}]
     middle = spec.floors[len(spec.floors) // 2]
     floors = {STATED: [middle * step for step in _LADDER], LEARNT: list(spec.floors)}
-    kinds = [kind for kind in (STATED, LEARNT) if ranks[kind] and trial.may_be(kind, ranks[kind][-1], middle)]
+    kinds = [kind for kind in trial.photons(ranks[STATED][-1], middle) if ranks[kind]]
     if not kinds:  # too few stars to learn photon noise
         return []
-    kind = _clearly_better({kind: trial.scores(ranks[kinds[-1]][-1], middle, kind) for kind in kinds})
+    largest = ranks[kinds[-1]][-1]
+    first = {kind: trial.scores(largest, middle, kind) for kind in kinds} if len(kinds) > 1 else {}
+    kind = _clearly_better(first[STATED], first[LEARNT]) if first else kinds[0]
     for rank in ranks[kind]:
         for floor in floors[kind]:
-            score = float(np.nanmean(trial.scores(rank, floor, kind)))
+            known = first.get(kind) if (rank, floor) == (largest, middle) else None
+            score = float(np.nanmean(trial.scores(rank, floor, kind) if known is None else known))
             rows.append({"rank": rank, "floor": floor, "photons": kind, "score": score})
     return rows
 
@@ -187,19 +194,18 @@ class _Trial:
     estimates: _Estimates
     spec: NoiseSpec
 
-    def may_be(self, photons: str, rank: int, floor: float) -> bool:
-        """Whether photon noise may be known so: stated unless χ² is smaller than it allows, learnt if that can tell."""
-        if self.spec.photons != "auto" or not self.learning.states_errors:
-            return photons == (self.spec.photons if self.learning.states_errors else STATED)
-        fits = self._stated_fits(rank, floor)
-        least = fits.shares.photon
-        smaller = bool(np.median(fits.chi2[least > 0] / least[least > 0]) < _OVERSTATED) if np.any(least > 0) else False
-        return not smaller if photons == STATED else smaller or self.learning.unequal_photons
-
-    def _stated_fits(self, rank: int, floor: float) -> LabelErrors:
+    def photons(self, rank: int, floor: float) -> tuple[str, ...]:
+        """How photon noise may be known: as stated unless χ² is smaller than that, learnt if residuals can tell."""
+        if not self.learning.states_errors:
+            return (STATED,)
+        if self.spec.photons != "auto":
+            return (self.spec.photons,)
         noise = _padded(self.estimates.noise(rank, floor, STATED), self.estimates.largest)
         fits = label_errors(noise, self.training_labels, self.judges)
-        return fits[fits.valid]
+        seen = fits.valid & (fits.shares.photon > 0)
+        if seen.any() and np.median(fits.chi2[seen] / fits.shares.photon[seen]) < _OVERSTATED:
+            return (LEARNT,)
+        return (STATED, LEARNT) if self.learning.unequal_photons else (STATED,)
 
     def scores(self, rank: int, floor: float, photons: str) -> np.ndarray:
         """(N,) ln p of the judges' known labels, with errors adjusted to the known labels of the learning stars."""
@@ -214,11 +220,9 @@ class _Trial:
         return judged.inflated(own * (factors.photon * photon + factors.model * (1 - photon))).scores()
 
 
-def _clearly_better(scores: dict[str, np.ndarray]) -> str:
-    """Photon noise as stated, unless learnt it is better by more than chance."""
-    if len(scores) == 1:
-        return next(iter(scores))
-    gain = scores[LEARNT] - scores[STATED]
+def _clearly_better(stated: np.ndarray, learnt: np.ndarray) -> str:
+    """Photon noise as stated, unless learnt it is better by more than chance; (N,) scores of the judges."""
+    gain = learnt - stated
     gain = gain[np.isfinite(gain)]
     return LEARNT if gain.mean() > _CLEARLY * gain.std() / np.sqrt(max(len(gain), 1)) else STATED
 

@@ -79,6 +79,32 @@ def test_a_second_signal_ends_a_command_that_is_not_in_python(tmp_path):
     assert seconds < 5
 
 
+def test_a_signal_after_the_work_changes_nothing(tmp_path):
+    """While the interpreter goes down: the exit status is that of the command, and nothing is said to be stopped."""
+    work = """
+        import atexit
+        def slow_end():
+            print("begun", flush=True)
+            time.sleep(1)
+        atexit.register(slow_end)
+"""
+    begun_at_the_end = WORKING.replace('        print("begun", flush=True)\n', "")
+    process = subprocess.Popen(
+        [sys.executable, "-c", begun_at_the_end.format(work=work)],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout.readline() == "begun\n"
+    for _ in range(2):
+        process.send_signal(signal.SIGHUP)
+        time.sleep(0.1)
+    _, err = process.communicate(timeout=20)
+    assert (process.returncode, err) == (0, "")
+    assert (tmp_path / "out.txt").read_text() == "half"
+
+
 def test_what_is_kept_and_written_is_said(tmp_path):
     work = "note_if_stopped(lambda: ''); note_if_stopped(lambda: 'a.fits was written'); time.sleep(60)"
     assert stopped(work, tmp_path, signal.SIGINT)[1] == "slamjax: stopped; a.fits was written\n"

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from helpers import miles, xp_giants
+from helpers import WAVE, miles, noisy, xp_giants
 from scipy.interpolate import make_smoothing_spline
 
 from slamjax.errors import SlamError
@@ -16,17 +16,6 @@ from slamjax.preprocessing import (
 from slamjax.spectra.spectra import Spectra
 
 CONTINUA = [GaussianContinuum(50.0), GaussianContinuum(50.0, order=4), SplineContinuum(60.0)]
-WAVE = np.cumsum(np.random.default_rng(3).uniform(0.5, 4.0, 40)) + 400  # pixels of unequal width
-
-
-def noisy(n=3, bad=0.3, dtype=np.float64, seed=0):
-    """Positive flux with arbitrary values in masked pixels, which must not affect others."""
-    rng = np.random.default_rng(seed)
-    flux = 1 + 0.3 * np.sin(WAVE / 15) + 0.1 * rng.random((n, WAVE.size))
-    ivar = rng.uniform(50, 200, flux.shape)
-    masked = rng.random(flux.shape) < bad
-    flux, ivar = np.where(masked, 1e6, flux).astype(dtype), np.where(masked, 0, ivar).astype(dtype)
-    return Spectra(WAVE, flux, ivar, wave_unit="nm")
 
 
 def test_gaussian_continuum_is_the_sum_in_its_docstring():

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from astropy import units as u
-from helpers import miles, xp_giants
+from helpers import miles, noisy, xp_giants
 
 from slamjax.errors import SlamError
 from slamjax.preprocessing import (
@@ -12,18 +12,6 @@ from slamjax.preprocessing import (
     WaveRange,
 )
 from slamjax.spectra.spectra import Spectra
-
-WAVE = np.cumsum(np.random.default_rng(3).uniform(0.5, 4.0, 40)) + 400  # pixels of unequal width
-
-
-def noisy(n=3, bad=0.3, dtype=np.float64, seed=0):
-    """Positive flux with arbitrary values in masked pixels, which must not affect others."""
-    rng = np.random.default_rng(seed)
-    flux = 1 + 0.3 * np.sin(WAVE / 15) + 0.1 * rng.random((n, WAVE.size))
-    ivar = rng.uniform(50, 200, flux.shape)
-    masked = rng.random(flux.shape) < bad
-    flux, ivar = np.where(masked, 1e6, flux).astype(dtype), np.where(masked, 0, ivar).astype(dtype)
-    return Spectra(WAVE, flux, ivar, wave_unit="nm")
 
 
 def test_a_range_includes_its_bounds():
