@@ -238,7 +238,7 @@ def test_noise_is_recalibrated_on_the_stars_of_another_survey():
     table = fit(model, noisy)
     table = table[table["flags"] == 0]
     pulls = np.concatenate([(plain(table[n]) - plain(table[f"{n}_ref"])) / plain(table[f"{n}_err"]) for n in LABELS])
-    assert 0.7 < width(pulls) < 1.4
+    assert 0.7 < width(pulls) < 1.5
 
 
 def test_training_stars_cannot_be_used_for_recalibration():
