@@ -108,6 +108,7 @@ class Calibration:
     label_scale : (L,) factors of the errors in a fit's table; empty: 1
         Ratio of the scatter about the known labels to the width of the likelihood.
     interval95_factor : (L,) half-widths of the central 95 % interval, in errors of a fit's table; empty: Gaussian
+    without_label_errors : the training labels state errors (``<label>_err``), which label errors do not contain
     tried : noise models that were compared: rank, floor and score
 
     Examples
@@ -134,6 +135,7 @@ class Calibration:
     interval95_factor: list[float] = field(default_factory=list)
     photons_as_stated: bool = False
     photon_chi2: float = 0.0
+    without_label_errors: bool = False
     tried: list[dict[str, Any]] = field(default_factory=list)
 
     def label_scale_of(self, n_labels: int) -> np.ndarray:

@@ -14,6 +14,7 @@ from slamjax._util.constants import LIGHT
 from slamjax.emulators.scaling import LabelScaling, Method, location_and_width
 from slamjax.errors import SlamError, SlamWarning
 from slamjax.preprocessing.recipe import Recipe
+from slamjax.spectra.label_errors import stated_label_errors
 from slamjax.spectra.spectra import Spectra
 from slamjax.training.label_masks import allowed_labels
 from slamjax.training.plausibility import LeftOut, absurd_labels, absurd_pixels, left_out, warn_of_contradictions
@@ -37,6 +38,7 @@ class ScaledStars:
     fold : number of the cross-validation fold that holds a star out
     scaling, flux_mean, flux_scale : of labels and flux
     allowed : whether the flux of a pixel may depend on a label
+    label_error : errors of the labels, scaled, from the columns ``<label>_err``; 0 where unknown, None without columns
     """
 
     x: Float[np.ndarray, "star label"]
@@ -48,6 +50,7 @@ class ScaledStars:
     flux_mean: Float[np.ndarray, " pixel"]
     flux_scale: Float[np.ndarray, " pixel"]
     allowed: Bool[np.ndarray, "pixel label"]
+    label_error: Float[np.ndarray, "star label"] | None = None
 
     @property
     def n_folds(self) -> int:
@@ -135,7 +138,17 @@ def _scaled(
         flux_mean=flux_mean,
         flux_scale=flux_scale,
         allowed=allowed_labels(data, names, prepared.wave, str(prepared.wave_unit)),
+        label_error=scaled_label_errors(stars, names, scaling),
     )
+
+
+def scaled_label_errors(stars: Spectra, names: Sequence[str], scaling: LabelScaling) -> np.ndarray | None:
+    """(N, L) errors of the labels in scaled units, 0 where they are not stated; None if no column states any."""
+    errors = stated_label_errors(stars, names)
+    if not errors.any():
+        return None
+    slope = np.asarray(scaling.slope(np.asarray(scaling(stars.values(names)))), float)
+    return errors / np.abs(slope)
 
 
 def _as_tuple(names: Sequence[str]) -> tuple[str, ...]:

@@ -29,6 +29,7 @@ class HeldOut:
     emulators : one per fold
     terms, place : derivatives of the flux, see `slamjax.training.expansion`, and each star's row among them
         If there are any, fits use these only.
+    label_error : errors of the known labels, scaled, 0 where they are not stated; None: none are stated
     """
 
     x: Float[np.ndarray, "star label"]
@@ -38,6 +39,7 @@ class HeldOut:
     emulators: tuple[Emulator, ...]
     terms: Float[np.ndarray, "row term pixel"] | None = None
     place: Int[np.ndarray, " star"] | None = None
+    label_error: Float[np.ndarray, "star label"] | None = None
 
     def __getitem__(self, rows: np.ndarray) -> HeldOut:
         return dataclasses.replace(
@@ -47,7 +49,13 @@ class HeldOut:
             ivar=self.ivar[rows],
             fold=self.fold[rows],
             place=None if self.place is None else self.place[rows],  # the derivatives are many: they are not copied
+            label_error=None if self.label_error is None else self.label_error[rows],
         )
+
+    @property
+    def known_variance(self) -> np.ndarray:
+        """(N, L) variances of the known labels, 0 where they are not stated."""
+        return np.zeros(self.x.shape) if self.label_error is None else np.square(self.label_error)
 
     def expanded(self) -> HeldOut:
         """The same with emulators to second order about the known labels: several times quicker to fit."""

@@ -52,6 +52,8 @@ class LabelErrors:
     chi2, dof, n_pix : rᵀΣ⁻¹r, degrees of freedom, and pixels
     distance : from the fitted labels to the tenth nearest training star
     shares : of photon noise in the covariance and in χ²
+    known_variance : of the known labels, as far as stated
+        It is part of ``error``, and no part of what a fit of the star should state.
     """
 
     error: Float[np.ndarray, "star label"]
@@ -61,6 +63,7 @@ class LabelErrors:
     n_pix: Real[np.ndarray, " star"]
     distance: Float[np.ndarray, " star"]
     shares: PhotonShares
+    known_variance: Float[np.ndarray, "star label"]
 
     def __getitem__(self, rows: np.ndarray) -> LabelErrors:
         return LabelErrors(**{name: values[rows] for name, values in vars(self).items()})
@@ -78,9 +81,9 @@ class LabelErrors:
         variance = np.einsum("nll->nl", self.covariance)
         return np.isfinite(self.chi2) & np.all(np.isfinite(self.error), axis=1) & np.all(variance > 0, axis=1)
 
-    def pulls(self) -> np.ndarray:
-        """(N, L) error / σ."""
-        return self.error / np.sqrt(np.einsum("nll->nl", self.covariance))
+    def pulls(self, factor: np.ndarray | float = 1.0) -> np.ndarray:
+        """(N, L) error / σ, with σ² the labels' variances times ``factor`` and those of the known labels."""
+        return self.error / np.sqrt(np.einsum("nll->nl", self.covariance) * factor + self.known_variance)
 
     def inflated(self, factor: np.ndarray) -> LabelErrors:
         """The same with the labels' variances times ``factor`` (N, L)."""
@@ -105,9 +108,10 @@ class LabelErrors:
         NaN for a star without a valid fit.
         """
         found, fits = np.full(len(self.chi2), np.nan), self[self.valid]
-        square = np.einsum("ni,nij,nj->n", fits.error, np.linalg.inv(fits.covariance), fits.error)
         n_labels = self.error.shape[1]
-        logdet = np.linalg.slogdet(fits.covariance)[1]
+        covariance = fits.covariance + fits.known_variance[:, :, None] * np.eye(n_labels)
+        square = np.einsum("ni,nij,nj->n", fits.error, np.linalg.inv(covariance), fits.error)
+        logdet = np.linalg.slogdet(covariance)[1]
         found[self.valid] = -0.5 * logdet - 0.5 * (4 + n_labels) * np.log1p(square / 4)
         return found
 
@@ -162,6 +166,7 @@ def label_errors(noise: Noise, training_labels: TrainingLabels, held_out: HeldOu
         n_pix=n_pix,
         distance=distance,
         shares=photon_shares(covariance, photon, expected),
+        known_variance=held_out.known_variance,
     )
 
 

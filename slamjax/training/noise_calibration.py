@@ -126,8 +126,9 @@ def _with_label_errors(calibration: Calibration, fits: LabelErrors) -> Calibrati
     """With what valid fits of held-out stars say of single labels and of high χ²."""
     own, shares = fits.star_noise(calibration), fits.photon_share(calibration.photons_as_stated)
     scale = _label_scale(fits, own.variance_factor, shares)
-    calibration = dataclasses.replace(calibration, label_scale=scale.tolist())
-    pulls = fits.inflated(calibration.stretched(own.variance_factor, shares, len(scale))).pulls()
+    apart = bool(fits.known_variance.any())
+    calibration = dataclasses.replace(calibration, label_scale=scale.tolist(), without_label_errors=apart)
+    pulls = fits.pulls(calibration.stretched(own.variance_factor, shares, len(scale)))
     limit = chi2_limit(np.maximum(own.excess, _LEAST_CHI2))
     return dataclasses.replace(calibration, chi2_limit=limit, interval95_factor=_interval95(pulls).tolist())
 
@@ -191,20 +192,19 @@ def _width(values: np.ndarray) -> np.ndarray:
 def _factor(fits: LabelErrors, fixed: np.ndarray, free: np.ndarray) -> float:
     """The factor of the ``free`` part of label variances for which pulls are one wide, in the geometric mean.
 
-    Where the ``fixed`` part hides it, pulls hardly tell the factor, which then stays near 1.
+    Where the ``fixed`` part, or errors of the known labels, hide it, pulls hardly tell the factor, which then stays
+    near 1.
     """
 
-    pulls = fits.pulls()
-
     def log_width(log_factor: float) -> float:
-        width = _width(pulls / np.sqrt(fixed + np.exp(log_factor) * free))
+        width = _width(fits.pulls(fixed + np.exp(log_factor) * free))
         return float(np.mean(np.log(np.maximum(width, 1e-3))))
 
-    if not fixed.any():  # widths fall as the root of the factor
+    if not fixed.any() and not fits.known_variance.any():  # widths fall as the root of the factor
         return float(np.exp(2 * log_width(0.0)))
 
     def misfit(log_factor: float) -> float:
-        return log_width(log_factor) ** 2 * len(pulls) + (log_factor / _LOG_FACTOR) ** 2
+        return log_width(log_factor) ** 2 * len(free) + (log_factor / _LOG_FACTOR) ** 2
 
     return float(np.exp(minimize_scalar(misfit, bounds=(-6, 8), method="bounded", options={"xatol": 3e-3}).x))
 
@@ -218,16 +218,14 @@ def _label_scale(fits: LabelErrors, own: np.ndarray, photon: np.ndarray) -> np.n
     hides it, the factor stays near 1.
     """
 
-    plain = fits.pulls()
-
     def wanted(log_scale: float) -> np.ndarray:
-        pulls = plain / np.sqrt(photon + np.exp(2 * log_scale) * (own - photon))
+        pulls = fits.pulls(photon + np.exp(2 * log_scale) * (own - photon))
         apart = np.abs(pulls - np.median(pulls, axis=0))
         ratio = np.quantile(apart, _LEVELS, axis=0) / norm.ppf(0.5 + 0.5 * np.asarray(_LEVELS))[:, None]
         width = _width(pulls)
         return np.minimum(np.exp(np.log(np.maximum(ratio, 1e-3)).mean(axis=0)), width / _NARROWEST)
 
-    if not photon.any():
+    if not photon.any() and not fits.known_variance.any():
         return wanted(0.0)
     n = len(fits.chi2)
     scales = [

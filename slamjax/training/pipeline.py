@@ -121,7 +121,8 @@ def train(
             raise SlamError(_untrained(learnt, training, learner.min_stars))
         _warn_of_untrained_pixels(learnt, training)
         report.stage("learning the noise", shared=False)
-        learnt_noise = learn_noise_if_possible(noise, learnt.emulator, training_labels, learnt.held_out, seed=seed)
+        held_out = dataclasses.replace(learnt.held_out, label_error=training.scaled.label_error)
+        learnt_noise = learn_noise_if_possible(noise, learnt.emulator, training_labels, held_out, seed=seed)
     candidates = Table(rows=[vars(candidate) for candidate in learner.candidates])
     pixels = _pixel_table(training.prepared.wave, learnt, candidates, learnt_noise.model_variance)
     if joint_scores is not None:

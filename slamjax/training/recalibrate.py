@@ -13,6 +13,7 @@ from slamjax.model.model import Model
 from slamjax.model.radial_velocity import measure_rv
 from slamjax.spectra.spectra import Spectra
 from slamjax.spectra.units import check_units
+from slamjax.training.data import scaled_label_errors
 from slamjax.training.held_out import HeldOut
 from slamjax.training.noise_fallback import learn_noise_if_possible
 from slamjax.training.plausibility import absurd_pixels, left_out
@@ -90,6 +91,7 @@ def recalibrate_noise(model: Model, spectra: Spectra, *, noise: NoiseKind | Nois
         np.where(good, prepared.ivar, 0),
         np.zeros(len(x), dtype=np.int64),
         (matched.host_emulator,),
+        scaled_label_errors(stars, names, model.host_emulator.scaling),
     )
     held_out = _without_outliers(held_out, stars)
     learnt = learn_noise_if_possible(spec, model.host_emulator, model.training_labels, held_out, seed=seed)

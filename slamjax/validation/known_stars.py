@@ -15,6 +15,7 @@ from slamjax.errors import SlamError
 from slamjax.fitting import fit
 from slamjax.io.label_table import LabelTable
 from slamjax.model.model import Model
+from slamjax.spectra.label_errors import stated_label_errors
 from slamjax.spectra.spectra import Spectra
 from slamjax.typing import Progress
 from slamjax.validation.bins import checked_edges
@@ -131,7 +132,8 @@ def validate(
         Count only stars without flags; default: all stars with a fit.
     reference_errors : bool
         Add the table's ``<label>_err`` in quadrature to the errors of the fit: for known labels that are less precise
-        than those of the training stars, whose errors the noise model includes already.
+        than those of the training stars, whose errors the noise model includes already. A model whose training labels
+        stated their errors does not include them, and they are added wherever the table has them.
     n_starts : int
         Starting points per star, as in `slamjax.fit`.
     on_progress : callable, optional
@@ -179,6 +181,8 @@ def validate(
         column = stars.values("snr")  # spectra without errors may still have a catalogue's S/N
     table = scatter_table(labels, model.label_names, column, edges, good_only=good_only)
     errors = stars.values([f"{name}_err" for name in model.label_names]) if reference_errors else None
+    if errors is None and model.info.calibration.without_label_errors:
+        errors = stated_label_errors(stars, model.label_names)
     comparison = compare_fit(labels, model.label_names, reference_errors=errors)
     calibration = calibration_table(comparison, column, edges, good_only=good_only)
     return Validation(labels, table, calibration, comparison, by, int((known & trained).sum()))

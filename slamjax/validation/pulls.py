@@ -11,7 +11,9 @@ For N posteriors with means m, standard deviations σ and covariances C, and kno
 **Errors of the known labels are counted once.** A noise model learnt from residuals at the training stars' known labels
 already includes the errors of those labels (a wrong label causes a residual J δℓ), and so does every error of a fit. If
 the known labels are as good as those of the training stars, nothing is therefore added to the errors of the fit. Only
-if they are less precise should ``reference_errors`` be given, whose variances are added: their errors in excess.
+if they are less precise should ``reference_errors`` be given, whose variances are added: their errors in excess. Where
+the training labels stated their errors (``<label>_err``), no error of a fit includes them, and ``reference_errors`` are
+all of the errors of the known labels.
 """
 
 from __future__ import annotations

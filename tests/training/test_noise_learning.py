@@ -186,7 +186,7 @@ def test_the_score_is_highest_for_small_honest_errors():
     def score(sigma, stated):
         covariance = np.broadcast_to(stated**2 * np.eye(2), (2000, 2, 2))
         shares = PhotonShares.none(np.ones(2000), 2)
-        return LabelErrors(sigma * noise, covariance, *np.ones((4, 2000)), shares).score()
+        return LabelErrors(sigma * noise, covariance, *np.ones((4, 2000)), shares, np.zeros_like(noise)).score()
 
     assert score(0.5, 0.5) > score(1, 1)
     assert score(1, 1) > max(score(1, 0.5), score(1, 2))

@@ -1,0 +1,77 @@
+"""Errors of the catalogue's labels: no part of what a fit states where the catalogue states them."""
+
+import numpy as np
+import pytest
+from helpers import miles
+from models import SVR_10, THREE_FOLDS
+from scipy.stats import median_abs_deviation
+
+import slamjax
+from slamjax.emulators.scaling import LabelScaling
+from slamjax.training.data import scaled_label_errors
+
+NOISE = slamjax.NoiseSpec("lowrank", ranks=(20,), floors=(0.2,))
+#: Errors that are given to the labels of giants, larger than those of fits.
+TEFF_ERROR, LOGG_ERROR = 150.0, 0.5
+
+
+def mistaken(stars, seed, stated):
+    """Giants whose Teff and log g have errors, which the table states or not."""
+    rng = np.random.default_rng(seed)
+    stars = stars[:]
+    table = stars.table.copy()
+    table.remove_columns([name for name in table.colnames if name.endswith("_err")])
+    for name, error in (("teff", TEFF_ERROR), ("logg", LOGG_ERROR)):
+        table[name] = stars.values(name) + error * rng.normal(size=len(stars))
+        if stated:
+            table[f"{name}_err"] = np.full(len(stars), error)
+    return slamjax.Spectra(
+        stars.wave, stars.flux, ivar=stars.ivar, table=table, wave_unit=stars.wave_unit, frame=stars.frame
+    )
+
+
+def trained(stated):
+    stars, others = slamjax.datasets.load_xp_giants()
+    wrong = mistaken(stars[:600], 1, stated)
+    recipe = slamjax.Recipe.make(wave_range=(400, 800), continuum="gaussian:50nm")
+    model = slamjax.train(wrong, ["teff", "logg"], emulator=SVR_10, recipe=recipe, search=THREE_FOLDS, noise=NOISE)
+    return model, others[:250]
+
+
+def test_stated_errors_of_training_labels_are_no_part_of_a_fits_errors():
+    """Judged by other stars with good labels: errors would be much too large if the catalogue's were in them."""
+    widths = {}
+    for stated in (False, True):
+        model, others = trained(stated)
+        labels = slamjax.fit(model, others, n_starts=1)
+        pulls = [(labels[n].value - others.values(n)) / labels[f"{n}_err"].value for n in model.label_names]
+        widths[stated] = median_abs_deviation(pulls, axis=1, scale="normal")
+        assert model.info.calibration.without_label_errors is stated
+        if stated:  # stars with labels of the training stars' quality: their errors are added where they are stated
+            report = slamjax.validate(model, mistaken(others, 2, True), n_starts=1)
+            pull = report.comparison.pull
+            assert np.all(np.abs(median_abs_deviation(pull, axis=0, scale="normal") - 1) < 0.25)
+    assert np.all(widths[False] < 0.92), widths
+    assert np.all((widths[True] > 0.8) & (widths[True] < 1.25)), widths
+    assert np.all(widths[True] > 1.08 * widths[False]), widths
+
+
+def test_label_errors_are_scaled_like_their_labels_and_nothing_is_known_without_columns():
+    stars = miles().select("isfinite(teff) & isfinite(logg)")
+    names = ("teff", "logg")
+    scaling = LabelScaling.from_labels(stars.values(names), names, "standard", ("teff",))
+    assert scaled_label_errors(stars, names, scaling) is None
+    stars.table["teff_err"] = np.where(np.arange(len(stars)) == 3, np.nan, 50.0)
+    found = scaled_label_errors(stars, names, scaling)
+    moved = stars.values(names) + np.array([0.5, 0])
+    step = np.asarray(scaling(moved)) - np.asarray(scaling(stars.values(names)))
+    np.testing.assert_allclose(found[:3, 0], 100 * step[:3, 0], rtol=1e-3)
+    assert found[3, 0] == 0
+    assert not found[:, 1].any()
+
+
+@pytest.mark.parametrize("value", [np.nan, -9999.0, np.inf, 0.0])
+def test_an_error_that_is_no_error_counts_as_unknown(value):
+    stars = miles()[:5]
+    stars.table["teff_err"] = np.full(5, value)
+    assert not slamjax.spectra.label_errors.stated_label_errors(stars, ["teff"]).any()
