@@ -26,8 +26,12 @@ from slamjax.io.surveys.base import (
     table_metadata,
 )
 from slamjax.io.surveys.fits_columns import column_names
+from slamjax.spectra.spectra import Frame
 from slamjax.spectra.wavelengths import doppler_shift
 
+#: λ / FWHM: the mean of fibres and detectors, which differ by some 10 % (Nidever et al. 2015, AJ 150, 173; Majewski et
+#: al. 2017, AJ 154, 94). apVisit files have coefficients of each fibre's line spread, apStar and aspcapStar have none.
+RESOLUTION = 22500.0
 #: APOGEE writes errors of 1e10 and more for pixels without data.
 _NO_ERROR = 1e9
 
@@ -43,7 +47,7 @@ def _apstar(hdus: fits.HDUList) -> SurveySpectra:
     metadata = header_metadata(
         hdus[0].header, id="OBJID", ra="RA", dec="DEC", snr="SNR", rv="VHELIO", rv_err="VERR", n_visits="NVISITS"
     ) | {"mask_ignored": ignored}
-    return survey_spectra(log_wavelengths(hdus[1].header, len(flux)), flux, ivar, "apogee", "rest", metadata)
+    return _spectrum(log_wavelengths(hdus[1].header, len(flux)), flux, ivar, "rest", metadata)
 
 
 def _is_aspcap(hdus: fits.HDUList) -> bool:
@@ -68,7 +72,7 @@ def _aspcap(hdus: fits.HDUList) -> SurveySpectra:
     names = {"id": "OBJID", "ra": "RA", "dec": "DEC", "snr": "SNR", "rv": "VHELIO", "rv_err": "VERR"}
     metadata = header_metadata(hdus[0].header, **names) | metadata
     ivar = np.where(flux == 0, 0, _ivar(error))
-    return survey_spectra(log_wavelengths(header, len(flux)), flux, ivar, "apogee", "rest", metadata)
+    return _spectrum(log_wavelengths(header, len(flux)), flux, ivar, "rest", metadata)
 
 
 def _is_apvisit(hdus: fits.HDUList) -> bool:
@@ -87,7 +91,11 @@ def _apvisit(hdus: fits.HDUList) -> SurveySpectra:
         header, id="OBJID", ra="RA", dec="DEC", snr="SNR", rv="VHELIO", rv_err="VRADERR", bc="BC", mjd="MJD5",
         fiber="FIBERID",
     ) | {"mask_ignored": ignored}  # fmt: skip
-    return survey_spectra(doppler_shift(wave, header["BC"]), flux, ivar, "apogee", "observed", metadata)
+    return _spectrum(doppler_shift(wave, header["BC"]), flux, ivar, "observed", metadata)
+
+
+def _spectrum(wave: np.ndarray, flux: Any, ivar: Any, frame: Frame, metadata: dict[str, Any]) -> SurveySpectra:
+    return survey_spectra(wave, flux, ivar, "apogee", frame, metadata, fwhm=wave / RESOLUTION)
 
 
 def _is_apogee(hdus: fits.HDUList) -> bool:

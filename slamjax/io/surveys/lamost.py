@@ -35,8 +35,9 @@ BAD_REGIONS = (
     (8130.0, 8350.0),
     (8940.0, 9100.0),
 )
-#: Arms of medium resolution: 4950 to 5350 Å and 6300 to 6800 Å.
-_ARMS = ("COADD_B", "COADD_R")
+#: Arms of medium resolution, 4950 to 5350 Å and 6300 to 6800 Å, and their line spread, Å (FWHM): R = 7500 at 5163 and
+#: at 6593 Å (Liu et al. 2020, arXiv:2005.07210).
+_ARMS = {"COADD_B": 5163 / 7500, "COADD_R": 6593 / 7500}
 
 
 def _is_lamost(hdus: fits.HDUList) -> bool:
@@ -80,7 +81,7 @@ def _medium(hdus: fits.HDUList) -> SurveySpectra:
     header = hdus[0].header
     metadata = _metadata(header)
     arms = []
-    for name in _ARMS:
+    for name, fwhm in _ARMS.items():
         names = column_names(hdus[name]) if name in hdus else set()
         if not names or not hdus[name].header["NAXIS2"]:
             continue
@@ -90,15 +91,17 @@ def _medium(hdus: fits.HDUList) -> SurveySpectra:
         wave = np.ravel(data["WAVELENGTH"] if "wavelength" in names else 10 ** data["LOGLAM"].astype(float))
         wave = _vacuum(wave, hdus[name].header if "VACUUM" in hdus[name].header else header)
         mask = data["ANDMASK" if "andmask" in names else "ORMASK"]
-        arms.append([np.ravel(array).astype(float) for array in (wave, data["FLUX"], data["IVAR"], mask)])
+        spread = np.full(wave.shape, fwhm)
+        arms.append([np.ravel(array).astype(float) for array in (wave, data["FLUX"], data["IVAR"], mask, spread)])
         metadata |= header_metadata(hdus[name].header, **{f"snr_{name[-1].lower()}": "SNR"})
     if not arms:
         raise SlamError("has no coadded spectrum of either arm (COADD_B, COADD_R)")
-    wave, flux, ivar, mask = np.concatenate(arms, axis=1)
+    wave, flux, ivar, mask, spread = np.concatenate(arms, axis=1)
     order = np.argsort(wave)
     ivar, ignored = apply_mask(mask, ivar, bitmasks.LAMOST)
     metadata["mask_ignored"] = ignored
-    return survey_spectra(wave[order], flux[order], ivar[order], "lamost-mrs", "observed", metadata)
+    wave, flux, ivar, spread = wave[order], flux[order], ivar[order], spread[order]
+    return survey_spectra(wave, flux, ivar, "lamost-mrs", "observed", metadata, fwhm=spread)
 
 
 def _vacuum(wave: Any, header: fits.Header) -> np.ndarray:

@@ -16,7 +16,7 @@ import numpy as np
 from astropy.io import fits
 
 from slamjax.errors import SlamError
-from slamjax.io.surveys import bitmasks
+from slamjax.io.surveys import apogee, bitmasks
 from slamjax.io.surveys.base import (
     Loader,
     SurveySpectra,
@@ -70,7 +70,8 @@ def _loader(instrument: str, survey: str, bad_bits: dict[str, int]) -> Loader:
         if "in_stack" in metadata:
             ivar = np.where(metadata["in_stack"][:, None], ivar, 0)
             metadata["problem"] = np.where(metadata["in_stack"], "", _NOT_AT_REST)
-        return survey_spectra(waves[0], flux, ivar, survey, "rest", metadata)
+        fwhm = waves[0] / apogee.RESOLUTION if instrument == "APOGEE" else None
+        return survey_spectra(waves[0], flux, ivar, survey, "rest", metadata, fwhm=fwhm)
 
     return recognises, load
 

@@ -5,6 +5,7 @@ https://data.sdss.org/datamodel/files/BOSS_SPECTRO_REDUX/RUN2D/spectra/PLATE4/sp
 
 from __future__ import annotations
 
+import numpy as np
 from astropy.io import fits
 
 from slamjax.io.surveys import bitmasks
@@ -19,6 +20,10 @@ from slamjax.io.surveys.base import (
     table_metadata,
 )
 from slamjax.io.surveys.fits_columns import column_names, read_columns
+from slamjax.spectra.line_spread import FWHM
+
+#: Pixels of coadds, in ln λ: the unit of the column wdisp.
+_PIXEL = 1e-4 * np.log(10)
 
 
 def _is_spec(hdus: fits.HDUList) -> bool:
@@ -36,7 +41,18 @@ def _spec(hdus: fits.HDUList) -> SurveySpectra:
         metadata |= {name: python_value(values[0]) for name, values in columns.items()}
     metadata["id"] = f"{metadata.get('plate', 0):04d}-{metadata.get('mjd', 0)}-{metadata.get('fiber', 0):04d}"
     metadata["mask_ignored"] = ignored
-    return survey_spectra(10 ** data["loglam"].astype(float), data["flux"], ivar, "sdss", "observed", metadata)
+    wave = 10 ** data["loglam"].astype(float)
+    return survey_spectra(wave, data["flux"], ivar, "sdss", "observed", metadata, fwhm=_line_spread(hdus[1], wave))
+
+
+def _line_spread(hdu: fits.BinTableHDU, wave: np.ndarray) -> np.ndarray | None:
+    """FWHM in Å. ``wdisp`` is the standard deviation of the line spread in pixels of 1e-4 dex, 0 where it is unknown.
+
+    https://data.sdss.org/datamodel/files/BOSS_SPECTRO_REDUX/RUN2D/spectra/PLATE4/spec.html
+    """
+    sigma = read_columns(hdu, ("wdisp",), required=False).get("wdisp", np.zeros(0)).astype(float)
+    known = np.isfinite(sigma) & (sigma > 0)
+    return FWHM * _PIXEL * wave * np.interp(wave, wave[known], sigma[known]) if known.any() else None
 
 
 LOADERS: dict[str, Loader] = {"sdss": (_is_spec, _spec)}

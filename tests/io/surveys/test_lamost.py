@@ -54,6 +54,14 @@ def test_both_arms_are_joined_and_the_gap_between_them_is_bad(tmp_path, vectors)
     assert spectra.table["obsid"][0] == 3703110
 
 
+def test_each_arm_of_medium_resolution_has_its_line_spread(tmp_path):
+    spectra = read(mrs(tmp_path / "med.fits"))
+    seen = spectra.good[0]
+    assert {spectra.wave[seen].min() // 1000, spectra.wave[seen].max() // 1000} == {4, 6}
+    expected = np.where(spectra.wave < 6000, 5163 / 7500, 6593 / 7500)
+    np.testing.assert_allclose(spectra.fwhm[seen], expected[seen], rtol=1e-9)
+
+
 def test_files_with_other_ranges_or_a_missing_arm_share_the_grid(tmp_path):
     paths = [mrs(tmp_path / "a.fits"), mrs(tmp_path / "b.fits", arms="R", start=(0, 379920))]
     spectra = read(paths)

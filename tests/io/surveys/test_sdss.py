@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from astropy.io import fits
 from specutils import Spectrum, SpectrumList
-from survey_files import APSTAR, BOSS, CROP, altered, aspcap, mwm, opened
+from survey_files import APSTAR, APVISIT, BOSS, CROP, SDSS, altered, aspcap, mwm, opened
 
 from slamjax.errors import SlamError, SlamWarning
 from slamjax.io import read
@@ -174,3 +174,29 @@ def test_the_simulated_files_follow_the_fits_standard(tmp_path):
         with fits.open(path) as hdus, warnings.catch_warnings():
             warnings.simplefilter("error")
             hdus.verify("exception")
+
+
+@pytest.mark.parametrize("path", [SDSS, BOSS])
+def test_the_line_spread_of_sdss_spectra_is_that_of_the_file(tmp_path, path):
+    spectra = read(path)
+    row = opened(path)[1][1]
+    known = row["wdisp"] > 0
+    assert known.mean() > 0.9
+    at = 10 ** row["loglam"].astype(float)
+    sigma = row["wdisp"].astype(float) * at * (10**1e-4 - 1)
+    np.testing.assert_allclose(np.interp(at, spectra.wave, spectra.fwhm)[known], 2.35482 * sigma[known], rtol=1e-3)
+    assert np.all((spectra.fwhm > 2) & (spectra.fwhm < 5))  # Å: R is 1500 to 2500
+
+    def none(hdus):
+        hdus[1].data["wdisp"] = 0
+
+    assert read(altered(path, tmp_path / "unknown.fits", none)).fwhm is None
+
+
+def test_apogee_files_of_all_kinds_state_the_same_line_spread(tmp_path):
+    paths = (APSTAR, APVISIT, aspcap(tmp_path / "aspcapStar.fits"), mwm(tmp_path / "mwmStar.fits", boss=False))
+    for path in paths:
+        spectra = read(path)
+        seen = spectra.good.any(axis=0)
+        assert seen.any()
+        np.testing.assert_allclose((spectra.wave / spectra.fwhm)[seen], 22500, rtol=1e-6)
