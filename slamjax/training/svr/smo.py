@@ -13,12 +13,12 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-import numba
 import numpy as np
 from jaxtyping import Float
 from joblib import Parallel, delayed
 
 from slamjax.training.svr.dual import Duals, Verdict
+from slamjax.training.svr.machine_code import compiled
 
 #: Stars are padded to a multiple of this, so that inner loops have a fixed length.
 BLOCK = 64
@@ -64,7 +64,7 @@ class Copy(NamedTuple):
     matrix: np.ndarray
 
 
-@numba.njit(nogil=True, error_model="numpy", fastmath=True, cache=True)
+@compiled(nogil=True, error_model="numpy", fastmath=True)
 def _largest(bits):  # type: ignore[no-untyped-def]
     """Index of the first of the largest float32 numbers, given as their bits."""
     best, at = np.int32(-2147483648), 0
@@ -83,7 +83,7 @@ def _largest(bits):  # type: ignore[no-untyped-def]
     return at
 
 
-@numba.njit(nogil=True, error_model="numpy", fastmath=True, cache=True)
+@compiled(nogil=True, error_model="numpy", fastmath=True)
 def _gains(down, gradient, row, diagonal, diagonal_i, highest, gain):  # type: ignore[no-untyped-def]
     """Twice the gain of a step of each star against the chosen one; 0 where there is none."""
     zero, two = np.float32(0), np.float32(2)
@@ -95,7 +95,7 @@ def _gains(down, gradient, row, diagonal, diagonal_i, highest, gain):  # type: i
         gain[t] = violation * violation / curvature
 
 
-@numba.njit(nogil=True, error_model="numpy", fastmath=True, cache=True)
+@compiled(nogil=True, error_model="numpy", fastmath=True)
 def _advance(gradient, up, wish, row_i, row_j, step):  # type: ignore[no-untyped-def]
     """The gradient after a step of one star up and another down, and how much each star then wants to grow."""
     for t in range(gradient.shape[0]):
@@ -104,20 +104,20 @@ def _advance(gradient, up, wish, row_i, row_j, step):  # type: ignore[no-untyped
         wish[t] = up[t] - value
 
 
-@numba.njit(nogil=True, error_model="numpy", fastmath=True, cache=True)
+@compiled(nogil=True, error_model="numpy", fastmath=True)
 def _add(gradient, change, row):  # type: ignore[no-untyped-def]
     for t in range(gradient.shape[0]):
         gradient[t] += change * row[t]
 
 
-@numba.njit(nogil=True, error_model="numpy", cache=True)
+@compiled(nogil=True, error_model="numpy")
 def _slopes(beta, box, epsilon, up, down, t):  # type: ignore[no-untyped-def]
     """Slopes of −ε|β| to either side; large where the box ends."""
     up[t] = -_FAR if beta >= box else (-epsilon if beta >= 0 else epsilon)
     down[t] = _FAR if beta <= -box else (-epsilon if beta > 0 else epsilon)
 
 
-@numba.njit(nogil=True, error_model="numpy", cache=True)
+@compiled(nogil=True, error_model="numpy")
 def _descend(kernel, column, epsilon, tol, max_iter):  # type: ignore[no-untyped-def]
     """Steps until no pair violates optimality by ``tol``. Returns the number of steps."""
     diagonal, box, beta, gradient, up, down, gain, wish = column
@@ -160,7 +160,7 @@ def _descend(kernel, column, epsilon, tol, max_iter):  # type: ignore[no-untyped
     return max_iter
 
 
-@numba.njit(nogil=True, error_model="numpy", cache=True)
+@compiled(nogil=True, error_model="numpy")
 def _improve(kernel, column, copy, epsilon, tol, max_iter, n):  # type: ignore[no-untyped-def]
     """Improve the n stars of a column in place: all stars first, then compact copies of those that can still move."""
     diagonal, box, beta, gradient, up, down, _, _ = column
@@ -210,7 +210,7 @@ def _improve(kernel, column, copy, epsilon, tol, max_iter, n):  # type: ignore[n
                 _add(gradient, change, kernel[t])
 
 
-@numba.njit(nogil=True, error_model="numpy", cache=True)
+@compiled(nogil=True, error_model="numpy")
 def _improve_all(kernel, diagonal, box, epsilon, tol, max_iter, beta, gradient, n):  # type: ignore[no-untyped-def]
     """Improve the columns of ``beta`` (M, n) in place."""
     scratch = np.empty((4, gradient.shape[1]), np.float32)
