@@ -38,6 +38,8 @@ def check_writable(path: str | os.PathLike[str]) -> Path:
         kind = stat.S_IFMT(target.stat().st_mode) if target.exists() else stat.S_IFREG
         if kind != stat.S_IFREG:
             raise SlamError(f"cannot write {target}: it is {_KINDS.get(kind, 'no file')}; give the name of a file")
+        if target.exists() and not os.access(target, os.W_OK):  # a new file could be renamed to it all the same
+            raise SlamError(f"cannot write {target}: the file is read-only; choose another name, or make it writable")
         # by writing: permission bits say nothing about a read-only file system
         handle, probe = tempfile.mkstemp(dir=folder, prefix=".slamjax-")
         os.close(handle)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import warnings
+from typing import BinaryIO
 
 from astropy import units as u
 from astropy.io import fits
 from astropy.table import Table
 from astropy.units.function import FunctionUnitBase
+
+from slamjax._util.files import atomic_path
 
 
 def table_to_hdu(table: Table, name: str) -> fits.BinTableHDU:
@@ -35,6 +39,22 @@ def hdu_to_table(hdu: fits.BinTableHDU) -> Table:
         if isinstance(column.unit, u.UnrecognizedUnit):
             column.unit = u.Unit(str(column.unit), parse_strict="silent")
     return table
+
+
+def write_hdus(hdus: fits.HDUList, path: str | os.PathLike[str]) -> None:
+    """Write a FITS file with checksums; it appears whole or not at all."""
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        hdus.writeto(_Stream(file), checksum=True)
+
+
+class _Stream:
+    """A file of which astropy does not know that it is one.
+
+    For a file it tries a memory map in the temporary folder, which may be full or read-only where the output is not.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.write, self.seek, self.tell, self.flush = file.write, file.seek, file.tell, file.flush
 
 
 def _in_fits(unit: u.UnitBase | FunctionUnitBase) -> bool:

@@ -13,7 +13,7 @@ from slamjax._util.files import atomic_path, existing_file, existing_text
 from slamjax.errors import SlamError
 from slamjax.flags import FLAG_MEANINGS, Flag
 from slamjax.io.fits_files import open_fits
-from slamjax.io.fits_tables import hdu_to_table, table_to_hdu
+from slamjax.io.fits_tables import hdu_to_table, table_to_hdu, write_hdus
 from slamjax.io.label_table import LabelTable
 from slamjax.spectra.units import with_unit
 
@@ -65,8 +65,7 @@ def write_labels(table: Table, path: str | os.PathLike[str]) -> None:
     sheet.header["LABELS"] = (table.meta.get("labels", ""), "labels, in the order of cov")
     for flag in Flag:
         sheet.header.add_comment(f"flags & {int(flag)}: {flag.name}: {FLAG_MEANINGS[flag]}")
-    with atomic_path(path) as temporary:
-        fits.HDUList([fits.PrimaryHDU(), sheet]).writeto(temporary, overwrite=True, checksum=True)
+    write_hdus(fits.HDUList([fits.PrimaryHDU(), sheet]), path)
 
 
 def read_labels(path: str | os.PathLike[str]) -> LabelTable:

@@ -15,10 +15,10 @@ import numpy as np
 from astropy.io import fits
 from astropy.table import Table
 
-from slamjax._util.files import atomic_path, existing_file
+from slamjax._util.files import existing_file
 from slamjax.errors import SlamError
 from slamjax.io.fits_files import open_fits
-from slamjax.io.fits_tables import hdu_to_table, table_to_hdu
+from slamjax.io.fits_tables import hdu_to_table, table_to_hdu, write_hdus
 from slamjax.spectra.columns import plain_column
 from slamjax.spectra.spectra import Spectra
 
@@ -164,8 +164,7 @@ def write_table(spectra: Spectra, path: str | os.PathLike[str]) -> None:
     primary = fits.PrimaryHDU()
     for line in comments:
         primary.header.add_comment(line)
-    with atomic_path(path) as temporary:
-        fits.HDUList([primary, table_to_hdu(table, "SPECTRA"), waves]).writeto(temporary, overwrite=True, checksum=True)
+    write_hdus(fits.HDUList([primary, table_to_hdu(table, "SPECTRA"), waves]), path)
 
 
 def _sheets(hdus: fits.HDUList, source: Path) -> tuple[fits.BinTableHDU, fits.BinTableHDU]:

@@ -25,6 +25,8 @@ def new_figure(width: float, height: float) -> Figure:
         from matplotlib.figure import Figure
     except ImportError as error:
         raise SlamError(f"figures need matplotlib ({error}); install it with: pip install matplotlib") from error
+    except OSError as error:  # it keeps fonts in the user's cache folder
+        raise SlamError(f"matplotlib cannot be loaded: {error}") from error
 
     return Figure(figsize=(width, height), layout="constrained")
 

@@ -6,6 +6,7 @@ import importlib
 import io
 import json
 import os
+import tempfile
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -194,9 +195,14 @@ def _arviz() -> Any:
     try:
         with warnings.catch_warnings():  # once a day ArviZ announces its next generation, which is kept out below
             warnings.filterwarnings("ignore", r"\s*ArviZ is undergoing", FutureWarning)
-            arviz = importlib.import_module("arviz")
+            try:
+                arviz = importlib.import_module("arviz")
+            except OSError:  # it writes into the user's cache folder as it is imported
+                arviz = _import_with_other_cache("arviz")
         importlib.import_module("h5netcdf")
-    except (ImportError, OSError) as error:  # ArviZ writes into the user's cache folder as it is imported
+    except OSError as error:
+        raise SlamError(f"posterior files need ArviZ, which cannot be loaded: {error}") from error
+    except ImportError as error:
         raise SlamError(
             f"posterior files need ArviZ and h5netcdf ({error}); install them with: pip install 'slamjax[posteriors]'"
         ) from error
@@ -205,6 +211,21 @@ def _arviz() -> Any:
             f"posterior files need ArviZ below 1, not {arviz.__version__}; pip install 'slamjax[posteriors]' brings it"
         )
     return arviz
+
+
+def _import_with_other_cache(name: str) -> Any:
+    """A module whose import writes into the user's cache folder, where that is read-only or full."""
+    variable = "XDG_CACHE_HOME"
+    before = os.environ.get(variable)
+    with tempfile.TemporaryDirectory(prefix="slamjax-") as folder:
+        os.environ[variable] = folder
+        try:
+            return importlib.import_module(name)
+        finally:
+            if before is None:
+                del os.environ[variable]
+            else:
+                os.environ[variable] = before
 
 
 def _as_text(values: np.ndarray) -> np.ndarray:

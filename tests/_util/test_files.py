@@ -197,3 +197,15 @@ def test_a_file_of_zeros_is_no_text(tmp_path):
         file.truncate(2**32)
     with pytest.raises(SlamError, match=r"labels.csv is no text in UTF-8: it has zeros in it"):
         existing_text(path)
+
+
+def test_a_read_only_file_is_kept(tmp_path, monkeypatch):
+    """A new file could be renamed to it, for that needs permission in the folder only."""
+    path = tmp_path / "labels.fits"
+    path.write_text("mine")
+    path.chmod(0o444)
+    if os.access(path, os.W_OK):  # root may write everywhere
+        monkeypatch.setattr(os, "access", lambda path, mode: os.stat(path).st_mode & 0o222 > 0)
+    with pytest.raises(SlamError, match=r"labels.fits: the file is read-only; choose another name, or make it"):
+        write_half(path, AssertionError)
+    assert path.read_text() == "mine"

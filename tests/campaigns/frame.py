@@ -17,7 +17,7 @@ import threading
 import time
 import traceback
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -126,6 +126,9 @@ def command(
     *arguments: object,
     seconds: float = 120.0,
     file_size: int | None = None,
+    within: Sequence[str] = (),
+    environment: Mapping[str, str] | None = None,
+    before: Callable[[], object] | None = None,
     during: Callable[[subprocess.Popen[str]], object] | None = None,
 ) -> Finished:
     """Run ``slamjax ARGUMENTS`` in a process of its own.
@@ -135,21 +138,26 @@ def command(
     arguments : of the command line
     seconds : after which it is stopped
     file_size : largest file in bytes that it may write (as ``ulimit -f``)
+    within : a command that runs the command line that follows it, in the same process
+    environment : of the process; default: this one's
+    before : called in the new process before it becomes the command
     during : called with the process as soon as it runs, for instance to send a signal
     """
 
     def limit() -> None:
         if file_size is not None:
             resource.setrlimit(resource.RLIMIT_FSIZE, (file_size, file_size))
+        if before is not None:
+            before()
 
     began, peak = time.monotonic(), 0.0
     process = subprocess.Popen(
-        [sys.executable, "-m", "slamjax", *map(str, arguments)],
+        [*within, sys.executable, "-m", "slamjax", *map(str, arguments)],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env={**os.environ, "PYTHONPATH": str(TESTS.parent)},
+        env={**(os.environ if environment is None else environment), "PYTHONPATH": str(TESTS.parent)},
         preexec_fn=limit,
     )
     said: list[str] = []

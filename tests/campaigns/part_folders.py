@@ -20,19 +20,19 @@ Damage = Callable[[Path, Attempt], None]
 _HEAD = len(b"slamjax part 1\n") + 32
 
 
-def _prepare(folder: Path) -> None:
-    """Also runs that were killed when their first parts were kept."""
-    prepare(folder)
-    for kind in KEPT:
-        place = folder / f"stopped-{kind}"
-        place.mkdir(exist_ok=True)
+def _stopped(kind: str, folder: Path) -> Path:
+    """The folder of a run that was killed when its first parts were kept; it is made at the first call."""
+    place = folder / f"stopped-{kind}"
+    if not place.exists():
+        place.mkdir()
 
-        def kill(process: subprocess.Popen[bytes], place: Path = place) -> None:
+        def kill(process: subprocess.Popen[bytes]) -> None:
             while process.poll() is None and len(list(place.glob(".*.parts/*.part"))) < 2:
                 time.sleep(0.01)
             process.kill()
 
         run(kind, folder, place / OUTPUTS[kind], during=kill)
+    return place
 
 
 def _generator(at: Attempt) -> np.random.Generator:
@@ -109,7 +109,7 @@ _DAMAGE: tuple[Damage, ...] = (
 
 def attempt(number: int, folder: Path) -> Report:
     at = Attempt.make(number, folder, KEPT)
-    shutil.copytree(folder / f"stopped-{at.kind}", at.output.parent, dirs_exist_ok=True)
+    shutil.copytree(_stopped(at.kind, folder), at.output.parent, dirs_exist_ok=True)
     damage = _DAMAGE[number // len(KEPT) % len(_DAMAGE)]
     (parts,) = at.output.parent.glob(".*.parts")
     damage(at.rng.choice(sorted(parts.glob("*.part"))), at)
@@ -125,4 +125,4 @@ def attempt(number: int, folder: Path) -> Report:
     return Report(report.outcome, f"{seen}: {report.detail}")
 
 
-CAMPAIGN = Campaign("part folders of fit and sample", attempt, _prepare, tried=200, short=1, seconds=500.0)
+CAMPAIGN = Campaign("part folders of fit and sample", attempt, prepare, tried=200, short=1, seconds=500.0)

@@ -41,33 +41,36 @@ def arguments(kind: str, folder: Path, output: Path) -> list[object]:
             labels = ["--labels", "teff,logg,fe_h", "--n-train", 90, "--select", "logg < 3.6 & teff > 3600"]
             return ["train", DATA / "xp_giants.fits", "-o", output, *labels, *small]
         case "fit":
-            return ["fit", folder / "giants.h5", folder / "many.fits", "-o", output, "--memory", "1e-3"]
+            return ["fit", folder / "giants.h5", folder / "many.fits", "-o", output, "--memory", "3e-4"]
         case _:
-            options = ["--sampler", "importance", "--draws", 50, "--memory", "0.02"]
+            options = ["--sampler", "importance", "--draws", 50, "--memory", "2e-3"]
             return ["sample", folder / "giants.h5", folder / "few.fits", "-o", output, *options]
 
 
 def prepare(folder: Path) -> None:
-    """Inputs, the outputs of uninterrupted runs (``expected``) and the seconds that these take, for all campaigns."""
+    """The inputs, for all campaigns."""
     shared = _shared(folder)
-    done = shared / "seconds.json"
-    if done.exists():
+    if (shared / "giants.h5").exists():
         return
-    (shared / "files").mkdir(parents=True, exist_ok=True)
+    for name in ("files", "expected"):
+        (shared / name).mkdir(parents=True, exist_ok=True)
     for name in ("3709013.fits", "3703110.fits"):
         for copy in range(6):
             shutil.copy(DATA / "surveys" / name, shared / "files" / f"{copy}-{name}")
-    seconds = {}
-    (shared / "expected").mkdir(exist_ok=True)
-    for kind in ("train", "read", "fit", "sample"):
-        if kind == "fit":
-            shutil.copy(shared / "expected" / OUTPUTS["train"], shared / "giants.h5")
-            giants = slamjax.read_table(DATA / "xp_giants.fits")
-            giants = giants.on_pixels((giants.wave > 480) & (giants.wave < 560))
-            for table, n in (("many.fits", 10_000), ("few.fits", 300)):
-                slamjax.write_table(giants[np.arange(n) % len(giants)], shared / table)
-        seconds[kind] = _seconds(kind, folder)
-    done.write_text(json.dumps(seconds))
+    giants = slamjax.read_table(DATA / "xp_giants.fits")
+    giants = giants.on_pixels((giants.wave > 480) & (giants.wave < 560))
+    for table, n in (("many.fits", 5000), ("few.fits", 64)):
+        slamjax.write_table(giants[np.arange(n) % len(giants)], shared / table)
+    prepare_kind("train", folder)
+    shutil.copy(shared / "expected" / OUTPUTS["train"], shared / "giants.h5")
+
+
+def prepare_kind(kind: str, folder: Path) -> float:
+    """Seconds that an uninterrupted run takes, whose output is then in ``expected``; it is made at the first call."""
+    done = _shared(folder) / f"{kind}.json"
+    if not done.exists():
+        done.write_text(json.dumps(_seconds(kind, folder)))
+    return float(json.loads(done.read_text()))
 
 
 def _seconds(kind: str, folder: Path) -> float:
@@ -129,7 +132,7 @@ class Attempt:
         place = folder / f"attempt{number}"
         shutil.rmtree(place, ignore_errors=True)
         place.mkdir()
-        seconds = json.loads((_shared(folder) / "seconds.json").read_text())[kind]
+        seconds = prepare_kind(kind, folder)
         return cls(kind, folder, place / OUTPUTS[kind], rng.uniform(0.0, 1.05 * seconds), rng)
 
     def expected(self) -> str:

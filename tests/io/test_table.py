@@ -261,3 +261,16 @@ def test_signed_bytes_are_kept_as_numbers(tmp_path):
 def test_non_ascii_text_is_an_error_or_kept(tmp_path):
     with pytest.raises(SlamError, match="name"):
         write_table(make(table=Table({"name": ["α Cen", "b", "c"]})), tmp_path / "a.fits")
+
+
+def test_a_full_temporary_folder_does_not_matter(tmp_path, monkeypatch):
+    """astropy tries a memory map there before it writes to a file."""
+
+    def full(self):
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(fits.file._File, "_mmap_available", property(full))
+    with pytest.raises(OSError, match="No space left"):
+        fits.PrimaryHDU().writeto(tmp_path / "plain.fits")
+    write_table(make(), tmp_path / "stars.fits")
+    assert_same(read_table(tmp_path / "stars.fits"), make())

@@ -42,3 +42,15 @@ def test_a_missing_matplotlib_is_named(monkeypatch):
 def test_titles_are_in_the_notation_of_the_field_where_there_is_one():
     assert title_of("logg") == r"$\log g$"
     assert title_of("vmic", "km/s") == "vmic [km/s]"
+
+
+def test_a_matplotlib_without_a_cache_folder_is_told(monkeypatch):
+    class NoPlace:
+        def find_spec(self, name, path, target=None):
+            if name == "matplotlib.figure":
+                raise OSError("Matplotlib requires access to a writable cache directory")
+
+    monkeypatch.delitem(sys.modules, "matplotlib.figure")
+    monkeypatch.setattr(sys, "meta_path", [NoPlace(), *sys.meta_path])
+    with pytest.raises(SlamError, match="matplotlib cannot be loaded: Matplotlib requires access to a writable cache"):
+        check_figure_path("figure.png")

@@ -1,10 +1,12 @@
 """`Posterior`: indexing, tables, files and predicted spectra, from made draws; no sampler runs here."""
 
 import dataclasses
+import importlib
 import os
 import subprocess
 import sys
 import types
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,7 +14,7 @@ from astropy import units as u
 from models import LABELS, giants_model, held_out
 
 from slamjax.errors import SlamError
-from slamjax.sampling import Diagnostics, Posterior, check_posterior_path
+from slamjax.sampling import Diagnostics, Posterior, arviz_io, check_posterior_path
 
 N = 4
 
@@ -248,3 +250,19 @@ def test_predicted_noise_is_right_in_tiny_flux_units():
     small = posterior.predictive(tiny, 60, with_noise=True, ivar=ivar / unit**2)
     good = np.isfinite(plain)
     np.testing.assert_allclose(small[good] / unit, plain[good], rtol=1e-3, atol=1e-3)
+
+
+def test_a_home_folder_that_cannot_be_written_is_no_obstacle(monkeypatch):
+    """ArviZ makes a folder in the user's cache folder as it is imported."""
+    pytest.importorskip("arviz")
+    given = importlib.import_module
+
+    def arviz_of(name):
+        if name == "arviz":
+            (Path(os.environ["XDG_CACHE_HOME"]) / "arviz").mkdir()
+        return given(name)
+
+    monkeypatch.setattr(arviz_io.importlib, "import_module", arviz_of)
+    monkeypatch.setenv("XDG_CACHE_HOME", "/proc/nobody")
+    assert arviz_io._arviz() is sys.modules["arviz"]
+    assert os.environ["XDG_CACHE_HOME"] == "/proc/nobody"
