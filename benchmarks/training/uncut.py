@@ -31,6 +31,8 @@ EMULATORS = {"SLAM": EMULATOR, "quadratic": slamjax.Polynomial()}
 LOWEST, HIGHEST = 0.0, 2.0
 #: How a person cleans.
 BY_HAND = ("sound", "S/N > 80")
+#: Draws that were looked at while training was written; the later ones judge.
+LOOKED_AT = 10
 
 
 @dataclass(frozen=True)
@@ -135,13 +137,42 @@ def ratio(one: dict[str, Any], way: str) -> float:
     return float(np.exp(np.mean(np.log(np.divide(one["scatter"]["uncut"], one["scatter"][way])))))
 
 
+def pooled(runs: list[dict[str, Any]], way: str) -> tuple[float, float]:
+    """Geometric mean of the ratio over the draws, and its standard error from how much draws differ.
+
+    A draw counts once: its emulators share their stars, so that their ratios are not independent.
+    """
+    logs: dict[int, list[float]] = {}
+    for one in runs:
+        logs.setdefault(one["draw"], []).append(np.log(ratio(one, way)))
+    each = [float(np.mean(some)) for some in logs.values()]
+    error = np.std(each, ddof=1) / np.sqrt(len(each)) if len(each) > 1 else np.nan
+    return float(np.exp(np.mean(each))), float(np.exp(np.mean(each)) * error)
+
+
+def ratio_table(runs: list[dict[str, Any]]) -> list[list[Any]]:
+    """Ratios over the draws that were looked at, over those that judge, and over all."""
+    rows = []
+    for name in (*EMULATORS, "both"):
+        of = [one for one in runs if one["trained"] and name in (one["emulator"], "both")]
+        parts = {
+            f"1 to {LOOKED_AT}, looked at": [one for one in of if one["draw"] <= LOOKED_AT],
+            f"from {LOOKED_AT + 1}, unseen": [one for one in of if one["draw"] > LOOKED_AT],
+            "all": of,
+        }
+        for draws, some in parts.items():
+            if some:
+                found = ["{:.3f} ± {:.3f}".format(*pooled(some, way)) for way in BY_HAND]
+                rows.append([name, draws, len({one["draw"] for one in some}), *found])
+    return rows
+
+
 def tables(runs: list[dict[str, Any]]) -> list[str]:
     summary, each = [], []
     for name in EMULATORS:
         of = [one for one in runs if one["emulator"] == name]
         done = [one for one in of if one["trained"]]
         scatters = [np.median([one["scatter"][way] for one in done], axis=0) for way in ("uncut", *BY_HAND)]
-        ratios = [[ratio(one, way) for one in done] for way in BY_HAND]
         summary.append(
             [
                 name,
@@ -150,7 +181,6 @@ def tables(runs: list[dict[str, Any]]) -> list[str]:
                 sum(len(one["screened"]) for one in done),
                 sum(one["without pixels"] for one in done),
                 *(" / ".join(cell(float(width)) for width in label) for label in zip(*scatters, strict=True)),
-                *(f"{np.median(some):.3f} ({min(some):.3f} to {max(some):.3f})" for some in ratios),
             ]
         )
     for one in runs:
@@ -162,11 +192,15 @@ def tables(runs: list[dict[str, Any]]) -> list[str]:
     ended = [
         [what, f"{sum(one.get(what) == '' for one in runs)} of {sum(what in one for one in runs)}"] for what in ways
     ]
-    ratio_heads = [f"ratio to {way} (range)" for way in BY_HAND]
-    head = ["emulator", "trained", "low-rank noise", "stars left out", "pixels left out", *LABELS, *ratio_heads]
+    head = ["emulator", "trained", "low-rank noise", "stars left out", "pixels left out", *LABELS]
     heads = [f"ratio to {way}" for way in BY_HAND]
     columns = ["draw", "emulator", *heads, "pixels left out", "stars thrown away by hand", "stars left out"]
-    return [markdown_table(head, summary), markdown_table(["", "ended well"], ended), markdown_table(columns, each)]
+    return [
+        markdown_table(head, summary),
+        markdown_table(["emulator", "draws", "number", *heads], ratio_table(runs)),
+        markdown_table(["", "ended well"], ended),
+        markdown_table(columns, each),
+    ]
 
 
 def earlier(out: Path, draws: range) -> list[dict[str, Any]]:
@@ -188,7 +222,9 @@ def main() -> None:
         runs += run(pool, draw, n_train, n_test, bool(options.others))
     runs.sort(key=lambda one: one["draw"])
     settings = {"from": source_name(options.data), "training": n_train, "judging": n_test, "draws": len(runs) // 2}
-    results = {"runs": runs, "ratios": {way: [ratio(one, way) for one in runs if one["trained"]] for way in BY_HAND}}
+    done = [one for one in runs if one["trained"]]
+    ratios = {way: dict(zip(("pooled", "error"), pooled(done, way), strict=True)) for way in BY_HAND}
+    results = {"runs": runs, "ratios": ratios}
     write_results(options.out, "uncut", settings, results, tables(runs), load)
 
 
