@@ -145,6 +145,16 @@ def _too_few_stars(spec: NoiseSpec, n_stars: int) -> None:
     )
 
 
+def _warn_of_stated(spec: NoiseSpec, n_stars: int) -> None:
+    needed = 2 * min(spec.ranks) * _STARS_PER_COLUMN * _JUDGES // (_JUDGES - 1)
+    warnings.warn(
+        f"the flux errors that the training spectra state are too large, and {n_stars} stars cannot tell by how much, "
+        f"which needs about {needed}: photon noise is taken as stated, and label errors may be too large",
+        SlamWarning,
+        stacklevel=5,
+    )
+
+
 def _judge_candidates(
     spec: NoiseSpec, emulator: Emulator, training_labels: TrainingLabels, held_out: HeldOut, seed: int
 ) -> list[dict[str, Any]]:
@@ -172,7 +182,10 @@ def _judge_candidates(
     floors = {STATED: [middle * step for step in _LADDER], LEARNT: list(spec.floors)}
     kinds = [kind for kind in trial.photons(ranks[STATED][-1], middle) if ranks[kind]]
     if not kinds:  # too few stars to learn photon noise
-        return []
+        if spec.photons == LEARNT:
+            return []
+        _warn_of_stated(spec, len(held_out.x))
+        kinds = [STATED]
     largest = ranks[kinds[-1]][-1]
     first = {kind: trial.scores(largest, middle, kind) for kind in kinds} if len(kinds) > 1 else {}
     kind = _clearly_better(first[STATED], first[LEARNT]) if first else kinds[0]

@@ -17,7 +17,7 @@ from slamjax.fitting import fit
 from slamjax.model.model import Model
 from slamjax.noise.calibration import PhotonShares, noise_scale
 from slamjax.noise.models import DiagonalNoise, LowRankNoise
-from slamjax.training import NoiseSpec, SearchSpec, recalibrate_noise, train
+from slamjax.training import NoiseSpec, Polynomial, SearchSpec, recalibrate_noise, train
 from slamjax.training.held_out import HeldOut
 from slamjax.training.label_errors import LabelErrors, label_errors
 from slamjax.training.noise_calibration import calibrate_learnt, calibrate_stated
@@ -199,6 +199,23 @@ def test_too_few_stars_for_a_covariance_are_reported():
     with pytest.warns(SlamWarning, match=r"needs at least 120: pixels are taken as independent"):
         noise = learn_noise(NoiseSpec(), emulator, training_labels, stars).noise
     assert isinstance(noise, DiagonalNoise)
+
+
+def test_too_few_stars_to_learn_photon_noise_still_make_a_covariance():
+    """Pixels taken as independent made label errors of Gaia XP giants five times too small."""
+    some, others = load_xp_giants()
+    with pytest.warns(SlamWarning, match="too large, and 180 stars cannot tell by how much, which needs about 240"):
+        model = train(some[:180], LABELS, emulator=Polynomial(), recipe=recipe(), search=THREE_FOLDS)
+    assert isinstance(model.noise, LowRankNoise)
+    table = fit(model, others[:200])
+    pulls = [(plain(table[name]) - plain(table[f"{name}_ref"])) / plain(table[f"{name}_err"]) for name in LABELS]
+    assert 0.6 < np.median(width(np.transpose(pulls))) < 1.4
+
+
+def test_photon_noise_that_must_be_learnt_needs_more_stars():
+    emulator, training_labels, stars = linear_stars(180, common=2.0, scale=1 / 3)
+    with pytest.raises(SlamError, match="180 stars cannot tell how wrong their stated errors are"):
+        learn_noise(NoiseSpec("lowrank", photons="learnt"), emulator, training_labels, stars)
 
 
 @pytest.mark.slow
