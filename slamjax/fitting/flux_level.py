@@ -10,6 +10,7 @@ import numpy as np
 from slamjax.emulators.training_labels import far_apart
 from slamjax.errors import SlamWarning
 from slamjax.model.model import Model
+from slamjax.spectra.flux_units import describe_flux_unit
 from slamjax.spectra.spectra import Spectra
 
 #: Training stars whose predicted levels are compared, and spectra.
@@ -33,11 +34,16 @@ def warn_of_other_unit(model: Model, prepared: Spectra) -> None:
     if ours.min() / _MARGIN <= theirs <= ours.max() * _MARGIN:
         return
     ratio = theirs / float(np.median(ours))
+    if model.info.flux_unit and prepared.flux_unit is not None:  # dimensionless flux has a level, too
+        cause = (
+            f"flux of both is {describe_flux_unit(model.info.flux_unit)}, so the stars are others or a unit is wrong"
+        )
+    else:
+        cause = "it is in another unit of flux, and the recipe has no continuum that would divide it out"
     remedy = f"multiply flux by {1 / ratio:.3g} and ivar by {ratio**2:.3g}, or " if ratio > 0 else ""
     warnings.warn(
         f"{prepared.source} is, once prepared, typically {ratio:.3g} times as bright as the model's training spectra: "
-        "it is in another unit of flux, and the recipe has no continuum that would divide it out; "
-        f"{remedy}train with a continuum in the recipe",
+        f"{cause}; {remedy}train with a continuum in the recipe",
         SlamWarning,
         stacklevel=2,
     )

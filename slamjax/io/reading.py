@@ -26,6 +26,7 @@ from slamjax.io.surveys import gaia, specutils_memory
 from slamjax.io.surveys.base import MIN_UNMASKED, SurveySpectra
 from slamjax.io.surveys.registry import LOADERS, load
 from slamjax.io.table import read_table
+from slamjax.spectra.flux_units import flux_unit
 from slamjax.spectra.length_units import in_length_unit, length_unit
 from slamjax.spectra.spectra import Spectra
 from slamjax.typing import Progress
@@ -136,6 +137,7 @@ def read(
         medium=spectra[0].medium,
         frame=spectra[0].frame,
         fwhm=None if fwhm is None else fwhm / in_angstrom,
+        flux_unit=_common_flux_unit(spectra),
         source=names[0] if len(names) == 1 else f"{len(names)} files, {names[0]} and more",
     )
     return everything if catalogue is None else catalogue.joined(everything)
@@ -262,6 +264,12 @@ def _check_compatible(spectra: Sequence[SurveySpectra]) -> None:
         raise SlamError("some of these spectra are in the star's rest frame and some are not; read them separately")
     if len({one.medium for one in spectra}) > 1:
         raise SlamError("some of these spectra do not state whether wavelengths are vacuum; read them separately")
+
+
+def _common_flux_unit(spectra: Sequence[SurveySpectra]) -> u.UnitBase | None:
+    """The unit of flux of all files; None, not stated, if it is not the same."""
+    first, *others = (flux_unit(one.flux_unit, "of these spectra") for one in spectra)
+    return first if all(first is not None and other == first for other in others) else None
 
 
 def _warn_broken(names: Sequence[str], results: Sequence[Result]) -> None:

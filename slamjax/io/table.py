@@ -1,7 +1,9 @@
 """slamjax's own FITS table: HDU SPECTRA, one row per star; HDU WAVELENGTH, one column with its unit.
 
 SPECTRA holds the vector columns ``flux`` and ``ivar`` or ``flux_error`` (neither if errors are unknown) beside labels
-and metadata. The header of WAVELENGTH has ``WAVEMED`` (air or vacuum), ``FRAME`` (rest or observed) and, if known,
+and metadata. The unit (TUNIT) of ``flux`` is empty for a dimensionless one and left out where it is not known; errors
+without a unit are in that of the flux. The header of WAVELENGTH has ``WAVEMED`` (air or vacuum), ``FRAME`` (rest or
+observed) and, if known,
 ``FWHM`` in the column's unit; a line spread that depends on wavelength is a column ``fwhm`` beside the wavelengths.
 """
 
@@ -12,14 +14,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from astropy import units as u
 from astropy.io import fits
-from astropy.table import Table
+from astropy.table import Column, Table
 
 from slamjax._util.files import existing_file
 from slamjax.errors import SlamError
 from slamjax.io.fits_files import open_fits
 from slamjax.io.fits_tables import hdu_to_table, table_to_hdu, write_hdus
 from slamjax.spectra.columns import plain_column
+from slamjax.spectra.flux_units import flux_unit
 from slamjax.spectra.spectra import Spectra
 
 _VECTORS = ("flux", "ivar", "flux_error")
@@ -84,6 +88,7 @@ def read_table(path: str | os.PathLike[str], rows: slice | None = None) -> Spect
                 "wave_unit": waves.columns["wavelength"].unit,
                 "medium": _keyword(waves.header, "WAVEMED"),
                 "frame": _keyword(waves.header, "FRAME"),
+                "flux_unit": _flux_unit(sheet, source),
                 "fwhm": waves.data["fwhm"] if "fwhm" in waves.columns.names else waves.header.get("FWHM"),
             }
     except SlamError:
@@ -96,7 +101,7 @@ def read_table(path: str | os.PathLike[str], rows: slice | None = None) -> Spect
     if flux.ndim == 1 and wave.size == 1:
         flux = flux[:, None]
     stated = next((name for name in _ERRORS if name in table.colnames), None)
-    errors: Any = {} if stated is None else {_ERRORS[stated]: plain_column(table[stated])}
+    errors: Any = {} if stated is None else {_ERRORS[stated]: table[stated]}
     table.remove_columns([name for name in _VECTORS if name in table.colnames])
     table.meta.clear()
     if comments:
@@ -149,7 +154,7 @@ def write_table(spectra: Spectra, path: str | os.PathLike[str]) -> None:
             )
     comments = table.meta.pop("comments", [])
     table.meta.clear()
-    table["flux"] = spectra.flux
+    table["flux"] = Column(spectra.flux, unit=spectra.flux_unit)
     if not np.all(np.isposinf(spectra.ivar)):
         table["ivar"] = spectra.ivar
     unit = spectra.wave_unit.to_string("fits")
@@ -201,6 +206,13 @@ def _read_rows(sheet: fits.BinTableHDU, rows: np.ndarray, source: Path) -> fits.
     if len(data) < len(rows) * size:
         raise OSError("the file ends before its table does")
     return fits.BinTableHDU.fromstring(header.tostring().encode() + data + bytes(-len(data) % 2880))
+
+
+def _flux_unit(sheet: fits.BinTableHDU, source: Path) -> u.UnitBase | None:
+    """The unit of flux; astropy's columns do not tell an empty TUNIT, which is dimensionless, from none."""
+    names = [name.lower() for name in sheet.columns.names]
+    text = sheet.header.get(f"TUNIT{names.index('flux') + 1}") if "flux" in names else None
+    return flux_unit(text, f"of {source}")
 
 
 def _keyword(header: fits.Header, name: str) -> Any:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from slamjax.model.model import Model
+from slamjax.spectra.flux_units import describe_flux_unit
 
 #: Stars left out of training that are listed.
 _LISTED = 10
@@ -15,7 +16,7 @@ _LISTED = 10
 
 def flux_name(model: Model) -> str:
     """Name of what the model predicts: flux over continuum if its recipe divides by the continuum."""
-    return "flux / continuum" if any("continuum" in step.name for step in model.recipe.steps) else "flux"
+    return "flux / continuum" if model.recipe.has_continuum else "flux"
 
 
 def hyper_parameters(model: Model) -> list[str]:
@@ -36,6 +37,7 @@ def describe_model(model: Model) -> str:
         *_screened_of(model),
         f"  made         {info.provenance['date']} ({versions})",
         f"  wavelengths  {model.wave[0]:g} to {model.wave[-1]:g} {info.wave_unit}, {info.medium}, {info.frame} frame",
+        f"  flux         {describe_flux_unit(info.flux_unit)}",
         f"  preparation  {info.recipe}",
         "  labels",
     ]

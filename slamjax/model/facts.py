@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from slamjax.model.storage import ModelParts
+from slamjax.spectra.flux_units import describe_flux_unit
 
 
 def model_title(parts: ModelParts) -> str:
@@ -28,6 +29,7 @@ def model_facts(parts: ModelParts) -> dict[str, str]:
     facts = {
         "labels": ", ".join(labels),
         "wavelengths": f"{info.wave[0]:g} to {info.wave[-1]:g} {info.wave_unit}, {info.medium}, {info.frame} frame",
+        "flux": describe_flux_unit(info.flux_unit),
         "preparation": str(info.recipe),
         "noise": parts.noise.description,
         "trained on": info.record.source,

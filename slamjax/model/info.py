@@ -58,6 +58,7 @@ class ModelInfo:
     calibration : interpretation of χ²
     provenance : settings, versions, date
     velocity_scale : factor of the variance that the model error of independent pixels gives velocities
+    flux_unit : unit of the prepared training spectra, and of predictions; "" is dimensionless, None not stated
     """
 
     label_names: tuple[str, ...]
@@ -76,6 +77,7 @@ class ModelInfo:
     calibration: Calibration
     provenance: dict[str, Any] = field(default_factory=dict)
     velocity_scale: float = 1.0
+    flux_unit: str | None = None
 
     @property
     def screened(self) -> Table:

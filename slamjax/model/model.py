@@ -32,6 +32,7 @@ from slamjax.noise.models import DiagonalNoise, Noise
 from slamjax.preprocessing.recipe import Recipe
 from slamjax.preprocessing.resolution import MatchResolution, blur_to, extra_sigma, gaussian_kernel
 from slamjax.preprocessing.target_grid import TargetGrid
+from slamjax.spectra.flux_units import in_flux_unit
 from slamjax.spectra.spectra import Spectra
 from slamjax.typing import Flux
 
@@ -182,6 +183,7 @@ class Model:
     def prepare(self, spectra: Spectra, velocity: Float[np.ndarray, " star"] | None = None) -> Spectra:
         """New spectra on the model's wavelengths, prepared like the training spectra.
 
+        Flux is converted to the unit of the training spectra, if both are stated and the recipe has no continuum.
         Spectra on the model's pixels are used as they are; others are brought to its medium, rest frame and
         wavelengths in one resampling, and convolved to its line spread where they state a narrower one. Where they
         state a wider one, `matched` gives a model that predicts as wide lines.
@@ -199,9 +201,12 @@ class Model:
         Raises
         ------
         SlamError
-            If the spectra have none of the model's wavelengths, or are in another frame and no velocity is given.
+            If the spectra have none of the model's wavelengths, are in another frame and no velocity is given, or are
+            in a unit of flux that cannot be converted to the model's and the recipe has no continuum.
         """
         placed, info = self.place(spectra, velocity), self.info
+        if not info.recipe.has_continuum:
+            placed = in_flux_unit(placed, info.flux_unit, "the model was trained on flux")
         treatment = info.recipe.treatment
         if info.fwhm is not None and placed.fwhm is not None:
             if np.any(extra_sigma(info.fwhm, placed.fwhm) > 0):

@@ -22,6 +22,7 @@ from slamjax.model.info import ModelInfo
 from slamjax.noise.calibration import Calibration
 from slamjax.noise.models import Noise
 from slamjax.spectra.checks import FRAMES, MEDIA
+from slamjax.spectra.flux_units import flux_unit
 from slamjax.spectra.units import with_unit
 
 _MOST_DEGREE = 100
@@ -83,6 +84,8 @@ def _check_info(info: ModelInfo) -> None:
         u.Unit(info.wave_unit).to(u.nm)
     except (ValueError, TypeError, u.UnitConversionError) as error:
         raise SlamError(f"{info.wave_unit!r} is not a unit of wavelength") from error
+    known = info.flux_unit is None or (isinstance(info.flux_unit, str) and flux_unit(info.flux_unit) is not None)
+    _require(known, f"{info.flux_unit!r} is not a unit of flux")
     _require(info.medium in MEDIA, f"{info.medium!r} is not a medium")
     _require(info.frame in FRAMES, f"{info.frame!r} is not a frame")
     widths = np.atleast_1d(np.asarray(1.0 if info.fwhm is None else info.fwhm))

@@ -184,6 +184,7 @@ def _to_arrays(model: ModelParts) -> tuple[dict[str, np.ndarray], dict[str, Any]
         "calibration": _without_infinity({_STORED.get(k, k): v for k, v in vars(info.calibration).items()}),
         "provenance": info.provenance,
         "velocity_scale": info.velocity_scale,
+        "flux_unit": info.flux_unit,
     }
     return {name: np.asarray(array) for name, array in arrays.items()}, header
 
@@ -218,6 +219,7 @@ def _from_arrays(arrays: dict[str, np.ndarray], header: dict[str, Any]) -> Model
         calibration=_calibration(header),
         provenance=header["provenance"],
         velocity_scale=float(header.get("velocity_scale", 1.0)),
+        flux_unit=header.get("flux_unit"),
     )
     noise: Noise = _NOISES[header.get("noise", "diagonal")](**_group(arrays, "noise"))
     factor = header.get("calibration", {}).get("model_factor", 1)

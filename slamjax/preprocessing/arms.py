@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Callable, Sequence
 
 import numpy as np
+from astropy import units as u
 from jaxtyping import Float
 
 from slamjax.errors import SlamError
@@ -74,4 +75,5 @@ def divide(spectra: Spectra, continuum: Continuum) -> Spectra:
     # a known error must not overflow to inf, which means that none is known
     largest = np.finfo(spectra.ivar.dtype).max
     ivar = np.where(np.isfinite(spectra.ivar), np.minimum(ivar, largest), ivar)
-    return spectra.with_arrays(spectra.flux / safe, ivar.astype(spectra.ivar.dtype))
+    flux, ivar = spectra.flux / safe, ivar.astype(spectra.ivar.dtype)
+    return spectra.with_arrays(flux, ivar, flux_unit=u.dimensionless_unscaled)

@@ -16,6 +16,7 @@ from jaxtyping import Bool, Float
 from slamjax._util.files import atomic_path, existing_file
 from slamjax._util.toml import read_toml, to_toml
 from slamjax.errors import SlamError
+from slamjax.preprocessing.arms import ContinuumByArm
 from slamjax.preprocessing.chebyshev import ChebyshevContinuum
 from slamjax.preprocessing.continuum import GaussianContinuum, SplineContinuum
 from slamjax.preprocessing.regrid import Resample, RestFrame
@@ -100,6 +101,11 @@ class Recipe:
     def treatment(self) -> Recipe:
         """The steps after those: what is done to spectra on the model's grid and in its frame."""
         return Recipe(tuple(step for step in self.steps if not isinstance(step, _REGRIDDING)))
+
+    @property
+    def has_continuum(self) -> bool:
+        """Whether the flux is divided by a continuum, so that its unit and level do not matter."""
+        return any(isinstance(step, ContinuumByArm) for step in self.steps)
 
     def masked(self, wave: Float[np.ndarray, " pixel"], wave_unit: str) -> Bool[np.ndarray, " pixel"]:
         """(P,) bool: pixels that the recipe masks in every spectrum."""

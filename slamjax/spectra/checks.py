@@ -12,12 +12,16 @@ from astropy.table import Table
 from jaxtyping import Float
 
 from slamjax.errors import SlamError, SlamWarning
+from slamjax.spectra.flux_units import flux_unit as as_flux_unit
+from slamjax.spectra.flux_units import stated_flux_unit
 from slamjax.spectra.length_units import in_length_unit, length_unit, stated_unit
 from slamjax.spectra.line_spread import checked_fwhm
 from slamjax.spectra.tables import as_table
 
 MEDIA = ("vacuum", "air", "unknown")
 FRAMES = ("rest", "observed", "unknown")
+#: Factors of units that are 1 but for rounding.
+_ROUNDING = 1e-12
 #: Inverse variances below this are kept in float64.
 _FLOAT32_MIN = 1e-30
 
@@ -33,12 +37,16 @@ def checked_fields(given: Mapping[str, Any]) -> dict[str, Any]:
     source = given["source"]
     unit = _checked_unit(given["wave"], given["wave_unit"], source)
     wave = _checked_wave(in_length_unit(given["wave"], unit), source)
+    own_unit, flux_unit = _flux_units(given, source)
     flux = np.atleast_2d(_float_array(given["flux"], "flux", source))
     if flux.ndim != 2 or flux.shape[1] != wave.size:
         raise SlamError(
             f"flux of {source} has shape {flux.shape} but there are {wave.size} wavelengths; give (N, {wave.size})"
         )
-    flux, ivar = with_bad_pixels(flux, _checked_ivar(given, flux))
+    ivar = _checked_ivar(given, flux, own_unit, flux_unit)
+    if own_unit is not None and own_unit != flux_unit:
+        flux = flux.astype(float) * float(own_unit.to(flux_unit))
+    flux, ivar = with_bad_pixels(flux, ivar)
     n = len(flux)
     rows = np.arange(n) if given["rows"] is None else np.asarray(given["rows"], dtype=np.int64)
     if rows.shape != (n,):
@@ -55,6 +63,7 @@ def checked_fields(given: Mapping[str, Any]) -> dict[str, Any]:
         "medium": given["medium"],
         "frame": given["frame"],
         "fwhm": checked_fwhm(given["fwhm"], unit, wave.size, source),
+        "flux_unit": flux_unit,
         "rows": rows,
         "source": source,
         "selection": given["selection"],
@@ -82,8 +91,26 @@ def _checked_wave(given: Any, source: str) -> Float[np.ndarray, " pixel"]:
     return wave
 
 
-def _checked_ivar(given: Mapping[str, Any], flux: np.ndarray) -> Float[np.ndarray, "star pixel"]:
-    """The inverse variances, from those or from standard errors; infinite where neither is given."""
+def _flux_units(given: Mapping[str, Any], source: str) -> tuple[u.UnitBase | None, u.UnitBase | None]:
+    """The unit in which flux is given, and that in which it is kept: what is asked for, else its own."""
+    own, wanted = stated_flux_unit(given["flux"], f"of {source}"), as_flux_unit(given["flux_unit"], f"of {source}")
+    if given["flux_unit"] is not None and wanted is None:
+        raise SlamError(f"{given['flux_unit']!r} is not a unit of flux of {source}; use one that astropy knows")
+    if own is None or wanted is None:
+        known = wanted if own is None else own
+        return known, known
+    if not own.is_equivalent(wanted):
+        raise SlamError(f"flux of {source} is in {own}, which is not {wanted}; leave flux_unit out, or convert it")
+    return own, wanted
+
+
+def _checked_ivar(
+    given: Mapping[str, Any], flux: np.ndarray, own_unit: u.UnitBase | None, flux_unit: u.UnitBase | None
+) -> Float[np.ndarray, "star pixel"]:
+    """The inverse variances, from those or from standard errors; infinite where neither is given.
+
+    They are in ``flux_unit``; those that state no unit are given in the unit in which flux is given, ``own_unit``.
+    """
     source = given["source"]
     if given["ivar"] is not None and given["error"] is not None:
         raise SlamError(f"ivar and error of {source} are both given; give the one that is known")
@@ -93,7 +120,10 @@ def _checked_ivar(given: Mapping[str, Any], flux: np.ndarray) -> Float[np.ndarra
     values = np.atleast_2d(_float_array(given[name], name, source))
     if values.shape != flux.shape:
         raise SlamError(f"{name} of {source} has shape {values.shape} but flux has {flux.shape}; they must agree")
-    factor = _unit_factor(given, name, power)
+    stated = stated_flux_unit(given[name])
+    if stated is None and own_unit is not None:
+        stated = own_unit**power
+    factor = 1.0 if flux_unit is None or stated is None else _factor(name, source, stated, flux_unit, power)
     if factor != 1:
         values = values.astype(float) * factor
     _warn_negative(values, "inverse variances" if name == "ivar" else "flux errors", source)
@@ -125,17 +155,13 @@ def _warn_negative(values: np.ndarray, name: str, source: str) -> None:
         )
 
 
-def _unit_factor(given: Mapping[str, Any], name: str, power: int) -> float:
-    """What brings ivar or error, if it states a unit, to that of the flux."""
-    of_flux, own = stated_unit(given["flux"]), stated_unit(given[name])
-    if of_flux is None or own is None:
-        return 1.0
+def _factor(name: str, source: str, own: u.UnitBase, of_flux: u.UnitBase, power: int) -> float:
+    """What brings ivar or error to the unit of the flux."""
     try:
-        return float(u.Unit(own).to(u.Unit(of_flux) ** power))
-    except (u.UnitConversionError, TypeError, ValueError) as error:
-        raise SlamError(
-            f"{name} of {given['source']} is in {own}, but flux in {of_flux}; convert one of them"
-        ) from error
+        factor = float(own.to(of_flux**power))
+        return 1.0 if abs(factor - 1) < _ROUNDING else factor
+    except u.UnitConversionError as error:
+        raise SlamError(f"{name} of {source} is in {own}, but flux in {of_flux}; convert one of them") from error
 
 
 def _checked_table(given: Any, n: int, source: str) -> Table:
@@ -166,7 +192,7 @@ def _float_array(values: Any, name: str, source: str) -> np.ndarray:
         array = np.asarray(getattr(values, "unmasked", values))
         if array.dtype == object and array.ndim == 1 and array.size and np.ndim(array[0]):
             array = np.stack([np.asarray(row, float) for row in array])  # a column of a DataFrame that holds spectra
-        if array.dtype != np.float32:
+        if array.dtype.newbyteorder("=") != np.float32:
             array = array.astype(np.float64)
         if mask is not None and np.any(mask):
             array = np.where(np.asarray(mask), array.dtype.type(np.nan), array)

@@ -17,6 +17,8 @@ from slamjax._util.cards import html_card
 from slamjax.errors import SlamError
 from slamjax.spectra.checks import FRAMES, MEDIA, checked_fields, with_bad_pixels
 from slamjax.spectra.columns import float_column, plain_column
+from slamjax.spectra.flux_units import describe_flux_unit
+from slamjax.spectra.flux_units import flux_unit as as_flux_unit
 from slamjax.spectra.identifiers import identifier_columns, star_groups
 from slamjax.spectra.length_units import length_unit
 from slamjax.spectra.line_spread import checked_fwhm, fwhm_at, same_fwhm
@@ -27,9 +29,10 @@ Medium = Literal["vacuum", "air", "unknown"]
 Frame = Literal["rest", "observed", "unknown"]
 
 
-class Provenance(TypedDict, total=False):
-    """Where spectra come from."""
+class Details(TypedDict, total=False):
+    """The unit of flux, and where spectra come from."""
 
+    flux_unit: u.UnitBase | str | None
     rows: Any
     source: str
     selection: str
@@ -48,6 +51,7 @@ class Spectra:
     wave : (P,) array, strictly increasing
         Any array-like, a Quantity or a table's column.
     flux : (N, P) array, in any linear unit
+        That of a Quantity or column is kept as ``flux_unit``.
     ivar : (N, P) array, optional
         Inverse variance of the flux.
     table : Table, DataFrame, or mapping of columns, of N rows, optional
@@ -63,6 +67,9 @@ class Spectra:
         The star's rest frame, or the barycentric or observer's frame.
     fwhm : float, (P,) array or Quantity, optional
         Full width at half maximum of the line-spread function, in ``wave_unit``, or that of each pixel.
+    flux_unit : astropy unit or str, optional
+        Unit of the flux, for comparison with a model's: "erg/s/cm2/AA", "Jy", "" for dimensionless; None: not stated.
+        A Quantity in another unit is converted.
     rows : (N,) int array, optional
         Row of each spectrum in its file (0-based), kept through selections.
     source, selection : str, optional
@@ -94,6 +101,7 @@ class Spectra:
     medium: Medium
     frame: Frame
     fwhm: float | Float[np.ndarray, " pixel"] | None
+    flux_unit: u.UnitBase | None
     rows: Int[np.ndarray, " star"]
     source: str
     selection: str
@@ -112,14 +120,14 @@ class Spectra:
         medium: str = "unknown",
         frame: str = "unknown",
         fwhm: Any = None,
-        **provenance: Unpack[Provenance],
+        **details: Unpack[Details],
     ) -> None:
-        unknown = set(provenance) - set(Provenance.__annotations__)
+        unknown = set(details) - set(Details.__annotations__)
         if unknown:
             raise TypeError(f"Spectra has no argument {min(unknown)!r}; errors are given as error= or ivar=")
         given = {"wave": wave, "flux": flux, "ivar": ivar, "error": error, "table": table, "wave_unit": wave_unit}
         given |= {"medium": medium, "frame": frame, "fwhm": fwhm, "rows": None, "source": "spectra", "selection": ""}
-        self._set(checked_fields(given | provenance))
+        self._set(checked_fields(given | {"flux_unit": None} | details))
 
     def _set(self, fields: dict[str, Any]) -> None:
         for name, value in fields.items():
@@ -187,12 +195,26 @@ class Spectra:
         """The line spread at other wavelengths, both in ``unit``; a width of each pixel is interpolated."""
         return fwhm_at(self.fwhm, self.wave, wave, self.wave_unit.to(length_unit(unit)))
 
-    def with_arrays(self, flux: Float[np.ndarray, "star pixel"], ivar: Float[np.ndarray, "star pixel"]) -> Spectra:
-        """The same stars and wavelengths with other flux and ivar; non-finite flux becomes a bad pixel."""
-        flux, ivar = with_bad_pixels(flux, ivar)
-        return self._with(flux=flux, ivar=ivar)
+    def with_arrays(
+        self,
+        flux: Float[np.ndarray, "star pixel"],
+        ivar: Float[np.ndarray, "star pixel"],
+        flux_unit: u.UnitBase | None = None,
+    ) -> Spectra:
+        """The same stars and wavelengths with other flux and ivar; non-finite flux becomes a bad pixel.
 
-    def with_metadata(self, medium: str | None = None, frame: str | None = None, fwhm: Any = None) -> Spectra:
+        The flux is in the same unit, if no other ``flux_unit`` is given.
+        """
+        flux, ivar = with_bad_pixels(flux, ivar)
+        return self._with(flux=flux, ivar=ivar, flux_unit=self.flux_unit if flux_unit is None else flux_unit)
+
+    def with_metadata(
+        self,
+        medium: str | None = None,
+        frame: str | None = None,
+        fwhm: Any = None,
+        flux_unit: u.UnitBase | str | None = None,
+    ) -> Spectra:
         """The same spectra with metadata that their file lacks.
 
         Parameters
@@ -201,6 +223,7 @@ class Spectra:
         frame : "rest" or "observed", optional
         fwhm : float, (P,) array or Quantity, optional
             Line spread (full width at half maximum), in ``wave_unit``; it replaces a survey's nominal widths.
+        flux_unit : astropy unit or str, optional
 
         Raises
         ------
@@ -226,7 +249,14 @@ class Spectra:
         width = checked_fwhm(fwhm, self.wave_unit, self.n_pix, self.source)
         if isinstance(width, float) and isinstance(self.fwhm, float) and not same_fwhm(width, self.fwhm):
             raise SlamError(f"{self.source} says that its line spread is {self.fwhm:g}, not {width:g}; leave fwhm out")
+        unit = as_flux_unit(flux_unit)
+        if unit is not None and self.flux_unit not in (None, unit):
+            raise SlamError(
+                f"{self.source} says that its flux is {describe_flux_unit(self.flux_unit)}, not "
+                f"{describe_flux_unit(unit)}; leave flux_unit out"
+            )
         return self._with(
+            flux_unit=self.flux_unit if unit is None else unit,
             medium=medium or self.medium,
             frame=frame or self.frame,
             fwhm=self.fwhm if width is None else width,

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from slamjax._util.cards import shortened
+from slamjax.spectra.flux_units import describe_flux_unit
 from slamjax.spectra.line_spread import describe_fwhm
 
 #: Columns whose ranges are told.
@@ -19,6 +20,7 @@ def spectra_facts(spectra: Any) -> dict[str, str]:
     facts["wavelengths"] = _wavelengths(spectra)
     if len(spectra) == 0:
         return facts | {"columns": shortened(spectra.table.colnames, 40) or "none"}
+    facts["flux"] = describe_flux_unit(spectra.flux_unit)
     facts["errors"] = _errors(spectra)
     bad = ~spectra.good
     empty = int(bad.all(axis=1).sum())

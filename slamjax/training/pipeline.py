@@ -220,4 +220,5 @@ def _model_info(
         has_errors=prepared.has_errors,
         calibration=calibration,
         provenance=made,
+        flux_unit=None if prepared.flux_unit is None else str(prepared.flux_unit),
     )

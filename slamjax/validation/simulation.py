@@ -156,6 +156,7 @@ def spectra_at(
         medium=info.medium,
         frame=info.frame,
         fwhm=info.fwhm,
+        flux_unit=info.flux_unit,
         source="simulated spectra",
     )
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from astropy import units as u
 from astropy.io import fits
-from survey_files import APSTAR, APVISIT, BOSS, LAMOST, SDSS, SURVEYS, altered, opened
+from survey_files import APSTAR, APVISIT, BOSS, LAMOST, SDSS, SURVEYS, altered, aspcap, opened, xp_csv
 
 from slamjax.errors import SlamError, SlamWarning
 from slamjax.io import join_labels, read, reading
@@ -280,3 +280,13 @@ def test_columns_to_join_on_are_checked_before_files_are_read(files, labels, on,
     monkeypatch.setattr(reading, "read_table", lambda path, rows=None: whole(path, rows) if rows else unread())
     with pytest.raises(SlamError, match=message):
         read(files, labels=labels, on=on)
+
+
+def test_the_unit_of_flux_is_the_survey_s(tmp_path):
+    of_sdss = u.Unit("1e-17 erg / (s cm2 AA)")
+    for files in ([SDSS], [APSTAR], [APVISIT], [SDSS, BOSS], [SURVEYS / "coadd-sv3-dark-26065.fits"]):
+        assert read(files).flux_unit == of_sdss
+    assert read(LAMOST).flux_unit is None  # calibrated up to a factor
+    assert read(aspcap(tmp_path / "aspcapStar.fits")).flux_unit == u.dimensionless_unscaled
+    assert read([APSTAR, aspcap(tmp_path / "aspcapStar.fits")]).flux_unit is None
+    assert read(xp_csv(tmp_path / "xp.csv")).flux_unit == u.Unit("W / (m2 nm)")

@@ -29,7 +29,7 @@ def assert_same(a, b):
     for name in ("wave", "flux", "ivar"):
         np.testing.assert_array_equal(getattr(a, name), getattr(b, name))
         assert getattr(a, name).dtype == getattr(b, name).dtype, name
-    assert (a.wave_unit, a.medium, a.frame) == (b.wave_unit, b.medium, b.frame)
+    assert (a.wave_unit, a.medium, a.frame, a.flux_unit) == (b.wave_unit, b.medium, b.frame, b.flux_unit)
     assert type(a.fwhm) is type(b.fwhm)
     assert np.array_equal(a.fwhm, b.fwhm)
     assert a.table.colnames == b.table.colnames
@@ -74,6 +74,7 @@ def spectra_of_any_kind(draw):
         wave_unit=draw(st.sampled_from([u.nm, u.AA, u.um, u.m])),
         medium=draw(st.sampled_from(["vacuum", "air", "unknown"])),
         frame=draw(st.sampled_from(["rest", "observed", "unknown"])),
+        flux_unit=draw(st.sampled_from([None, "", "1e-17 erg / (s cm2 AA)", "3 W / (m2 nm)", "Jy", "adu"])),
         fwhm=draw(st.one_of(st.none(), st.floats(1e-3, 1e3), hnp.arrays(np.float64, p, elements=st.floats(1e-3, 1e3)))),
     )
 
@@ -274,3 +275,20 @@ def test_a_full_temporary_folder_does_not_matter(tmp_path, monkeypatch):
         fits.PrimaryHDU().writeto(tmp_path / "plain.fits")
     write_table(make(), tmp_path / "stars.fits")
     assert_same(read_table(tmp_path / "stars.fits"), make())
+
+
+def test_errors_in_another_unit_than_the_flux_are_converted(tmp_path):
+    write_table(make(flux_unit="W / (m2 nm)"), tmp_path / "stars.fits")
+    with fits.open(tmp_path / "stars.fits") as hdus:
+        table = Table(hdus["SPECTRA"].data)
+        table["flux"].unit = "W / (m2 nm)"
+        table["flux_error"] = np.full((3, 4), 50.0)
+        table["flux_error"].unit = "erg / (s cm2 AA)"
+        table.remove_column("ivar")
+        sheet = fits.table_to_hdu(table)
+        sheet.name = "SPECTRA"
+        fits.HDUList([hdus[0], sheet, hdus["WAVELENGTH"]]).writeto(tmp_path / "others.fits")
+    spectra = read_table(tmp_path / "others.fits")
+    factor = u.Unit("erg / (s cm2 AA)").to("W / (m2 nm)")
+    np.testing.assert_allclose(spectra.ivar, (50 * factor) ** -2, rtol=1e-6)
+    assert spectra.flux_unit == u.Unit("W / (m2 nm)")

@@ -1,5 +1,6 @@
 """Spectra from what users have: lists, Quantities, columns, masked arrays, DataFrames; errors of either kind."""
 
+import dataclasses
 import warnings
 
 import numpy as np
@@ -11,8 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from slamjax import describe
 from slamjax.errors import SlamError, SlamWarning
 from slamjax.io import read_table, write_table
+from slamjax.preprocessing import BadPixels, GaussianContinuum, WaveRange, onto_grid
 from slamjax.spectra.spectra import Spectra
 
 WAVE = np.array([400.0, 401, 402])
@@ -105,6 +108,59 @@ def test_units_of_flux_and_errors_are_brought_together():
     np.testing.assert_array_equal(make(flux, error=FLUX).ivar, 1 / FLUX**2)
     with pytest.raises(SlamError, match="error of spectra is in K, but flux in W / "):
         make(flux, error=FLUX * u.K)
+
+
+def test_the_unit_of_flux_is_kept_wherever_spectra_go():
+    unit = u.Unit("erg / (s cm2 AA)")
+    spectra = make(FLUX * unit, table={"teff": [4800.0, 5200.0]})
+    assert spectra.flux_unit == unit
+    assert make(Column(FLUX, unit="erg/s/cm2/A")).flux_unit == unit  # astropy's A is the ampere
+    assert make(flux_unit="erg/s/cm2/AA").flux_unit == unit
+    assert make(u.Quantity(FLUX)).flux_unit == u.dimensionless_unscaled
+    assert make().flux_unit is None
+    assert make(Column(FLUX, unit=u.Unit("counts of Anna", parse_strict="silent"))).flux_unit is None
+    steps = [spectra[1], spectra.select("teff > 5000"), spectra.on_pixels([0, 2]), spectra.with_metadata("air")]
+    steps += [spectra.with_arrays(2 * FLUX, FLUX), dataclasses.replace(spectra, frame="rest")]
+    steps += [
+        BadPixels(max_flux=5.0)(spectra),
+        WaveRange(400, 401, "nm")(spectra),
+        onto_grid(spectra, [400.2, 401], "nm"),
+    ]
+    assert all(one.flux_unit == unit for one in steps)
+    assert GaussianContinuum(50.0, "nm")(spectra).flux_unit == u.dimensionless_unscaled
+    assert "flux         in erg / (Angstrom s cm2)" in describe(spectra)
+    assert "flux         unit not stated" in describe(make())
+
+
+def test_flux_and_its_errors_are_brought_to_the_unit_that_is_asked_for():
+    flux = FLUX * u.Unit("W / (m2 nm)")
+    wanted = u.Unit("erg / (s cm2 AA)")
+    factor = flux.unit.to(wanted)
+    for errors in ({"error": 0.1 * FLUX}, {"error": 0.1 * flux}, {"ivar": (0.1 * FLUX) ** -2.0}):
+        spectra = make(flux, flux_unit=wanted, **errors)
+        np.testing.assert_allclose(spectra.flux, FLUX * factor, rtol=1e-12)
+        np.testing.assert_allclose(spectra.ivar, (0.1 * FLUX * factor) ** -2.0, rtol=1e-12)
+        assert spectra.flux_unit == wanted
+
+
+@pytest.mark.parametrize(
+    ("flux", "unit", "message"),
+    [
+        (FLUX * u.Jy, "K", "flux of spectra is in Jy, which is not K"),
+        (FLUX, "counts of Anna", "'counts of Anna' is not a unit of flux of spectra"),
+        (FLUX, object(), "is not a unit of flux"),
+        (FLUX, "mag(AB)", "flux of spectra is in mag.AB.; convert it to a linear unit"),
+        (FLUX * u.mag, None, "flux of spectra is in mag; convert it to a linear unit"),
+    ],
+)
+def test_units_that_are_none_of_flux_are_refused(flux, unit, message):
+    with pytest.raises(SlamError, match=message):
+        make(flux, flux_unit=unit)
+
+
+def test_a_unit_of_flux_cannot_be_contradicted():
+    with pytest.raises(SlamError, match="says that its flux is in Jy, not in erg"):
+        make(FLUX * u.Jy).with_metadata(flux_unit="erg / (s cm2 AA)")
 
 
 def test_a_misspelt_argument_is_refused():

@@ -11,10 +11,12 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from astropy import units as u
 from astropy.io import fits
 
 from slamjax.io.surveys import bitmasks
 from slamjax.io.surveys.base import (
+    FLUX_UNIT,
     Loader,
     SurveySpectra,
     apply_mask,
@@ -72,7 +74,8 @@ def _aspcap(hdus: fits.HDUList) -> SurveySpectra:
     names = {"id": "OBJID", "ra": "RA", "dec": "DEC", "snr": "SNR", "rv": "VHELIO", "rv_err": "VERR"}
     metadata = header_metadata(hdus[0].header, **names) | metadata
     ivar = np.where(flux == 0, 0, _ivar(error))
-    return _spectrum(log_wavelengths(header, len(flux)), flux, ivar, "rest", metadata)
+    relative = u.dimensionless_unscaled
+    return _spectrum(log_wavelengths(header, len(flux)), flux, ivar, "rest", metadata, flux_unit=relative)
 
 
 def _is_apvisit(hdus: fits.HDUList) -> bool:
@@ -94,8 +97,11 @@ def _apvisit(hdus: fits.HDUList) -> SurveySpectra:
     return _spectrum(doppler_shift(wave, header["BC"]), flux, ivar, "observed", metadata)
 
 
-def _spectrum(wave: np.ndarray, flux: Any, ivar: Any, frame: Frame, metadata: dict[str, Any]) -> SurveySpectra:
-    return survey_spectra(wave, flux, ivar, "apogee", frame, metadata, fwhm=wave / RESOLUTION)
+def _spectrum(
+    wave: np.ndarray, flux: Any, ivar: Any, frame: Frame, metadata: dict[str, Any], flux_unit: Any = FLUX_UNIT
+) -> SurveySpectra:
+    fwhm = wave / RESOLUTION
+    return survey_spectra(wave, flux, ivar, "apogee", frame, metadata, fwhm=fwhm, flux_unit=flux_unit)
 
 
 def _is_apogee(hdus: fits.HDUList) -> bool:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from astropy import units as u
 from astropy.io import fits
 from jaxtyping import Bool, Float
 
@@ -22,6 +23,8 @@ from slamjax.spectra.spectra import Frame, Medium
 
 #: A mask that leaves less than this fraction of a spectrum's pixels is ignored.
 MIN_UNMASKED = 0.1
+#: The unit of flux of SDSS, APOGEE and DESI, as their data models state it.
+FLUX_UNIT = "1e-17 erg / (s cm2 Angstrom)"
 #: Values that surveys write for unknown quantities.
 _SENTINELS = (-9999.0, -999.0)
 
@@ -43,6 +46,8 @@ class SurveySpectra:
         Unit of wavelength in which users expect this survey's spectra.
     fwhm : (P,) Å, or None
         Line spread, where the file or the survey states it.
+    flux_unit : str or unit, or None
+        Unit of the flux, where the survey states one; LAMOST's is relative.
     """
 
     wave: Float[np.ndarray, " pixel"]
@@ -54,6 +59,7 @@ class SurveySpectra:
     medium: Medium = "vacuum"
     unit: str = "Angstrom"
     fwhm: Float[np.ndarray, " pixel"] | None = None
+    flux_unit: str | u.UnitBase | None = None
 
     def __len__(self) -> int:
         return len(self.flux)

@@ -15,7 +15,7 @@ from astropy.io import fits
 
 from slamjax.errors import SlamError
 from slamjax.io.surveys import bitmasks
-from slamjax.io.surveys.base import Loader, SurveySpectra, apply_mask, survey_spectra, table_metadata
+from slamjax.io.surveys.base import FLUX_UNIT, Loader, SurveySpectra, apply_mask, survey_spectra, table_metadata
 
 _ARMS = "BRZ"
 #: Steps by which a wavelength may differ from the common grid.
@@ -51,7 +51,7 @@ def _desi(hdus: fits.HDUList) -> SurveySpectra:
     mean_flux /= np.where(total_ivar > 0, total_ivar, 1)
     grid = first + step * np.arange(mean_flux.shape[1])
     metadata = _metadata(hdus) | {"mask_ignored": ignored}
-    return survey_spectra(grid, mean_flux, total_ivar, "desi", "observed", metadata)
+    return survey_spectra(grid, mean_flux, total_ivar, "desi", "observed", metadata, flux_unit=FLUX_UNIT)
 
 
 def _metadata(hdus: fits.HDUList) -> dict[str, Any]:

@@ -86,7 +86,10 @@ def _spectra(
             )
     metadata["id"] = metadata["source_id"].astype(str)
     metadata["problem"] = np.where(np.isfinite(flux).any(axis=1), "", "the file has no spectrum of this source")
-    return survey_spectra(10 * sampling, flux, inverse_square(error), "gaia-xp", "observed", metadata, unit="nm")
+    ivar = inverse_square(error)
+    return survey_spectra(
+        10 * sampling, flux, ivar, "gaia-xp", "observed", metadata, unit="nm", flux_unit="W / (m2 nm)"
+    )
 
 
 def _check(names: set[str], listed: str) -> None:

@@ -71,7 +71,9 @@ def _loader(instrument: str, survey: str, bad_bits: dict[str, int]) -> Loader:
             ivar = np.where(metadata["in_stack"][:, None], ivar, 0)
             metadata["problem"] = np.where(metadata["in_stack"], "", _NOT_AT_REST)
         fwhm = waves[0] / apogee.RESOLUTION if instrument == "APOGEE" else None
-        return survey_spectra(waves[0], flux, ivar, survey, "rest", metadata, fwhm=fwhm)
+        units = {hdu.columns["flux"].unit for hdu in tables}
+        flux_unit = units.pop() if len(units) == 1 else None
+        return survey_spectra(waves[0], flux, ivar, survey, "rest", metadata, fwhm=fwhm, flux_unit=flux_unit)
 
     return recognises, load
 

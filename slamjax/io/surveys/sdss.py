@@ -10,6 +10,7 @@ from astropy.io import fits
 
 from slamjax.io.surveys import bitmasks
 from slamjax.io.surveys.base import (
+    FLUX_UNIT,
     Loader,
     SurveySpectra,
     apply_mask,
@@ -42,7 +43,8 @@ def _spec(hdus: fits.HDUList) -> SurveySpectra:
     metadata["id"] = f"{metadata.get('plate', 0):04d}-{metadata.get('mjd', 0)}-{metadata.get('fiber', 0):04d}"
     metadata["mask_ignored"] = ignored
     wave = 10 ** data["loglam"].astype(float)
-    return survey_spectra(wave, data["flux"], ivar, "sdss", "observed", metadata, fwhm=_line_spread(hdus[1], wave))
+    fwhm = _line_spread(hdus[1], wave)
+    return survey_spectra(wave, data["flux"], ivar, "sdss", "observed", metadata, fwhm=fwhm, flux_unit=FLUX_UNIT)
 
 
 def _line_spread(hdu: fits.BinTableHDU, wave: np.ndarray) -> np.ndarray | None:

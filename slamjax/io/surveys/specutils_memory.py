@@ -78,8 +78,14 @@ def load(spectrum: Any) -> SurveySpectra:
     is_length = unit.physical_type == "length"
     return survey_spectra(
         wave[order], as_rows(flux)[:, order], ivar[:, order], "specutils", _frame(spectrum), metadata,
-        medium=medium, unit=str(unit) if is_length else "Angstrom",
+        medium=medium, unit=str(unit) if is_length else "Angstrom", flux_unit=_flux_unit(spectrum),
     )  # fmt: skip
+
+
+def _flux_unit(spectrum: Any) -> u.UnitBase | None:
+    """Its flux always has a unit: that of a flux whose unit is not known is dimensionless."""
+    unit = getattr(spectrum.flux, "unit", None)
+    return None if unit == u.dimensionless_unscaled else unit
 
 
 def _ivar(spectrum: Any) -> Any:

@@ -39,6 +39,8 @@ def test_a_spectrum_is_read_unchanged():
     row = spectra.table[0]
     assert (row["file"], row["id"], row["ra"], row["snr"], row["problem"]) == ("spectrum 0", "a star", 12.5, 40, "")
     assert (spectra.medium, spectra.frame, str(spectra.wave_unit)) == ("vacuum", "unknown", "Angstrom")
+    assert spectra.flux_unit == FLUX
+    assert slamjax.read(Spectrum(spectral_axis=wave * u.AA, flux=u.Quantity(flux))).flux_unit is None
 
 
 def test_missing_metadata_is_unknown_and_air_is_converted_to_vacuum():
