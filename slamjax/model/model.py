@@ -29,10 +29,10 @@ from slamjax.model.named_labels import LabelsLike, labels_of, warn_outside
 from slamjax.model.storage import ModelParts, read_parts, write_parts
 from slamjax.noise.calibration import Calibration
 from slamjax.noise.models import DiagonalNoise, Noise
+from slamjax.preprocessing.flux_unit import in_flux_unit
 from slamjax.preprocessing.recipe import Recipe
 from slamjax.preprocessing.resolution import MatchResolution, blur_to, extra_sigma, gaussian_kernel
 from slamjax.preprocessing.target_grid import TargetGrid
-from slamjax.spectra.flux_units import in_flux_unit
 from slamjax.spectra.spectra import Spectra
 from slamjax.typing import Flux
 
