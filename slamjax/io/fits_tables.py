@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from astropy import units as u
 from astropy.io import fits
@@ -44,7 +44,18 @@ def hdu_to_table(hdu: fits.BinTableHDU) -> Table:
 def write_hdus(hdus: fits.HDUList, path: str | os.PathLike[str]) -> None:
     """Write a FITS file with checksums; it appears whole or not at all."""
     with atomic_path(path) as temporary, temporary.open("wb") as file:
-        hdus.writeto(_Stream(file), checksum=True)
+        try:
+            hdus.writeto(_Stream(file), checksum=True)
+        except _NotWritten as error:
+            raise error.cause from error
+
+
+class _NotWritten(Exception):
+    """An OSError, as astropy lets it pass."""
+
+    def __init__(self, cause: OSError) -> None:
+        super().__init__(str(cause))
+        self.cause = cause
 
 
 class _Stream:
@@ -54,7 +65,17 @@ class _Stream:
     """
 
     def __init__(self, file: BinaryIO) -> None:
-        self.write, self.seek, self.tell, self.flush = file.write, file.seek, file.tell, file.flush
+        self._file = file
+        self.seek, self.tell = file.seek, file.tell
+
+    def flush(self) -> None:
+        """Buffers are written as the file is closed."""
+
+    def write(self, content: Any) -> int:
+        try:
+            return self._file.write(content)
+        except OSError as error:
+            raise _NotWritten(error) from error
 
 
 def _in_fits(unit: u.UnitBase | FunctionUnitBase) -> bool:
