@@ -26,6 +26,8 @@ TRAINED = ("300", "100", "30 to 300")
 JUDGED = (10.0, 20.0, 30.0, 50.0, 100.0, 200.0, 500.0, np.inf)
 MILES_JUDGED = (100.0, 50.0, 20.0)
 MILES_RECIPE = slamjax.Recipe.make(wave_range=(400, 720), continuum="gaussian:5nm")
+MEASURES = ("scatter", "pull width", "χ²/dof", "flagged %", "at an edge %")
+_EDGE = int(slamjax.Flag.AT_BOUND | slamjax.Flag.OUTSIDE_TRAINING)
 #: Every which pixel of MILES is used.
 STEP = 4
 
@@ -97,25 +99,35 @@ def cells(found: list[Any], labels: tuple[str, ...], folds: list[int]) -> list[t
     return rows
 
 
+def n_stars(found: list[Any], folds: list[int]) -> int:
+    """Stars behind each row of `cells`."""
+    kind = found[0][0][:2]
+    parts = [next(iter(unseen.values())) for key, unseen, _ in found if key[:2] == kind and key[2] in folds]
+    return sum(len(part["chi2"]) for part in parts)
+
+
 def summary(parts: list[dict[str, Any]], n_labels: int) -> tuple[Any, ...]:
-    """Scatter and pull width of each label, median χ² per degree of freedom, percentage flagged."""
+    """Scatter and pull width of each label, median χ² per degree of freedom, percentages flagged and at an edge."""
     error, pull, chi2, flags = (np.concatenate([part[key] for part in parts]) for key in parts[0])
     good = np.isfinite(error).all(axis=1)
     scatter = [f"{robust_width(error[good, k]):.3g}" for k in range(n_labels)]
     widths = [f"{robust_width(pull[good, k]):.2f}" for k in range(n_labels)]
-    flagged = 100 * np.mean(flags != 0)
-    return ", ".join(scatter), ", ".join(widths), f"{np.nanmedian(chi2):.3f}", f"{flagged:.1f}"
+    flagged, edge = 100 * np.mean(flags != 0), 100 * np.mean(flags.astype(int) & _EDGE != 0)
+    return ", ".join(scatter), ", ".join(widths), f"{np.nanmedian(chi2):.3f}", f"{flagged:.1f}", f"{edge:.1f}"
 
 
 def tables_of(found: list[Any], labels: tuple[str, ...], title: str) -> list[str]:
     """Tables of the folds that no choice has seen, and of the one that was looked at."""
-    header = ["emulator", "trained at", "judged at", "scatter", "pull width", "χ²/dof", "flagged %"]
+    header = ["emulator", "trained at", "judged at", *MEASURES]
     parts = {"folds that no choice has seen": [k for k in range(FOLDS) if k not in SEEN], "other folds": list(SEEN)}
-    return [
-        f"{title}, {which} ({', '.join(labels)}):\n\n" + markdown_table(header, rows)
-        for which, folds in parts.items()
-        if (rows := cells(found, labels, folds))
-    ]
+    tables = []
+    for which, folds in parts.items():
+        rows = cells(found, labels, folds)
+        if rows:
+            n = n_stars(found, folds)
+            error = f"{n} stars, so that a width of 1 has a standard error of {1.17 / np.sqrt(n):.2f}"
+            tables.append(f"{title}, {which} ({', '.join(labels)}; {error}):\n\n" + markdown_table(header, rows))
+    return tables
 
 
 def giants(options: Any) -> tuple[str, dict[str, Any]]:
@@ -127,7 +139,7 @@ def giants(options: Any) -> tuple[str, dict[str, Any]]:
     quartile = np.digitize(magnitude, np.nanpercentile(magnitude, [25, 50, 75]))
     parts = {"all": np.ones(len(test), bool)} | {f"quartile {k + 1} of G": quartile == k for k in range(4)}
     rows = [(name, *summary([{k: v[rows] for k, v in found.items()}], 4)) for name, rows in parts.items()]
-    header = ["stars", "scatter", "pull width", "χ²/dof", "flagged %"]
+    header = ["stars", *MEASURES]
     title = f"Gaia XP, {len(train)} training and {len(test)} test stars, photon noise {photons_of(model)} "
     return f"{title}({', '.join(LABELS)}):\n\n" + markdown_table(header, rows), {"rows": rows}
 

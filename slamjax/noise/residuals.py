@@ -18,6 +18,8 @@ TAIL = 8.0
 ROUNDS = 3
 #: Median of the square of a standard normal variable.
 MEDIAN_SQUARE = 0.45493642
+#: Groups of stars of like brightness, and how many stars each has at least.
+_GROUPS, _SMALLEST_GROUP = 8, 20
 #: The covariance is estimated from at most this many principal components of the residuals.
 MOST_COMPONENTS = 400
 
@@ -94,6 +96,15 @@ def principal_components(z: np.ndarray) -> np.ndarray:
     value, vector = value[::-1][:n], vector[:, ::-1][:, :n]
     sound = value > 1e-10 * value[0]
     return z.T @ (vector[:, sound] / np.sqrt(value[sound]))
+
+
+def typical_of_like_stars(values: np.ndarray, tau2: np.ndarray) -> np.ndarray:
+    """(N,) the median of positive ``values`` among stars of like mean photon variance ``tau2``."""
+    n_groups = max(min(_GROUPS, len(values) // _SMALLEST_GROUP), 1)
+    group = np.argsort(np.argsort(tau2)) * n_groups // len(values)
+    logs = np.log(np.maximum([tau2, values], 1e-30))
+    middle = np.array([np.median(logs[:, group == k], axis=1) for k in range(n_groups)])
+    return np.exp(np.interp(logs[0], middle[:, 0], middle[:, 1]))
 
 
 @compiled

@@ -27,7 +27,7 @@ class StatedPhotons:
     that V and s² hold for all. Directions are the leading principal components of the residuals. A component's variance
     is that of stars which took no part in finding such components, less their photon noise: the largest of many noisy
     components would otherwise pass for emulator error. Stars have the weights of a multivariate Student-t distribution,
-    as in `slamjax.noise.estimate.low_rank`.
+    as in `slamjax.noise.learnt.LearntPhotons`.
 
     Attributes
     ----------
@@ -76,8 +76,8 @@ class StatedPhotons:
         """Σ with the first ``rank`` components.
 
         s² is at least ``floor`` times the variance of each pixel that is not photon noise; see
-        `slamjax.noise.estimate.low_rank`. A pixel's own s² counts as far as pixels differ by more than the uncertainty
-        of each; the rest is their mean.
+        `slamjax.noise.learnt.LearntPhotons.noise`. A pixel's own s² counts as far as pixels differ by more than the
+        uncertainty of each; the rest is their mean.
         """
         return self.given.to_flux(self._in_units(rank, floor), rank, 0)
 

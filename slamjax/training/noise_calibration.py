@@ -14,6 +14,7 @@ from slamjax.emulators.training_labels import TrainingLabels
 from slamjax.errors import SlamError
 from slamjax.noise.calibration import GAUSSIAN_95, Calibration
 from slamjax.noise.models import LowRankNoise
+from slamjax.training.fewer_stars import chi2_of_fewer_stars
 from slamjax.training.held_out import HeldOut
 from slamjax.training.label_errors import LabelErrors, label_errors, quick
 
@@ -27,6 +28,8 @@ _CHI2_RATIOS = tuple(np.geomspace(0.03, 30, 61).tolist())
 _ROUNDS = 3
 #: The emulator's part of χ² is at least this fraction of what Σ says.
 _LEAST_CHI2 = 1e-3
+#: The final emulator's part of χ² is at least this fraction of that of the folds' emulators.
+_LEAST_SHARE = 0.5
 #: Prior width of the logarithm of the factor of the emulator's part.
 _LOG_FACTOR = 1.5
 #: Steps towards the s² that makes pulls one wide, and the misfit of ln variance at which they end.
@@ -35,12 +38,12 @@ _STEPS, _NEAR = 4, 0.08
 _LARGEST = 2.5
 #: A step multiplies s² by this power of what label variances lack: s² is a part of them only.
 _POWER = 1.5
-#: Folds whose stars are fitted with a noise model of the others, where there is one emulator only.
-_FOLDS = 5
+#: Folds of stars that are fitted with a noise model of the others.
+_FOLDS = 8
 #: χ² is high beyond this many upper half-widths (50 to 84 %) of the logarithm of χ² / dof of held-out stars.
 _CHI2_SIGMAS = 3.0
 #: Central intervals that a label's errors shall get right, and the smallest robust width of pulls allowed for it.
-_LEVELS = (0.5, 0.68, 0.9, 0.95)
+_LEVELS = (0.5, 0.68)
 _NARROWEST = 0.95
 
 
@@ -64,7 +67,7 @@ def calibrate_learnt(
                 noise.inflated(factors.model, factors.photon),
                 [each.inflated(factors.model, factors.photon) for each in crossed.noises],
             )
-    return noise, _with_label_errors(calibration, fits)
+    return noise, _of_all_stars(_with_label_errors(calibration, fits), crossed, held_out)
 
 
 def calibrate_stated(
@@ -88,7 +91,7 @@ def calibrate_stated(
         )
     fits = crossed.fits(held_out)
     calibration, _ = adjustment(fits, stated=True)
-    return noise, _with_label_errors(calibration, fits)
+    return noise, _of_all_stars(_with_label_errors(calibration, fits), crossed, held_out)
 
 
 class _Crossed:
@@ -99,8 +102,11 @@ class _Crossed:
     """
 
     def __init__(self, learn: Learn, training_labels: TrainingLabels, held_out: HeldOut) -> None:
-        self.fold, self.training_labels = _noise_folds(held_out), training_labels
-        self.noises = [learn(held_out[self.fold != k]) for k in range(self.fold.max() + 1)]
+        self.fold, self.training_labels = (
+            np.random.default_rng(0).permutation(len(held_out.x)) % _FOLDS,
+            training_labels,
+        )
+        self.noises = [learn(held_out[self.fold != k]) for k in range(_FOLDS)]
 
     def fits(self, stars: HeldOut) -> LabelErrors:
         """Of the valid stars."""
@@ -109,13 +115,6 @@ class _Crossed:
         ]
         fits = LabelErrors.joined(parts)
         return fits[fits.valid]
-
-
-def _noise_folds(held_out: HeldOut) -> np.ndarray:
-    """(N,) folds of stars: those of the emulators, or a random draw where one emulator predicts all."""
-    if len(held_out.emulators) > 1:
-        return np.unique(held_out.fold, return_inverse=True)[1]
-    return np.random.default_rng(0).permutation(len(held_out.x)) % _FOLDS
 
 
 def _with_independent(noise: LowRankNoise, factor: float) -> LowRankNoise:
@@ -131,6 +130,12 @@ def _with_label_errors(calibration: Calibration, fits: LabelErrors) -> Calibrati
     pulls = fits.pulls(calibration.stretched(own.variance_factor, shares, len(scale)))
     limit = chi2_limit(np.maximum(own.excess, _LEAST_CHI2))
     return dataclasses.replace(calibration, chi2_limit=limit, interval95_factor=_interval95(pulls).tolist())
+
+
+def _of_all_stars(calibration: Calibration, crossed: _Crossed, held_out: HeldOut) -> Calibration:
+    """With the χ² that is expected of the final emulator, which has seen more stars than those of the folds."""
+    excess = chi2_of_fewer_stars(crossed.noises[0], crossed.training_labels, held_out) * calibration.chi2_scale
+    return dataclasses.replace(calibration, chi2_scale=calibration.chi2_scale / max(1 - excess, _LEAST_SHARE))
 
 
 class Factors(NamedTuple):

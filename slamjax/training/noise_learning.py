@@ -27,7 +27,8 @@ from slamjax.emulators.base import Emulator
 from slamjax.emulators.training_labels import TrainingLabels
 from slamjax.errors import SlamError, SlamWarning
 from slamjax.noise.calibration import Calibration
-from slamjax.noise.estimate import low_rank, model_variance
+from slamjax.noise.estimate import model_variance
+from slamjax.noise.learnt import LearntPhotons
 from slamjax.noise.models import DiagonalNoise, LowRankNoise, Noise
 from slamjax.noise.stated import StatedPhotons
 from slamjax.training.held_out import HeldOut
@@ -120,12 +121,13 @@ class _Estimates:
     def _stated(self) -> StatedPhotons:
         return StatedPhotons.estimate(self.held_out.residual, self.held_out.photon_variance, self.largest)
 
+    @cached_property
+    def _learnt(self) -> LearntPhotons:
+        return LearntPhotons.estimate(self.held_out.residual, self.held_out.photon_variance, self.largest)
+
     def noise(self, rank: int, floor: float, photons: str) -> LowRankNoise:
         """With as many columns for learnt photon noise as for the emulator; with none if it is stated."""
-        if photons == STATED:
-            return self._stated.noise(rank, floor)
-        residual, variance = self.held_out.residual, self.held_out.photon_variance
-        return low_rank(residual, variance, rank=rank, photon_rank=rank, floor=floor)
+        return (self._stated if photons == STATED else self._learnt).noise(rank, floor)
 
 
 def _too_few_stars(spec: NoiseSpec, n_stars: int) -> None:

@@ -134,7 +134,7 @@ def test_noise_is_calibrated_on_stars_that_it_was_not_learnt_from():
         return photon_noise()
 
     calibrate_stated(learn, training_labels, stars)
-    assert seen == [192] * 5 + [240]
+    assert seen == [210] * 8 + [240]
 
 
 def test_only_errors_of_a_label_with_outliers_are_stretched():
