@@ -102,10 +102,8 @@ class _Crossed:
     """
 
     def __init__(self, learn: Learn, training_labels: TrainingLabels, held_out: HeldOut) -> None:
-        self.fold, self.training_labels = (
-            np.random.default_rng(0).permutation(len(held_out.x)) % _FOLDS,
-            training_labels,
-        )
+        self.training_labels = training_labels
+        self.fold = np.random.default_rng(0).permutation(len(held_out.x)) % _FOLDS
         self.noises = [learn(held_out[self.fold != k]) for k in range(_FOLDS)]
 
     def fits(self, stars: HeldOut) -> LabelErrors:
