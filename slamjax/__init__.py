@@ -68,6 +68,7 @@ _HOMES = {
     "crlb": "validation",
     # In words: what an object or a file is
     "describe": "views",
+    "facts": "views",
     # Kept between processes: compiled programs, and finished parts of a run
     "keep_programs": "_util.programs",
     "Checkpoint": "_util.checkpoint",
@@ -152,6 +153,7 @@ if TYPE_CHECKING:  # the same names for type checkers and editors; a test compar
     from slamjax.validation import crlb as crlb
     from slamjax.validation import validate as validate
     from slamjax.views import describe as describe
+    from slamjax.views import facts as facts
 
 else:  # hidden from type checkers, which would take any name to exist
 

@@ -26,7 +26,7 @@ _LISTED = 10
 
 
 @runtime_checkable
-class _Sampled(Protocol):
+class Sampled(Protocol):
     """What a `Posterior` is known by: to import it would take NumPyro, which a model's description does not need."""
 
     def title(self) -> str: ...
@@ -74,7 +74,7 @@ def describe(thing: Thing | str | os.PathLike[str]) -> str:
         return _recipe(thing)
     if isinstance(thing, Spectra):
         return text_card(thing.title(), thing.facts())
-    if isinstance(thing, _Sampled):
+    if isinstance(thing, Sampled):
         return _with_stars(text_card(thing.title(), thing.facts()), thing[:_LISTED].table(), len(thing))
     if isinstance(thing, Table):
         labels = LabelTable(thing, copy=False)
