@@ -72,7 +72,10 @@ def of_table(prefix: str, table: Any, labels: tuple[str, ...]) -> dict[str, np.n
 def arrays(options: argparse.Namespace, folder: Path, record: bool) -> dict[str, np.ndarray]:
     found: dict[str, np.ndarray] = {}
     small = train(
-        giants(options.data, 0, 700), LABELS, 10.0, recipe=recipe(wave_range=(500, 618), continuum="gaussian:50nm")
+        giants(options.data, 0, 700),
+        LABELS,
+        10.0,
+        recipe=recipe(wave_range=(500, 618), wave_unit="nm", continuum="gaussian:50nm"),
     )
     print("trained", small, flush=True)
     exact = getattr(small, "exact", None) or small.host_emulator
@@ -89,12 +92,12 @@ def arrays(options: argparse.Namespace, folder: Path, record: bool) -> dict[str,
             LABELS,
             10.0,
             noise="diagonal" if options.quick else "lowrank",
-            recipe=recipe(wave_range=(376, 1010), continuum="gaussian:50nm"),
+            recipe=recipe(wave_range=(376, 1010), wave_unit="nm", continuum="gaussian:50nm"),
         )
         write(wide, folder / "wide.h5")
         print("trained", wide, flush=True)
         miles = slamjax.read_table(options.miles).select("teff > 3500 & teff < 9000")
-        wave = slamjax.Recipe.make(wave_range=(400, 720), continuum="gaussian:5nm")
+        wave = slamjax.Recipe.make(wave_range=(400, 720), wave_unit="nm", continuum="gaussian:5nm")
         names = ("teff", "logg", "fe_h")
         miles = miles[np.isfinite(miles.values(list(names))).all(axis=1)]
         miles = miles.on_pixels(slice(0, None, 2))

@@ -18,7 +18,7 @@ class SlamError(ValueError):
     Examples
     --------
     >>> import slamjax
-    >>> slamjax.Recipe.make(wave_range=(900, 400))
+    >>> slamjax.Recipe.make(wave_range=(900, 400), wave_unit="nm")
     Traceback (most recent call last):
         ...
     slamjax.errors.SlamError: the wavelength range 900 to 400 nm is empty; give low < high

@@ -17,7 +17,7 @@ TWO_FOLDS, THREE_FOLDS = SearchSpec(folds=2), SearchSpec(folds=3)
 
 def recipe():
     """Of second order: within so few standard deviations, a continuum of fourth order takes most of a star with it."""
-    return Recipe.make(wave_range=(500, 620), continuum=GaussianContinuum(50.0))
+    return Recipe.make(wave_range=(500, 620), wave_unit="nm", continuum=GaussianContinuum(50.0, "nm"))
 
 
 @cache

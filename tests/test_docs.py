@@ -31,7 +31,7 @@ def small_giants():
 @cache
 def small_model():
     """The model that pages find as giants.h5."""
-    recipe = slamjax.Recipe.make(wave_range=(376, 1010), continuum="gaussian:50nm")
+    recipe = slamjax.Recipe.make(wave_range=(376, 1010), wave_unit="nm", continuum="gaussian:50nm")
     return slamjax.train(
         small_giants()[:110], LABELS, recipe=recipe, emulator=SVR_10, search=THREE_FOLDS, noise="diagonal"
     )

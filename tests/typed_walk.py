@@ -23,7 +23,7 @@ from helpers import DATA, miles, xp_giants
 warnings.simplefilter("ignore")
 folder = Path(tempfile.mkdtemp())
 labels = ("teff", "logg", "fe_h")
-recipe = slamjax.Recipe.make(wave_range=(500, 530), continuum="gaussian:50nm")
+recipe = slamjax.Recipe.make(wave_range=(500, 530), wave_unit="nm", continuum="gaussian:50nm")
 train, test = xp_giants()[:60], xp_giants()[60:64]
 options = dict(recipe=recipe, noise="diagonal", search=slamjax.SearchSpec(folds=2))
 

@@ -42,7 +42,7 @@ def miles_model(
     if options.miles is None:
         raise SystemExit("give the MILES library: --miles miles.fits")
     stars = slamjax.read_table(options.miles).select(SELECTION)
-    recipe = slamjax.Recipe.make(wave_range=wave_range, continuum="gaussian:10nm")
+    recipe = slamjax.Recipe.make(wave_range=wave_range, wave_unit="nm", continuum="gaussian:10nm")
     return slamjax.train(stars, LABELS, emulator=EMULATOR, recipe=recipe, noise=noise)
 
 

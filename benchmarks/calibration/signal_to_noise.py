@@ -25,7 +25,7 @@ EMULATORS = {"quadratic": slamjax.Polynomial(), "SVR": EMULATOR}
 TRAINED = ("300", "100", "30 to 300")
 JUDGED = (10.0, 20.0, 30.0, 50.0, 100.0, 200.0, 500.0, np.inf)
 MILES_JUDGED = (100.0, 50.0, 20.0)
-MILES_RECIPE = slamjax.Recipe.make(wave_range=(400, 720), continuum="gaussian:5nm")
+MILES_RECIPE = slamjax.Recipe.make(wave_range=(400, 720), wave_unit="nm", continuum="gaussian:5nm")
 MEASURES = ("scatter", "pull width", "χ²/dof", "flagged %", "at an edge %")
 _EDGE = int(slamjax.Flag.AT_BOUND | slamjax.Flag.OUTSIDE_TRAINING)
 #: Every which pixel of MILES is used.

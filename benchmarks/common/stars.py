@@ -19,7 +19,7 @@ from slamjax.spectra.spectra import Spectra
 RESULTS = Path(__file__).parents[1] / "results"
 LABELS = ("teff", "logg", "fe_h", "alpha_m")
 SELECTION = "logg < 3.6 & teff > 3600 & teff < 5600 & fe_h > -1.5 & apogee_snr > 80 & isfinite(alpha_m)"
-RECIPE = slamjax.Recipe.make(wave_range=(376, 1010), continuum="gaussian:50nm")
+RECIPE = slamjax.Recipe.make(wave_range=(376, 1010), wave_unit="nm", continuum="gaussian:50nm")
 SVR_SETTINGS = {"C": 10.0, "epsilon": 0.05, "gamma": 0.1}
 EMULATOR = slamjax.SVR(**SVR_SETTINGS)
 

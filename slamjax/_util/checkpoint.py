@@ -53,7 +53,7 @@ class Checkpoint:
     >>> import os, tempfile
     >>> import slamjax
     >>> stars, new_stars = slamjax.datasets.load_xp_giants()
-    >>> recipe = slamjax.Recipe.make(wave_range=(500, 560))
+    >>> recipe = slamjax.Recipe.make(wave_range=(500, 560), wave_unit="nm")
     >>> model = slamjax.train(stars[:100], ["teff"], emulator=slamjax.Polynomial(), recipe=recipe, noise="diagonal")
     >>> folder = tempfile.mkdtemp()
     >>> slamjax.write_table(new_stars[:6], os.path.join(folder, "new.fits"))

@@ -51,7 +51,7 @@ def _train(stars: slamjax.Spectra, n_train: int, path: Path) -> slamjax.Model:
             stars,
             LABELS,
             emulator=slamjax.SVR(C=10, epsilon=0.05, gamma=0.1),
-            recipe=slamjax.Recipe.make(wave_range=WAVE_RANGE, continuum="gaussian:50nm"),
+            recipe=slamjax.Recipe.make(wave_range=WAVE_RANGE, wave_unit="nm", continuum="gaussian:50nm"),
             data=slamjax.DataSpec(n_train=n_train),
             on_progress=on_progress,
         )

@@ -87,7 +87,7 @@ class PolynomialEmulator(Standardised):
     --------
     >>> import slamjax
     >>> stars, _ = slamjax.datasets.load_xp_giants()
-    >>> recipe = slamjax.Recipe.make(wave_range=(500, 560))
+    >>> recipe = slamjax.Recipe.make(wave_range=(500, 560), wave_unit="nm")
     >>> model = slamjax.train(stars[:100], ["teff"], emulator=slamjax.Polynomial(), recipe=recipe, noise="diagonal")
     >>> model.emulator.exponents
     ((1,), (2,))

@@ -125,7 +125,7 @@ class KernelEmulator(Standardised):
     >>> import jax
     >>> import slamjax
     >>> stars, _ = slamjax.datasets.load_xp_giants()
-    >>> recipe = slamjax.Recipe.make(wave_range=(500, 520))
+    >>> recipe = slamjax.Recipe.make(wave_range=(500, 520), wave_unit="nm")
     >>> model = slamjax.train(stars[:100], ["teff"], emulator=slamjax.SVR(), recipe=recipe, noise="diagonal")
     >>> labels = jax.numpy.array([4500.0])
     >>> model.emulator(labels).shape

@@ -71,7 +71,7 @@ class Fitter:
     --------
     >>> import slamjax
     >>> stars, new_stars = slamjax.datasets.load_xp_giants()
-    >>> recipe = slamjax.Recipe.make(wave_range=(500, 560))
+    >>> recipe = slamjax.Recipe.make(wave_range=(500, 560), wave_unit="nm")
     >>> model = slamjax.train(stars[:100], ["teff"], emulator=slamjax.Polynomial(), recipe=recipe, noise="diagonal")
     >>> fitter = slamjax.Fitter(model, n_starts=1)
     >>> [len(fitter.fit(part)) for part in (new_stars[:3], new_stars[3:6])]
@@ -368,7 +368,7 @@ def fit(
     --------
     >>> import slamjax
     >>> stars, new_stars = slamjax.datasets.load_xp_giants()
-    >>> recipe = slamjax.Recipe.make(wave_range=(500, 560))
+    >>> recipe = slamjax.Recipe.make(wave_range=(500, 560), wave_unit="nm")
     >>> model = slamjax.train(stars[:100], ["teff"], emulator=slamjax.Polynomial(), recipe=recipe, noise="diagonal")
     >>> labels = slamjax.fit(model, new_stars[:3], n_starts=1)
     >>> labels["teff", "teff_err", "chi2", "flags"].colnames

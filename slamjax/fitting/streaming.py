@@ -74,7 +74,7 @@ def fit_table(
     >>> import os, tempfile
     >>> import slamjax
     >>> stars, new_stars = slamjax.datasets.load_xp_giants()
-    >>> recipe = slamjax.Recipe.make(wave_range=(500, 560))
+    >>> recipe = slamjax.Recipe.make(wave_range=(500, 560), wave_unit="nm")
     >>> model = slamjax.train(stars[:100], ["teff"], emulator=slamjax.Polynomial(), recipe=recipe, noise="diagonal")
     >>> path = os.path.join(tempfile.mkdtemp(), "new.fits")
     >>> slamjax.write_table(new_stars[:6], path)

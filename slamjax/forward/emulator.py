@@ -68,7 +68,7 @@ class ForwardEmulator:
     --------
     >>> import slamjax
     >>> stars, _ = slamjax.datasets.load_xp_giants()
-    >>> recipe = slamjax.Recipe.make(wave_range=(500, 600))
+    >>> recipe = slamjax.Recipe.make(wave_range=(500, 600), wave_unit="nm")
     >>> model = slamjax.train(stars[:100], ["teff"], emulator=slamjax.Polynomial(), recipe=recipe, noise="diagonal")
     >>> forward = model.with_nuisances(slamjax.Nuisances(rv="free", polynomial=2))
     >>> forward([4500.0], rv=30.0).shape

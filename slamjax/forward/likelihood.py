@@ -34,7 +34,7 @@ def chi2(emulator: Emulator, noise: Noise, labels: Labels, flux: Flux, ivar: Iva
     >>> import slamjax
     >>> from slamjax.forward import chi2
     >>> stars, _ = slamjax.datasets.load_xp_giants()
-    >>> recipe = slamjax.Recipe.make(wave_range=(500, 560))
+    >>> recipe = slamjax.Recipe.make(wave_range=(500, 560), wave_unit="nm")
     >>> model = slamjax.train(stars[:100], ["teff"], emulator=slamjax.Polynomial(), recipe=recipe, noise="diagonal")
     >>> prepared = model.prepare(stars[:3])
     >>> chi2(model.emulator, model.noise, stars[:3].values(["teff"]), prepared.flux, prepared.ivar).shape
@@ -64,7 +64,7 @@ def log_likelihood(emulator: Emulator, noise: Noise, labels: Labels, flux: Flux,
     --------
     >>> import jax, slamjax
     >>> stars, _ = slamjax.datasets.load_xp_giants()
-    >>> recipe = slamjax.Recipe.make(wave_range=(500, 560))
+    >>> recipe = slamjax.Recipe.make(wave_range=(500, 560), wave_unit="nm")
     >>> model = slamjax.train(stars[:100], ["teff"], emulator=slamjax.Polynomial(), recipe=recipe, noise="diagonal")
     >>> star = model.prepare(stars[:1])
     >>> given = (model.emulator, model.noise)

@@ -61,7 +61,7 @@ class Model:
     --------
     >>> import slamjax
     >>> stars, _ = slamjax.datasets.load_xp_giants()
-    >>> recipe = slamjax.Recipe.make(wave_range=(500, 560))
+    >>> recipe = slamjax.Recipe.make(wave_range=(500, 560), wave_unit="nm")
     >>> model = slamjax.train(stars[:100], ["teff"], emulator=slamjax.Polynomial(), recipe=recipe, noise="diagonal")
     >>> model
     Model(teff; 31 pixels 500-560 nm; trained on 100 stars)
@@ -128,7 +128,7 @@ class Model:
         --------
         >>> import slamjax
         >>> stars, _ = slamjax.datasets.load_xp_giants()
-        >>> emulator, recipe = slamjax.Polynomial(), slamjax.Recipe.make(wave_range=(500, 560))
+        >>> emulator, recipe = slamjax.Polynomial(), slamjax.Recipe.make(wave_range=(500, 560), wave_unit="nm")
         >>> model = slamjax.train(stars[:80], ["teff", "logg"], emulator=emulator, recipe=recipe, noise="diagonal")
         >>> model(teff=[4500, 4600, 4700], logg=2.2).shape
         (3, 31)
@@ -241,7 +241,7 @@ class Model:
         >>> import slamjax
         >>> stars, others = slamjax.datasets.load_xp_giants()
         >>> sharp, blurred = (dataclasses.replace(some, fwhm=width) for some, width in ((stars, 8.0), (others, 12.0)))
-        >>> recipe = slamjax.Recipe.make(wave_range=(500, 600))
+        >>> recipe = slamjax.Recipe.make(wave_range=(500, 600), wave_unit="nm")
         >>> model = slamjax.train(
         ...     sharp[:100], ["teff"], emulator=slamjax.Polynomial(), recipe=recipe, noise="diagonal"
         ... )

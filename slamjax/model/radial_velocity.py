@@ -75,7 +75,7 @@ def measure_rv(
     >>> import slamjax
     >>> stars, observed = slamjax.datasets.load_xp_giants()
     >>> at_rest = dataclasses.replace(stars[:100], frame="rest")
-    >>> recipe = slamjax.Recipe.make(wave_range=(400, 900))
+    >>> recipe = slamjax.Recipe.make(wave_range=(400, 900), wave_unit="nm")
     >>> model = slamjax.train(at_rest, ["teff"], emulator=slamjax.Polynomial(), recipe=recipe, noise="diagonal")
     >>> velocities = slamjax.measure_rv(model, observed[:3], limit=3000)
     >>> velocities.colnames

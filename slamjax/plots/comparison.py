@@ -40,7 +40,8 @@ def plot_flux_errors(comparison: EmulatorComparison) -> Figure:
     --------
     >>> import slamjax
     >>> stars, _ = slamjax.datasets.load_xp_giants()
-    >>> options = slamjax.TrainingSpec(recipe=slamjax.Recipe.make(wave_range=(510, 516)), noise="diagonal")
+    >>> recipe = slamjax.Recipe.make(wave_range=(510, 516), wave_unit="nm")
+    >>> options = slamjax.TrainingSpec(recipe=recipe, noise="diagonal")
     >>> comparison = slamjax.compare(stars[:40], ["teff"], training=options, test=2, n_starts=1)
     >>> figure = slamjax.plots.plot_flux_errors(comparison)
     >>> figure.axes[1].get_xlabel()
@@ -91,7 +92,8 @@ def plot_label_scatter(comparison: EmulatorComparison) -> Figure:
     --------
     >>> import slamjax
     >>> stars, _ = slamjax.datasets.load_xp_giants()
-    >>> options = slamjax.TrainingSpec(recipe=slamjax.Recipe.make(wave_range=(510, 516)), noise="diagonal")
+    >>> recipe = slamjax.Recipe.make(wave_range=(510, 516), wave_unit="nm")
+    >>> options = slamjax.TrainingSpec(recipe=recipe, noise="diagonal")
     >>> comparison = slamjax.compare(stars[:40], ["teff"], training=options, test=2, n_starts=1)
     >>> figure = slamjax.plots.plot_label_scatter(comparison)
     >>> len(figure.axes)

@@ -90,7 +90,8 @@ def plot_pixels(
     --------
     >>> import slamjax
     >>> stars, _ = slamjax.datasets.load_xp_giants()
-    >>> options = slamjax.TrainingSpec(recipe=slamjax.Recipe.make(wave_range=(510, 516)), noise="diagonal")
+    >>> recipe = slamjax.Recipe.make(wave_range=(510, 516), wave_unit="nm")
+    >>> options = slamjax.TrainingSpec(recipe=recipe, noise="diagonal")
     >>> comparison = slamjax.compare(stars[:40], ["teff"], training=options, test=2, n_starts=1)
     >>> figure = slamjax.plots.plot_pixels(comparison, pixels=[512])
     >>> figure.axes[0].get_title()
@@ -176,7 +177,7 @@ def check_pixels(
     --------
     >>> import slamjax
     >>> stars, _ = slamjax.datasets.load_xp_giants()
-    >>> recipe = slamjax.Recipe.make(wave_range=(400, 700))
+    >>> recipe = slamjax.Recipe.make(wave_range=(400, 700), wave_unit="nm")
     >>> slamjax.plots.check_pixels(stars, ["teff"], recipe, pixels=[800])
     Traceback (most recent call last):
     slamjax.errors.SlamError: prepared spectra have no pixel at 800 nm; they go from 400 to 700

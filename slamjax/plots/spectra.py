@@ -71,7 +71,7 @@ def plot_spectra(model: Model, spectra: Spectra, labels: Table, *, count: int = 
     --------
     >>> import slamjax
     >>> train, test = slamjax.datasets.load_xp_giants()
-    >>> recipe = slamjax.Recipe.make(wave_range=(510, 516))
+    >>> recipe = slamjax.Recipe.make(wave_range=(510, 516), wave_unit="nm")
     >>> emulator = slamjax.Polynomial(ridge=0.1)
     >>> model = slamjax.train(train[:60], ["teff"], emulator=emulator, recipe=recipe, noise="diagonal")
     >>> figure = slamjax.plots.plot_spectra(model, test[:5], slamjax.fit(model, test[:5], n_starts=1), count=2)

@@ -35,7 +35,7 @@ def plot_training(model: Model) -> Figure:
     --------
     >>> import slamjax
     >>> stars, _ = slamjax.datasets.load_xp_giants()
-    >>> recipe = slamjax.Recipe.make(wave_range=(510, 516))
+    >>> recipe = slamjax.Recipe.make(wave_range=(510, 516), wave_unit="nm")
     >>> emulator = slamjax.Polynomial(ridge=(0.1, 1))
     >>> model = slamjax.train(stars[:60], ["teff"], emulator=emulator, recipe=recipe, noise="diagonal")
     >>> figure = slamjax.plots.plot_training(model)

@@ -12,6 +12,7 @@ from numpy.polynomial import chebyshev
 from slamjax.errors import SlamError
 from slamjax.preprocessing.arms import Arms, Continuum, ContinuumByArm
 from slamjax.preprocessing.continuum import GaussianContinuum
+from slamjax.preprocessing.steps import set_lengths
 from slamjax.spectra.length_units import length_unit
 from slamjax.spectra.spectra import Spectra
 
@@ -36,6 +37,7 @@ class ChebyshevContinuum(ContinuumByArm):
         Fraction of the pixels, above 0 and at most 1.
     n_bins : int
     unit : str
+        Needed for arms and pixels, unless they are Quantities; pixels that training finds are in that of the spectra.
     arms : sequence of (low, high)
         Wavelength ranges, in ``unit``, with separate continua; pixels outside them become bad.
     pixels : sequence of float
@@ -61,12 +63,13 @@ class ChebyshevContinuum(ContinuumByArm):
     degree: int
     share: float = 0.1
     n_bins: int = 20
-    unit: str = "nm"
+    unit: str = ""
     arms: Arms = ()
     pixels: Sequence[float] = ()
     name: ClassVar[str] = "chebyshev_continuum"
 
     def __post_init__(self) -> None:
+        set_lengths(self, "arms", "pixels", needed=len(self.arms) + len(self.pixels) > 0)
         self._check_arms()
         object.__setattr__(self, "pixels", tuple(float(pixel) for pixel in self.pixels))
         if not 0 <= self.degree <= _MOST_DEGREE or self.n_bins < 1 or not 0 < self.share <= 1:
@@ -88,8 +91,9 @@ class ChebyshevContinuum(ContinuumByArm):
                 f"no continuum pixels can be found in {spectra.source}, because too few pixels are good; give them as "
                 "pixels"
             )
-        wave = spectra.wave[chosen] * spectra.wave_unit.to(length_unit(self.unit))
-        return replace(self, pixels=tuple(wave.tolist()))
+        unit = self.unit or str(spectra.wave_unit)
+        wave = spectra.wave[chosen] * spectra.wave_unit.to(length_unit(unit))
+        return replace(self, unit=unit, pixels=tuple(wave.tolist()))
 
     def _scores(self, spectra: Spectra) -> np.ndarray:
         """(1, P) scatter over stars minus flux of the median star: low for continuum pixels; NaN where few are good."""

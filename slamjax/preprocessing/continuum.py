@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
+from astropy import units as u
 from scipy.interpolate import make_smoothing_spline
 
 from slamjax.errors import SlamError
 from slamjax.preprocessing.arms import Arms, Continuum, ContinuumByArm
+from slamjax.preprocessing.steps import set_lengths
 from slamjax.spectra.length_units import length_unit
 from slamjax.spectra.spectra import Spectra
 
@@ -41,9 +43,10 @@ class GaussianContinuum(ContinuumByArm):
 
     Parameters
     ----------
-    sigma : float
+    sigma : float or Quantity
         Standard deviation, in ``unit``.
     unit : str
+        Needed unless Quantities bring it.
     arms : sequence of (low, high)
         Wavelength ranges, in ``unit``, with separate continua; pixels outside them become bad.
     order : 2 or 4
@@ -60,17 +63,18 @@ class GaussianContinuum(ContinuumByArm):
     >>> from slamjax import Spectra
     >>> from slamjax.preprocessing import GaussianContinuum
     >>> flat = Spectra(np.linspace(400, 500, 5), np.full((1, 5), 3.0), wave_unit="nm")
-    >>> GaussianContinuum(50.0)(flat).flux
+    >>> GaussianContinuum(50.0, "nm")(flat).flux
     array([[1., 1., 1., 1., 1.]])
     """
 
     sigma: float
-    unit: str = "nm"
+    unit: str = ""
     arms: Arms = ()
     order: int = 2
     name: ClassVar[str] = "gaussian_continuum"
 
     def __post_init__(self) -> None:
+        set_lengths(self, "sigma", "arms")
         self._check_arms()
         if not (np.isfinite(self.sigma) and self.sigma > 0):
             raise SlamError(
@@ -125,14 +129,15 @@ class SplineContinuum(ContinuumByArm):
 
     Parameters
     ----------
-    scale : float
+    scale : float or Quantity
         Wavelength, in ``unit``, at which the spline follows half the amplitude of a sine wave.
     unit : str
+        Needed unless Quantities bring it.
     iterations : int
     percentile : float
         Of the residuals in a bin, 0 to 100.
-    bin_width : float
-        In ``unit``.
+    bin_width : float or Quantity
+        In ``unit``; by default 10 nm.
     arms : sequence of (low, high)
         Wavelength ranges, in ``unit``, with separate continua; pixels outside them become bad.
 
@@ -147,23 +152,27 @@ class SplineContinuum(ContinuumByArm):
     >>> from slamjax import Spectra
     >>> from slamjax.preprocessing import SplineContinuum
     >>> flat = Spectra(np.linspace(400, 500, 11), np.full((1, 11), 3.0), wave_unit="nm")
-    >>> SplineContinuum(60.0)(flat).flux.round(6)
+    >>> SplineContinuum(60.0, "nm")(flat).flux.round(6)
     array([[1., 1., 1., 1., 1., 1., 1., 1., 1., 1., 1.]])
     """
 
     scale: float
-    unit: str = "nm"
+    unit: str = ""
     iterations: int = 3
     percentile: float = 50.0
-    bin_width: float = 10.0
+    bin_width: float | None = None
     arms: Arms = ()
     name: ClassVar[str] = "spline_continuum"
 
     def __post_init__(self) -> None:
+        set_lengths(self, "scale", "bin_width", "arms")
+        ten_nm = float((10 * u.nm).to_value(length_unit(self.unit)))
+        width = ten_nm if self.bin_width is None else self.bin_width
+        object.__setattr__(self, "bin_width", width)
         self._check_arms()
         if not (np.isfinite(self.scale) and self.scale > 0):
             raise SlamError(f"the continuum spline has a scale of {self.scale}; give one above 0, as in spline:60nm")
-        if not 0 <= self.percentile < 100 or self.iterations < 0 or not self.bin_width > 0:
+        if not 0 <= self.percentile < 100 or self.iterations < 0 or not width > 0:
             raise SlamError("a spline continuum needs 0 <= percentile < 100, iterations >= 0 and bin_width > 0")
 
     def _continuum(self, spectra: Spectra) -> Continuum:

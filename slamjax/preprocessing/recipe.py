@@ -22,7 +22,7 @@ from slamjax.preprocessing.continuum import GaussianContinuum, SplineContinuum
 from slamjax.preprocessing.regrid import Resample, RestFrame
 from slamjax.preprocessing.resolution import MatchResolution
 from slamjax.preprocessing.steps import BadPixels, MaskWavelengths, Step, WaveRange
-from slamjax.spectra.length_units import in_length_unit, length_unit
+from slamjax.spectra.length_units import length_unit
 from slamjax.spectra.spectra import Spectra
 
 #: Steps that choose the pixels and the frame. They come first: a new spectrum is brought to the model's grid by its own
@@ -65,10 +65,11 @@ class Recipe:
     --------
     >>> from slamjax import Recipe
     >>> from slamjax.preprocessing import BadPixels, GaussianContinuum, WaveRange
-    >>> recipe = Recipe((WaveRange(400.0, 900.0), GaussianContinuum(50.0, order=4), BadPixels(min_snr=1.0)))
+    >>> recipe = Recipe((WaveRange(400.0, 900.0, "nm"), GaussianContinuum(50.0, "nm", order=4), BadPixels(min_snr=1)))
     >>> print(recipe)
     wavelengths 400 to 900 nm; continuum: Gaussian of standard deviation 50 nm and fourth order; bad pixels: S/N < 1
-    >>> recipe == Recipe.make(wave_range=(400, 900), continuum="gaussian:50nm", bad_pixels=BadPixels(min_snr=1.0))
+    >>> bad = BadPixels(min_snr=1)
+    >>> recipe == Recipe.make(wave_range=(400, 900), wave_unit="nm", continuum="gaussian:50nm", bad_pixels=bad)
     True
     """
 
@@ -134,7 +135,7 @@ class Recipe:
         cls,
         *,
         wave_range: tuple[float, float] | None = None,
-        wave_unit: str = "nm",
+        wave_unit: str = "",
         continuum: str | Step | None = "none",
         bad_pixels: BadPixels | None = None,
         fwhm: float | None = None,
@@ -147,6 +148,7 @@ class Recipe:
             First and last wavelength, in ``wave_unit``, or Quantities. Cropping comes first, so that flux outside the
             range cannot reach the model.
         wave_unit : str
+            Needed for ``wave_range`` and ``fwhm``, unless Quantities bring it.
         continuum : str or step
             ``"gaussian:50nm"``, ``"spline:60nm"``, ``"chebyshev:4"``, ``"none"``, or a continuum step.
         bad_pixels : BadPixels, optional
@@ -162,16 +164,16 @@ class Recipe:
         --------
         >>> import slamjax
         >>> train, _ = slamjax.datasets.load_xp_giants()
-        >>> recipe = slamjax.Recipe.make(wave_range=(400, 900), continuum="gaussian:50nm")
+        >>> recipe = slamjax.Recipe.make(wave_range=(400, 900), wave_unit="nm", continuum="gaussian:50nm")
         >>> recipe(train[:3]).n_pix
         251
         """
         steps: list[Step] = []
         if wave_range is not None:
-            low, high = (float(in_length_unit(end, wave_unit)) for end in wave_range)
+            low, high = (end if isinstance(end, u.Quantity) else float(end) for end in wave_range)
             steps.append(WaveRange(low, high, str(wave_unit)))
         if fwhm is not None:
-            steps.append(MatchResolution(float(in_length_unit(fwhm, wave_unit)), str(wave_unit)))
+            steps.append(MatchResolution(fwhm, str(wave_unit)))
         step = parse_continuum(continuum) if isinstance(continuum, str) else continuum
         if step is not None:
             steps.append(step)
@@ -205,7 +207,7 @@ class Recipe:
         --------
         >>> import os, tempfile
         >>> from slamjax import Recipe
-        >>> recipe = Recipe.make(wave_range=(400, 900), continuum="spline:60nm")
+        >>> recipe = Recipe.make(wave_range=(400, 900), wave_unit="nm", continuum="spline:60nm")
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     path = os.path.join(folder, "recipe.toml")
         ...     recipe.write(path)
@@ -221,7 +223,7 @@ class Recipe:
         Examples
         --------
         >>> from slamjax import Recipe
-        >>> print(Recipe.make(wave_range=(400, 720)).to_toml())
+        >>> print(Recipe.make(wave_range=(400, 720), wave_unit="nm").to_toml())
         [[steps]]
         step = "wave_range"
         low = 400.0
@@ -326,5 +328,5 @@ def parse_continuum(text: str) -> Step | None:
     except (AttributeError, ValueError) as error:
         raise SlamError(f"the continuum {text!r} needs a width with a unit of length, as in {kind}:50nm") from error
     if kind == "spline":
-        return SplineContinuum(width, str(unit), bin_width=float((10 * u.nm).to_value(unit)))
+        return SplineContinuum(width, str(unit))
     return GaussianContinuum(width, str(unit), order=4)

@@ -12,7 +12,7 @@ from astropy import units as u
 from jaxtyping import Float
 
 from slamjax.errors import SlamError, SlamWarning
-from slamjax.preprocessing.steps import check_length_unit
+from slamjax.preprocessing.steps import set_lengths
 from slamjax.spectra.length_units import in_length_unit, length_unit, stated_unit
 from slamjax.spectra.resampling import pixel_edges, resample
 from slamjax.spectra.spectra import Medium, Spectra
@@ -154,11 +154,12 @@ class Resample:
 
     Parameters
     ----------
-    low, high : float
+    low, high : float or Quantity
         First and last wavelength, in ``unit``.
     spacing : float
         Step in ``unit``, or in ln λ if ``log``.
     unit : str
+        Needed unless Quantities bring it.
     log : bool
     medium : "vacuum", "air" or "unknown"
         Medium of the new wavelengths; spectra are converted.
@@ -169,30 +170,30 @@ class Resample:
     Raises
     ------
     SlamError
-        If the grid is empty or a value is not allowed.
+        If there is no unit, the grid is empty or a value is not allowed.
 
     Examples
     --------
     >>> from slamjax.preprocessing import Resample
-    >>> Resample(400.0, 402.0, 0.5).wave
+    >>> Resample(400.0, 402.0, 0.5, "nm").wave
     array([400. , 400.5, 401. , 401.5, 402. ])
     >>> import slamjax
     >>> train, _ = slamjax.datasets.load_xp_giants()
-    >>> Resample(400.0, 900.0, 4.0)(train[:2]).n_pix
+    >>> Resample(400.0, 900.0, 4.0, "nm")(train[:2]).n_pix
     126
     """
 
     low: float
     high: float
     spacing: float
-    unit: str = "nm"
+    unit: str = ""
     log: bool = False
     medium: Medium = "unknown"
     velocity: str = ""
     name: ClassVar[str] = "resample"
 
     def __post_init__(self) -> None:
-        check_length_unit(self.unit)
+        set_lengths(self, "low", "high", *(() if self.log else ("spacing",)))
         if not (0 < self.low < self.high and self.spacing > 0):
             raise SlamError(
                 f"a grid of {self.low:g} to {self.high:g} {self.unit} in steps of {self.spacing:g} holds nothing; give "

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from scipy.sparse import csr_array
 
 from slamjax.errors import SlamError, SlamWarning
-from slamjax.preprocessing.steps import check_length_unit
+from slamjax.preprocessing.steps import set_lengths
 from slamjax.spectra.length_units import length_unit
 from slamjax.spectra.line_spread import FWHM, LineSpread
 from slamjax.spectra.resampling import MIN_COVERAGE, inverse_variances, pixel_edges, variances
@@ -34,14 +34,15 @@ class MatchResolution:
 
     Parameters
     ----------
-    fwhm : float
+    fwhm : float or Quantity
         Full width at half maximum, in ``unit``.
     unit : str
+        Needed unless a Quantity brings it.
 
     Raises
     ------
     SlamError
-        If the width is not positive.
+        If the width is not positive, or has no unit.
 
     Examples
     --------
@@ -49,16 +50,16 @@ class MatchResolution:
     >>> from slamjax import Spectra
     >>> from slamjax.preprocessing import MatchResolution
     >>> sharp = Spectra(np.linspace(400, 410, 101), np.ones((1, 101)), wave_unit="nm", fwhm=0.2)
-    >>> MatchResolution(0.5)(sharp).fwhm
+    >>> MatchResolution(0.5, "nm")(sharp).fwhm
     0.5
     """
 
     fwhm: float
-    unit: str = "nm"
+    unit: str = ""
     name: ClassVar[str] = "match_resolution"
 
     def __post_init__(self) -> None:
-        check_length_unit(self.unit)
+        set_lengths(self, "fwhm")
         if not (np.isfinite(self.fwhm) and self.fwhm > 0):
             raise SlamError(f"the line spread to match has a width of {self.fwhm}; give one above 0")
 

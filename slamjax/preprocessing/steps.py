@@ -4,20 +4,49 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 from astropy import units as u
 from jaxtyping import Bool, Float
 
 from slamjax.errors import SlamError
-from slamjax.spectra.length_units import length_unit
+from slamjax.spectra.length_units import in_length_unit, length_unit, stated_unit
 from slamjax.spectra.spectra import Spectra
 
 
-def check_length_unit(unit: str) -> None:
-    """Raise SlamError unless ``unit`` is a unit of length."""
-    length_unit(unit, "in the recipe")
+def set_lengths(step: Any, *fields: str, needed: bool = True) -> None:
+    """Bring the lengths of a frozen step to plain numbers in its ``unit``, which is that of the first if none is given.
+
+    Raises
+    ------
+    SlamError
+        If neither ``unit`` nor a length states one although it is ``needed``, or it is no unit of length.
+    """
+    values = [getattr(step, field) for field in fields]
+    stated = next((unit for unit in map(_first_unit, values) if unit is not None), None)
+    unit = step.unit if step.unit or stated is None else stated
+    if unit:
+        length_unit(unit, "in the recipe")
+    elif needed:
+        raise SlamError(f'{step.name} has lengths without a unit; give unit="Angstrom", unit="nm" or Quantities')
+    object.__setattr__(step, "unit", str(unit))
+    for field, value in zip(fields, values, strict=True):
+        object.__setattr__(step, field, _plain(value, unit))
+
+
+def _first_unit(value: Any) -> Any:
+    """The unit of a length, or of the first that states one in nested sequences."""
+    if isinstance(value, list | tuple):
+        return next((unit for unit in map(_first_unit, value) if unit is not None), None)
+    return stated_unit(value)
+
+
+def _plain(value: Any, unit: Any) -> Any:
+    if isinstance(value, list | tuple):
+        return type(value)(_plain(one, unit) for one in value)
+    plain = in_length_unit(value, unit, "in the recipe")
+    return plain if plain is value else plain.tolist() if np.ndim(plain) else float(plain)
 
 
 @runtime_checkable
@@ -37,31 +66,32 @@ class WaveRange:
 
     Parameters
     ----------
-    low, high : float
+    low, high : float or Quantity
         In ``unit``.
     unit : str
+        Needed unless Quantities bring it.
 
     Raises
     ------
     SlamError
-        If the range is empty; when applied, if no pixel lies in it.
+        If there is no unit, or the range is empty; when applied, if no pixel lies in it.
 
     Examples
     --------
     >>> import numpy as np
     >>> from slamjax import Spectra
     >>> from slamjax.preprocessing import WaveRange
-    >>> WaveRange(410, 430)(Spectra(np.linspace(400, 500, 11), np.ones((1, 11)), wave_unit="nm")).wave
+    >>> WaveRange(410, 430, "nm")(Spectra(np.linspace(400, 500, 11), np.ones((1, 11)), wave_unit="nm")).wave
     array([410., 420., 430.])
     """
 
     low: float
     high: float
-    unit: str = "nm"
+    unit: str = ""
     name: ClassVar[str] = "wave_range"
 
     def __post_init__(self) -> None:
-        check_length_unit(self.unit)
+        set_lengths(self, "low", "high")
         if not self.low < self.high:
             raise SlamError(f"the wavelength range {self.low:g} to {self.high:g} {self.unit} is empty; give low < high")
 
@@ -156,29 +186,30 @@ class MaskWavelengths:
     Parameters
     ----------
     ranges : sequence of (low, high)
-        In ``unit``.
+        In ``unit``, or Quantities.
     unit : str
+        Needed unless Quantities bring it.
 
     Raises
     ------
     SlamError
-        If a range is empty.
+        If there is no unit, or a range is empty.
 
     Examples
     --------
     >>> import numpy as np
     >>> from slamjax import Spectra
     >>> from slamjax.preprocessing import MaskWavelengths
-    >>> MaskWavelengths([(415, 435)])(Spectra(np.linspace(400, 450, 6), np.ones((1, 6)), wave_unit="nm")).good
+    >>> MaskWavelengths([(415, 435)], "nm")(Spectra(np.linspace(400, 450, 6), np.ones((1, 6)), wave_unit="nm")).good
     array([[ True,  True, False, False,  True,  True]])
     """
 
     ranges: Sequence[Sequence[float]]
-    unit: str = "nm"
+    unit: str = ""
     name: ClassVar[str] = "mask_wavelengths"
 
     def __post_init__(self) -> None:
-        check_length_unit(self.unit)
+        set_lengths(self, "ranges")
         pairs = tuple((float(low), float(high)) for low, high in self.ranges)
         if not pairs or not all(low < high for low, high in pairs):
             raise SlamError(f"the ranges {pairs} to mask must be pairs (low, high) with low < high")

@@ -89,7 +89,7 @@ def train(
     ...     stars[:80],
     ...     ["teff", "logg"],
     ...     emulator=slamjax.SVR(C=10, epsilon=0.05, gamma=0.1),
-    ...     recipe=slamjax.Recipe.make(wave_range=(510, 530), continuum="gaussian:50nm"),
+    ...     recipe=slamjax.Recipe.make(wave_range=(510, 530), wave_unit="nm", continuum="gaussian:50nm"),
     ...     noise="diagonal",
     ... )
     >>> model

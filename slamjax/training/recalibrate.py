@@ -51,7 +51,7 @@ def recalibrate_noise(model: Model, spectra: Spectra, *, noise: NoiseKind | Nois
     --------
     >>> import slamjax
     >>> stars, others = slamjax.datasets.load_xp_giants()
-    >>> recipe = slamjax.Recipe.make(wave_range=(510, 530), continuum="gaussian:50nm")
+    >>> recipe = slamjax.Recipe.make(wave_range=(510, 530), wave_unit="nm", continuum="gaussian:50nm")
     >>> quadratic = slamjax.Polynomial()
     >>> model = slamjax.train(stars[:80], ["teff"], emulator=quadratic, recipe=recipe, noise="diagonal")
     >>> recalibrated = slamjax.recalibrate_noise(model, others.select("teff < 4900")[:50], noise="diagonal")

@@ -54,7 +54,7 @@ def crlb(model: Model, labels: LabelsLike, ivar: np.ndarray) -> np.ndarray:
     >>> import numpy as np
     >>> import slamjax
     >>> stars, _ = slamjax.datasets.load_xp_giants()
-    >>> recipe = slamjax.Recipe.make(wave_range=(510, 530), continuum="gaussian:50nm")
+    >>> recipe = slamjax.Recipe.make(wave_range=(510, 530), wave_unit="nm", continuum="gaussian:50nm")
     >>> quadratic = slamjax.Polynomial()
     >>> model = slamjax.train(stars[:80], ["teff", "logg"], emulator=quadratic, recipe=recipe, noise="diagonal")
     >>> bright, faint = (slamjax.crlb(model, {"teff": 4800.0, "logg": 2.5}, np.full(11, ivar)) for ivar in (1e6, 1e4))

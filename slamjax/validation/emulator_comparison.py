@@ -60,7 +60,7 @@ class EmulatorComparison:
     --------
     >>> import slamjax
     >>> stars, others = slamjax.datasets.load_xp_giants()
-    >>> recipe = slamjax.Recipe.make(wave_range=(510, 530), continuum="gaussian:50nm")
+    >>> recipe = slamjax.Recipe.make(wave_range=(510, 530), wave_unit="nm", continuum="gaussian:50nm")
     >>> training = slamjax.TrainingSpec(recipe=recipe, noise="diagonal")
     >>> comparison = slamjax.compare(stars[:80], ["teff", "logg"], training=training, test=others[:20])
     >>> list(comparison.models), comparison.flux.colnames[:4]
@@ -186,7 +186,7 @@ def compare(
     --------
     >>> import slamjax
     >>> stars, others = slamjax.datasets.load_xp_giants()
-    >>> recipe = slamjax.Recipe.make(wave_range=(510, 530), continuum="gaussian:50nm")
+    >>> recipe = slamjax.Recipe.make(wave_range=(510, 530), wave_unit="nm", continuum="gaussian:50nm")
     >>> training = slamjax.TrainingSpec(recipe=recipe, noise="diagonal")
     >>> comparison = slamjax.compare(stars[:80], ["teff", "logg"], training=training, test=others[:20])
     >>> comparison.summary()["emulator", "pixels", "stars"]

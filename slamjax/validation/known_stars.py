@@ -56,7 +56,7 @@ class Validation:
     --------
     >>> import slamjax
     >>> stars, others = slamjax.datasets.load_xp_giants()
-    >>> recipe = slamjax.Recipe.make(wave_range=(510, 530), continuum="gaussian:50nm")
+    >>> recipe = slamjax.Recipe.make(wave_range=(510, 530), wave_unit="nm", continuum="gaussian:50nm")
     >>> quadratic = slamjax.Polynomial()
     >>> model = slamjax.train(stars[:80], ["teff", "logg"], emulator=quadratic, recipe=recipe, noise="diagonal")
     >>> report = slamjax.validate(model, others[:20], by="apogee_snr")
@@ -152,7 +152,7 @@ def validate(
     --------
     >>> import slamjax
     >>> stars, others = slamjax.datasets.load_xp_giants()
-    >>> recipe = slamjax.Recipe.make(wave_range=(510, 530), continuum="gaussian:50nm")
+    >>> recipe = slamjax.Recipe.make(wave_range=(510, 530), wave_unit="nm", continuum="gaussian:50nm")
     >>> quadratic = slamjax.Polynomial()
     >>> model = slamjax.train(stars[:80], ["teff", "logg"], emulator=quadratic, recipe=recipe, noise="diagonal")
     >>> report = slamjax.validate(model, others[:20], by="apogee_snr")

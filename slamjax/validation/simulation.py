@@ -107,7 +107,7 @@ def simulate(
     >>> import slamjax
     >>> from slamjax.validation import simulate
     >>> stars, _ = slamjax.datasets.load_xp_giants()
-    >>> recipe = slamjax.Recipe.make(wave_range=(510, 530), continuum="gaussian:50nm")
+    >>> recipe = slamjax.Recipe.make(wave_range=(510, 530), wave_unit="nm", continuum="gaussian:50nm")
     >>> quadratic = slamjax.Polynomial()
     >>> model = slamjax.train(stars[:80], ["teff", "logg"], emulator=quadratic, recipe=recipe, noise="diagonal")
     >>> simulate(model, [[4800.0, 2.5], [4600.0, 2.1]], np.full(11, 1e4)).flux.shape

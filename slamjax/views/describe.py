@@ -60,7 +60,7 @@ def describe(thing: Thing | str | os.PathLike[str]) -> str:
     1000 spectra of 343 pixels
       from         the embedded XP giants, split == "train"
       wavelengths  336 to 1020 nm, vacuum, observed frame, line spread unknown
-    >>> recipe = slamjax.Recipe.make(wave_range=(500, 560))
+    >>> recipe = slamjax.Recipe.make(wave_range=(500, 560), wave_unit="nm")
     >>> model = slamjax.train(stars[:100], ["teff"], emulator=slamjax.Polynomial(), recipe=recipe, noise="diagonal")
     >>> print(slamjax.describe(model).splitlines()[0])
     polynomial of the labels of degree 2 (quadratic), 31 of 31 pixels trained, 100 stars

@@ -23,6 +23,7 @@ unit = "nm"
 [[steps]]
 step = "gaussian_continuum"
 sigma = 50.0
+unit = "nm"
 
 [[steps]]
 step = "bad_pixels"
@@ -33,6 +34,7 @@ grow = 1
 [[steps]]
 step = "mask_wavelengths"
 ranges = [[510.0, 512.0]]
+unit = "nm"
 """
 _STEPS = {
     "wave_range": ("low", "high", "unit"),

@@ -61,7 +61,7 @@ XP = str(u.Unit("W / (m2 nm)"))
 
 def cropped(stars):
     """Flux as it is, without a continuum."""
-    return slamjax.Recipe.make(wave_range=(500, 620))(stars)
+    return slamjax.Recipe.make(wave_range=(500, 620), wave_unit="nm")(stars)
 
 
 def stated(spectra, unit, scale=1e-15):

@@ -15,7 +15,7 @@ from slamjax.preprocessing import (
 )
 from slamjax.spectra.spectra import Spectra
 
-CONTINUA = [GaussianContinuum(50.0), GaussianContinuum(50.0, order=4), SplineContinuum(60.0)]
+CONTINUA = [GaussianContinuum(50.0, "nm"), GaussianContinuum(50.0, "nm", order=4), SplineContinuum(60.0, "nm")]
 
 
 def test_gaussian_continuum_is_the_sum_in_its_docstring():
@@ -31,8 +31,8 @@ def test_gaussian_continuum_is_the_sum_in_its_docstring():
                     g = width[j] * np.exp(-((here - there) ** 2) / (2 * sigma**2))
                     total, weight = total + g * spectra.flux[star, j], weight + g
             expected[star, i] = total / weight
-    np.testing.assert_allclose(GaussianContinuum(sigma).continuum(spectra), expected, rtol=1e-12)
-    single = GaussianContinuum(sigma).continuum(noisy(dtype=np.float32))
+    np.testing.assert_allclose(GaussianContinuum(sigma, "nm").continuum(spectra), expected, rtol=1e-12)
+    single = GaussianContinuum(sigma, "nm").continuum(noisy(dtype=np.float32))
     assert single.dtype == np.float32
     np.testing.assert_allclose(single, expected, rtol=3e-6)
 
@@ -43,7 +43,7 @@ def test_a_continuum_of_fourth_order_is_the_sum_in_its_docstring():
     weights = np.gradient(WAVE)[:, None] * np.exp(-square / 2) * (3 - square) / 2
     good = spectra.good
     expected = np.where(good, spectra.flux, 0) @ weights / (good @ weights)
-    np.testing.assert_allclose(GaussianContinuum(sigma, order=4).continuum(spectra), expected, rtol=1e-11)
+    np.testing.assert_allclose(GaussianContinuum(sigma, "nm", order=4).continuum(spectra), expected, rtol=1e-11)
 
 
 def test_a_curved_response_of_the_instrument_cancels_with_the_fourth_order():
@@ -64,17 +64,17 @@ def test_a_continuum_of_fourth_order_stays_near_the_plain_one():
     """Its weights are partly negative, and a steep spectrum must not make it zero or negative."""
     flux = np.exp(0.3 * np.arange(WAVE.size))[None]
     steep = Spectra(WAVE, flux, np.ones_like(flux), wave_unit="nm")
-    plain, fourth = (GaussianContinuum(12.0, order=order).continuum(steep) for order in (2, 4))
+    plain, fourth = (GaussianContinuum(12.0, "nm", order=order).continuum(steep) for order in (2, 4))
     assert np.all((fourth >= plain / 2) & (fourth <= 2 * plain))
     with pytest.raises(SlamError, match="has order 3; give 2 or 4"):
-        GaussianContinuum(12.0, order=3)
+        GaussianContinuum(12.0, "nm", order=3)
 
 
 def test_gaussian_continuum_is_the_same_in_blocks():
     """Long spectra are smoothed 1024 pixels at a time."""
     wave = np.linspace(400, 900, 2500)
     flux = 1 + 0.2 * np.sin(wave / 7)[None]
-    whole = GaussianContinuum(10.0).continuum(Spectra(wave, flux, np.ones_like(flux), wave_unit="nm"))
+    whole = GaussianContinuum(10.0, "nm").continuum(Spectra(wave, flux, np.ones_like(flux), wave_unit="nm"))
     near = np.exp(-0.5 * ((wave[:, None] - wave) / 10) ** 2) * np.gradient(wave)
     np.testing.assert_allclose(whole[0], (near @ flux[0]) / near.sum(axis=1), rtol=1e-11)
 
@@ -88,9 +88,9 @@ def test_a_gaussian_far_from_good_pixels_marks_them_bad():
     """Across a wide gap there is no continuum to divide by."""
     spectra = noisy(n=1, bad=0)
     ivar = np.where((WAVE[5] < WAVE) & (WAVE[-5] > WAVE), 0, spectra.ivar)
-    divided = GaussianContinuum(2.0)(spectra.with_arrays(spectra.flux, ivar))
+    divided = GaussianContinuum(2.0, "nm")(spectra.with_arrays(spectra.flux, ivar))
     assert np.isfinite(divided.flux).all()
-    assert np.isnan(GaussianContinuum(2.0).continuum(spectra.with_arrays(spectra.flux, ivar))[0, 20])
+    assert np.isnan(GaussianContinuum(2.0, "nm").continuum(spectra.with_arrays(spectra.flux, ivar))[0, 20])
     assert not divided.good[0, 20]
     assert divided.good[0, 0]
 
@@ -159,7 +159,7 @@ def test_unknown_errors_stay_unknown(step):
 
 def test_pixels_without_a_positive_continuum_are_bad():
     spectra = Spectra(WAVE, -np.ones((1, 40)), np.ones((1, 40)), wave_unit="nm")
-    assert not GaussianContinuum(10.0)(spectra).good.any()
+    assert not GaussianContinuum(10.0, "nm")(spectra).good.any()
 
 
 def test_a_spline_follows_a_smooth_continuum_and_leaves_narrow_lines():
@@ -167,9 +167,9 @@ def test_a_spline_follows_a_smooth_continuum_and_leaves_narrow_lines():
     smooth = 2 + np.sin((wave - 400) / 160) + 1e-3 * (wave - 400)
     lines = np.prod([1 - 0.5 * np.exp(-0.5 * ((wave - c) / 1.0) ** 2) for c in (450, 555, 640, 780)], axis=0)
     spectra = Spectra(wave, (smooth * lines)[None], np.full((1, 1001), 1e4), wave_unit="nm")
-    continuum = SplineContinuum(60.0).continuum(spectra)[0]
+    continuum = SplineContinuum(60.0, "nm").continuum(spectra)[0]
     np.testing.assert_allclose(continuum[30:-30], smooth[30:-30], rtol=0.01)
-    divided = SplineContinuum(60.0)(spectra).flux[0]
+    divided = SplineContinuum(60.0, "nm")(spectra).flux[0]
     assert divided[np.argmin(np.abs(wave - 555))] == pytest.approx(0.5, abs=0.02)
 
 
@@ -179,7 +179,7 @@ def test_a_spline_halves_a_sine_wave_of_its_scale():
     for period, gain in [(60.0, 1 / 2), (120.0, 16 / 17), (30.0, 1 / 17)]:
         ripple = np.sin(2 * np.pi * wave / period)
         spectra = Spectra(wave, (5 + ripple)[None], np.ones((1, 1201)), wave_unit="nm")
-        left = SplineContinuum(60.0, iterations=0).continuum(spectra)[0] - 5
+        left = SplineContinuum(60.0, "nm", iterations=0).continuum(spectra)[0] - 5
         inner = slice(300, -300)
         assert left[inner] @ ripple[inner] / (ripple[inner] @ ripple[inner]) == pytest.approx(gain, abs=0.005)
 
@@ -190,14 +190,14 @@ def test_without_iterations_a_spline_is_scipys_on_the_good_pixels():
     penalty = (60.0 / (2 * np.pi)) ** 4 / np.diff(WAVE).mean()
     spline = make_smoothing_spline(WAVE[good], spectra.flux[0, good], lam=penalty)
     inside = (WAVE[good][0] <= WAVE) & (WAVE[good][-1] >= WAVE)
-    continuum = SplineContinuum(60.0, iterations=0).continuum(spectra)[0]
+    continuum = SplineContinuum(60.0, "nm", iterations=0).continuum(spectra)[0]
     np.testing.assert_allclose(continuum[inside], spline(WAVE[inside]), rtol=1e-10)
 
 
 def test_a_spline_is_constant_beyond_the_last_good_pixel():
     spectra = noisy(n=1, bad=0)
     ivar = np.where(WAVE[25] < WAVE, 0, spectra.ivar)
-    continuum = SplineContinuum(60.0).continuum(spectra.with_arrays(spectra.flux, ivar))[0]
+    continuum = SplineContinuum(60.0, "nm").continuum(spectra.with_arrays(spectra.flux, ivar))[0]
     assert np.ptp(continuum[26:]) < 0.05
 
 
@@ -205,7 +205,7 @@ def test_a_spline_is_constant_beyond_the_last_good_pixel():
 @pytest.mark.parametrize("size", [0.0, -5.0, np.nan, np.inf])
 def test_a_continuum_needs_a_size_above_zero(step, size):
     with pytest.raises(SlamError, match="give one above 0"):
-        step(size)
+        step(size, "nm")
 
 
 @pytest.mark.parametrize(
@@ -213,7 +213,7 @@ def test_a_continuum_needs_a_size_above_zero(step, size):
 )
 def test_options_of_the_spline_are_checked(option):
     with pytest.raises(SlamError, match="spline continuum needs"):
-        SplineContinuum(60.0, **option)
+        SplineContinuum(60.0, "nm", **option)
 
 
 @pytest.mark.parametrize("step", CONTINUA, ids=lambda step: step.name)
@@ -223,7 +223,11 @@ def test_a_single_pixel_does_not_crash_a_step(step):
 
 @pytest.mark.parametrize(
     "step",
-    [GaussianContinuum(5.0), SplineContinuum(6.0, bin_width=1.0), ChebyshevContinuum(2, pixels=(505.0, 510.0, 520.0))],
+    [
+        GaussianContinuum(5.0, "nm"),
+        SplineContinuum(6.0, "nm", bin_width=1.0),
+        ChebyshevContinuum(2, unit="nm", pixels=(505.0, 510.0, 520.0)),
+    ],
     ids=lambda step: step.name,
 )
 def test_arms_are_divided_independently(step):
@@ -245,7 +249,7 @@ def test_arms_are_divided_independently(step):
 @pytest.mark.parametrize("arms", [((500, 490),), ((500, 510), (505, 520)), ((500, 500),)])
 def test_arms_that_overlap_or_are_empty_are_refused(arms):
     with pytest.raises(SlamError, match=r"must be pairs .low, high. of increasing wavelengths that do not overlap"):
-        GaussianContinuum(50.0, arms=arms)
+        GaussianContinuum(50.0, "nm", arms=arms)
 
 
 def test_a_chebyshev_continuum_is_the_polynomial_through_its_pixels():
@@ -256,7 +260,7 @@ def test_a_chebyshev_continuum_is_the_polynomial_through_its_pixels():
     bad = np.zeros(stars.flux.shape, bool)
     bad[1, chosen[:5]] = True
     stars = stars.with_arrays(np.where(bad, 1e6, stars.flux), np.where(bad, 0, stars.ivar))
-    result = ChebyshevContinuum(3, pixels=tuple(wave[chosen])).continuum(stars)
+    result = ChebyshevContinuum(3, unit="nm", pixels=tuple(wave[chosen])).continuum(stars)
     for row in range(4):
         kept = chosen[~bad[row, chosen]]
         fit = np.polynomial.Chebyshev.fit(wave[kept], stars.flux[row, kept], 3, domain=[wave[0], wave[-1]])
@@ -292,6 +296,6 @@ def test_a_star_with_too_few_continuum_pixels_is_masked():
     stars = miles()[:2]
     ivar = np.array(stars.ivar)
     ivar[0, ::2] = 0
-    step = ChebyshevContinuum(2, pixels=tuple(stars.wave[[0, 100, 200, 298]] / 10))
+    step = ChebyshevContinuum(2, unit="nm", pixels=tuple(stars.wave[[0, 100, 200, 298]] / 10))
     result = step(stars.with_arrays(stars.flux, ivar))
     assert result.good.any(axis=1).tolist() == [False, True]

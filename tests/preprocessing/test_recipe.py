@@ -22,8 +22,8 @@ from slamjax.preprocessing import (
 
 RECIPES = [
     Recipe(),
-    Recipe((WaveRange(376.0, 1010.0), GaussianContinuum(50.0))),
-    Recipe((WaveRange(400.1, 900.7), SplineContinuum(600.0, "Angstrom", bin_width=100.0, percentile=70.0))),
+    Recipe((WaveRange(376.0, 1010.0, "nm"), GaussianContinuum(50.0, "nm"))),
+    Recipe((WaveRange(400.1, 900.7, "nm"), SplineContinuum(600.0, "Angstrom", bin_width=100.0, percentile=70.0))),
     Recipe((BadPixels(min_flux=0.0, min_snr=3.0, grow=2), GaussianContinuum(0.1 + 0.2, "um"))),
 ]
 
@@ -40,7 +40,7 @@ def test_a_recipe_survives_json_and_prepares_the_same(recipe):
 
 def test_steps_apply_in_their_order():
     """A limit on flux means different fluxes before and after the division by the continuum."""
-    rule, divide = BadPixels(max_flux=1.05), GaussianContinuum(50.0)
+    rule, divide = BadPixels(max_flux=1.05), GaussianContinuum(50.0, "nm")
     giants = xp_giants()[:5]
     first, last = Recipe((rule, divide))(giants), Recipe((divide, rule))(giants)
     assert not np.array_equal(first.good, last.good)
@@ -50,15 +50,17 @@ def test_steps_apply_in_their_order():
 def test_cropping_must_come_first():
     """New spectra need only the model's pixels, so training must not use others."""
     with pytest.raises(SlamError, match="wave_range must come before all steps but"):
-        Recipe((GaussianContinuum(50.0), WaveRange(450.0, 800.0)))
+        Recipe((GaussianContinuum(50.0, "nm"), WaveRange(450.0, 800.0, "nm")))
 
 
 def test_the_usual_recipe_crops_then_divides_then_masks():
-    recipe = Recipe.make(wave_range=(376, 1010), continuum="gaussian:50nm", bad_pixels=BadPixels(min_flux=0.1))
+    recipe = Recipe.make(
+        wave_range=(376, 1010), wave_unit="nm", continuum="gaussian:50nm", bad_pixels=BadPixels(min_flux=0.1)
+    )
     divide = GaussianContinuum(50.0, "nm", order=4)
     assert recipe == Recipe((WaveRange(376.0, 1010.0, "nm"), divide, BadPixels(min_flux=0.1)))
     assert Recipe.make() == Recipe.make(continuum=None) == Recipe()
-    assert Recipe.make(continuum=SplineContinuum(60.0)).steps == (SplineContinuum(60.0),)
+    assert Recipe.make(continuum=SplineContinuum(60.0, "nm")).steps == (SplineContinuum(60.0, "nm"),)
 
 
 def test_flux_outside_the_range_does_not_affect_the_result():
@@ -103,7 +105,7 @@ def test_short_forms_of_a_continuum(text, step):
 
 def test_recipes_written_before_continua_had_an_order_keep_their_plain_gaussian():
     written = [{"step": "gaussian_continuum", "sigma": 50.0, "unit": "nm", "arms": []}]
-    assert Recipe.from_list(written) == Recipe((GaussianContinuum(50.0, order=2),))
+    assert Recipe.from_list(written) == Recipe((GaussianContinuum(50.0, "nm", order=2),))
 
 
 @pytest.mark.parametrize("text", ["", "gaussian", "gaussian:", "poly:3", "Gaussian:50nm", "none:5nm", "50nm"])
@@ -135,7 +137,7 @@ def test_a_continuum_without_a_positive_size_is_an_error(text):
         ),
         ([{"step": "gaussian_continuum"}], "step 'gaussian_continuum' of the recipe lacks sigma"),
         ([{"step": "wave_range", "low": "abc", "high": 5}], "of the recipe has a value of the wrong type .low = 'abc'"),
-        ([{"step": "wave_range", "low": 2.0, "high": 1.0}], "is empty"),
+        ([{"step": "wave_range", "low": 2.0, "high": 1.0, "unit": "nm"}], "is empty"),
         ([{"step": [1]}], r"unknown step \[1\]"),
         ([{"step": "bad_pixels", "max_flux": "nm"}], "wrong type .max_flux = 'nm'.; give a number"),
         ([{"step": "bad_pixels", "grow": 1.5}], "wrong type .grow = 1.5.; give a whole number"),
@@ -159,9 +161,9 @@ WHOLE = Recipe(
     (
         WaveRange(5010.0, 5250.0, "Angstrom"),
         RestFrame("rv"),
-        Resample(np.float64(501.0), 525.0, 1e-4 * np.log(10), log=True, medium="vacuum"),
+        Resample(np.float64(501.0), 525.0, 1e-4 * np.log(10), "nm", log=True, medium="vacuum"),
         MatchResolution(3.0, "Angstrom"),
-        ChebyshevContinuum(3, arms=((501.0, 510.0), (511.0, 525.0)), pixels=(502.5, 515.0)),
+        ChebyshevContinuum(3, unit="nm", arms=((501.0, 510.0), (511.0, 525.0)), pixels=(502.5, 515.0)),
         BadPixels(max_flux=1.5, grow=1),
     )
 )
@@ -181,7 +183,7 @@ def test_a_recipe_survives_toml(tmp_path):
         ("[[steps]]\nlow = 1.0", "unknown step None"),
         ("[[steps]]\nstep = 'gaussian_continuum'\nwidth = 3", "has no option 'width'; it has: sigma, unit, arms"),
         ("[[steps", "cannot be read as TOML"),
-        ("[[steps]]\nstep = 'resample'\nlow = 5\nhigh = 4\nspacing = 1", "holds nothing"),
+        ("[[steps]]\nstep = 'resample'\nlow = 5\nhigh = 4\nspacing = 1\nunit = 'nm'", "holds nothing"),
         ("[other]", "is no recipe"),
     ],
 )
@@ -200,11 +202,12 @@ def test_steps_are_split_into_regridding_and_treatment():
 def test_continuum_pixels_are_found_after_the_earlier_steps():
     recipe = Recipe((WaveRange(5010.0, 5250.0, "Angstrom"), ChebyshevContinuum(2)))
     learnt = recipe.learn(miles())
-    pixels = np.asarray(learnt.steps[1].pixels) * 10
+    assert learnt.steps[1].unit == "Angstrom"
+    pixels = np.asarray(learnt.steps[1].pixels)
     assert 0.08 * 267 < len(pixels) < 0.2 * 267
     assert np.all((pixels >= 5009.9) & (pixels <= 5250.1))
     assert learnt.learn(miles()[:50]) == learnt
-    assert Recipe((GaussianContinuum(50.0),)).learn(miles()) == Recipe((GaussianContinuum(50.0),))
+    assert Recipe((GaussianContinuum(50.0, "nm"),)).learn(miles()) == Recipe((GaussianContinuum(50.0, "nm"),))
 
 
 @pytest.mark.parametrize(

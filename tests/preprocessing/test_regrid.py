@@ -85,7 +85,7 @@ def test_a_velocity_in_a_unit_of_length_is_refused():
 
 @pytest.mark.parametrize("log", [False, True])
 def test_a_grid_ends_at_its_last_wavelength(log):
-    step = Resample(400.0, 500.0, 1e-3 if log else 0.5, log=log)
+    step = Resample(400.0, 500.0, 1e-3 if log else 0.5, "nm", log=log)
     assert step.wave[0] == pytest.approx(400.0)
     assert 499 < step.wave[-1] <= 500 * (1 + 1e-9)
     steps = np.diff(np.log(step.wave) if log else step.wave)
@@ -95,7 +95,7 @@ def test_a_grid_ends_at_its_last_wavelength(log):
 @pytest.mark.parametrize("values", [(500, 400, 1), (0, 400, 1), (400, 500, 0), (400, 500, -1)])
 def test_an_empty_grid_is_an_error(values):
     with pytest.raises(SlamError, match="holds nothing"):
-        Resample(*values)
+        Resample(*values, "nm")
 
 
 def test_the_line_spread_keeps_its_width_in_another_unit():

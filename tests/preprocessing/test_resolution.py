@@ -21,7 +21,7 @@ def lines(fwhm, wave):
 def test_a_gaussian_line_becomes_the_wider_one():
     wave = np.linspace(490, 510, 401)
     sharp = Spectra(wave, lines(1.0, wave)[None], np.full((1, 401), 1e4), wave_unit="nm", fwhm=1.0)
-    result = MatchResolution(2.0)(sharp)
+    result = MatchResolution(2.0, "nm")(sharp)
     np.testing.assert_allclose(result.flux[0], lines(2.0, wave), atol=2e-4)
     assert result.fwhm == 2.0
 
@@ -29,7 +29,7 @@ def test_a_gaussian_line_becomes_the_wider_one():
 def test_pixels_of_unequal_width_count_by_their_width():
     wave = 490 + 20 * np.linspace(0, 1, 500) ** 1.2
     sharp = Spectra(wave, lines(1.0, wave)[None], np.full((1, 500), 1e4), wave_unit="nm", fwhm=1.0)
-    np.testing.assert_allclose(MatchResolution(2.0)(sharp).flux[0], lines(2.0, wave), atol=2e-3)
+    np.testing.assert_allclose(MatchResolution(2.0, "nm")(sharp).flux[0], lines(2.0, wave), atol=2e-3)
 
 
 def test_each_pixel_is_blurred_by_what_it_lacks():
@@ -37,7 +37,7 @@ def test_each_pixel_is_blurred_by_what_it_lacks():
     sharp = Spectra(
         wave, lines(1.0, wave)[None], np.full((1, 401), 1e4), wave_unit="nm", fwhm=np.where(wave < 500.5, 1.0, 2.0)
     )
-    result = MatchResolution(2.0)(sharp)
+    result = MatchResolution(2.0, "nm")(sharp)
     left = wave < 500.5
     np.testing.assert_allclose(result.flux[0, left], lines(2.0, wave)[left], atol=2e-4)
     np.testing.assert_array_equal(result.flux[0, ~left], sharp.flux[0, ~left])
@@ -50,7 +50,7 @@ def test_errors_of_means_over_many_pixels_agree_with_simulated_noise():
     sigma = 1 + 0.3 * np.sin(wave)
     flux = rng.normal(0, sigma, (3000, 200))
     noisy = Spectra(wave, flux, error=np.broadcast_to(sigma, flux.shape), wave_unit="nm", fwhm=0.1)
-    result = MatchResolution(0.6)(noisy)
+    result = MatchResolution(0.6, "nm")(noisy)
     middle = slice(50, 150)
     stated = np.sqrt((1 / result.ivar[0, middle]).sum()) / 100
     np.testing.assert_allclose(result.flux[:, middle].mean(axis=1).std(), stated, rtol=0.05)
@@ -84,4 +84,4 @@ def test_wider_lines_cannot_be_sharpened():
 @pytest.mark.parametrize("fwhm", [0.0, -1.0, np.nan, np.inf])
 def test_a_line_spread_needs_a_width(fwhm):
     with pytest.raises(SlamError, match="has a width of"):
-        MatchResolution(fwhm)
+        MatchResolution(fwhm, "nm")

@@ -27,7 +27,7 @@ LONG = SamplerSpec("hmc", draws=300, warmup=100)
 
 @cache
 def small_model(labels):
-    recipe = Recipe.make(wave_range=(500, 540), continuum="gaussian:50nm")
+    recipe = Recipe.make(wave_range=(500, 540), wave_unit="nm", continuum="gaussian:50nm")
     return train(xp_giants()[:110], labels, emulator=SVR_10, recipe=recipe, search=TWO_FOLDS)
 
 

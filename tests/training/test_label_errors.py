@@ -33,7 +33,7 @@ def mistaken(stars, seed, stated):
 def trained(stated):
     stars, others = slamjax.datasets.load_xp_giants()
     wrong = mistaken(stars[:600], 1, stated)
-    recipe = slamjax.Recipe.make(wave_range=(400, 800), continuum="gaussian:50nm")
+    recipe = slamjax.Recipe.make(wave_range=(400, 800), wave_unit="nm", continuum="gaussian:50nm")
     model = slamjax.train(wrong, ["teff", "logg"], emulator=SVR_10, recipe=recipe, search=THREE_FOLDS, noise=NOISE)
     return model, others[:250]
 

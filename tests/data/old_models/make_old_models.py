@@ -46,7 +46,7 @@ def train(name: str) -> tuple[Any, Any]:
     from slamjax.training.pipeline import train
 
     giants = read_table(HERE.parent / "xp_giants.fits")
-    recipe = Recipe.make(wave_range=(500, 530), continuum="gaussian:50nm")
+    recipe = Recipe.make(wave_range=(500, 530), wave_unit="nm", continuum="gaussian:50nm")
     rbf = {"C": 10, "epsilon": 0.05, "gamma": 0.1}
     common: dict[str, Any] = {"recipe": recipe, "cv": 3, "n_jobs": 1}
     match name:
@@ -95,7 +95,7 @@ def train_schema5(name: str) -> tuple[Any, Any]:
         some,
         LABELS[:2],
         emulator=slamjax.Polynomial(ridge=1.0),
-        recipe=slamjax.Recipe.make(wave_range=(500, 560), continuum="gaussian:50nm"),
+        recipe=slamjax.Recipe.make(wave_range=(500, 560), wave_unit="nm", continuum="gaussian:50nm"),
         search=slamjax.SearchSpec(folds=3),
         noise=slamjax.NoiseSpec("lowrank", ranks=(4,), floors=(0.2,)),
     )
