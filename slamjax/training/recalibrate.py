@@ -19,13 +19,15 @@ from slamjax.training.noise_fallback import learn_noise_if_possible
 from slamjax.training.plausibility import absurd_pixels, left_out
 from slamjax.training.screening import outliers
 from slamjax.training.specs import NoiseKind, NoiseSpec
+from slamjax.training.velocity_learning import velocity_scale
 
 
 def recalibrate_noise(model: Model, spectra: Spectra, *, noise: NoiseKind | NoiseSpec = "auto", seed: int = 0) -> Model:
     """Keep the emulator, and learn the noise from other stars with known labels.
 
     The covariance of residuals belongs to an instrument and its calibration. It does not carry over to another survey,
-    where a covariance learnt elsewhere can be worse than none.
+    where a covariance learnt elsewhere can be worse than none. The size of velocity errors is learnt anew from stars at
+    rest; stars whose velocity the model itself has to measure say nothing on it, and it stays as it was.
 
     Parameters
     ----------
@@ -98,12 +100,16 @@ def recalibrate_noise(model: Model, spectra: Spectra, *, noise: NoiseKind | Nois
     error = np.sqrt(learnt.model_variance)
     pixels = Table(model.info.pixels, copy=True)
     pixels["model_error"] = np.where(np.isfinite(error), error, np.nan)
+    scale = model.info.velocity_scale
+    if velocity is None:
+        scale = velocity_scale(learnt.model_variance, model.training_labels, held_out, prepared, seed=seed)
     settings = model.info.provenance["settings"] | {"noise": f"{spec.kind}, recalibrated on {stars.source}"}
     info = dataclasses.replace(
         model.info,
         pixels=pixels,
         calibration=learnt.calibration,
         has_errors=prepared.has_errors,
+        velocity_scale=scale,
         provenance=model.info.provenance | {"settings": settings},
     )
     return dataclasses.replace(model, noise=learnt.noise, info=info)

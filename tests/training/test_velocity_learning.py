@@ -79,3 +79,14 @@ def test_a_model_file_keeps_it_and_an_old_one_has_none(tmp_path):
     miles_model().write(path)
     assert slamjax.Model.read(path).info.velocity_scale == miles_model().info.velocity_scale != 1
     assert giants_model().info.velocity_scale == 1.0  # in the observed frame
+
+
+@pytest.mark.filterwarnings("ignore::slamjax.SlamWarning")
+def test_recalibration_learns_the_size_anew_from_stars_at_rest_only():
+    """Others' velocities are measured by the model itself, so that none of their errors is left to be seen."""
+    model = trained(at_rest()[:70])
+    still, restless = (at_rest(jitter=jitter)[70:] for jitter in (0.0, 30.0))
+    scales = [slamjax.recalibrate_noise(model, one, noise="diagonal").info.velocity_scale for one in (still, restless)]
+    assert scales[1] > 1.5 * scales[0]
+    observed = slamjax.recalibrate_noise(model, dataclasses.replace(restless, frame="observed"), noise="diagonal")
+    assert observed.info.velocity_scale == model.info.velocity_scale
