@@ -58,7 +58,7 @@ test: lint
 	$(PYTEST)
 
 torture: .venv/installed-test
-	PYTHONPATH=.:tests $(BIN)/python -m campaigns
+	PYTHONPATH=.:tests $(BIN)/python -m campaigns --table tests/campaigns/outcomes.md
 
 test-oldest: .venv/installed-test
 	.ci/test_oldest .venv-oldest

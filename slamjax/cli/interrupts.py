@@ -49,6 +49,7 @@ def run_stoppable(command: Callable[[], Any]) -> None:
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
     threading.Thread(target=_watch, args=(reading,), daemon=True).start()
+    sys.unraisablehook = _tell_if_strange
     signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
     for each in _SIGNALS:
         if signal.getsignal(each) is not signal.SIG_IGN:  # nohup
@@ -76,6 +77,12 @@ def _stop(signum: int, frame: Any) -> None:
     if not _came:
         _came.append(signum)
         raise Stopped
+
+
+def _tell_if_strange(lost: Any) -> None:
+    """Python tells what was raised in a finaliser or callback and lost there; that the command was stopped is known."""
+    if not isinstance(lost.exc_value, Stopped | KeyboardInterrupt):
+        sys.__unraisablehook__(lost)
 
 
 def _watch(reading: int) -> None:

@@ -8,6 +8,7 @@ f_λ(ℓ) = μ_λ + s_λ [ Σ_i a_iλ k_γλ(x, x_i) + b_λ ],  x = (t(ℓ) − 
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from slamjax.emulators import kernels
@@ -23,6 +25,8 @@ from slamjax.emulators.scaling import LabelScaling
 from slamjax.typing import AnyArray, Dual, PixelIndex, ScaledLabels, Support
 
 _MAX_SLICES, _MIN_SLICE = 16, 100
+#: Support vectors on the device are a multiple of this: models of different stars share compiled programs.
+_TOGETHER = 64
 #: Sums for more pixels than this have half as many slices: memory traffic would cost more than the product
 #: (benchmarks/fitting/large_spectra.py).
 _WIDE = 2048
@@ -170,6 +174,15 @@ class KernelEmulator(Standardised):
     def n_groups(self) -> int:
         """Kernel matrices that pixels, or components, are sums over."""
         return sum(block.dual.shape[0] for block in self.blocks)
+
+    def padded(self) -> KernelEmulator:
+        """With copies of the first support vector, whose coefficients are 0, up to a multiple of `_TOGETHER`."""
+        more = -len(self.support) % _TOGETHER
+        support = np.concatenate([self.support, np.repeat(self.support[:1], more, axis=0)])
+        blocks = tuple(
+            dataclasses.replace(block, dual=np.pad(block.dual, ((0, 0), (0, more), (0, 0)))) for block in self.blocks
+        )
+        return dataclasses.replace(self, support=support, blocks=blocks)
 
     def to_arrays(self) -> tuple[dict[str, Any], dict[str, Any]]:
         """Arrays and header for a model file."""

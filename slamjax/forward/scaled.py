@@ -55,7 +55,7 @@ class ScaledModel:
         """From arrays on the host, in physical flux; the unit is the emulator's by default."""
         unit = emulator.flux_unit() if unit is None else unit
         low, high = np.asarray(training_labels.low), np.asarray(training_labels.high)
-        parts = (emulator.in_unit(unit), noise.in_unit(unit), low, high)
+        parts = (emulator.in_unit(unit).padded(), noise.in_unit(unit), low, high)
         # device arrays throughout: a NumPy array's place in a compilation does not tell the precision JAX runs in
         return cls(unit, *jax.tree_util.tree_map(jnp.asarray, parts))
 
@@ -70,7 +70,7 @@ class ScaledModel:
     ) -> ScaledModel:
         """The same with nuisances around the emulator; ``wave`` (P,) are the model's wavelengths."""
         unit = emulator.flux_unit()
-        forward = ForwardEmulator.from_emulator(emulator.in_unit(unit), wave, nuisances)
+        forward = ForwardEmulator.from_emulator(emulator.in_unit(unit).padded(), wave, nuisances)
         low, high = forward.bounds()
         low = np.concatenate([np.asarray(training_labels.low), low])
         high = np.concatenate([np.asarray(training_labels.high), high])

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from slamjax._util.batching import map_padded
 from slamjax._util.jit import compiled
 from slamjax.errors import SlamError
 from slamjax.noise.models import LowRankNoise
@@ -115,7 +117,5 @@ def _chi2_of(noise: LowRankNoise, z: jax.Array, ivar: jax.Array) -> jax.Array:
 def whitened_chi2(noise: LowRankNoise, z: np.ndarray, ivar: np.ndarray) -> np.ndarray:
     """(N,) zᵀΣ⁻¹z."""
     device = noise.on_device()
-    blocks = [
-        _chi2_of(device, jnp.asarray(z[i : i + 256]), jnp.asarray(ivar[i : i + 256])) for i in range(0, len(z), 256)
-    ]
-    return np.concatenate([np.asarray(block, float) for block in blocks])
+    chi2 = map_padded(partial(_chi2_of, device), (np.asarray(z), np.asarray(ivar)), 256, least=32)
+    return np.asarray(chi2, float)

@@ -36,7 +36,7 @@ def expansion(
     for number, emulator in enumerate(emulators):
         rows = np.flatnonzero(fold == number)
         if rows.size:
-            device = emulator.in_unit(unit).on_device()
+            device = emulator.in_unit(unit).padded().on_device()
             terms[rows] = map_padded(partial(_terms, device), (x[rows].astype(dtype),), _BATCH)
     return np.nan_to_num(terms, nan=0.0, copy=False)  # untrained pixels
 

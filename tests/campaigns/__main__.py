@@ -1,6 +1,7 @@
 """``python -m campaigns``: the long campaigns and the table of their outcomes.
 
 ``--minutes`` ends a run early and ``--keep FILE`` keeps the reports, so that the next run goes on behind the last one.
+``--table FILE`` also writes the table to a file, of everything that is kept; the documentation shows ``outcomes.md``.
 """
 
 from __future__ import annotations
@@ -8,11 +9,16 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import os
+import platform
+import subprocess
 import tempfile
 import time
+from datetime import date
 from pathlib import Path
 
-from campaigns.frame import GOOD, Outcome, Report, counted, load, names
+import slamjax
+from campaigns.frame import GOOD, TESTS, Outcome, Report, counted, load, names
 from campaigns.worker import Worker
 
 
@@ -24,6 +30,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=float("inf"), help="begin no attempt after so many")
     parser.add_argument("--keep", type=Path, help="file of the reports; those that it has are not made again")
     parser.add_argument("--folder", type=Path, help="where the files are made; default: a temporary folder")
+    parser.add_argument("--table", type=Path, help="Markdown file to write the table to")
     given = parser.parse_args()
     kept = json.loads(given.keep.read_text()) if given.keep and given.keep.exists() else {}
     end = time.monotonic() + 60 * given.minutes
@@ -49,7 +56,17 @@ def main() -> None:
         for name, reports in kept.items()
         if reports
     }
-    print(counted(rows))
+    table = counted(rows)
+    print(table)
+    if given.table:
+        given.table.write_text(f"{table}\n\n{_where()}\n")
+
+
+def _where() -> str:
+    """The code and the machine."""
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, cwd=TESTS)
+    code = f"slamjax {slamjax.__version__}{f' ({commit.stdout.strip()})' if commit.returncode == 0 else ''}"
+    return f"{code}, {platform.system()}, Python {platform.python_version()}, {os.cpu_count()} cores, {date.today()}."
 
 
 if __name__ == "__main__":

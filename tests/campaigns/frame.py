@@ -34,7 +34,7 @@ class Outcome(StrEnum):
 
     CRASHED = "crashed by signal"
     HUNG = "hung"
-    GREEDY = "above 2 GiB"
+    GREEDY = "too much memory"
     WRONG = "silently wrong"
     RAW = "raw exception"
     TOLD = "told"

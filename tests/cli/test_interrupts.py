@@ -65,10 +65,8 @@ def stopped(work, folder, *signals):
 def test_a_signal_ends_a_command_with_one_line_and_no_temporary_file(work, signum, tmp_path):
     code, err, _ = stopped(work, tmp_path, signum)
     assert code == 128 + signum
-    assert err.splitlines()[-1] == "slamjax: stopped; nothing was written"
+    assert err == "slamjax: stopped; nothing was written\n"
     assert os.listdir(tmp_path) == []
-    if work is IN_PYTHON:
-        assert len(err.splitlines()) == 1
 
 
 def test_a_second_signal_ends_a_command_that_is_not_in_python(tmp_path):

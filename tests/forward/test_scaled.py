@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from models import LABELS, giants_model, held_out
 
 from slamjax.forward import Free, Nuisances
 from slamjax.forward.likelihood import chi2
+from slamjax.forward.scaled import ScaledModel
 
 
 def faint(model, factor):
@@ -59,3 +61,25 @@ def test_absurd_pixels_stay_finite_and_stated_errors_stay_stated():
     assert ivar[0] == 0
     assert np.isposinf(ivar[1])
     assert np.isfinite(ivar[2])
+
+
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+def test_models_of_nearly_as_many_stars_are_one_shape_and_predict_as_before(precision):
+    """Each shape is compiled for, which takes longer than a small training and holds memory for good."""
+    with in_precision(precision):
+        model, host = giants_model(), giants_model().host_emulator
+        fewer = dataclasses.replace(
+            host,
+            support=host.support[:-3],
+            blocks=tuple(dataclasses.replace(block, dual=block.dual[:, :-3]) for block in host.blocks),
+        )
+        one, other = (ScaledModel.from_host(e, model.noise, model.training_labels) for e in (host, fewer))
+        assert list(map(jnp.shape, jax.tree.leaves(one))) == list(map(jnp.shape, jax.tree.leaves(other)))
+        x = jnp.asarray(model.training_labels.stars[:20])
+        for scaled, emulator in ((one, host), (other, fewer)):
+            plain = emulator.in_unit(scaled.unit).on_device()
+            within = 1e-12 if precision == "float64" else 1e-4
+            np.testing.assert_allclose(scaled.emulator.at(x), plain.at(x), rtol=within)
+            np.testing.assert_allclose(
+                scaled.emulator.at_with_jacobian(x)[1], plain.at_with_jacobian(x)[1], atol=within * 10
+            )
