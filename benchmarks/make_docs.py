@@ -50,13 +50,6 @@ draws) of held-out stars with sound spectra and S/N > 80; then the same under mo
 without screening: sound ones (prepared flux from 0 to 2 in every pixel), and sound ones with S/N > 80. Ratios of
 scatter are geometric means over the labels and the draws; their errors come from how much draws differ. Stars with
 S/N > 80 are not only clean, but have better spectra and labels.""",
-=======
-Giants of the table without any cut in S/N, drawn at random, with default noise and screening. Scatter (median over
-the draws) of held-out stars with sound spectra and S/N > 80; then the same under models of as many stars cleaned
-by hand, without screening: sound ones (prepared flux from 0 to 2 in every pixel), and sound ones with S/N > 80.
-Ratios of scatter are geometric means over the labels and the draws; their errors come from how much draws differ.
-Stars with S/N > 80 are not only clean, but have better spectra and labels.""",
->>>>>>> 989e152 (Results: training on uncut stars, twenty draws)
     "signal_to_noise": """\
 ## Errors by S/N
 
