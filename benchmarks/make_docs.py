@@ -163,9 +163,11 @@ A model of one library applied to another survey's files as they are: observed f
 errors. The velocity is measured; the header's is not used. LASP is LAMOST's own pipeline. The model's settings are the
 defaults. What slamjax knows of LAMOST was chosen with half of the files, every second one in the order of their names,
 and with MILES stars whose spectra were changed; the other half is blind to it. With six or seven stars a median is
-uncertain by half of the scatter, and a pull width by a quarter. The errors refer to the labels of the MILES catalogue,
-which states no errors of its labels, and LAMOST's own errors of most of these spectra are too large (means of eight
-pixels scatter by 0.8 of them). Both make pulls narrow.""",
+uncertain by half of the scatter, and a pull width by a quarter. The catalogue of MILES states no errors of its labels:
+those of Prugniel et al. (2011) are given, and are no part of a new star's errors. The errors of most of these spectra
+are too large: their noise, in means of four pixels, is about 0.75 of what the files state. All are of one night, so that
+the reader leaves errors as they are. That makes pulls narrow. What can be expected at such noise is the scatter of MILES
+dwarfs with noise added.""",
     "slam_vs_quadratic": """\
 ## SLAM and a quadratic
 
