@@ -105,4 +105,6 @@ def _noise_of(model: Model) -> str:
         parts.append(f"{n} pixels, photon noise {known}")
     if np.isfinite(calibration.tail):
         parts.append(f"scale of each star with {calibration.tail:g} degrees of freedom")
+    if calibration.without_label_errors:
+        parts.append("label errors without those that the training table states of its labels")
     return "; ".join(parts)
