@@ -37,7 +37,7 @@ SETTINGS: dict[str, Any] = {"log_labels": ["teff"]}
 #: Targets for LAMOST stars: largest median difference and robust scatter, and of the velocity's scatter in km/s.
 WANTED = {"teff": (60.0, 100.0), "logg": (0.10, 0.22), "fe_h": (0.10, 0.12)}
 WANTED_RV = 10.0
-FOLDS = 3
+FOLDS = 2
 #: Teff up to which MILES stars have these errors of Teff, log g and [Fe/H]: M stars, FGK stars, and hotter ones, whose
 #: error of Teff is a fraction. Agreement of the library's labels with the literature: Prugniel, Vauglin & Koleva 2011,
 #: A&A 531, A165 (abstract).
