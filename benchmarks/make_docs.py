@@ -165,10 +165,10 @@ defaults. What slamjax knows of LAMOST was chosen with half of the files, every 
 and with MILES stars whose spectra were changed; the other half is blind to it. With six or seven stars a median is
 uncertain by half of the scatter, and a pull width by a quarter. The catalogue of MILES states no errors of its labels:
 those of Prugniel et al. (2011) are given, and are no part of a new star's errors. The errors of most of these spectra
-are too large: their noise, in means of four pixels, is about 0.75 of what the files state. All are of one night, so that
-the reader leaves errors as they are. That makes pulls narrow. MILES dwarfs to which the noise of these files was added
-scatter about their own catalogue's labels as the last table says; with LASP's own errors (64 K, 0.11 and 0.06 in the
-median) that is what is to be expected of LAMOST's.""",
+are too large: their noise, in means of four pixels, is about 0.75 of what the files state. All are of one night, so
+that the reader leaves errors as they are. That makes pulls narrow. MILES dwarfs to which the noise of these files was
+added scatter about their own catalogue's labels as the last table says; with LASP's own errors (64 K, 0.11 and 0.06 in
+the median) that is what is to be expected of LAMOST's.""",
     "slam_vs_quadratic": """\
 ## SLAM and a quadratic
 
