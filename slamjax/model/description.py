@@ -81,7 +81,8 @@ def _screened_of(model: Model) -> list[str]:
     lines += [f"    and {more} more: model.info.screened"] * (more > 0)
     head = [f"  left out     {len(screened)} star{'s' * (len(screened) > 1)} as outliers"] if len(screened) else []
     masked = model.info.provenance["settings"].get("masked_pixels", 0)
-    pixels = [f"  left out     {masked} pixels of single stars, whose flux or error is absurd"] if masked else []
+    plural = "s" * (masked != 1)
+    pixels = [f"  left out     {masked} pixel{plural} of single stars, whose flux or error is absurd"] if masked else []
     return [*head, *lines, *pixels]
 
 
