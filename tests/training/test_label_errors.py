@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from astropy.table import Table
 from helpers import miles
 from models import SVR_10, THREE_FOLDS
 from scipy.stats import median_abs_deviation
@@ -11,6 +12,7 @@ from slamjax.emulators.scaling import LabelScaling
 from slamjax.training.data import scaled_label_errors
 
 NOISE = slamjax.NoiseSpec("lowrank", ranks=(20,), floors=(0.2,))
+FEW = slamjax.NoiseSpec("lowrank", ranks=(5,), floors=(0.2,))
 #: Errors that are given to the labels of giants, larger than those of fits.
 TEFF_ERROR, LOGG_ERROR = 150.0, 0.5
 
@@ -75,3 +77,37 @@ def test_an_error_that_is_no_error_counts_as_unknown(value):
     stars = miles()[:5]
     stars.table["teff_err"] = np.full(5, value)
     assert not slamjax.spectra.label_errors.stated_label_errors(stars, ["teff"]).any()
+
+
+def simulated(n, seed, label_error):
+    """Stars of a quadratic emulator at S/N 50, their true labels, and a catalogue that is wrong by ``label_error``."""
+    rng = np.random.default_rng(seed)
+    shape = np.random.default_rng(0).normal(size=(5, 80))
+    true = rng.normal(size=(n, 2))
+    a, b = true.T
+    terms = np.stack([a, b, 0.1 * a**2, 0.1 * a * b, 0.1 * b**2])
+    sigma = 0.02
+    flux = 1 + 0.025 * terms.T @ shape + sigma * rng.normal(size=(n, 80))
+    table = Table({name: true[:, k] + label_error * rng.normal(size=n) for k, name in enumerate("ab")})
+    stars = slamjax.Spectra(np.arange(5000.0, 5080), flux, ivar=np.full((n, 80), sigma**-2), table=table, wave_unit="A")
+    return stars, true
+
+
+def test_pulls_of_true_labels_are_one_wide_where_the_catalogues_errors_are_stated():
+    """The errors of fits are 0.1; the catalogue's are four times as large in variance."""
+    label_error = 0.2
+    stars, _ = simulated(800, 1, label_error)
+    others, true = simulated(600, 2, 0.0)
+    widths = {}
+    for stated in (True, False):
+        if stated:
+            stars.table["a_err"] = stars.table["b_err"] = np.full(len(stars), label_error)
+        else:
+            stars.table.remove_columns(["a_err", "b_err"])
+        model = slamjax.train(stars, ["a", "b"], emulator=slamjax.Polynomial(), noise=FEW, on_progress=False)
+        assert ("without those that the training table states" in slamjax.describe(model)) is stated
+        labels = slamjax.fit(model, others, n_starts=1)
+        pulls = [(labels[name].value - true[:, k]) / labels[f"{name}_err"].value for k, name in enumerate("ab")]
+        widths[stated] = median_abs_deviation(pulls, axis=1, scale="normal")
+    assert np.all((widths[True] > 0.9) & (widths[True] < 1.1)), widths
+    assert np.all(widths[False] < 0.6), widths
