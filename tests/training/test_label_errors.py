@@ -47,7 +47,8 @@ def test_stated_errors_of_training_labels_are_no_part_of_a_fits_errors():
         model, others = trained(stated)
         labels = slamjax.fit(model, others, n_starts=1)
         pulls = [(labels[n].value - others.values(n)) / labels[f"{n}_err"].value for n in model.label_names]
-        widths[stated] = median_abs_deviation(pulls, axis=1, scale="normal")
+        assert np.isfinite(pulls).mean() > 0.99, labels[~np.isfinite(pulls).all(axis=0)]
+        widths[stated] = median_abs_deviation(pulls, axis=1, scale="normal", nan_policy="omit")
         assert model.info.calibration.without_label_errors is stated
         if stated:  # stars with labels of the training stars' quality: their errors are added where they are stated
             report = slamjax.validate(model, mistaken(others, 2, True), n_starts=1)
