@@ -65,7 +65,7 @@ class Campaign:
     attempt : makes the attempt of this number, in a folder that `prepare` has filled; what it raises is judged too
     prepare : fills the folder with the files that attempts damage
     tried, short : attempts of ``make torture``, and of the test suite
-    seconds : after which an attempt has hung
+    seconds : after which an attempt has hung, on a machine without other work
     """
 
     title: str
@@ -168,12 +168,17 @@ def command(
     stopped = False
     while listener.is_alive():
         peak = max(peak, resident(process.pid))
-        if not stopped and (peak > MEMORY or time.monotonic() - began > seconds):
+        if not stopped and (peak > MEMORY or time.monotonic() - began > patience(seconds)):
             stopped = True
             process.kill()
         listener.join(0.02)
     spent = time.monotonic() - began
     return Finished(None if stopped else process.returncode, said[0], said[1], peak / 2**20, spent)
+
+
+def patience(seconds: float) -> float:
+    """So many seconds of this machine, where other work keeps its cores busy."""
+    return seconds * max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
 
 
 def resident(pid: int) -> float:

@@ -14,7 +14,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from campaigns.frame import MEMORY, TESTS, Outcome, Report, judged, load, resident
+from campaigns.frame import MEMORY, TESTS, Outcome, Report, judged, load, patience, resident
 
 #: Seconds that the preparation of a campaign may take.
 _PREPARING = 500.0
@@ -61,7 +61,7 @@ class Worker:
         while not select.select([self._replies], [], [], _WATCH)[0]:
             peak = max(peak, resident(self._process.pid))
             spent = time.monotonic() - began
-            if peak > MEMORY or spent > seconds:
+            if peak > MEMORY or spent > patience(seconds):
                 self._end()
                 outcome = Outcome.GREEDY if peak > MEMORY else Outcome.HUNG
                 return Report(outcome, f"ended after {spent:.1f} s", spent, peak / 2**20)
