@@ -1,7 +1,7 @@
 """Training, fitting, sampling and reading again and again in one process: what it holds does not grow.
 
 Memory, memory maps (each compiled program takes dozens, and Linux allows 65,530), open files and threads are looked at
-after every round. The first half of the rounds may fill caches; the second half does the same again, and must add nothing.
+after every round. The first half of the rounds may fill caches; the second half does the same, and must add nothing.
 """
 
 from __future__ import annotations
