@@ -66,7 +66,8 @@ def _where() -> str:
     """The code and the machine."""
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, cwd=TESTS)
     code = f"slamjax {slamjax.__version__}{f' ({commit.stdout.strip()})' if commit.returncode == 0 else ''}"
-    return f"Written by {code}, {platform.system()}, Python {platform.python_version()}, {os.cpu_count()} cores, {date.today()}."
+    machine = f"{platform.system()}, Python {platform.python_version()}, {os.cpu_count()} cores"
+    return f"Written by {code}, {machine}, {date.today()}."
 
 
 if __name__ == "__main__":
