@@ -1,8 +1,8 @@
 """Are errors honest for stars of any S/N, whatever the S/N of the training stars? Synthetic, MILES and Gaia XP stars.
 
 Synthetic stars (--turbospectrum) and MILES (--miles) get noise by seed. Folds 0 and 1 of five were looked at while the
-noise model was made, the others were not: they are reported apart. Gaia XP giants (--data) have their own noise, and
-are judged by quartile of G magnitude.
+noise model was made; the others once, before the last change to it (the learning curve). They are reported apart.
+Gaia XP giants (--data) have their own noise, and are judged by quartile of G magnitude.
 """
 
 from __future__ import annotations
@@ -117,9 +117,9 @@ def summary(parts: list[dict[str, Any]], n_labels: int) -> tuple[Any, ...]:
 
 
 def tables_of(found: list[Any], labels: tuple[str, ...], title: str) -> list[str]:
-    """Tables of the folds that no choice has seen, and of the one that was looked at."""
+    """Tables of the folds that were looked at once, and of those by which choices were made."""
     header = ["emulator", "trained at", "judged at", *MEASURES]
-    parts = {"folds that no choice has seen": [k for k in range(FOLDS) if k not in SEEN], "other folds": list(SEEN)}
+    parts = {"folds looked at once": [k for k in range(FOLDS) if k not in SEEN], "folds looked at": list(SEEN)}
     tables = []
     for which, folds in parts.items():
         rows = cells(found, labels, folds)

@@ -30,6 +30,7 @@ class HeldOut:
     terms, place : derivatives of the flux, see `slamjax.training.expansion`, and each star's row among them
         If there are any, fits use these only.
     label_error : errors of the known labels, scaled, 0 where they are not stated; None: none are stated
+    half : some of the stars, held out from emulators of half as many; see `slamjax.training.learning_curve`
     """
 
     x: Float[np.ndarray, "star label"]
@@ -40,6 +41,7 @@ class HeldOut:
     terms: Float[np.ndarray, "row term pixel"] | None = None
     place: Int[np.ndarray, " star"] | None = None
     label_error: Float[np.ndarray, "star label"] | None = None
+    half: HalfOfStars | None = None
 
     def __getitem__(self, rows: np.ndarray) -> HeldOut:
         return dataclasses.replace(
@@ -50,6 +52,7 @@ class HeldOut:
             fold=self.fold[rows],
             place=None if self.place is None else self.place[rows],  # the derivatives are many: they are not copied
             label_error=None if self.label_error is None else self.label_error[rows],
+            half=None,
         )
 
     @property
@@ -92,3 +95,11 @@ class HeldOut:
     @property
     def known(self) -> np.ndarray:
         return np.isfinite(self.residual) & (self.ivar > 0)
+
+
+@dataclass(frozen=True)
+class HalfOfStars:
+    """Stars held out from emulators of about half as many, and which of all stars they are."""
+
+    rows: Int[np.ndarray, " star"]
+    held_out: HeldOut

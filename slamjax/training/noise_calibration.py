@@ -14,9 +14,9 @@ from slamjax.emulators.training_labels import TrainingLabels
 from slamjax.errors import SlamError
 from slamjax.noise.calibration import GAUSSIAN_95, Calibration
 from slamjax.noise.models import LowRankNoise
-from slamjax.training.fewer_stars import chi2_of_fewer_stars
 from slamjax.training.held_out import HeldOut
 from slamjax.training.label_errors import LabelErrors, label_errors, quick
+from slamjax.training.learning_curve import improvement
 
 #: Degrees of freedom of a star's own noise scale that are tried.
 _TAILS = (10.0, 30.0, 100.0, 300.0, 1000.0, np.inf)
@@ -28,8 +28,6 @@ _CHI2_RATIOS = tuple(np.geomspace(0.03, 30, 61).tolist())
 _ROUNDS = 3
 #: The emulator's part of χ² is at least this fraction of what Σ says.
 _LEAST_CHI2 = 1e-3
-#: The final emulator's part of χ² is at least this fraction of that of the folds' emulators.
-_LEAST_SHARE = 0.5
 #: Prior width of the logarithm of the factor of the emulator's part.
 _LOG_FACTOR = 1.5
 #: Steps towards the s² that makes pulls one wide, and the misfit of ln variance at which they end.
@@ -67,7 +65,7 @@ def calibrate_learnt(
                 noise.inflated(factors.model, factors.photon),
                 [each.inflated(factors.model, factors.photon) for each in crossed.noises],
             )
-    return noise, _of_all_stars(_with_label_errors(calibration, fits), crossed, held_out)
+    return _of_all_stars(noise, _with_label_errors(calibration, fits), training_labels, held_out)
 
 
 def calibrate_stated(
@@ -91,7 +89,7 @@ def calibrate_stated(
         )
     fits = crossed.fits(held_out)
     calibration, _ = adjustment(fits, stated=True)
-    return noise, _of_all_stars(_with_label_errors(calibration, fits), crossed, held_out)
+    return _of_all_stars(noise, _with_label_errors(calibration, fits), training_labels, held_out)
 
 
 class _Crossed:
@@ -130,10 +128,19 @@ def _with_label_errors(calibration: Calibration, fits: LabelErrors) -> Calibrati
     return dataclasses.replace(calibration, chi2_limit=limit, interval95_factor=_interval95(pulls).tolist())
 
 
-def _of_all_stars(calibration: Calibration, crossed: _Crossed, held_out: HeldOut) -> Calibration:
-    """With the χ² that is expected of the final emulator, which has seen more stars than those of the folds."""
-    excess = chi2_of_fewer_stars(crossed.noises[0], crossed.training_labels, held_out) * calibration.chi2_scale
-    return dataclasses.replace(calibration, chi2_scale=calibration.chi2_scale / max(1 - excess, _LEAST_SHARE))
+def _of_all_stars(
+    noise: LowRankNoise, calibration: Calibration, training_labels: TrainingLabels, held_out: HeldOut
+) -> tuple[LowRankNoise, Calibration]:
+    """Noise and χ² as expected of the final emulator, which has seen more stars than those of the folds."""
+    if held_out.half is None:
+        return noise, calibration
+    some, half = (
+        label_errors(noise, training_labels, each) for each in (held_out[held_out.half.rows], held_out.half.held_out)
+    )
+    model = 1 / calibration.chi2_scale
+    better = improvement(some, half, calibration.photon_chi2 or model, model, len(held_out.emulators))
+    scale = calibration.chi2_scale * better.labels / better.chi2
+    return noise.inflated(better.labels), dataclasses.replace(calibration, chi2_scale=scale)
 
 
 class Factors(NamedTuple):

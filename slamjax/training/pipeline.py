@@ -21,6 +21,7 @@ from slamjax.preprocessing.recipe import Recipe
 from slamjax.spectra.spectra import Spectra
 from slamjax.training.data import TrainingSet, label_names, training_set
 from slamjax.training.learners import Learnt, learn_jointly
+from slamjax.training.learning_curve import half_of_stars
 from slamjax.training.noise_fallback import learn_noise_if_possible
 from slamjax.training.plausibility import warn_of_left_out
 from slamjax.training.provenance import provenance, training_digest, training_record, training_settings
@@ -122,6 +123,10 @@ def train(
         _warn_of_untrained_pixels(learnt, training)
         report.stage("learning the noise", shared=False)
         held_out = dataclasses.replace(learnt.held_out, label_error=training.scaled.label_error)
+        if noise.kind != "diagonal":
+            chosen = learner if joint_scores is None else learner.only(int(np.argmax(joint_scores)))
+            half = half_of_stars(lambda some: chosen.learn(some, None).held_out, training.scaled, seed)
+            held_out = dataclasses.replace(held_out, half=half)
         learnt_noise = learn_noise_if_possible(noise, learnt.emulator, training_labels, held_out, seed=seed)
     candidates = Table(rows=[vars(candidate) for candidate in learner.candidates])
     pixels = _pixel_table(training.prepared.wave, learnt, candidates, learnt_noise.model_variance)
