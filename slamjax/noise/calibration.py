@@ -151,8 +151,8 @@ class Calibration:
     ) -> StarNoise:
         """How noisy stars are, from rᵀΣ⁻¹r (N,), good pixels, degrees of freedom, and the distance to training stars.
 
-        The expected χ² is the sum of the model's part, over `chi2_scale`, and of the photons'. A star's own scale is
-        `noise_scale` of what the photons leave of its χ², which says the less the more of it is theirs.
+        The expected χ² is the sum of the model's part, over ``chi2_scale``, and of the photons'. A star's own scale is
+        ``noise_scale`` of what the photons leave of its χ², which says the less the more of it is theirs.
         """
         model = shares.model / self.chi2_scale
         photons = shares.photon * (self.photon_chi2 or 1 / self.chi2_scale)
