@@ -55,8 +55,10 @@ S/N > 80 are not only clean, but have better spectra and labels.""",
 
 Models trained at one S/N and judged at others. Synthetic spectra and MILES stars get white noise by seed, and state it;
 synthetic spectra have ten labels, of which the models know four, so that the emulator's error is real and correlated.
-Five folds; those that were looked at while the noise model was made are kept apart. "Judged at none added" is without
-noise.""",
+Five folds; folds 0 and 1 were looked at while the noise model was made and are left out here, the others once, before
+its last change. "Judged at none added" is without noise. Noise carries faint stars near an end of a label's range to
+this end, which is flagged: such stars are counted apart ("at an edge"). Errors of bright stars come from the emulator
+alone.""",
     "fit_speed": """\
 ## Fitting labels
 

@@ -89,7 +89,7 @@ class Checkpoint:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if kind is None or not self.n_parts:
-            shutil.rmtree(self.folder, ignore_errors=True)
+            self.drop()
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
@@ -103,6 +103,10 @@ class Checkpoint:
         else:
             with cls(given) as own:
                 yield own
+
+    def drop(self) -> None:
+        """Remove the folder."""
+        shutil.rmtree(self.folder, ignore_errors=True)
 
     @property
     def n_parts(self) -> int:

@@ -59,11 +59,12 @@ def make_folder(folder: Path, file: str) -> None:
 def kept_parts(output: Path) -> Iterator[slamjax.Checkpoint]:
     """Where the finished parts of a run are kept until its output is saved; a stopped run says that they are."""
     with slamjax.Checkpoint(output.parent / f".{output.name}.parts") as kept:
-        note_if_stopped(
-            lambda: (
-                f"{kept.n_parts} finished parts are kept in {kept.folder}, the same command continues"
-                if kept.n_parts
-                else ""
-            )
-        )
+        note_if_stopped(lambda: _said_of(kept))
         yield kept
+
+
+def _said_of(kept: slamjax.Checkpoint) -> str:
+    if kept.n_parts:
+        return f"{kept.n_parts} finished parts are kept in {kept.folder}, the same command continues"
+    kept.drop()
+    return ""

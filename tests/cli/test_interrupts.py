@@ -40,6 +40,21 @@ LOST = """
             time.sleep(0.1)
             check_stopped()
 """
+#: A module that catches and prints whatever is raised while it is imported, as compiled ones do.
+CARELESS = "import time, traceback\ntry:\n    time.sleep(9)\nexcept BaseException:\n    traceback.print_exc()"
+IMPORTING = f"""
+        import pathlib
+        pathlib.Path("careless.py").write_text({CARELESS!r})
+        sys.path.insert(0, "")
+        import careless
+"""
+#: Work in C before the first part is finished.
+NO_PART_YET = """
+        import pathlib
+        from slamjax.cli.files import kept_parts
+        with kept_parts(pathlib.Path("labels.fits")):
+            __import__('hashlib').pbkdf2_hmac('sha256', b'', b'', 10**9)
+"""
 
 
 def stopped(work, folder, *signals):
@@ -75,6 +90,18 @@ def test_a_second_signal_ends_a_command_that_is_not_in_python(tmp_path):
     assert err == "slamjax: stopped; nothing was written\n"
     assert os.listdir(tmp_path) == []
     assert seconds < 5
+
+
+def test_a_signal_during_an_import_ends_the_command_at_once(tmp_path):
+    code, err, seconds = stopped(IMPORTING, tmp_path, signal.SIGHUP)
+    assert (code, err) == (129, "slamjax: stopped; nothing was written\n")
+    assert seconds < 5
+
+
+def test_an_empty_folder_of_parts_is_removed_at_a_second_signal(tmp_path):
+    code, err, _ = stopped(NO_PART_YET, tmp_path, signal.SIGINT, signal.SIGINT)
+    assert (code, err) == (130, "slamjax: stopped; nothing was written\n")
+    assert not list(tmp_path.glob(".*"))
 
 
 def test_a_signal_after_the_work_changes_nothing(tmp_path):
