@@ -136,7 +136,7 @@ def test_lines_are_found_in_the_medium_of_the_spectra():
 def test_folds_too_small_for_the_noise_of_all_stars_are_reported(monkeypatch):
     from slamjax.training import noise_learning
 
-    monkeypatch.setattr(noise_learning, "_STARS_PER_COLUMN", 2)  # correlated noise from 60 stars on
+    monkeypatch.setattr(noise_learning, "_STARS_PER_COLUMN", 4)  # correlated noise from 60 stars on
     svr = dataclasses.replace(SVR_10, solver="sklearn")
     with pytest.warns(slamjax.SlamWarning, match="have too few stars for the noise model of all stars"):
         compare(stars()[:100], ("teff", "logg"), svr=svr, training=TrainingSpec(search=TWO_FOLDS), test=2)
