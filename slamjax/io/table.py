@@ -3,8 +3,8 @@
 SPECTRA holds the vector columns ``flux`` and ``ivar`` or ``flux_error`` (neither if errors are unknown) beside labels
 and metadata. The unit (TUNIT) of ``flux`` is empty for a dimensionless one and left out where it is not known; errors
 without a unit are in that of the flux. The header of WAVELENGTH has ``WAVEMED`` (air or vacuum), ``FRAME`` (rest or
-observed) and, if known,
-``FWHM`` in the column's unit; a line spread that depends on wavelength is a column ``fwhm`` beside the wavelengths.
+observed) and, if known, ``FWHM`` in the column's unit; a line spread that depends on wavelength is a column ``fwhm``
+beside the wavelengths.
 """
 
 from __future__ import annotations

@@ -83,14 +83,11 @@ class HeldOut:
             return False
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)  # a star without residuals is NaN
-            typical = np.nanmedian(self._finite_photon_variance, axis=1)
+            variance = self.photon_variance
+            variance = np.where(np.isfinite(variance) & (variance > 0), variance, np.nan)
+            typical = np.nanmedian(variance, axis=1)
         low, high = np.nanpercentile(typical, [16, 84])
         return bool(high > _VARIED * low)
-
-    @property
-    def _finite_photon_variance(self) -> np.ndarray:
-        variance = self.photon_variance
-        return np.where(np.isfinite(variance) & (variance > 0), variance, np.nan)
 
     @property
     def known(self) -> np.ndarray:

@@ -21,6 +21,7 @@ from slamjax.forward.scaled import ScaledModel
 from slamjax.noise.calibration import Calibration, PhotonShares, StarNoise
 from slamjax.noise.models import Noise
 from slamjax.noise.photon_part import photon_information, photon_shares
+from slamjax.noise.residuals import MEDIAN_SQUARE
 from slamjax.training.expansion import information_at
 from slamjax.training.held_out import HeldOut
 
@@ -114,6 +115,11 @@ class LabelErrors:
         logdet = np.linalg.slogdet(covariance)[1]
         found[self.valid] = -0.5 * logdet - 0.5 * (4 + n_labels) * np.log1p(square / 4)
         return found
+
+
+def robust_width(values: np.ndarray) -> np.ndarray:
+    """Median absolute deviation along the first axis, as a standard deviation; SciPy's takes ten times as long."""
+    return np.median(np.abs(values - np.median(values, axis=0)), axis=0) / np.sqrt(MEDIAN_SQUARE)
 
 
 def label_errors(noise: Noise, training_labels: TrainingLabels, held_out: HeldOut) -> LabelErrors:

@@ -13,10 +13,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from slamjax.noise.residuals import MEDIAN_SQUARE
 from slamjax.training.data import ScaledStars
 from slamjax.training.held_out import HalfOfStars, HeldOut
-from slamjax.training.label_errors import LabelErrors
+from slamjax.training.label_errors import LabelErrors, robust_width
 
 #: Bounds of the ratio of the variances with half and with all stars, and the least share of it that is the emulator's.
 _LARGEST, _LEAST_SHARE = 4.0, 0.1
@@ -70,5 +69,4 @@ def improvement(
 
 def _variance(fits: LabelErrors) -> np.ndarray:
     """(L,) robust variances of label errors, less those of the known labels."""
-    spread = np.median(np.abs(fits.error - np.median(fits.error, axis=0)), axis=0)
-    return np.square(spread) / MEDIAN_SQUARE - np.mean(fits.known_variance, axis=0)
+    return np.square(robust_width(fits.error)) - np.mean(fits.known_variance, axis=0)

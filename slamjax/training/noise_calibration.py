@@ -15,7 +15,7 @@ from slamjax.errors import SlamError
 from slamjax.noise.calibration import GAUSSIAN_95, Calibration
 from slamjax.noise.models import LowRankNoise
 from slamjax.training.held_out import HeldOut
-from slamjax.training.label_errors import LabelErrors, label_errors, quick
+from slamjax.training.label_errors import LabelErrors, label_errors, quick, robust_width
 from slamjax.training.learning_curve import improvement
 
 #: Degrees of freedom of a star's own noise scale that are tried.
@@ -182,7 +182,11 @@ def _chi2_reading(fits: LabelErrors, stated: bool) -> Calibration:
         model = np.where(shares.model > 0, shares.model, np.nan)
         typical, photon = float(np.nanmedian((chi2 - shares.photon) / model)), 1.0
     else:
-        ratio = min(_CHI2_RATIOS, key=lambda each: float(_width(np.log(chi2 / (shares.model + each * shares.photon)))))
+
+        def spread(ratio: float) -> float:
+            return float(robust_width(np.log(chi2 / (shares.model + ratio * shares.photon))))
+
+        ratio = min(_CHI2_RATIOS, key=spread)
         typical = float(np.median(chi2 / (shares.model + ratio * shares.photon)))
         photon = ratio * typical
     return Calibration(
@@ -194,11 +198,6 @@ def _chi2_reading(fits: LabelErrors, stated: bool) -> Calibration:
     )
 
 
-def _width(values: np.ndarray) -> np.ndarray:
-    """Median absolute deviation along the first axis, as a standard deviation; SciPy's takes ten times as long."""
-    return np.median(np.abs(values - np.median(values, axis=0)), axis=0) / norm.ppf(0.75)
-
-
 def _factor(fits: LabelErrors, fixed: np.ndarray, free: np.ndarray) -> float:
     """The factor of the ``free`` part of label variances for which pulls are one wide, in the geometric mean.
 
@@ -207,7 +206,7 @@ def _factor(fits: LabelErrors, fixed: np.ndarray, free: np.ndarray) -> float:
     """
 
     def log_width(log_factor: float) -> float:
-        width = _width(fits.pulls(fixed + np.exp(log_factor) * free))
+        width = robust_width(fits.pulls(fixed + np.exp(log_factor) * free))
         return float(np.mean(np.log(np.maximum(width, 1e-3))))
 
     if not fixed.any() and not fits.known_variance.any():  # widths fall as the root of the factor
@@ -232,7 +231,7 @@ def _label_scale(fits: LabelErrors, own: np.ndarray, photon: np.ndarray) -> np.n
         pulls = fits.pulls(photon + np.exp(2 * log_scale) * (own - photon))
         apart = np.abs(pulls - np.median(pulls, axis=0))
         ratio = np.quantile(apart, _LEVELS, axis=0) / norm.ppf(0.5 + 0.5 * np.asarray(_LEVELS))[:, None]
-        width = _width(pulls)
+        width = robust_width(pulls)
         return np.minimum(np.exp(np.log(np.maximum(ratio, 1e-3)).mean(axis=0)), width / _NARROWEST)
 
     if not photon.any() and not fits.known_variance.any():

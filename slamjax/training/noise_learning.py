@@ -130,8 +130,13 @@ class _Estimates:
         return (self._stated if photons == STATED else self._learnt).noise(rank, floor)
 
 
+def fewest_stars(spec: NoiseSpec) -> int:
+    """Stars from which a low-rank noise with stated photon noise can be learnt; twice as many if it is learnt, too."""
+    return min(spec.ranks) * _STARS_PER_COLUMN * _JUDGES // (_JUDGES - 1)
+
+
 def _too_few_stars(spec: NoiseSpec, n_stars: int) -> None:
-    needed = min(spec.ranks) * _STARS_PER_COLUMN * _JUDGES // (_JUDGES - 1)
+    needed = fewest_stars(spec)
     problem = (
         f"{n_stars} stars cannot make a low-rank noise model, which needs at least {needed}"
         if n_stars < needed
@@ -148,10 +153,9 @@ def _too_few_stars(spec: NoiseSpec, n_stars: int) -> None:
 
 
 def _warn_of_stated(spec: NoiseSpec, n_stars: int) -> None:
-    needed = 2 * min(spec.ranks) * _STARS_PER_COLUMN * _JUDGES // (_JUDGES - 1)
     warnings.warn(
         f"the flux errors that the training spectra state are too large, and {n_stars} stars cannot tell by how much, "
-        f"which needs about {needed}: photon noise is taken as stated, and label errors may be too large",
+        f"which needs about {2 * fewest_stars(spec)}: photon noise is taken as stated, and label errors may be wrong",
         SlamWarning,
         stacklevel=5,
     )

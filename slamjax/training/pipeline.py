@@ -23,6 +23,7 @@ from slamjax.training.data import TrainingSet, label_names, training_set
 from slamjax.training.learners import Learnt, learn_jointly
 from slamjax.training.learning_curve import half_of_stars
 from slamjax.training.noise_fallback import learn_noise_if_possible
+from slamjax.training.noise_learning import fewest_stars
 from slamjax.training.plausibility import warn_of_left_out
 from slamjax.training.provenance import provenance, training_digest, training_record, training_settings
 from slamjax.training.screening import screen_stars
@@ -123,7 +124,7 @@ def train(
         _warn_of_untrained_pixels(learnt, training)
         report.stage("learning the noise", shared=False)
         held_out = dataclasses.replace(learnt.held_out, label_error=training.scaled.label_error)
-        if noise.kind != "diagonal":
+        if noise.kind != "diagonal" and len(training.stars) >= fewest_stars(noise):
             chosen = learner if joint_scores is None else learner.only(int(np.argmax(joint_scores)))
             half = half_of_stars(lambda some: chosen.learn(some, None).held_out, training.scaled, seed)
             held_out = dataclasses.replace(held_out, half=half)

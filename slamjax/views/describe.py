@@ -77,11 +77,17 @@ def describe(thing: Thing | str | os.PathLike[str]) -> str:
     if isinstance(thing, Sampled):
         return _with_stars(text_card(thing.title(), thing.facts()), thing[:_LISTED].table(), len(thing))
     if isinstance(thing, Table):
-        labels = LabelTable(thing, copy=False)
-        if not labels.label_names:
-            raise SlamError("this table does not name its labels (meta['labels']); give one of slamjax.fit")
+        labels = as_labels(thing)
         return _with_stars(text_card(labels.title(), labels.facts()), labels[:_LISTED], len(labels))
     raise TypeError(f"describe takes models, spectra, posteriors, label tables, recipes and paths, not {type(thing)}")
+
+
+def as_labels(table: Table) -> LabelTable:
+    """A table of `slamjax.fit`, however it was kept; raises SlamError for others."""
+    labels = LabelTable(table, copy=False)
+    if not labels.label_names:
+        raise SlamError("this table does not name its labels (meta['labels']); give one of slamjax.fit")
+    return labels
 
 
 def _with_stars(text: str, table: LabelTable, n: int) -> str:

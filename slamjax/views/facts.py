@@ -8,13 +8,12 @@ from typing import Any
 import numpy as np
 from astropy.table import Table
 
-from slamjax.errors import SlamError
 from slamjax.flags import Flag
 from slamjax.io import LabelTable
 from slamjax.model.model import Model
 from slamjax.preprocessing import Recipe
 from slamjax.spectra.spectra import Spectra
-from slamjax.views.describe import Sampled, Thing
+from slamjax.views.describe import Sampled, Thing, as_labels
 from slamjax.views.files import open_file
 
 
@@ -56,10 +55,7 @@ def facts(thing: Thing | str | os.PathLike[str]) -> dict[str, Any]:
     elif isinstance(thing, Sampled):
         found = _of_posterior(thing)
     elif isinstance(thing, Table):
-        labels = LabelTable(thing, copy=False)
-        if not labels.label_names:
-            raise SlamError("this table does not name its labels (meta['labels']); give one of slamjax.fit")
-        found = {"kind": "labels", **_of_labels(labels)}
+        found = {"kind": "labels", **_of_labels(as_labels(thing))}
     else:
         raise TypeError(f"facts are of models, spectra, posteriors, label tables, recipes and paths, not {type(thing)}")
     plain: dict[str, Any] = _plain(found)

@@ -18,7 +18,7 @@ from slamjax.model.model import Model
 from slamjax.noise.calibration import PhotonShares, noise_scale
 from slamjax.noise.models import DiagonalNoise, LowRankNoise
 from slamjax.training import NoiseSpec, Polynomial, SearchSpec, recalibrate_noise, train
-from slamjax.training.held_out import HeldOut
+from slamjax.training.held_out import HalfOfStars, HeldOut
 from slamjax.training.label_errors import LabelErrors, label_errors
 from slamjax.training.noise_calibration import calibrate_learnt, calibrate_stated
 from slamjax.training.noise_learning import learn_noise
@@ -135,6 +135,27 @@ def test_noise_is_calibrated_on_stars_that_it_was_not_learnt_from():
 
     calibrate_stated(learn, training_labels, stars)
     assert seen == [210] * 8 + [240]
+
+
+@pytest.mark.parametrize("calibrate", [calibrate_stated, calibrate_learnt])
+def test_noise_is_that_of_an_emulator_which_has_seen_more_stars(calibrate):
+    """Where half of the stars make errors 1.5 times as wide, all make them 1.5^log2(4/5) times those of four fifths."""
+    emulator, training_labels, stars = linear_stars(600)
+    stars = dataclasses.replace(stars, emulators=(emulator,) * 5, fold=np.arange(600) % 5, ivar=np.full((600, 30), 1e8))
+    rows = np.arange(0, 600, 2)
+    half = dataclasses.replace(stars[rows], residual=1.5 * stars.residual[rows])
+
+    def learn(some):
+        return LowRankNoise(np.full(30, 0.01), np.zeros((30, 1)), np.ones(30), np.zeros((30, 0)))
+
+    (before, plain), (after, better) = (
+        calibrate(learn, training_labels, each)
+        for each in (stars, dataclasses.replace(stars, half=HalfOfStars(rows, half)))
+    )
+    expected = (1.5**2) ** -np.log2(5 / 4)
+    np.testing.assert_allclose(after.model_variance / before.model_variance, expected, rtol=0.02)
+    # χ² falls as the errors do, and Σ with them: what is reported of the same stars stays
+    assert better.chi2_scale == pytest.approx(plain.chi2_scale, rel=0.02)
 
 
 def test_only_errors_of_a_label_with_outliers_are_stretched():
