@@ -111,7 +111,7 @@ class Checkpoint:
     @property
     def n_parts(self) -> int:
         """How many parts are finished."""
-        return len(list(self.folder.glob(f"*{_SUFFIX}")))
+        return len(list(self.folder.glob(f"[0-9]*{_SUFFIX}")))  # not the temporary name of one that is being written
 
     def begin(self, run: Mapping[str, str]) -> None:
         """Parts of the run with these properties (`digest`) follow; raises if the folder has those of another one."""

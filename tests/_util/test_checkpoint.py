@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from slamjax._util.checkpoint import Checkpoint, digest
+from slamjax._util.files import atomic_path
 from slamjax.errors import SlamError, SlamWarning
 
 RUN = {"model": "a", "seed": "1"}
@@ -49,6 +50,14 @@ def test_parts_stay_when_a_run_is_stopped_and_go_when_it_is_done(tmp_path):
 def test_a_run_without_finished_parts_leaves_nothing(tmp_path):
     stopped(tmp_path / "parts", parts=())
     assert os.listdir(tmp_path) == []
+
+
+def test_a_part_that_is_being_written_is_not_finished(tmp_path):
+    with Checkpoint(tmp_path / "parts") as kept:
+        kept.begin(RUN)
+        with atomic_path(kept.folder / "00000000.part"):
+            assert kept.n_parts == 0
+        assert kept.n_parts == 1
 
 
 def test_another_run_is_refused_and_named(tmp_path):

@@ -17,7 +17,7 @@ def attempt(number: int, folder: Path) -> Report:
         threading.Timer(run.moment, process.kill).start()
 
     killed = run.run(during=kill)
-    kept = len(list(run.output.parent.glob(".*.parts/*.part")))
+    kept = len(list(run.output.parent.glob(".*.parts/[0-9]*.part")))
     return run.finish(f"{run.kind} killed after {run.moment:.1f} s (exit {killed.code}), {kept} parts kept")
 
 

@@ -27,7 +27,7 @@ def _stopped(kind: str, folder: Path) -> Path:
         place.mkdir()
 
         def kill(process: subprocess.Popen[bytes]) -> None:
-            while process.poll() is None and len(list(place.glob(".*.parts/*.part"))) < 2:
+            while process.poll() is None and len(list(place.glob(".*.parts/[0-9]*.part"))) < 2:
                 time.sleep(0.01)
             process.kill()
 
@@ -62,7 +62,7 @@ def _edited(path: Path, at: Attempt) -> None:
 
 def _exchanged(path: Path, at: Attempt) -> None:
     """The part of other stars under this name."""
-    others = [other for other in path.parent.glob("*.part") if other != path]
+    others = [other for other in path.parent.glob("[0-9]*.part") if other != path]
     shutil.copy(at.rng.choice(others), path)
 
 
@@ -112,7 +112,7 @@ def attempt(number: int, folder: Path) -> Report:
     shutil.copytree(_stopped(at.kind, folder), at.output.parent, dirs_exist_ok=True)
     damage = _DAMAGE[number // len(KEPT) % len(_DAMAGE)]
     (parts,) = at.output.parent.glob(".*.parts")
-    damage(at.rng.choice(sorted(parts.glob("*.part"))), at)
+    damage(at.rng.choice(sorted(parts.glob("[0-9]*.part"))), at)
     done = at.run()
     seen = f"{at.kind}, {damage.__name__.strip('_')}"
     if done.code == 0:

@@ -38,7 +38,7 @@ def attempt(number: int, folder: Path) -> Report:
     lines = [line for line in done.err.splitlines() if line.strip()]
     if len(lines) != 1 or not _LINE.fullmatch(lines[0]):
         return Report(Outcome.RAW, f"{seen}: {done.err[-400:]}")
-    kept = list(run.output.parent.glob(".*.parts/*.part"))
+    kept = list(run.output.parent.glob(".*.parts/[0-9]*.part"))
     left = [name for name in run.strangers() if not (name.endswith(".parts") and run.kind in KEPT and kept)]
     if left:
         return Report(Outcome.RAW, f"{seen}: left {left}")
