@@ -45,7 +45,10 @@ offer(
         "gamma": Offered("Kernel's γ, scale or auto; several are searched.", type=str, parse=numbers),
         "kernel": Offered("As in scikit-learn.", type=Literal[KERNELS]),
         "coef0": Offered("Constant of the poly and sigmoid kernels."),
-        "solver": Offered("All pixels on one kernel matrix (batched), or each with scikit-learn."),
+        "solver": Offered(
+            "All pixels on one kernel matrix (batched), on few stars that span all (inducing), or sklearn."
+        ),
+        "n_inducing": Offered("Inducing stars, at most."),
         "n_jobs": Offered("Parallel workers; -1: one per core."),
     },
 )

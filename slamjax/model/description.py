@@ -91,6 +91,11 @@ def _solver_of(report: Mapping[str, Any] | None) -> str:
         return "scikit-learn"
     if report["solver"] == "least squares":
         return f"least squares in closed form, {report['columns']:,} of them"
+    if report["solver"] == "inducing":
+        return (
+            f"{report['inducing']:,} inducing stars: {report['columns']:,} machines, largest duality gap "
+            f"{report['gap']:.1g} of the objective"
+        )
     return (
         f"batched: {report['columns']:,} machines, {report['by_sklearn']:,} of them by scikit-learn; largest KKT "
         f"violation {report['violation']:.1g}, duality gap {report['gap']:.1g} of the objective"

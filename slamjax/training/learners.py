@@ -77,16 +77,15 @@ class SvrLearner:
 
     def learn(self, scaled: ScaledStars, on_progress: Progress | None) -> Learnt:
         fits, report = fit_pixels(scaled, self.candidates, self.settings, self.n_jobs, on_progress)
-        best = np.array([fit.best for fit in fits])
-        trained = bool(np.any(best >= 0))
+        trained = bool(np.any(fits.best >= 0))
         return Learnt(
             emulator=export_fits(scaled, fits, self.candidates, self.settings) if trained else None,
             held_out=export_held_out(scaled, fits, self.candidates, self.settings) if trained else None,
-            status=np.array([fit.status for fit in fits]),
-            n_train=np.array([fit.n_train for fit in fits]),
-            best=best,
-            scores=np.stack([fit.scores for fit in fits]),
-            columns={"n_support": np.array([int(np.count_nonzero(fit.dual)) for fit in fits])},
+            status=fits.status,
+            n_train=fits.n_train,
+            best=fits.best,
+            scores=fits.scores,
+            columns={"n_support": np.count_nonzero(fits.dual, axis=0)},
             report=vars(report),
         )
 
@@ -165,6 +164,8 @@ def make_learner(
         max_iter=emulator.max_iter,
         min_stars=max(10, 2 * search.folds, 5 * n_labels) if min_stars is None else min_stars,
         solver=chosen_solver(emulator.solver, emulator.kernel, n_columns, n_stars),
+        n_inducing=emulator.n_inducing,
+        seed=seed,
     )
     return SvrLearner(candidates, settings, emulator.n_jobs)
 

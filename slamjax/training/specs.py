@@ -14,7 +14,7 @@ from slamjax.errors import SlamError
 from slamjax.preprocessing.recipe import Recipe
 from slamjax.training.choices import Choice, check_choice, not_negative, positive, valid_gamma
 
-SolverName = Literal["auto", "batched", "sklearn"]
+SolverName = Literal["auto", "batched", "inducing", "sklearn"]
 SearchKind = Literal["grid", "random", "joint"]
 PhotonKind = Literal["auto", "stated", "learnt"]
 NoiseKind = Literal["auto", "lowrank", "diagonal"]
@@ -36,12 +36,16 @@ class SVR:
         Of the poly kernel.
     coef0 : float
         Of the poly and sigmoid kernels.
-    solver : "auto", "batched" or "sklearn"
+    solver : "auto", "batched", "inducing" or "sklearn"
         "batched" solves all pixels, folds, C and ε of one γ on one kernel matrix, to the same optimality conditions; it
-        needs numba (``pip install "slamjax[fast]"``). "auto" uses it if numba is installed and the problem is not
-        small. The sigmoid kernel is always solved by scikit-learn.
+        needs numba (``pip install "slamjax[fast]"``). "inducing" is for many stars: every star counts, but all sums are
+        over some of them, which span the others, so that time and memory grow in proportion to the stars. "auto" takes
+        it for more than 5,000 stars; for fewer "batched", if numba is installed and the problem is not small. The
+        sigmoid kernel is always solved by scikit-learn.
+    n_inducing : int
+        Inducing stars, at most; fewer if these span all others.
     tol, max_iter : float, int
-        Stopping tolerance and iteration limit (-1: none) of libsvm.
+        Stopping tolerance and iteration limit (-1: none) of libsvm; for inducing stars the relative duality gap.
     n_jobs : int
         Parallel workers; -1: all cores.
 
@@ -64,6 +68,7 @@ class SVR:
     degree: int = 3
     coef0: float = 0.0
     solver: SolverName = "auto"
+    n_inducing: int = 1000
     tol: float = 1e-3
     max_iter: int = -1
     n_jobs: int = -1
@@ -77,6 +82,8 @@ class SVR:
         _check_word("solver", self.solver, get_args(SolverName))
         if not np.isfinite(self.coef0):
             raise SlamError(f"coef0 is {self.coef0}; give a finite number")
+        if self.n_inducing < 1:
+            raise SlamError(f"n_inducing is {self.n_inducing}; give 1 or more")
         if not self.tol > 0:
             raise SlamError(f"tol is {self.tol}; give a number above 0")
         if self.max_iter != -1 and self.max_iter < 1:

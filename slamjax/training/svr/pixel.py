@@ -19,7 +19,7 @@ from slamjax.training.specs import SolverName
 
 @dataclass(frozen=True)
 class SvrSettings:
-    """Settings of all pixels; ``solver`` is "sklearn" or "batched" here."""
+    """Settings of all pixels; ``solver`` is not "auto" here. Inducing stars are drawn by ``seed``."""
 
     kernel: str
     degree: int
@@ -28,6 +28,8 @@ class SvrSettings:
     max_iter: int
     min_stars: int
     solver: SolverName = "sklearn"
+    n_inducing: int = 1000
+    seed: int = 0
 
     def svr(self, candidate: Candidate) -> SVR:
         return SVR(
@@ -43,13 +45,17 @@ class SvrSettings:
 
 @dataclass(frozen=True)
 class Report:
-    """Columns that were solved, how many by scikit-learn, the largest KKT violation and relative duality gap left."""
+    """Columns that were solved, how many by scikit-learn, the largest KKT violation and relative duality gap left.
+
+    ``inducing``: stars that all sums are over; 0: any training star. Such columns are judged by the gap alone.
+    """
 
     solver: str
     columns: int = 0
     by_sklearn: int = 0
     violation: float = 0.0
     gap: float = 0.0
+    inducing: int = 0
 
     def __add__(self, other: Report) -> Report:
         return Report(
@@ -58,6 +64,7 @@ class Report:
             self.by_sklearn + other.by_sklearn,
             max(self.violation, other.violation),
             max(self.gap, other.gap),
+            max(self.inducing, other.inducing),
         )
 
 

@@ -1,10 +1,9 @@
-"""The SVRs of all pixels, by either solver, and their export."""
+"""The SVRs of all pixels, by any solver, and their export."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 from joblib import Parallel, delayed
@@ -17,54 +16,54 @@ from slamjax.training.label_masks import NO_LABEL
 from slamjax.training.search import Candidate
 from slamjax.training.svr.batched import Stars, fit_pixels_together
 from slamjax.training.svr.export import KernelKey, assemble, kernel_key
-from slamjax.training.svr.pixel import PixelFit, Report, SvrSettings, fit_pixel, no_fit
+from slamjax.training.svr.feature_space import fit_pixels_in_features
+from slamjax.training.svr.fits import Fits
+from slamjax.training.svr.inducing import inducing_stars
+from slamjax.training.svr.pixel import PixelFit, Report, SvrSettings, fit_pixel
 from slamjax.typing import Progress
 
 
 def export_fits(
-    scaled: ScaledStars, fits: Sequence[PixelFit], candidates: Sequence[Candidate], settings: SvrSettings
+    scaled: ScaledStars, fits: Fits, candidates: Sequence[Candidate], settings: SvrSettings
 ) -> KernelEmulator:
     """The emulator of all stars."""
-    dual = np.stack([fit.dual for fit in fits], axis=1)
-    intercept = np.array([fit.intercept for fit in fits])
-    return _assembled(scaled, dual, intercept, _kernel_keys(scaled, fits, candidates, settings))
+    keys = _kernel_keys(scaled, fits, candidates, settings)
+    return _assembled(scaled, fits, fits.dual, fits.intercept, keys)
 
 
-def export_held_out(
-    scaled: ScaledStars, fits: Sequence[PixelFit], candidates: Sequence[Candidate], settings: SvrSettings
-) -> HeldOut:
+def export_held_out(scaled: ScaledStars, fits: Fits, candidates: Sequence[Candidate], settings: SvrSettings) -> HeldOut:
     """Every star with the emulator of the fold that had not seen it."""
-    predicted = np.stack([fit.held_out for fit in fits], axis=1)
     keys = _kernel_keys(scaled, fits, candidates, settings)
     emulators = tuple(
-        _assembled(
-            scaled,
-            np.stack([fit.fold_dual[number] for fit in fits], axis=1),
-            np.array([fit.fold_intercept[number] for fit in fits]),
-            keys,
-            whole=True,
-        )
-        for number in range(scaled.n_folds)
+        _assembled(scaled, fits, dual, intercept, keys, whole=True)
+        for dual, intercept in zip(fits.fold_dual, fits.fold_intercept, strict=True)
     )
-    residual = scaled.flux_scale * (scaled.y - predicted)
+    residual = scaled.flux_scale * (scaled.y - fits.held_out)
     return HeldOut(scaled.x, residual, scaled.ivar, scaled.fold, emulators)
 
 
 def _kernel_keys(
-    scaled: ScaledStars, fits: Sequence[PixelFit], candidates: Sequence[Candidate], settings: SvrSettings
+    scaled: ScaledStars, fits: Fits, candidates: Sequence[Candidate], settings: SvrSettings
 ) -> list[KernelKey]:
     every = scaled.allowed.all()
     labels = [() if every else tuple(np.flatnonzero(row).tolist()) for row in scaled.allowed]
     return [
-        kernel_key(settings.kernel, settings.degree, candidates[max(fit.best, 0)].gamma, settings.coef0, places)
-        for fit, places in zip(fits, labels, strict=True)
+        kernel_key(settings.kernel, settings.degree, candidates[max(best, 0)].gamma, settings.coef0, places)
+        for best, places in zip(fits.best, labels, strict=True)
     ]
 
 
 def _assembled(
-    scaled: ScaledStars, dual: np.ndarray, intercept: np.ndarray, keys: list[KernelKey], whole: bool = False
+    scaled: ScaledStars,
+    fits: Fits,
+    dual: np.ndarray,
+    intercept: np.ndarray,
+    keys: list[KernelKey],
+    whole: bool = False,
 ) -> KernelEmulator:
-    return assemble(scaled.x, dual, intercept, keys, scaled.scaling, scaled.flux_mean, scaled.flux_scale, whole=whole)
+    return assemble(
+        fits.support, dual, intercept, keys, scaled.scaling, scaled.flux_mean, scaled.flux_scale, whole=whole
+    )
 
 
 def fit_pixels(
@@ -73,38 +72,59 @@ def fit_pixels(
     settings: SvrSettings,
     n_jobs: int,
     on_progress: Progress | None,
-) -> tuple[list[PixelFit], Report]:
+) -> tuple[Fits, Report]:
     """Cross-validate and fit every pixel by the solver of the settings; also gives the solver's report."""
     n_stars, n_pix = scaled.y.shape
-    fits: dict[int, PixelFit] = {}
-    report = Report(settings.solver)
+    inducing = np.arange(n_stars)
+    if settings.solver == "inducing":
+        widest = max(candidate.gamma for candidate in candidates)  # the kernel that tells most stars apart
+        inducing = inducing_stars(scaled.x, settings.n_inducing, widest, settings)
+    fits = Fits.untrained(scaled.x[inducing], n_stars, n_pix, len(candidates), scaled.n_folds)
+    report, done = Report(settings.solver), 0
     for labels, pixels in scaled.label_groups():
         if not labels:
-            for pixel in pixels:
-                n_train = int(np.count_nonzero(scaled.weight[:, pixel]))
-                nothing = no_fit(n_train, n_stars, scaled.n_folds, len(candidates))
-                fits[int(pixel)] = replace(nothing, status=NO_LABEL)
-            continue
+            fits.status[pixels], fits.n_train[pixels] = NO_LABEL, np.count_nonzero(scaled.weight[:, pixels], axis=0)
+        else:
 
-        def step(done: int, _: int, before: int = len(fits)) -> None:
-            if on_progress is not None:
-                on_progress(before + done, n_pix)
+            def step(some: int, _: int, before: int = done) -> None:
+                if on_progress is not None:
+                    on_progress(before + some, n_pix)
 
-        stars = Stars(scaled.x[:, labels], scaled.y[:, pixels], scaled.weight[:, pixels], scaled.fold)
-        group, group_report = _fit_group(stars, candidates, settings, n_jobs, step)
-        fits |= {int(pixel): fit for pixel, fit in zip(pixels, group, strict=True)}
-        report += group_report
-    return [fits[pixel] for pixel in range(n_pix)], report
+            whole = len(pixels) == n_pix
+            stars = Stars(
+                scaled.x[:, labels],
+                scaled.y if whole else scaled.y[:, pixels],
+                scaled.weight if whole else scaled.weight[:, pixels],
+                scaled.fold,
+            )
+            group, group_report = _fit_group(stars, inducing, candidates, settings, n_jobs, step)
+            fits.put(pixels, group)
+            report += group_report
+        done += len(pixels)
+    return fits, report
 
 
 def _fit_group(
-    stars: Stars, candidates: tuple[Candidate, ...], settings: SvrSettings, n_jobs: int, on_progress: Progress
-) -> tuple[list[PixelFit], Report]:
+    stars: Stars,
+    inducing: np.ndarray,
+    candidates: tuple[Candidate, ...],
+    settings: SvrSettings,
+    n_jobs: int,
+    on_progress: Progress,
+) -> tuple[Fits, Report]:
     """The fits of pixels at which the same labels act."""
+    if settings.solver == "inducing":
+        return fit_pixels_in_features(stars, inducing, candidates, settings, n_jobs, on_progress)
+    one_group = fit_pixels_together if settings.solver == "batched" else _fit_one_by_one
+    fits, report = one_group(stars, candidates, settings, n_jobs, on_progress)
+    return Fits.stacked(fits, stars.x), report
+
+
+def _fit_one_by_one(
+    stars: Stars, candidates: Sequence[Candidate], settings: SvrSettings, n_jobs: int, on_progress: Progress
+) -> tuple[list[PixelFit], Report]:
     x, y, weight, fold = stars.x, stars.y, stars.weight, stars.fold
     n_pix = y.shape[1]
-    if settings.solver == "batched":
-        return fit_pixels_together(stars, candidates, settings, n_jobs, on_progress)
     columns = np.asfortranarray(y), np.asfortranarray(weight)
 
     def one(pixel: int) -> tuple[int, PixelFit]:

@@ -9,16 +9,18 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.metrics.pairwise import pairwise_kernels
 
 from slamjax.errors import SlamError
 from slamjax.training.search import Candidate
 from slamjax.training.specs import SolverName
 from slamjax.training.svr.dual import Duals, Verdict
+from slamjax.training.svr.kernel_matrix import kernel_between
 from slamjax.training.svr.pixel import Report, SvrSettings
 
 #: Columns times stars from which "auto" takes the batched solver: below, loading it takes longer.
 _WORTHWHILE = 100_000
+#: More stars than this are trained by inducing stars, unless told otherwise (benchmarks/training/many_stars.py).
+_MANY = 5000
 #: Times that a solver continues from the exact gradient.
 _SWEEPS = 5
 #: Solvers aim below the tolerance by this factor, so that rounding does not lift columns above it.
@@ -37,13 +39,24 @@ class Solver(Protocol):
     ) -> np.ndarray: ...
 
 
-def chosen_solver(solver: SolverName, kernel: str, n_columns: int, n_stars: int) -> Literal["batched", "sklearn"]:
-    """What "auto" stands for: the batched solver where numba is installed and the problem is worth its start.
+def chosen_solver(
+    solver: SolverName, kernel: str, n_columns: int, n_stars: int
+) -> Literal["batched", "inducing", "sklearn"]:
+    """What "auto" stands for.
 
-    Raises SlamError if the batched solver is asked for and numba is missing.
+    Inducing stars where there are many stars; else the batched solver where numba is installed and the problem is worth
+    its start.
+
+    Raises SlamError if the batched solver is asked for and numba is missing, or inducing stars for a sigmoid.
     """
-    if kernel == "sigmoid" or solver == "sklearn":  # a sigmoid's matrix is not positive definite
+    if kernel == "sigmoid" and solver == "inducing":
+        raise SlamError(
+            "solver='inducing' needs a positive definite kernel, which sigmoid is not; use solver='sklearn'"
+        )
+    if kernel == "sigmoid" or solver == "sklearn":
         return "sklearn"
+    if solver == "inducing" or (solver == "auto" and n_stars > _MANY):
+        return "inducing"
     if solver == "batched":
         if not compiled_here():
             raise SlamError("solver='batched' needs numba; install it by: pip install \"slamjax[fast]\"")
@@ -76,11 +89,7 @@ class Matrices:
             size = 8 * len(self.x) ** 2 / 2**30
             while self.kept and size * (len(self.kept) + 1) > _KEPT_MATRICES:
                 del self.kept[next(iter(self.kept))]
-            kind = self.settings.kernel
-            parameters: dict[str, Any] = {} if kind == "linear" else {"gamma": gamma}
-            if kind == "poly":
-                parameters |= {"degree": self.settings.degree, "coef0": self.settings.coef0}
-            self.kept[gamma] = pairwise_kernels(self.x, metric=kind, **parameters)
+            self.kept[gamma] = kernel_between(self.x, self.x, gamma, self.settings)
         return self.kept[gamma]
 
 
