@@ -70,6 +70,10 @@ def check_noise_model(noise, covariance, n_pix, dtype, seed=0):
         assert np.all(standard[~good] == 0)
         np.testing.assert_allclose(np.sum(standard**2), gram[0, 0], rtol=RTOL[dtype])
 
+        factors, rest = (np.asarray(part) for part in precision.apart(given[0]))
+        assert np.all(rest[~good] == 0)
+        np.testing.assert_allclose(np.sum(factors**2) + np.sum(rest**2), gram[0, 0], rtol=RTOL[dtype])
+
 
 def _ivars(rng, n_pix):
     """Every kind of pixel: all good, some bad, none stated, a mixture."""

@@ -5,6 +5,7 @@ from functools import cache
 import numpy as np
 from helpers import miles, xp_giants
 
+from slamjax.datasets import load_xp_giants
 from slamjax.preprocessing import GaussianContinuum, Recipe
 from slamjax.training import SVR, DataSpec, Polynomial, SearchSpec, train
 
@@ -80,3 +81,16 @@ def all_miles_model():
         search=THREE_FOLDS,
         noise="diagonal",
     )
+
+
+@cache
+def many_giants():
+    """500 giants to train and 300 others."""
+    some, others = load_xp_giants()
+    return some[:500], others[:300]
+
+
+@cache
+def calibrated_model():
+    """Low-rank noise, calibrated; 61 pixels."""
+    return train(many_giants()[0], LABELS, emulator=SVR_10, recipe=recipe(), search=THREE_FOLDS, noise="lowrank")

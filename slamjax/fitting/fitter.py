@@ -30,6 +30,7 @@ from slamjax.fitting.rest_frame import FittedSpectra, fit_observed_frame
 from slamjax.fitting.rv_starts import ShiftedTemplates, choose_shifted_starts, make_shifted_templates
 from slamjax.fitting.sizes import BatchSizes
 from slamjax.fitting.starts import Templates, choose_starts, make_templates
+from slamjax.fitting.unlikeness import unlike
 from slamjax.forward.nuisances import Nuisances
 from slamjax.forward.scaled import ScaledModel
 from slamjax.io.label_table import LabelTable
@@ -316,7 +317,8 @@ class Fitter:
             ).astype(float)
             coefficients[~np.isfinite(result.labels).all(axis=1)] = np.nan
             result.nuisances["polynomial"] = coefficients
-        return dataclasses.replace(result, snr=prepared.snr)
+        score = unlike(model, problem, best, flux, ivar, prepared.no_errors)
+        return dataclasses.replace(result, snr=prepared.snr, unlike=score)
 
 
 @dataclass(frozen=True, eq=False)

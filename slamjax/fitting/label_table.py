@@ -23,9 +23,10 @@ def label_table(names: Sequence[str], units: Sequence[str], spectra: Spectra, re
     ``dec``, ``rv`` and ``rv_err`` (km/s) as measured or as in the input, then for each label
     <label>, <label>_err, <label>_err95 (half-width of the 95 % interval: more than 1.96 errors where held-out stars
     had heavier tails than a Gaussian) and, where the input has that label, <label>_ref; the nuisances (velocities in
-    km/s, the polynomial's coefficients); ``chi2``, ``n_pix``, ``snr``, ``n_iter``, ``flags``, ``noise_scale`` (the
-    factor by which this star's Σ exceeds the noise model's) and ``cov``, the labels' covariance (L, L) in products
-    of the labels' units.
+    km/s, the polynomial's coefficients); ``chi2``, ``n_pix``, ``snr``, ``unlike`` (the fraction of
+    stars like the training set whose spectra are at least as unlike it: small for odd stars), ``n_iter``, ``flags``,
+    ``noise_scale`` (the factor by which this star's Σ exceeds the noise model's) and ``cov``, the labels' covariance
+    (L, L) in products of the labels' units.
     """
     table = LabelTable()
     table["row"] = spectra.rows
@@ -53,6 +54,7 @@ def label_table(names: Sequence[str], units: Sequence[str], spectra: Spectra, re
     table["chi2"] = result.chi2
     table["n_pix"] = result.n_pix.astype(np.int32)
     table["snr"] = result.snr
+    table["unlike"] = np.full(len(spectra), np.nan) if result.unlike is None else result.unlike
     table["n_iter"] = result.n_iter.astype(np.int32)
     table["flags"] = result.flags.astype(np.int32)
     table["noise_scale"] = result.noise_scale

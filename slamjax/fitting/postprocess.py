@@ -34,7 +34,8 @@ _FEW = 0.5
 class FitResult:
     """Arrays of N rows, in physical units; see `slamjax.fitting.label_table.label_table`.
 
-    ``velocity`` (N, 2) are the measured velocities and their errors, km/s, of spectra in the observed frame.
+    ``velocity`` (N, 2) are the measured velocities and their errors, km/s, of spectra in the observed frame; ``unlike``
+    (N,) are p-values, see `slamjax.fitting.unlikeness`.
     """
 
     labels: np.ndarray
@@ -47,6 +48,7 @@ class FitResult:
     noise_scale: np.ndarray
     nuisances: dict[str, np.ndarray] = field(default_factory=dict)
     snr: np.ndarray | None = None
+    unlike: np.ndarray | None = None
     velocity: np.ndarray | None = None
 
 

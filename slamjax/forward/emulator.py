@@ -257,6 +257,11 @@ class ForwardEmulator:
         gram = inv_cov.gram(jnp.concatenate([(flux - predicted)[None], predicted * terms]))
         return _matmul(self._solve(gram, legendre_of)[0], legendre_of).at[0].add(1)
 
+    def prediction(self, inv_cov: InverseCovariance, x: Parameters, flux: Flux) -> Flux:
+        """Flux (P,) at given parameters (L + V,), with the best polynomial."""
+        predicted = self.at(x)
+        return predicted if self.terms is None else predicted * self.polynomial(self.coefficients(inv_cov, x, flux))
+
     def marginal(
         self, inv_cov: InverseCovariance, x: Parameters, flux: Flux, noise_scale: Any = 1.0
     ) -> tuple[Scalar, Scalar]:

@@ -20,6 +20,7 @@ from slamjax.emulators.training_labels import TrainingLabels
 from slamjax.errors import SlamError
 from slamjax.model.info import ModelInfo
 from slamjax.noise.calibration import Calibration
+from slamjax.noise.likeness import Likeness
 from slamjax.noise.models import Noise
 from slamjax.spectra.checks import FRAMES, MEDIA
 from slamjax.spectra.flux_units import flux_unit
@@ -43,6 +44,7 @@ def check_parts(emulator: Emulator, noise: Noise, training_labels: TrainingLabel
     _check_training_labels(training_labels, n_labels)
     _check_noise(noise, np.isfinite(emulator.intercept))
     _check_calibration(info.calibration, n_labels)
+    _check_likeness(info.calibration.likeness, noise.rank)
 
 
 def _require(is_sound: Any, what: str) -> None:
@@ -199,6 +201,21 @@ def _check_calibration(calibration: Calibration, n_labels: int) -> None:
         factors = getattr(calibration, name)
         sound = isinstance(factors, list) and len(factors) in (0, n_labels) and all(map(_is_positive, factors))
         _require(sound, f"{name} of its calibration is {factors!r}")
+
+
+def _check_likeness(likeness: Likeness | None, n_factors: int) -> None:
+    if likeness is None:
+        return
+    n_measures = 3 if n_factors else 2
+    _finite("likeness/whitener", likeness.whitener, (n_factors, n_factors))
+    _finite("likeness/photon_range", likeness.photon_range, (2,))
+    _finite("likeness/trend", likeness.trend, (n_measures, 3))
+    _require(np.all(_finite("likeness/spread", likeness.spread, (n_measures,)) > 0), "likeness/spread is not positive")
+    _require(likeness.photon_weight >= 0 and _is_positive(likeness.n_pix), "likeness/photon_weight or n_pix is wrong")
+    combined = _finite("likeness/combined", likeness.combined, (None,))
+    measures = _finite("likeness/measures", likeness.measures, (n_measures, combined.size))
+    is_sorted = combined.size and np.all(np.diff(combined) >= 0) and np.all(np.diff(measures, axis=1) >= 0)
+    _require(is_sorted, "likeness/measures or likeness/combined is not sorted")
 
 
 def _is_positive(value: Any) -> bool:

@@ -24,6 +24,7 @@ from slamjax.model.hdf5 import Contents, read_hdf5, write_hdf5
 from slamjax.model.info import ModelInfo, TrainingRecord
 from slamjax.model.soundness import check_parts
 from slamjax.noise.calibration import Calibration
+from slamjax.noise.likeness import Likeness
 from slamjax.noise.models import DiagonalNoise, LowRankNoise, Noise
 from slamjax.preprocessing.recipe import Recipe
 
@@ -118,6 +119,14 @@ def _calibration(header: dict[str, Any]) -> Calibration:
     return Calibration(**{names.get(key, key): value for key, value in values.items()})
 
 
+def _likeness(arrays: dict[str, np.ndarray]) -> Likeness | None:
+    """None in files that were written before there was one; older readers pass over its arrays."""
+    if not arrays:
+        return None
+    values: dict[str, Any] = {name: array if array.ndim else float(array) for name, array in arrays.items()}
+    return Likeness(**values)
+
+
 def _plain(value: Any) -> Any:
     """A NumPy number as Python's, which is what JSON knows."""
     return value.item() if isinstance(value, np.generic) else str(value)
@@ -166,6 +175,10 @@ def _to_arrays(model: ModelParts) -> tuple[dict[str, np.ndarray], dict[str, Any]
         ("candidates", {name: np.asarray(info.candidates[name]) for name in info.candidates.colnames}),
     ):
         arrays |= {f"{group}/{name}": column for name, column in columns.items()}
+    calibration = dict(vars(info.calibration))
+    likeness = calibration.pop("likeness")
+    if likeness is not None:
+        arrays |= {f"likeness/{name}": np.asarray(values) for name, values in vars(likeness).items()}
     header = emulator_header | {
         "emulator": emulator.kind,
         "label_names": info.label_names,
@@ -181,7 +194,7 @@ def _to_arrays(model: ModelParts) -> tuple[dict[str, np.ndarray], dict[str, Any]
         "candidates": info.candidates.colnames,
         "source": info.record.source,
         "has_errors": info.has_errors,
-        "calibration": _without_infinity({_STORED.get(k, k): v for k, v in vars(info.calibration).items()}),
+        "calibration": _without_infinity({_STORED.get(k, k): v for k, v in calibration.items()}),
         "provenance": info.provenance,
         "velocity_scale": info.velocity_scale,
         "flux_unit": info.flux_unit,
@@ -216,7 +229,7 @@ def _from_arrays(arrays: dict[str, np.ndarray], header: dict[str, Any]) -> Model
         cv_scores=arrays["info/cv_scores"],
         record=record,
         has_errors=header["has_errors"],
-        calibration=_calibration(header),
+        calibration=dataclasses.replace(_calibration(header), likeness=_likeness(_group(arrays, "likeness"))),
         provenance=header["provenance"],
         velocity_scale=float(header.get("velocity_scale", 1.0)),
         flux_unit=header.get("flux_unit"),

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from slamjax.noise.likeness import Likeness
+
 #: Half-width of a Gaussian's central 95 % interval, in standard deviations.
 GAUSSIAN_95 = 1.959963984540054
 #: χ² per pixel that photon noise as stated may reach before a star is flagged.
@@ -110,6 +112,7 @@ class Calibration:
     interval95_factor : (L,) half-widths of the central 95 % interval, in errors of a fit's table; empty: Gaussian
     without_label_errors : the training labels state errors (``<label>_err``), which label errors do not contain
     tried : noise models that were compared: rank, floor and score
+    likeness : how unlike the training set held-out stars are; None where that was not learnt
 
     Examples
     --------
@@ -137,6 +140,7 @@ class Calibration:
     photon_chi2: float = 0.0
     without_label_errors: bool = False
     tried: list[dict[str, Any]] = field(default_factory=list)
+    likeness: Likeness | None = None
 
     def label_scale_of(self, n_labels: int) -> np.ndarray:
         """``label_scale`` as an array (L,)."""

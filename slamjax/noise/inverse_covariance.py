@@ -38,6 +38,10 @@ class InverseCovariance(Protocol):
         """z with zᵀz = rᵀΣ⁻¹r, and of unit covariance if r has covariance Σ; 0 at bad pixels."""
         ...
 
+    def apart(self, residual: Flux) -> tuple[Float[Array, "*batch factor"], Whitened]:
+        """The most probable factors c of r, and D^-½ (r − U c), for Σ = D + U Uᵀ; their squares add up to rᵀΣ⁻¹r."""
+        ...
+
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, eq=False)
@@ -56,6 +60,10 @@ class DiagonalInverseCovariance:
 
     def whiten(self, residual: Flux) -> Whitened:
         return _sound(residual, self.weight) * jnp.sqrt(self.weight)
+
+    def apart(self, residual: Flux) -> tuple[Float[Array, "*batch factor"], Whitened]:
+        whitened = self.whiten(residual)
+        return whitened[..., :0], whitened
 
 
 @jax.tree_util.register_dataclass
@@ -105,7 +113,17 @@ class LowRankInverseCovariance:
         """z = D^-½ (r − U (Lᵀ + I)⁻¹ L⁻¹ UᵀD⁻¹ r), zᵀz = rᵀΣ⁻¹r."""
         sound = _sound(residual, self.weight)
         projected = self._project((sound * self.weight)[..., None, :])
-        c = _einsum("...rk,...jk->...rj", projected, self.whitener)[..., 0, :]
+        return self._without(sound, _einsum("...rk,...jk->...rj", projected, self.whitener)[..., 0, :])
+
+    def apart(self, residual: Flux) -> tuple[Float[Array, "*batch factor"], Whitened]:
+        """c = A⁻¹UᵀD⁻¹ r, and D^-½ (r − U c)."""
+        sound = _sound(residual, self.weight)
+        t = self._whitened_factors((sound * self.weight)[..., None, :])
+        c = _einsum("...rk,...kj->...rj", t, self.inverse)[..., 0, :]
+        return c, self._without(sound, c)
+
+    def _without(self, sound: Flux, c: Float[Array, "*batch factor"]) -> Whitened:
+        """D^-½ (r − U c)."""
         n_model = self.factors.shape[-1]
         common = _einsum("...k,pk->...p", c[..., :n_model], self.factors)
         photon = _einsum("...k,pk->...p", c[..., n_model:], self.photon_factors) * self.photon

@@ -17,6 +17,7 @@ from slamjax.noise.models import LowRankNoise
 from slamjax.training.held_out import HeldOut
 from slamjax.training.label_errors import LabelErrors, label_errors, quick, robust_width
 from slamjax.training.learning_curve import improvement
+from slamjax.training.likeness import learn_likeness
 
 #: Degrees of freedom of a star's own noise scale that are tried.
 _TAILS = (10.0, 30.0, 100.0, 300.0, 1000.0, np.inf)
@@ -65,7 +66,8 @@ def calibrate_learnt(
                 noise.inflated(factors.model, factors.photon),
                 [each.inflated(factors.model, factors.photon) for each in crossed.noises],
             )
-    return _of_all_stars(noise, _with_label_errors(calibration, fits), training_labels, held_out)
+    calibration = crossed.with_likeness(noise, _with_label_errors(calibration, fits), held_out)
+    return _of_all_stars(noise, calibration, training_labels, held_out)
 
 
 def calibrate_stated(
@@ -89,7 +91,8 @@ def calibrate_stated(
         )
     fits = crossed.fits(held_out)
     calibration, _ = adjustment(fits, stated=True)
-    return _of_all_stars(noise, _with_label_errors(calibration, fits), training_labels, held_out)
+    calibration = crossed.with_likeness(noise, _with_label_errors(calibration, fits), held_out)
+    return _of_all_stars(noise, calibration, training_labels, held_out)
 
 
 class _Crossed:
@@ -103,6 +106,7 @@ class _Crossed:
         self.training_labels = training_labels
         self.fold = np.random.default_rng(0).permutation(len(held_out.x)) % _FOLDS
         self.noises = [learn(held_out[self.fold != k]) for k in range(_FOLDS)]
+        self.error = np.full(held_out.x.shape, np.nan)
 
     def fits(self, stars: HeldOut) -> LabelErrors:
         """Of the valid stars."""
@@ -110,7 +114,16 @@ class _Crossed:
             label_errors(noise, self.training_labels, stars[self.fold == k]) for k, noise in enumerate(self.noises)
         ]
         fits = LabelErrors.joined(parts)
+        self.error = np.full(stars.x.shape, np.nan)
+        self.error[np.argsort(self.fold, kind="stable")] = np.where(fits.valid[:, None], fits.error, np.nan)
         return fits[fits.valid]
+
+    def with_likeness(self, noise: LowRankNoise, calibration: Calibration, stars: HeldOut) -> Calibration:
+        """With what the stars' last `fits` say of how unlike each other they are."""
+        crossed = [(each, self.fold == k) for k, each in enumerate(self.noises)]
+        weight = calibration.photon_chi2 * calibration.chi2_scale
+        likeness = learn_likeness(noise, crossed, self.training_labels, stars, self.error, weight)
+        return dataclasses.replace(calibration, likeness=likeness)
 
 
 def _with_independent(noise: LowRankNoise, factor: float) -> LowRankNoise:

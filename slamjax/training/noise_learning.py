@@ -29,10 +29,12 @@ from slamjax.errors import SlamError, SlamWarning
 from slamjax.noise.calibration import Calibration
 from slamjax.noise.estimate import model_variance
 from slamjax.noise.learnt import LearntPhotons
+from slamjax.noise.likeness import Likeness
 from slamjax.noise.models import DiagonalNoise, LowRankNoise, Noise
 from slamjax.noise.stated import StatedPhotons
 from slamjax.training.held_out import HeldOut
 from slamjax.training.label_errors import label_errors, quick
+from slamjax.training.likeness import learn_likeness
 from slamjax.training.noise_calibration import adjustment, calibrate_learnt, calibrate_stated, chi2_limit
 from slamjax.training.specs import NoiseSpec
 
@@ -81,7 +83,9 @@ def learn_noise(
     best: dict[str, Any] = max(allowed, key=lambda row: row["score"], default={"rank": 0})
     if best["rank"] == 0:
         limit = _independent_limit(independent, held_out)
-        return LearntNoise(independent, Calibration(chi2_limit=limit, tried=candidates), variance)
+        # the published noise, if that is what was asked for, is made without fits of held-out stars
+        likeness = _likeness_of_independent(independent, training_labels, held_out) if candidates else None
+        return LearntNoise(independent, Calibration(chi2_limit=limit, tried=candidates, likeness=likeness), variance)
 
     def learn(stars: HeldOut) -> LowRankNoise:
         return _Estimates(stars, best["rank"]).noise(best["rank"], best["floor"], best["photons"])
@@ -254,6 +258,16 @@ def _independent_limit(noise: DiagonalNoise, held_out: HeldOut) -> float:
         square = np.where(counted, np.square(held_out.residual) / np.where(counted, variance, 1), 0).sum(axis=1)
     count = counted.sum(axis=1)
     return chi2_limit(square[count > 0] / count[count > 0])
+
+
+def _likeness_of_independent(
+    noise: DiagonalNoise, training_labels: TrainingLabels, held_out: HeldOut
+) -> Likeness | None:
+    """How unlike each other held-out stars are under independent pixels, all of whose variances many stars tell."""
+    fits = label_errors(noise, training_labels, held_out)
+    error = np.where(fits.valid[:, None], fits.error, np.nan)
+    crossed = [(noise, np.ones(len(error), bool))]
+    return learn_likeness(noise, crossed, training_labels, held_out, error, 1.0)
 
 
 def _padded(noise: LowRankNoise, columns: int) -> LowRankNoise:

@@ -77,7 +77,7 @@ def test_columns_are_in_the_documented_order():
     assert table.colnames == [
         *("row", "name", "gaia_id"),
         *("teff", "teff_err", "teff_err95", "teff_ref", "logg", "logg_err", "logg_err95"),
-        *("chi2", "n_pix", "snr", "n_iter", "flags", "noise_scale", "cov"),
+        *("chi2", "n_pix", "snr", "unlike", "n_iter", "flags", "noise_scale", "cov"),
     ]
     assert list(table["row"]) == [3, 5, 8, 9]  # of the file, not of the selection
     assert list(table["name"]) == ["a", "bb", "", "d"]

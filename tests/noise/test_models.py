@@ -78,6 +78,19 @@ def low_rank_covariance(noise):
     return covariance
 
 
+def test_factors_of_a_residual_are_their_expectation_given_the_residual(dtype):
+    """E[z | r] = Cov(z, r) Σ⁻¹ r for r = U z + independent noise, by dense algebra on the good pixels."""
+    noise, residual = low_rank(dtype), np.random.default_rng(3).normal(size=8)
+    ivar = np.array([4.0, 1, 0, np.inf, 1, 100, 2, 0.5])
+    good = (ivar > 0) & np.isfinite(VARIANCE)
+    photon = np.where(ivar > 0, 1 / np.where(ivar > 0, ivar, 1), 0)
+    u = np.concatenate([noise.factors, np.sqrt(photon)[:, None] * noise.photon_factors], axis=1)[good].astype(float)
+    dense = low_rank_covariance(noise)(photon)[np.ix_(good, good)]
+    given = jnp.asarray(residual, dtype), jnp.asarray(ivar, dtype)
+    factors, _ = noise.on_device().inverse_covariance(given[1]).apart(given[0])
+    np.testing.assert_allclose(factors, u.T @ np.linalg.solve(dense, residual[good]), rtol=20 * RTOL[dtype], atol=1e-4)
+
+
 def test_low_rank_noise_is_dense_linear_algebra_without_the_bad_pixels(dtype):
     noise = low_rank()
     check_noise_model(noise.on_device(), low_rank_covariance(noise), 8, dtype)

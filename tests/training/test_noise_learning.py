@@ -1,11 +1,10 @@
 """Noise models learnt from held-out stars: honest label errors, on stars made by hand and on real giants."""
 
 import dataclasses
-from functools import cache
 
 import numpy as np
 import pytest
-from models import LABELS, SVR_10, THREE_FOLDS, giants_model, recipe, xp_giants
+from models import LABELS, SVR_10, THREE_FOLDS, calibrated_model, giants_model, many_giants, recipe, xp_giants
 from scipy.stats import median_abs_deviation
 
 from slamjax.datasets import load_xp_giants
@@ -22,18 +21,6 @@ from slamjax.training.held_out import HalfOfStars, HeldOut
 from slamjax.training.label_errors import LabelErrors, label_errors
 from slamjax.training.noise_calibration import calibrate_learnt, calibrate_stated
 from slamjax.training.noise_learning import learn_noise
-
-
-@cache
-def many_giants():
-    """500 giants to train and 300 others."""
-    some, others = load_xp_giants()
-    return some[:500], others[:300]
-
-
-@cache
-def calibrated_model():
-    return train(many_giants()[0], LABELS, emulator=SVR_10, recipe=recipe(), search=THREE_FOLDS, noise="lowrank")
 
 
 def linear_stars(n, seed=0, common=0.0, scale=1.0):

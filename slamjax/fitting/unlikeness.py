@@ -1,0 +1,46 @@
+"""How unlike the training set the spectra of fitted stars are."""
+
+from __future__ import annotations
+
+import jax
+import numpy as np
+from jaxtyping import Array, Float
+
+from slamjax._util.batching import map_padded
+from slamjax._util.jit import compiled
+from slamjax.fitting.problem import Problem
+from slamjax.forward.emulator import ForwardEmulator
+from slamjax.model.model import Model
+from slamjax.noise.likeness import ResidualParts
+
+#: Stars per block: limits memory.
+_BLOCK = 64
+
+
+def unlike(
+    model: Model, problem: Problem, x: np.ndarray, flux: np.ndarray, ivar: np.ndarray, no_errors: np.ndarray
+) -> Float[np.ndarray, " star"]:
+    """(N,) p-values of fits that ended at parameters x (N, V), see `slamjax.noise.likeness.Likeness`.
+
+    NaN where nothing is known: for a model without held-out stars' measures, for spectra with no more good pixels than
+    parameters, and for those that state no errors (``no_errors``, (N,) bool) though training spectra did.
+    """
+    likeness = model.info.calibration.likeness
+    if likeness is None:
+        return np.full(len(x), np.nan)
+    residual = map_padded(lambda *star: _residual(problem, *star), (x.astype(flux.dtype), flux, ivar), _BLOCK)
+    parts = ResidualParts.of(problem.noise, residual, ivar)
+    distance = model.training_labels.neighbour_distance(x[:, : len(model.label_names)])
+    p = likeness.p_value(parts, distance)
+    return np.where((parts.n_pix > x.shape[1]) & ~(no_errors & model.info.has_errors), p, np.nan)
+
+
+@compiled
+def _residual(
+    problem: Problem, x: Float[Array, "star label"], flux: Float[Array, "star pixel"], ivar: Float[Array, "star pixel"]
+) -> Float[Array, "star pixel"]:
+    emulator = problem.emulator
+    if isinstance(emulator, ForwardEmulator) and emulator.terms is not None:
+        inv_cov = jax.vmap(problem.noise.inverse_covariance)(ivar)
+        return flux - jax.vmap(emulator.prediction)(inv_cov, x, flux)
+    return flux - emulator.at(x)
