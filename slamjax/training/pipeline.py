@@ -123,8 +123,8 @@ def train(
             raise SlamError(_untrained(learnt, training, learner.min_stars))
         _warn_of_untrained_pixels(learnt, training)
         report.stage("learning the noise", shared=False)
-        held_out = dataclasses.replace(learnt.held_out, label_error=training.scaled.label_error)
-        if noise.kind != "diagonal" and len(training.stars) >= fewest_stars(noise):
+        held_out = dataclasses.replace(learnt.held_out, label_error=training.scaled.label_error).drawn(seed)
+        if noise.kind != "diagonal" and len(training.stars) == len(held_out.x) >= fewest_stars(noise):
             chosen = learner if joint_scores is None else learner.only(int(np.argmax(joint_scores)))
             half = half_of_stars(lambda some: chosen.learn(some, None).held_out, training.scaled, seed)
             held_out = dataclasses.replace(held_out, half=half)

@@ -9,6 +9,8 @@ from models import THREE_FOLDS
 
 import slamjax
 from slamjax.errors import SlamError
+from slamjax.training import held_out, pipeline
+from slamjax.training.noise_fallback import learn_noise_if_possible
 from slamjax.training.svr import feature_space, shared_kernel
 from slamjax.training.svr.feature_space import fit_pixels_in_features
 from slamjax.training.svr.inducing import inducing_stars
@@ -160,3 +162,26 @@ def test_impossible_choices_are_refused(spectra):
         trained(spectra, kernel="sigmoid", solver="inducing")
     with pytest.raises(SlamError, match="n_inducing is 0"):
         slamjax.SVR(n_inducing=0)
+
+
+def test_models_with_pixels_out_of_iterations_can_be_read(spectra, tmp_path):
+    model = trained(spectra, solver="inducing", n_inducing=60, max_iter=2)
+    assert set(model.info.pixels["status"]) == {"trained, out of iterations"}
+    model.write(tmp_path / "model.h5")
+    labels = np.nanmedian(spectra.values(LABELS), axis=0)
+    np.testing.assert_array_equal(slamjax.Model.read(tmp_path / "model.h5")(labels), model(labels))
+
+
+def test_of_very_many_stars_the_noise_is_learnt_from_some(spectra, monkeypatch):
+    """The whole half of the stars would otherwise be trained again, and a covariance of all of them be made."""
+    monkeypatch.setattr(held_out, "_MOST", 60)
+    seen = []
+    monkeypatch.setattr(
+        pipeline,
+        "learn_noise_if_possible",
+        lambda *given, **options: seen.append(given[3]) or learn_noise_if_possible(*given, **options),
+    )
+    emulator = slamjax.SVR(gamma=0.1, solver="inducing", n_inducing=60)
+    slamjax.train(spectra, LABELS, emulator=emulator, search=THREE_FOLDS)
+    assert len(seen[0].x) == len(seen[0].residual) == 60
+    assert seen[0].half is None
