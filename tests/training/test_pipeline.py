@@ -171,7 +171,7 @@ def test_progress_is_reported_up_to_the_last_pixel():
         (lambda: SVR(coef0=float("nan")), "coef0 is nan"),
         (lambda: SVR(tol=0), "tol is 0"),
         (lambda: SVR(max_iter=0), "max_iter is 0"),
-        (lambda: SVR(solver="fast"), "unknown solver 'fast'; choose one of auto, batched, sklearn"),
+        (lambda: SVR(solver="fast"), "unknown solver 'fast'; choose one of auto, batched, inducing, sklearn"),
         (lambda: SearchSpec(folds=1), "folds is 1"),
         (lambda: SearchSpec(n_iter=0), "n_iter is 0"),
         (lambda: NoiseSpec(ranks=()), "ranks are"),

@@ -22,7 +22,7 @@ _WORTHWHILE = 100_000
 #: More stars than this are trained by inducing stars, unless told otherwise (benchmarks/training/many_stars.py).
 _MANY = 5000
 #: Times that a solver continues from the exact gradient.
-_SWEEPS = 5
+_SWEEPS = 6
 #: Solvers aim below the tolerance by this factor, so that rounding does not lift columns above it.
 _AIM = 0.9
 #: Steps per star of a column in a sweep: far more than any has needed.
@@ -70,11 +70,13 @@ def compiled_here() -> bool:
 
 
 def make_solver(kernel: np.ndarray, settings: SvrSettings, n_jobs: int) -> Solver:
-    """The compiled solver."""
-    from slamjax.training.svr.smo import Smo  # numba is loaded where it is needed
+    """Compiled solvers: one, if the number of its steps is limited."""
+    from slamjax.training.svr.relay import Relay  # numba is loaded where it is needed
+    from slamjax.training.svr.smo import Smo
 
-    limit = _STEPS_PER_STAR * max(len(kernel), 500) if settings.max_iter < 0 else settings.max_iter
-    return Smo(kernel, n_jobs, limit)
+    if settings.max_iter >= 0:
+        return Smo(kernel, n_jobs, settings.max_iter)
+    return Relay(kernel, n_jobs, _STEPS_PER_STAR * max(len(kernel), 500))
 
 
 class Matrices:
