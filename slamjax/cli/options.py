@@ -238,6 +238,14 @@ def _number(text: str, flag: str) -> float | str:
         raise SlamError(f"{flag} has {text!r}, which is not a number; give numbers separated by commas") from None
 
 
+def metric(text: str, flag: str) -> Any:
+    """``learned`` or ``isotropic``, or the length scales in ``300,0.8,0.4``."""
+    if text in ("learned", "isotropic"):
+        return text
+    values = numbers(text, flag)
+    return tuple(values) if isinstance(values, list) else (values,)
+
+
 def bin_edges(text: str | None) -> list[float] | None:
     """The edges in ``20,60,100``; one number alone is an edge as well."""
     if text is None:

@@ -13,7 +13,7 @@ from slamjax.cli.files import read_spectra
 from slamjax.cli.options import IncludeTraining, OptionalSpectraFiles, Select
 from slamjax.errors import SlamError
 
-Kind: TypeAlias = Literal["spectra", "labels", "errors", "training", "corner", "trace"]
+Kind: TypeAlias = Literal["spectra", "labels", "errors", "training", "metric", "corner", "trace"]
 
 
 def plot(
@@ -40,6 +40,7 @@ def plot(
     - labels: fitted against known labels
     - errors: whether errors are calibrated (PIT and coverage)
     - training: cross-validated error of every pixel
+    - metric: which labels bend the spectrum
     - corner, trace: the posterior of one star
 
     Example: `slamjax plot giants.h5 giants.fits --what labels -o labels.png`
@@ -50,8 +51,9 @@ def plot(
         posterior = slamjax.Posterior.read(model)
         draw = slamjax.plots.plot_corner if kind == "corner" else slamjax.plots.plot_trace
         figure = draw(posterior, row=row)
-    elif kind == "training":
-        figure = slamjax.plots.plot_training(slamjax.Model.read(model))
+    elif kind in ("training", "metric"):
+        draw_model = slamjax.plots.plot_training if kind == "training" else slamjax.plots.plot_metric
+        figure = draw_model(slamjax.Model.read(model))
     elif not spectra:
         raise SlamError(f"--what {kind} needs spectra; name a file after the model")
     elif kind == "spectra":

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import typer
 
 from slamjax.cli.groups import Offered, default, offer
-from slamjax.cli.options import label_windows, numbers
+from slamjax.cli.options import label_windows, metric, numbers
 from slamjax.emulators.kernels import KERNELS
 from slamjax.training import SVR, DataSpec, NoiseSpec, Polynomial, SearchSpec, train
 
@@ -45,6 +45,11 @@ offer(
         "gamma": Offered("Kernel's γ, scale or auto; several are searched.", type=str, parse=numbers),
         "kernel": Offered("As in scikit-learn.", type=Literal[KERNELS]),
         "coef0": Offered("Constant of the poly and sigmoid kernels."),
+        "metric": Offered(
+            "How wide the kernel is in each label: learned, isotropic, or length scales, as in 300,0.8,0.4.",
+            type=str,
+            parse=metric,
+        ),
         "solver": Offered(
             "All pixels on one kernel matrix (batched), on few stars that span all (inducing), or sklearn."
         ),

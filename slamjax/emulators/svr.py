@@ -1,9 +1,9 @@
 """SLAM's emulator: all pixels' SVRs as one kernel expansion, a pure function from labels to flux.
 
-f_λ(ℓ) = μ_λ + s_λ [ Σ_i a_iλ k_γλ(x, x_i) + b_λ ],  x = (t(ℓ) − m) / w,  a_iλ = α_iλ − α*_iλ
+f_λ(ℓ) = μ_λ + s_λ [ Σ_i a_iλ k_γλ(M x, M x_i) + b_λ ],  x = (t(ℓ) − m) / w,  a_iλ = α_iλ − α*_iλ
 
-(Zhang, Liu & Deng 2020, ApJS 246, 9, eq. 4-5.) All pixels share the support vectors x_i, so pixels with the same
-γ share one kernel vector, and evaluation is one matrix product for each γ.
+(Zhang, Liu & Deng 2020, ApJS 246, 9, eq. 4-5, where the diagonal metric M is 1.) All pixels share the support vectors
+x_i, so pixels with the same γ share one kernel vector, and evaluation is one matrix product for each γ.
 """
 
 from __future__ import annotations
@@ -37,7 +37,8 @@ _WIDE = 2048
 class KernelBlock:
     """Pixels of one kernel: for each of G (γ, c₀) pairs, dual coefficients of up to Q pixels, padded with zeros.
 
-    ``labels`` are the indices of the labels that the kernel depends on; empty: all.
+    ``labels`` are the indices of the labels that the kernel depends on; empty: all. ``metric`` (L,) multiplies scaled
+    labels before they enter the kernel, so that it may be wide in one label and narrow in another; None: all ones.
     """
 
     gamma: Float[AnyArray, " gamma"]
@@ -46,9 +47,12 @@ class KernelBlock:
     kernel: str = field(metadata={"static": True})
     degree: int = field(metadata={"static": True})
     labels: tuple[int, ...] = field(default=(), metadata={"static": True})
+    metric: Float[AnyArray, " label"] | None = None
 
     def __call__(self, x: ScaledLabels, support: Support) -> Float[Array, "*batch slot"]:
         """Σ_i a_i k(x, x_i) for each slot, (..., G·Q)."""
+        if self.metric is not None:
+            x, support = x * self.metric, support * self.metric
         s = kernels.similarity(self.kernel, x, support, self.labels)
         profile = kernels.profile(self.kernel, self.degree)
         if self.dual.shape[0] == 1:
@@ -62,8 +66,12 @@ class KernelBlock:
 
     def with_jacobian(self, x: ScaledLabels, support: Support) -> Float[Array, "*batch row slot"]:
         """The sums and, below them, their derivatives with respect to x: rows of the same matrix product."""
+        if self.metric is not None:
+            x, support = x * self.metric, support * self.metric
         s = kernels.similarity(self.kernel, x, support, self.labels)
         ds = kernels.similarity_gradient(self.kernel, x, support, self.labels)
+        if self.metric is not None:
+            ds = ds * jnp.asarray(self.metric)[:, None]
         profile = kernels.profile(self.kernel, self.degree)
         slope = kernels.profile_slope(self.kernel, self.degree)
 
@@ -166,6 +174,12 @@ class KernelEmulator(Standardised):
         return f"SLAM, kernel {', '.join(kernels_used)}"
 
     @property
+    def length_scales(self) -> np.ndarray:
+        """(L,) by which differences of labels are divided before they enter the kernel, in units of the labels."""
+        metric = self.blocks[0].metric
+        return np.asarray(self.scaling.width, float) / (1.0 if metric is None else np.asarray(metric, float))
+
+    @property
     def n_terms(self) -> int:
         """Support vectors."""
         return len(self.support)
@@ -189,7 +203,8 @@ class KernelEmulator(Standardised):
         arrays = self.common_arrays() | {"support": self.support}
         arrays |= {name: getattr(self, name) for name in ("order", "basis") if getattr(self, name) is not None}
         for number, block in enumerate(self.blocks):
-            arrays |= {f"block{number}/{name}": getattr(block, name) for name in ("gamma", "coef0", "dual")}
+            names = ("gamma", "coef0", "dual", *(() if block.metric is None else ("metric",)))
+            arrays |= {f"block{number}/{name}": getattr(block, name) for name in names}
         blocks = [{"kernel": block.kernel, "degree": block.degree, "labels": block.labels} for block in self.blocks]
         return arrays, {"blocks": blocks}
 
@@ -202,6 +217,7 @@ class KernelEmulator(Standardised):
                 kernel=block["kernel"],
                 degree=int(block["degree"]),
                 labels=tuple(int(label) for label in block.get("labels", ())),  # from schema 4 on
+                metric=arrays.get(f"block{number}/metric"),  # from schema 7 on
             )
             for number, block in enumerate(header["blocks"])
         )

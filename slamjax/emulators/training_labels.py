@@ -36,6 +36,7 @@ class TrainingLabels:
     stars : (N, L) scaled labels of the training stars
     low, high : (L,) their minima and maxima
     max_distance : largest distance, in scaled labels, to the 5th nearest training star that is not extrapolation
+    metric : (L,) factors of the scaled labels in distances, those of the kernel; None: all ones
 
     Examples
     --------
@@ -50,12 +51,12 @@ class TrainingLabels:
     low: Float[AnyArray, " label"]
     high: Float[AnyArray, " label"]
     max_distance: Float[AnyArray, ""]
+    metric: Float[AnyArray, " label"] | None = None
 
     def outside(self, x: ScaledLabels) -> Bool[Array, "*batch"]:
         """(...) bool: fewer than five training stars lie within ``max_distance`` of x (..., L)."""
-        square = reduce(
-            operator.add, (jnp.square(x[..., k, None] - self.stars[:, k]) for k in range(self.stars.shape[-1]))
-        )
+        x, stars = (each if self.metric is None else each * self.metric for each in (x, self.stars))
+        square = reduce(operator.add, (jnp.square(x[..., k, None] - stars[:, k]) for k in range(stars.shape[-1])))
         within = jnp.sum(square <= jnp.square(self.max_distance), axis=-1)
         return within < min(NEIGHBOUR, self.stars.shape[0])
 
@@ -65,7 +66,8 @@ class TrainingLabels:
 
     def neighbour_distance(self, x: np.ndarray, neighbour: int = SPACING_NEIGHBOUR) -> np.ndarray:
         """(N,) distance of x (N, L) to the tenth, or another, nearest training star; on the host. NaN for NaN."""
-        stars = np.asarray(self.stars, float)
+        metric = 1.0 if self.metric is None else np.asarray(self.metric, float)
+        stars, x = np.asarray(self.stars, float) * metric, x * metric
         known = np.all(np.isfinite(x), axis=1)
         distance = np.full(len(x), np.nan)
         if known.any():
@@ -74,13 +76,14 @@ class TrainingLabels:
         return distance
 
     @classmethod
-    def from_scaled(cls, stars: np.ndarray) -> TrainingLabels:
+    def from_scaled(cls, stars: np.ndarray, metric: np.ndarray | None = None) -> TrainingLabels:
         """From scaled training labels (N, L)."""
         n = len(stars)
         neighbour = min(NEIGHBOUR, n - 1)
-        distance = cKDTree(stars).query(stars, k=neighbour + 1)[0][:, -1]
+        measured = stars if metric is None else stars * metric
+        distance = cKDTree(measured).query(measured, k=neighbour + 1)[0][:, -1]
         reach = REACH_FACTOR * np.percentile(distance, REACH_PERCENTILE)
-        return cls(np.asarray(stars, float), stars.min(axis=0), stars.max(axis=0), np.asarray(reach, float))
+        return cls(np.asarray(stars, float), stars.min(axis=0), stars.max(axis=0), np.asarray(reach, float), metric)
 
     def on_device(self) -> TrainingLabels:
         return jax.tree_util.tree_map(jnp.asarray, self)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from slamjax.emulators.svr import KernelEmulator
 from slamjax.model.model import Model
 from slamjax.spectra.flux_units import describe_flux_unit
 
@@ -54,6 +55,7 @@ def describe_model(model: Model) -> str:
             for value, count in zip(values, counts, strict=True)
         )
         lines.append(f"  {name:12s} {shown}")
+    lines += _metric_of(model)
     lines.append(f"  noise        {_noise_of(model)}")
     pixels = info.pixels[trained]
     tried = f"{len(info.candidates)} combination" + "s" * (len(info.candidates) > 1)
@@ -84,6 +86,30 @@ def _screened_of(model: Model) -> list[str]:
     plural = "s" * (masked != 1)
     pixels = [f"  left out     {masked} pixel{plural} of single stars, whose flux or error is absurd"] if masked else []
     return [*head, *lines, *pixels]
+
+
+def metric_name(model: Model) -> str | None:
+    """Where the length scales of the kernel are from; None for emulators without a kernel."""
+    tried = model.info.provenance["settings"].get("metrics", [])
+    if not isinstance(model.host_emulator, KernelEmulator):
+        return None
+    if len(tried) < 2:
+        return str(tried[0]["name"]) if tried else "isotropic"
+    return str(max(tried, key=lambda row: row["score"])["name"])
+
+
+def _metric_of(model: Model) -> list[str]:
+    """The metric of the kernel, and what else was tried."""
+    emulator, name = model.host_emulator, metric_name(model)
+    if name is None or not isinstance(emulator, KernelEmulator):
+        return []
+    units = zip(model.label_names, emulator.length_scales, model.info.label_units, emulator.scaling.log, strict=True)
+    lengths = ", ".join(f"{label} {each:.3g} {'dex' if log else unit}".rstrip() for label, each, unit, log in units)
+    tried = model.info.provenance["settings"].get("metrics", [])
+    others = [f"{row['name']} {row['score']:.2f}" for row in tried if row["score"] is not None and row["name"] != name]
+    score = {row["name"]: row["score"] for row in tried}.get(name)
+    judged = "" if score is None else f"; ln p of known labels {score:.2f}, " + ", ".join(others)
+    return [f"  metric       {name}: kernel of labels over {lengths}{judged}"]
 
 
 def _solver_of(report: Mapping[str, Any] | None) -> str:

@@ -140,6 +140,7 @@ def _check_kernels(emulator: KernelEmulator, n_labels: int, n_pix: int) -> None:
         _finite(f"{name}/coef0", block.coef0, gamma.shape)
         dual = _finite(f"{name}/dual", block.dual, (gamma.size, len(support), None))
         slots += dual.shape[0] * dual.shape[2]
+        _check_metric(f"{name}/metric", block.metric, n_labels)
         kernels.check_kernel(block.kernel)
         _require(0 <= block.degree <= _MOST_DEGREE, f"{name} has degree {block.degree}")
         known = set(block.labels) <= set(range(n_labels)) and len(set(block.labels)) == len(block.labels)
@@ -153,6 +154,11 @@ def _check_kernels(emulator: KernelEmulator, n_labels: int, n_pix: int) -> None:
         _require(inside, "emulator/order names pixels that do not exist")
     else:
         _require(slots == n_pix, f"it has kernel sums for {slots} pixels, not for {n_pix}")
+
+
+def _check_metric(name: str, metric: Any, n_labels: int) -> None:
+    if metric is not None:
+        _require(np.all(_finite(name, metric, (n_labels,)) > 0), f"{name} has values that are not positive")
 
 
 def _check_polynomial(emulator: PolynomialEmulator, n_labels: int, n_pix: int) -> None:
@@ -173,6 +179,7 @@ def _check_training_labels(training_labels: TrainingLabels, n_labels: int) -> No
     _require(is_box, "domain/low and domain/high are not the range of its training stars")
     reach = _finite("domain/reach", training_labels.max_distance, ())
     _require(reach >= 0, "domain/reach is negative")
+    _check_metric("domain/metric", training_labels.metric, n_labels)
 
 
 def _check_noise(noise: Noise, trained: np.ndarray) -> None:

@@ -31,8 +31,8 @@ from slamjax.preprocessing.recipe import Recipe
 FORMAT = "slamjax model"
 #: Raised when a reader of the old layout would misread the new one. 2: several noise models, named in the header.
 #: 3: compressed emulators. 4: polynomial emulators, kernels of some labels. 5: one checksum of the whole file, none of
-#: each array. 6: photon noise as stated.
-SCHEMA = 6
+#: each array. 6: photon noise as stated. 7: kernels and distances with a metric.
+SCHEMA = 7
 #: Fields of `Calibration` whose names in files are older than those in the code.
 _STORED = {"interval95_factor": "label_reach", "neighbour_distance": "spacing"}
 _EMULATORS: dict[str, type[Any]] = {kind.kind: kind for kind in (KernelEmulator, PolynomialEmulator)}
@@ -163,6 +163,7 @@ def _to_arrays(model: ModelParts) -> tuple[dict[str, np.ndarray], dict[str, Any]
         "domain/low": model.training_labels.low,
         "domain/high": model.training_labels.high,
         "domain/reach": model.training_labels.max_distance,
+        **({} if model.training_labels.metric is None else {"domain/metric": model.training_labels.metric}),
         "info/wave": info.wave,
         "info/cv_scores": info.cv_scores,
         "record/rows": info.record.rows,
@@ -208,7 +209,9 @@ def _from_arrays(arrays: dict[str, np.ndarray], header: dict[str, Any]) -> Model
     scaling = LabelScaling(arrays["scaling/center"], arrays["scaling/width"], tuple(header["label_log"]))
     kind = _EMULATORS[header.get("emulator", "kernel")]
     emulator: Emulator = kind.from_arrays(_group(arrays, "emulator"), header, scaling)
-    training_labels = TrainingLabels(*(arrays[f"domain/{name}"] for name in ("stars", "low", "high", "reach")))
+    domain = _group(arrays, "domain")
+    domain["max_distance"] = domain.pop("reach")
+    training_labels = TrainingLabels(**domain)  # with a metric from schema 7 on
     record = TrainingRecord(
         source=header["source"],
         rows=arrays["record/rows"],

@@ -11,6 +11,7 @@ from slamjax.plots.canvas import write_figure as write_figure
 from slamjax.plots.comparison import plot_flux_errors as plot_flux_errors
 from slamjax.plots.comparison import plot_label_scatter as plot_label_scatter
 from slamjax.plots.labels import plot_labels as plot_labels
+from slamjax.plots.metric import plot_metric as plot_metric
 from slamjax.plots.pixels import check_pixels as check_pixels
 from slamjax.plots.pixels import plot_pixels as plot_pixels
 from slamjax.plots.posteriors import plot_corner as plot_corner

@@ -102,6 +102,8 @@ class TrainingRange(_ScaledDistribution):
         ln of the number of training stars for which each point stands.
     reach : float
         Distance to which a training star counts as near.
+    metric : (L,) array, optional
+        Factors of the scaled labels in this distance.
 
     Examples
     --------
@@ -115,7 +117,7 @@ class TrainingRange(_ScaledDistribution):
     True
     """
 
-    pytree_data_fields = ("scaling", "low", "high", "edge", "stars", "log_weight", "rate", "log_norm")
+    pytree_data_fields = ("scaling", "low", "high", "edge", "stars", "log_weight", "rate", "metric", "log_norm")
 
     def __init__(
         self,
@@ -126,11 +128,13 @@ class TrainingRange(_ScaledDistribution):
         stars: AnyArray | None,
         log_weight: float | np.ndarray = 0.0,
         reach: float = 1.0,
+        metric: AnyArray | None = None,
     ) -> None:
         self.low, self.high, self.edge = jnp.asarray(low), jnp.asarray(high), jnp.asarray(edge)
         self.stars = None if stars is None else jnp.asarray(stars)
         self.log_weight = jnp.asarray(log_weight, float)
         self.rate = jnp.asarray(2 / reach**2, float)
+        self.metric = jnp.ones(jnp.shape(low)) if metric is None else jnp.asarray(metric, float)
         self.log_norm = jnp.asarray(0.0)
         super().__init__(scaling)
         self.log_norm = _log_volume_of_range(self)
@@ -139,7 +143,8 @@ class TrainingRange(_ScaledDistribution):
         """ln [nᵖ / (nᵖ + n₀ᵖ)]."""
         if self.stars is None:
             return jnp.zeros(jnp.shape(x)[:-1])
-        log_n = jax.nn.logsumexp(self.log_weight - self.rate * similarity("rbf", x, self.stars), axis=-1)
+        square = similarity("rbf", x * self.metric, self.stars * self.metric)
+        log_n = jax.nn.logsumexp(self.log_weight - self.rate * square, axis=-1)
         return jax.nn.log_sigmoid(_STEEPNESS * (log_n - (np.log(NEIGHBOUR) - 2.0)))
 
     def _log_density(self, x: ScaledLabels) -> Density:

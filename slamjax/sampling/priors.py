@@ -9,6 +9,7 @@ import numpy as np
 import numpyro.distributions as dist
 from scipy.cluster.vq import kmeans2
 
+from slamjax.emulators.training_labels import TrainingLabels
 from slamjax.errors import SlamError
 from slamjax.model.model import Model
 from slamjax.model.named_labels import in_unit, label_index, warn_outside
@@ -56,21 +57,24 @@ def training_range(model: Model, *, edge: float = 0.02, reach: bool = True) -> T
         raise SlamError(f"edge is {edge}; give more than 0")
     training_labels = model.training_labels
     low, high = np.asarray(training_labels.low), np.asarray(training_labels.high)
-    points, log_weight = _merge_neighbours(np.asarray(training_labels.stars)) if reach else (None, 0.0)
+    points, log_weight = _merge_neighbours(training_labels) if reach else (None, 0.0)
     scaling, distance = model.host_emulator.scaling, float(training_labels.max_distance)
-    return TrainingRange(scaling, low, high, edge * (high - low), points, log_weight, distance)
+    metric = training_labels.metric
+    return TrainingRange(scaling, low, high, edge * (high - low), points, log_weight, distance, metric)
 
 
-def _merge_neighbours(stars: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _merge_neighbours(training_labels: TrainingLabels) -> tuple[np.ndarray, np.ndarray]:
     """At most `_MAX_POINTS` points that stand for all stars, and ln of the number of stars of each.
 
     Neighbours are merged by k-means, isolated stars remain: the prior must not cost more than the likelihood.
     """
+    stars = np.asarray(training_labels.stars)
     if len(stars) <= _MAX_POINTS:
         return stars, np.zeros(len(stars))
-    centers, cluster = kmeans2(stars, _MAX_POINTS, minit="++", seed=np.random.default_rng(0))
+    metric = 1.0 if training_labels.metric is None else np.asarray(training_labels.metric, float)
+    centers, cluster = kmeans2(stars * metric, _MAX_POINTS, minit="++", seed=np.random.default_rng(0))
     count = np.bincount(cluster, minlength=_MAX_POINTS)
-    return centers[count > 0], np.log(count[count > 0])
+    return centers[count > 0] / metric, np.log(count[count > 0])
 
 
 def training_density(model: Model, *, width: float = 1.0) -> TrainingDensity:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from functools import singledispatch
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -199,8 +200,9 @@ def _thin_support(full: KernelSums, learn: Moves, check: Moves) -> KernelSums | 
     n_gamma = sum(block.dual.shape[0] for block in full.blocks)
     if any(block.kernel != "rbf" for block in full.blocks) or n_gamma > 4:
         return None
-    at = np.concatenate([support[_spread(support, 2048)], learn.start, learn.end])
-    order = _spread(at, _LANDMARKS[-1])
+    metric = _metric(full.blocks[0])
+    at = np.concatenate([support[_spread(support * metric, 2048)], learn.start, learn.end])
+    order = _spread(at * metric, _LANDMARKS[-1])
     wanted = [[sums for _, sums in _kernel_sums(block, at, support)] for block in full.blocks]
     change = check.whitened @ full.whitened.T
     for count in _LANDMARKS:
@@ -210,8 +212,8 @@ def _thin_support(full: KernelSums, learn: Moves, check: Moves) -> KernelSums | 
         for block, sums_at in zip(full.blocks, wanted, strict=True):
             duals = []
             for gamma, sums in zip(np.asarray(block.gamma, float), sums_at, strict=True):
-                duals.append(_least_squares(_rbf(at, landmarks, gamma, block.labels), sums))
-                end, start = (_rbf(x, landmarks, gamma, block.labels) for x in (check.end, check.start))
+                duals.append(_least_squares(_rbf(at, landmarks, gamma, block), sums))
+                end, start = (_rbf(x, landmarks, gamma, block) for x in (check.end, check.start))
                 fitted += (end - start) @ duals[-1]
             blocks.append(dataclasses.replace(block, dual=np.stack(duals)))
         if _rms_length(change - fitted) < 0.7 * TOLERANCE:
@@ -222,7 +224,7 @@ def _thin_support(full: KernelSums, learn: Moves, check: Moves) -> KernelSums | 
 def _kernel_sums(block: KernelBlock, x: np.ndarray, support: np.ndarray) -> list[tuple[float, np.ndarray]]:
     """Each γ of a block and its sums at x, in float64 on the host."""
     pairs = zip(np.asarray(block.gamma, float), np.asarray(block.dual, float), strict=True)
-    return [(gamma, _rbf(x, support, gamma, block.labels) @ dual) for gamma, dual in pairs]
+    return [(gamma, _rbf(x, support, gamma, block) @ dual) for gamma, dual in pairs]
 
 
 def _least_squares(design: np.ndarray, values: np.ndarray) -> np.ndarray:
@@ -233,10 +235,15 @@ def _least_squares(design: np.ndarray, values: np.ndarray) -> np.ndarray:
     return root @ (root.T @ (design.T @ values))
 
 
-def _rbf(x: np.ndarray, support: np.ndarray, gamma: float, labels: tuple[int, ...]) -> np.ndarray:
-    """exp(−γ |x − s|²) over the labels that count, in float64 on the host."""
-    counted = list(labels) or slice(None)
+def _rbf(x: np.ndarray, support: np.ndarray, gamma: float, block: KernelBlock) -> np.ndarray:
+    """exp(−γ |M (x − s)|²) over the labels that count for a block, in float64 on the host."""
+    counted, metric = list(block.labels) or slice(None), _metric(block)
+    x, support = x * metric, support * metric
     return np.exp(-gamma * cdist(x[:, counted], support[:, counted], "sqeuclidean"))
+
+
+def _metric(block: KernelBlock) -> Any:
+    return 1.0 if block.metric is None else np.asarray(block.metric, float)
 
 
 def _spread(points: np.ndarray, count: int) -> np.ndarray:

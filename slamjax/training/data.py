@@ -38,6 +38,7 @@ class ScaledStars:
     fold : number of the cross-validation fold that holds a star out
     scaling, flux_mean, flux_scale : of labels and flux
     allowed : whether the flux of a pixel may depend on a label
+    metric : factors of the scaled labels in the kernel; None: all ones
     label_error : errors of the labels, scaled, from the columns ``<label>_err``; 0 where unknown, None without columns
     """
 
@@ -51,10 +52,24 @@ class ScaledStars:
     flux_scale: Float[np.ndarray, " pixel"]
     allowed: Bool[np.ndarray, "pixel label"]
     label_error: Float[np.ndarray, "star label"] | None = None
+    metric: Float[np.ndarray, " label"] | None = None
 
     @property
     def n_folds(self) -> int:
         return int(self.fold.max()) + 1
+
+    @property
+    def in_kernel(self) -> np.ndarray:
+        """(N, L) the labels as the kernel takes them."""
+        return self.x if self.metric is None else self.x * self.metric
+
+    def some(self, rows: np.ndarray) -> ScaledStars | None:
+        """Some of the stars, in the same scaling; None if a fold is left without any."""
+        if len(np.unique(self.fold[rows])) < self.n_folds:
+            return None
+        parts = {name: getattr(self, name)[rows] for name in ("x", "y", "weight", "ivar", "fold")}
+        error = None if self.label_error is None else self.label_error[rows]
+        return dataclasses.replace(self, **parts, label_error=error)
 
     def label_groups(self) -> list[tuple[tuple[int, ...], np.ndarray]]:
         """Places of labels that may act together, and the pixels at which exactly these may."""

@@ -27,12 +27,11 @@ def half_of_stars(
     """A random half of the stars, held out from emulators of that half; None if these cannot be trained."""
     n_stars = len(scaled.x)
     rows = np.sort(np.random.default_rng(seed).permutation(n_stars)[: n_stars // 2])
-    if len(np.unique(scaled.fold[rows])) < scaled.n_folds:
+    some = scaled.some(rows)
+    held_out = None if some is None else cross_validate(some)
+    if some is None or held_out is None:
         return None
-    parts = {name: getattr(scaled, name)[rows] for name in ("x", "y", "weight", "ivar", "fold")}
-    error = None if scaled.label_error is None else scaled.label_error[rows]
-    held_out = cross_validate(dataclasses.replace(scaled, **parts, label_error=error))
-    return None if held_out is None else HalfOfStars(rows, dataclasses.replace(held_out, label_error=error))
+    return HalfOfStars(rows, dataclasses.replace(held_out, label_error=some.label_error))
 
 
 class Improvement(NamedTuple):

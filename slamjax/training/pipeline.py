@@ -11,8 +11,6 @@ import numpy as np
 from astropy.table import Table
 
 from slamjax._util.progress import reporter
-from slamjax._util.threads import one_blas_thread
-from slamjax.emulators.training_labels import TrainingLabels
 from slamjax.errors import SlamError, SlamWarning
 from slamjax.model.info import ModelInfo, TrainingRecord
 from slamjax.model.model import Model
@@ -20,8 +18,9 @@ from slamjax.noise.calibration import Calibration
 from slamjax.preprocessing.recipe import Recipe
 from slamjax.spectra.spectra import Spectra
 from slamjax.training.data import TrainingSet, label_names, training_set
-from slamjax.training.learners import Learnt, learn_jointly
+from slamjax.training.learners import Learnt
 from slamjax.training.learning_curve import half_of_stars
+from slamjax.training.metric_choice import MetricChoice, metrics_of
 from slamjax.training.noise_fallback import learn_noise_if_possible
 from slamjax.training.noise_learning import fewest_stars
 from slamjax.training.plausibility import warn_of_left_out
@@ -107,18 +106,12 @@ def train(
         training = training_set(spectra, label_names(labels), options, search.folds)
         training, learner, known = screen_stars(training, emulator, search, options, report)
         warn_of_left_out(training.screened, len(training.stars) + len(training.screened))
-        training_labels = TrainingLabels.from_scaled(training.scaled.x)
-        joint_scores = None
-        if known is not None:
-            learnt = known
-        elif search.kind == "joint":
-            report.stage("training")
-            with one_blas_thread():
-                learnt, joint_scores = learn_jointly(learner, training.scaled, training_labels, seed, report)
-        else:
-            report.stage("training")
-            learnt = learner.learn(training.scaled, report)
-        learnt = _with_recipe_mask(learnt, training)
+        jointly = search.kind == "joint" and known is None
+        metrics = metrics_of(emulator, learner, training, seed)
+        taken = MetricChoice(learner, jointly, seed, report).best(metrics, training.scaled, known)
+        training = dataclasses.replace(training, scaled=taken.scaled)
+        training_labels, joint_scores = taken.training_labels, taken.joint_scores
+        learnt = _with_recipe_mask(taken.learnt, training)
         if learnt.emulator is None or learnt.held_out is None:
             raise SlamError(_untrained(learnt, training, learner.min_stars))
         _warn_of_untrained_pixels(learnt, training)
@@ -135,6 +128,7 @@ def train(
         candidates["joint_score"] = joint_scores
     record = training_record(training.stars)
     settings = training_settings(emulator, options, training, learner, learnt)
+    settings |= {"metrics": taken.tried} if isinstance(emulator, SVR) else {}
     settings |= {"selection": spectra.selection, "training_sha256": training_digest(record, training)}
     info = _model_info(training, learnt, pixels, candidates, record, learnt_noise.calibration, provenance(settings))
     scale = velocity_scale(learnt_noise.model_variance, training_labels, learnt.held_out, training.prepared, seed=seed)

@@ -15,6 +15,7 @@ from slamjax.preprocessing.recipe import Recipe
 from slamjax.training.choices import Choice, check_choice, not_negative, positive, valid_gamma
 
 SolverName = Literal["auto", "batched", "inducing", "sklearn"]
+MetricKind = Literal["isotropic", "learned"]
 SearchKind = Literal["grid", "random", "joint"]
 PhotonKind = Literal["auto", "stated", "learnt"]
 NoiseKind = Literal["auto", "lowrank", "diagonal"]
@@ -36,6 +37,11 @@ class SVR:
         Of the poly kernel.
     coef0 : float
         Of the poly and sigmoid kernels.
+    metric : "isotropic", "learned" or sequence of L floats
+        How wide the kernel is in each label. "isotropic": equally, in standardised labels, as published. "learned":
+        length scales, shared by all pixels, are proposed by marginal likelihood; they are taken if that makes the known
+        labels of held-out stars more probable. Or length scales in units of the labels (of log10 for labels that are
+        learnt so), by which differences are divided.
     solver : "auto", "batched", "inducing" or "sklearn"
         "batched" solves all pixels, folds, C and ε of one γ on one kernel matrix, to the same optimality conditions; it
         needs numba (``pip install "slamjax[fast]"``). "inducing" is for many stars: every star counts, but all sums are
@@ -67,6 +73,7 @@ class SVR:
     kernel: str = "rbf"
     degree: int = 3
     coef0: float = 0.0
+    metric: MetricKind | tuple[float, ...] = "learned"
     solver: SolverName = "auto"
     n_inducing: int = 1000
     tol: float = 1e-3
@@ -84,6 +91,7 @@ class SVR:
             raise SlamError(f"coef0 is {self.coef0}; give a finite number")
         if self.n_inducing < 1:
             raise SlamError(f"n_inducing is {self.n_inducing}; give 1 or more")
+        _check_metric(self.metric)
         if not self.tol > 0:
             raise SlamError(f"tol is {self.tol}; give a number above 0")
         if self.max_iter != -1 and self.max_iter < 1:
@@ -299,6 +307,17 @@ class TrainingSpec:
 def _check_word(name: str, given: Any, allowed: tuple[str, ...]) -> None:
     if given not in allowed:
         raise SlamError(f"unknown {name} {given!r}; choose one of {', '.join(allowed)}")
+
+
+def _check_metric(given: Any) -> None:
+    if isinstance(given, str):
+        return _check_word("metric", given, get_args(MetricKind))
+    lengths = np.asarray(given)
+    if lengths.dtype.kind not in "fiu" or lengths.ndim != 1 or not np.all(np.isfinite(lengths) & (lengths > 0)):
+        raise SlamError(
+            f"metric is {given!r}; give a length scale above 0 for each label, or one of "
+            f"{', '.join(get_args(MetricKind))}"
+        )
 
 
 def _check_degree(degree: int) -> None:

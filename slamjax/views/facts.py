@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 from astropy.table import Table
 
+from slamjax.emulators.svr import KernelEmulator
 from slamjax.flags import Flag
 from slamjax.io import LabelTable
+from slamjax.model.description import metric_name
 from slamjax.model.model import Model
 from slamjax.preprocessing import Recipe
 from slamjax.spectra.spectra import Spectra
@@ -74,6 +76,7 @@ def _of_model(model: Model) -> dict[str, Any]:
         "flux_unit": info.flux_unit,
         "trained_pixels": int(model.trained.sum()),
         "recipe": info.recipe.to_list(),
+        "metric": _metric(model),
         "noise": {
             "kind": noise.kind,
             "description": noise.description,
@@ -97,6 +100,14 @@ def _of_model(model: Model) -> dict[str, Any]:
         },
         "provenance": info.provenance,
     }
+
+
+def _metric(model: Model) -> dict[str, Any] | None:
+    emulator, name = model.host_emulator, metric_name(model)
+    if name is None or not isinstance(emulator, KernelEmulator):
+        return None
+    lengths = dict(zip(model.label_names, emulator.length_scales.tolist(), strict=True))
+    return {"name": name, "length_scales": lengths}
 
 
 def _of_spectra(spectra: Spectra) -> dict[str, Any]:

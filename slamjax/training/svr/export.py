@@ -18,17 +18,24 @@ from slamjax.errors import SlamError
 #: device, so that one γ per pixel does not become a program of thousands of products.
 MAX_OWN_BLOCKS = 8
 
-#: Kernel, degree, γ, c₀, and the indices of the labels that it depends on (empty: all).
-KernelKey = tuple[str, int, float, float, tuple[int, ...]]
+#: Kernel, degree, γ, c₀, the indices of the labels that it depends on (empty: all), and the metric (empty: ones).
+KernelKey = tuple[str, int, float, float, tuple[int, ...], tuple[float, ...]]
 
 
-def kernel_key(kernel: str, degree: int, gamma: float, coef0: float, labels: tuple[int, ...] = ()) -> KernelKey:
+def kernel_key(
+    kernel: str,
+    degree: int,
+    gamma: float,
+    coef0: float,
+    labels: tuple[int, ...] = (),
+    metric: tuple[float, ...] = (),
+) -> KernelKey:
     """Pixels with equal keys share a kernel matrix; parameters that a kernel ignores do not count."""
     if kernel == "linear":
-        return ("linear", 1, 1.0, 0.0, labels)
+        return ("linear", 1, 1.0, 0.0, labels, metric)
     if kernel == "rbf":
-        return ("rbf", 1, float(gamma), 0.0, labels)
-    return (kernel, int(degree) if kernel == "poly" else 1, float(gamma), float(coef0), labels)
+        return ("rbf", 1, float(gamma), 0.0, labels, metric)
+    return (kernel, int(degree) if kernel == "poly" else 1, float(gamma), float(coef0), labels, metric)
 
 
 def assemble(
@@ -69,10 +76,10 @@ def assemble(
     buckets: dict[tuple[Any, ...], list[KernelKey]] = defaultdict(list)
     for key, pixels in sorted(groups.items()):
         few = len(groups) <= MAX_OWN_BLOCKS
-        buckets[(key[0], key[1], key[4], key if few else int(np.ceil(np.log2(len(pixels)))))].append(key)
+        buckets[(key[0], key[1], key[4], key[5], key if few else int(np.ceil(np.log2(len(pixels)))))].append(key)
 
     blocks, order, offset = [], np.zeros(n_pix, dtype=np.int32), 0
-    for (kernel, degree, labels, _), members in buckets.items():
+    for (kernel, degree, labels, metric, _), members in buckets.items():
         width = max(len(groups[key]) for key in members)
         padded = np.zeros((len(members), used.size, width))
         for g, key in enumerate(members):
@@ -87,6 +94,7 @@ def assemble(
                 kernel=kernel,
                 degree=degree,
                 labels=labels,
+                metric=np.array(metric) if metric else None,
             )
         )
         offset += len(members) * width

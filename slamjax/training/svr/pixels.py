@@ -45,10 +45,10 @@ def export_held_out(scaled: ScaledStars, fits: Fits, candidates: Sequence[Candid
 def _kernel_keys(
     scaled: ScaledStars, fits: Fits, candidates: Sequence[Candidate], settings: SvrSettings
 ) -> list[KernelKey]:
-    every = scaled.allowed.all()
+    every, metric = scaled.allowed.all(), () if scaled.metric is None else tuple(scaled.metric.tolist())
     labels = [() if every else tuple(np.flatnonzero(row).tolist()) for row in scaled.allowed]
     return [
-        kernel_key(settings.kernel, settings.degree, candidates[max(best, 0)].gamma, settings.coef0, places)
+        kernel_key(settings.kernel, settings.degree, candidates[max(best, 0)].gamma, settings.coef0, places, metric)
         for best, places in zip(fits.best, labels, strict=True)
     ]
 
@@ -78,7 +78,7 @@ def fit_pixels(
     inducing = np.arange(n_stars)
     if settings.solver == "inducing":
         widest = max(candidate.gamma for candidate in candidates)  # the kernel that tells most stars apart
-        inducing = inducing_stars(scaled.x, settings.n_inducing, widest, settings)
+        inducing = inducing_stars(scaled.in_kernel, settings.n_inducing, widest, settings)
     fits = Fits.untrained(scaled.x[inducing], n_stars, n_pix, len(candidates), scaled.n_folds)
     report, done = Report(settings.solver), 0
     for labels, pixels in scaled.label_groups():
@@ -92,7 +92,7 @@ def fit_pixels(
 
             whole = len(pixels) == n_pix
             stars = Stars(
-                scaled.x[:, labels],
+                scaled.in_kernel[:, labels],
                 scaled.y if whole else scaled.y[:, pixels],
                 scaled.weight if whole else scaled.weight[:, pixels],
                 scaled.fold,
