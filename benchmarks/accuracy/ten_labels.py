@@ -31,7 +31,7 @@ JUDGED = (20.0, 50.0, 100.0, 300.0)
 SEEN = (0,)
 #: Grids: of the isotropic SVR, tried at some pixels; of the network.
 SVR_GRID = tuple(itertools.product((10.0, 100.0), (0.01, 0.02, 0.05, 0.1)))
-SOME_PIXELS = 60
+SOME_PIXELS = 24
 NETWORK_GRID = tuple(itertools.product((100, 300), (0.0, 1e-4, 1e-3)))
 #: Steps of the network's optimiser, and its largest learning rate.
 STEPS, RATE = 6000, 3e-3

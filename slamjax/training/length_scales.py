@@ -17,9 +17,11 @@ from scipy.optimize import minimize
 
 #: Stars and components that are used, and steps of the search.
 _MOST_STARS, _MOST_COMPONENTS, _STEPS = 500, 25, 60
-#: Where the search begins, and the bounds: 1 / ℓ in scaled labels; amplitude and noise as parts of the variance.
-_INVERSE, _AMPLITUDE, _NOISE = 0.3, 3.0, 0.03
-_BOUNDS = {"inverse": (0.01, 7.0), "amplitude": (0.05, 3000.0), "noise": (1e-6, 3.0)}
+#: Where the search begins, and the bounds: 1 / ℓ in scaled labels; amplitude and noise as parts of the variance. With
+#: larger amplitudes a straight line would be a small piece of a very long wave, which an SVR with bounded coefficients
+#: cannot follow.
+_INVERSE, _AMPLITUDE, _NOISE = 0.3, 1.0, 0.03
+_BOUNDS = {"inverse": (0.01, 7.0), "amplitude": (0.05, 3.0), "noise": (1e-6, 3.0)}
 #: Eigenvalues of K are at least this.
 _LEAST = 1e-10
 

@@ -26,7 +26,7 @@ def stars(n, seed=0, n_pix=16):
     t, b, c = ((labels - [500, 0, 0]) / [100, 1, 1]).T
     phase = np.linspace(0, 3, n_pix)
     flux = (
-        1 + 0.2 * np.tanh(6 * t[:, None] - 4 * phase + 6) + 0.1 * b[:, None] * np.cos(phase) + 0.03 * c[:, None] * phase
+        1 + 0.2 * np.tanh(3 * t[:, None] - 2 * phase + 3) + 0.1 * b[:, None] * np.cos(phase) + 0.03 * c[:, None] * phase
     )
     flux += rng.normal(0, 1e-3, flux.shape)
     table = dict(zip(NAMES, labels.T, strict=True))
