@@ -130,7 +130,7 @@ def test_a_newer_schema_asks_for_an_upgrade(saved):
     with h5py.File(saved, "r+") as file:
         file.attrs["schema"] = 99
     seal(saved)
-    with pytest.raises(SlamError, match="schema 99; this slamjax reads up to 6: upgrade"):
+    with pytest.raises(SlamError, match="schema 99; this slamjax reads up to 7: upgrade"):
         Model.read(saved)
 
 
