@@ -83,7 +83,7 @@ How the cost of training grows.""",
 
 ![Cost and accuracy of many training stars](../benchmarks/results/many_stars.png)
 
-Gaia XP stars of all kinds, all 343 pixels, default noise. Exact: the batched solver, whose support vectors are any
+Gaia XP stars of all kinds, all 343 pixels. Exact: the batched solver, whose support vectors are any
 of the training stars. Inducing: every training star counts, support vectors are some of them that span the others.
 Judges are stars that took no part, at their known labels: the flux error is 1.4826 times the median absolute
 residual, photon noise included, in units of the pixel's spread, median over the pixels; scatter is that of fitted

@@ -2,8 +2,9 @@
 
 Real Gaia XP stars of all kinds, on all 343 pixels; stars that are never trained on judge. Beyond the table's stars,
 labels are drawn near those of real stars, flux is that of a model of real stars with the photon noise that a real star
-of these labels states, and the judges' true flux is known. Every training, default noise included, runs in a process of
-its own. Exact training of all pixels ends with ``--most-exact`` stars. What the output folder holds is not run again.
+of these labels states, and the judges' true flux is known. Real stars are trained with independent pixels, simulated
+ones with default noise. Every training runs in a process of its own. Exact training of all pixels ends with
+``--most-exact`` stars. What the output folder holds is not run again.
 """
 
 from __future__ import annotations
@@ -79,7 +80,9 @@ def measure(case: dict[str, Any], sender: Any) -> None:
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / MIB
     watch, start = Stopwatch(), time.perf_counter()
     emulator = slamjax.SVR(**SVR_SETTINGS, solver=case["solver"])
-    model = slamjax.train(train, LABELS, emulator=emulator, recipe=recipe, seed=case["seed"], on_progress=watch)
+    options = {"recipe": recipe, "seed": case["seed"], "on_progress": watch}
+    noise = "auto" if simulated else "diagonal"
+    model = slamjax.train(train, LABELS, emulator=emulator, noise=noise, **options)
     watch.stage("")
     spent = time.perf_counter() - start
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / MIB
@@ -138,7 +141,9 @@ def cases(options: Any) -> list[dict[str, Any]]:
     return [
         common
         | {"stars": stars, "n": n, "solver": solver, "keep": (stars, n, solver) == ("real", REAL[-1], "inducing")}
-        for stars, n, solver in sorted(wanted, key=lambda one: (one[2] != "inducing", one[0] != "real", one[1]))
+        for stars, n, solver in sorted(
+            wanted, key=lambda one: (one[:2] != ("real", REAL[-1]), one[0] == "real", one[2], one[1])
+        )
         if n <= options.most and (solver == "inducing" or n <= options.most_exact)
     ]
 

@@ -14,9 +14,9 @@ from slamjax.training.expansion import expansion
 
 #: Photon variances differ if their percentiles do by this factor.
 _VARIED = 2.0
-#: Stars from which a noise model is learnt, at most: what it costs grows faster than their number, and folds of more
-#: stars have emulators as good as the final one.
-_MOST = 5000
+#: Of more stars than these many, a noise model is learnt from so many: what it costs grows faster than their number,
+#: and folds of so many stars have emulators as good as the final one.
+_MANY, _DRAWN = 5000, 2000
 
 
 @dataclass(frozen=True)
@@ -61,9 +61,9 @@ class HeldOut:
     def drawn(self, seed: int) -> HeldOut:
         """As many of the stars, by seed, as a noise model is learnt from; all if there are not very many."""
         n_stars = len(self.x)
-        if n_stars <= _MOST:
+        if n_stars <= _MANY:
             return self
-        return self[np.sort(np.random.default_rng(seed).permutation(n_stars)[:_MOST])]
+        return self[np.sort(np.random.default_rng(seed).permutation(n_stars)[:_DRAWN])]
 
     @property
     def known_variance(self) -> np.ndarray:

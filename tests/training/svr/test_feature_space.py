@@ -174,7 +174,8 @@ def test_models_with_pixels_out_of_iterations_can_be_read(spectra, tmp_path):
 
 def test_of_very_many_stars_the_noise_is_learnt_from_some(spectra, monkeypatch):
     """The whole half of the stars would otherwise be trained again, and a covariance of all of them be made."""
-    monkeypatch.setattr(held_out, "_MOST", 60)
+    monkeypatch.setattr(held_out, "_MANY", 100)
+    monkeypatch.setattr(held_out, "_DRAWN", 60)
     seen = []
     monkeypatch.setattr(
         pipeline,
