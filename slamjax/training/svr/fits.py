@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -55,20 +54,25 @@ class Fits:
         )
 
     @classmethod
-    def stacked(cls, fits: Sequence[PixelFit], x: Float[np.ndarray, "star label"]) -> Fits:
-        """Of pixels whose support vectors are any of the training stars."""
+    def stacked(cls, fits: list[PixelFit], x: Float[np.ndarray, "star label"]) -> Fits:
+        """Of pixels whose support vectors are any of the training stars; empties the list, to keep nothing twice."""
+        n_pix, (n_folds, n_stars) = len(fits), fits[0].fold_dual.shape
+        columns = {
+            "status": np.array([fit.status for fit in fits]),
+            "n_train": np.array([fit.n_train for fit in fits]),
+            "intercept": np.array([fit.intercept for fit in fits]),
+            "best": np.array([fit.best for fit in fits]),
+            "scores": np.stack([fit.scores for fit in fits]),
+            "fold_intercept": np.stack([fit.fold_intercept for fit in fits], axis=1),
+        }
+        dual, held_out = np.empty((n_pix, n_stars)), np.empty((n_pix, n_stars))
+        fold_dual = np.empty((n_pix, n_folds, n_stars))
+        while fits:
+            fit = fits.pop()
+            dual[len(fits)], held_out[len(fits)], fold_dual[len(fits)] = fit.dual, fit.held_out, fit.fold_dual
         return cls(
-            status=np.array([fit.status for fit in fits]),
-            n_train=np.array([fit.n_train for fit in fits]),
-            support=x,
-            dual=np.stack([fit.dual for fit in fits], axis=1),
-            intercept=np.array([fit.intercept for fit in fits]),
-            best=np.array([fit.best for fit in fits]),
-            scores=np.stack([fit.scores for fit in fits]),
-            held_out=np.stack([fit.held_out for fit in fits], axis=1),
-            fold_dual=np.stack([fit.fold_dual for fit in fits], axis=2),
-            fold_intercept=np.stack([fit.fold_intercept for fit in fits], axis=1),
-        )
+            support=x, dual=dual.T, held_out=held_out.T, fold_dual=np.moveaxis(fold_dual, 0, -1), **columns
+        )  # fmt: skip
 
     def put(self, pixels: np.ndarray, some: Fits) -> None:
         """The fits of some of the pixels."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from joblib import Parallel, delayed
@@ -79,27 +80,26 @@ def fit_pixels(
     if settings.solver == "inducing":
         widest = max(candidate.gamma for candidate in candidates)  # the kernel that tells most stars apart
         inducing = inducing_stars(scaled.in_kernel, settings.n_inducing, widest, settings)
-    fits = Fits.untrained(scaled.x[inducing], n_stars, n_pix, len(candidates), scaled.n_folds)
-    report, done = Report(settings.solver), 0
-    for labels, pixels in scaled.label_groups():
-        if not labels:
-            fits.status[pixels], fits.n_train[pixels] = NO_LABEL, np.count_nonzero(scaled.weight[:, pixels], axis=0)
-        else:
+    support, groups, report, done = scaled.x[inducing], scaled.label_groups(), Report(settings.solver), 0
+    if len(groups) == 1 and groups[0][0]:  # nothing is copied
+        labels = groups[0][0]
+        stars = Stars(scaled.x[:, labels], scaled.y, scaled.weight, scaled.fold)
+        fits, report = _fit_group(stars, inducing, candidates, settings, n_jobs, on_progress)
+        return replace(fits, support=support), report
+    fits = Fits.untrained(support, n_stars, n_pix, len(candidates), scaled.n_folds)
+    for labels, pixels in groups:
 
-            def step(some: int, _: int, before: int = done) -> None:
-                if on_progress is not None:
-                    on_progress(before + some, n_pix)
+        def step(some: int, _: int, before: int = done) -> None:
+            if on_progress is not None:
+                on_progress(before + some, n_pix)
 
-            whole = len(pixels) == n_pix
-            stars = Stars(
-                scaled.in_kernel[:, labels],
-                scaled.y if whole else scaled.y[:, pixels],
-                scaled.weight if whole else scaled.weight[:, pixels],
-                scaled.fold,
-            )
+        if labels:
+            stars = Stars(scaled.x[:, labels], scaled.y[:, pixels], scaled.weight[:, pixels], scaled.fold)
             group, group_report = _fit_group(stars, inducing, candidates, settings, n_jobs, step)
             fits.put(pixels, group)
             report += group_report
+        else:
+            fits.status[pixels], fits.n_train[pixels] = NO_LABEL, np.count_nonzero(scaled.weight[:, pixels], axis=0)
         done += len(pixels)
     return fits, report
 
@@ -110,7 +110,7 @@ def _fit_group(
     candidates: tuple[Candidate, ...],
     settings: SvrSettings,
     n_jobs: int,
-    on_progress: Progress,
+    on_progress: Progress | None,
 ) -> tuple[Fits, Report]:
     """The fits of pixels at which the same labels act."""
     if settings.solver == "inducing":
@@ -121,7 +121,7 @@ def _fit_group(
 
 
 def _fit_one_by_one(
-    stars: Stars, candidates: Sequence[Candidate], settings: SvrSettings, n_jobs: int, on_progress: Progress
+    stars: Stars, candidates: Sequence[Candidate], settings: SvrSettings, n_jobs: int, on_progress: Progress | None
 ) -> tuple[list[PixelFit], Report]:
     x, y, weight, fold = stars.x, stars.y, stars.weight, stars.fold
     n_pix = y.shape[1]
@@ -137,6 +137,7 @@ def _fit_one_by_one(
         warnings.simplefilter("ignore", ConvergenceWarning)  # it is in the pixel's status
         for pixel, fit in workers(delayed(one)(pixel) for pixel in range(n_pix)):
             fits[pixel] = fit
-            on_progress(len(fits), n_pix)
+            if on_progress is not None:
+                on_progress(len(fits), n_pix)
     solved = sum(fit.best >= 0 for fit in fits.values()) * (len(candidates) * (int(fold.max()) + 1) + 1)
     return [fits[pixel] for pixel in range(n_pix)], Report("sklearn", columns=solved, by_sklearn=solved)

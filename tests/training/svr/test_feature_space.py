@@ -1,6 +1,7 @@
 """All pixels on features of inducing stars, against exact SVRs of the same stars."""
 
 import dataclasses
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from slamjax.errors import SlamError
 from slamjax.training import held_out, pipeline
 from slamjax.training.noise_fallback import learn_noise_if_possible
 from slamjax.training.svr import feature_space, shared_kernel
+from slamjax.training.svr.batched import Stars
 from slamjax.training.svr.feature_space import fit_pixels_in_features
 from slamjax.training.svr.inducing import inducing_stars
 from slamjax.training.svr.pixel import SvrSettings
@@ -186,3 +188,22 @@ def test_of_very_many_stars_the_noise_is_learnt_from_some(spectra, monkeypatch):
     slamjax.train(spectra, LABELS, emulator=emulator, search=THREE_FOLDS)
     assert len(seen[0].x) == len(seen[0].residual) == 60
     assert seen[0].half is None
+
+
+def test_memory_grows_in_proportion_to_the_stars():
+    """A kernel matrix of 12,000 stars would need 1.1 GiB."""
+
+    def peak(n):
+        rng = np.random.default_rng(0)
+        x = rng.normal(size=(n, 2))
+        y = np.sin(x[:, :1] * np.arange(1, 5)) + rng.normal(0, 0.3, (n, 4))
+        many = Stars(x, y, np.ones_like(y), np.arange(n) % 3)
+        settings = dataclasses.replace(SETTINGS, max_iter=20)
+        tracemalloc.start()
+        few = inducing_stars(x, 30, 0.1, settings)
+        fit_pixels_in_features(many, few, candidates(many, [1.0], [0.05], [0.1]), settings, 2, None)
+        return tracemalloc.get_traced_memory()[1], tracemalloc.stop()
+
+    few, many = (peak(n)[0] for n in (4000, 12_000))
+    assert many < 3.3 * few
+    assert many < 0.03 * 2**30
