@@ -31,7 +31,8 @@ WANTED = 1e-3
 def train(stars: Any, labels: tuple[str, ...], C: float, **options: Any) -> Any:
     """An SVR model, with the calls of whichever version is imported."""
     if hasattr(slamjax, "SVR"):
-        svr = slamjax.SVR(C=C, epsilon=0.05, gamma=0.1)
+        newer = {"metric": "isotropic"} if hasattr(slamjax.SVR, "metric") else {}
+        svr = slamjax.SVR(C=C, epsilon=0.05, gamma=0.1, **newer)
         return slamjax.train(stars, labels, emulator=svr, **options)
     return slamjax.train(stars, labels, C=C, epsilon=0.05, gamma=0.1, **options)
 

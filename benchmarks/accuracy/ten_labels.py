@@ -48,7 +48,7 @@ def best_isotropic(stars: Spectra, names: tuple[str, ...]) -> slamjax.SVR:
     some = stars.on_pixels(np.linspace(0, stars.n_pix - 1, SOME_PIXELS).astype(int))
     scores = []
     for C, gamma in SVR_GRID:
-        svr = slamjax.SVR(C=C, epsilon=0.05, gamma=gamma, metric="isotropic")
+        svr = slamjax.SVR(C=C, epsilon=0.05, gamma=gamma, metric="isotropic", solver="batched")
         model = slamjax.train(some, names, emulator=svr, noise="diagonal", on_progress=False)
         scores.append(np.nanmedian(np.asarray(model.info.pixels["cv_mse"], float)))
     C, gamma = SVR_GRID[int(np.argmin(scores))]

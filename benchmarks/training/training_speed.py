@@ -89,7 +89,7 @@ def exact_one(
 
 def tutorial(x: np.ndarray, y: np.ndarray, n_rival: int) -> dict[str, Any]:
     fold = make_folds(np.arange(len(x)), 3, 0)
-    svr = slamjax.SVR(C=GRID["C"], epsilon=EPSILON, gamma=GRID["gamma"])
+    svr = slamjax.SVR(C=GRID["C"], epsilon=EPSILON, gamma=GRID["gamma"], metric="isotropic")
     found = svr_candidates(svr, x, slamjax.SearchSpec())
     stars = Stars(x, y, np.ones_like(y), fold)
     start_up, _ = timed(

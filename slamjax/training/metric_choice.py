@@ -19,7 +19,7 @@ from slamjax.training.noise_learning import joint_score
 from slamjax.training.specs import SVR, Polynomial
 
 #: Stars without which no metric could be judged, and those that judge at most.
-_FEWEST, _MOST = 200, 1000
+_FEWEST, _MOST = 200, 600
 
 
 @dataclass(frozen=True, eq=False)
