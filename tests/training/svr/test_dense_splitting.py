@@ -72,7 +72,7 @@ def test_columns_that_take_many_steps_are_handed_over(monkeypatch):
     seen = []
     original = DenseSplitting.improve
     monkeypatch.setattr(DenseSplitting, "improve", lambda *given: seen.append(len(given[1])) or original(*given))
-    monkeypatch.setattr(relay, "_SOON", 3)
+    monkeypatch.setattr(relay, "_SOON", 0.02)
     _, hard = problem()
     easy = Duals(hard.kernel, hard.y[:4], np.full((4, 150), 0.01), np.full(4, 0.5))
     joined = Duals(hard.kernel, *(np.concatenate(parts) for parts in zip(
@@ -85,7 +85,7 @@ def test_columns_that_take_many_steps_are_handed_over(monkeypatch):
 
 
 def test_few_columns_and_many_stars_are_left_to_smo(monkeypatch):
-    monkeypatch.setattr(relay, "_SOON", 1)
+    monkeypatch.setattr(relay, "_SOON", 0.01)
     monkeypatch.setattr(DenseSplitting, "improve", lambda *given: pytest.fail("eigenvectors would cost more"))
     _, duals = problem()
     assert np.all(solve_columns(duals[:2], Relay(duals.kernel, 1, 300_000), 1e-4)[2].violation <= 1e-4)
@@ -94,7 +94,20 @@ def test_few_columns_and_many_stars_are_left_to_smo(monkeypatch):
 
 
 def test_columns_on_which_splitting_does_not_arrive_are_finished_by_smo(monkeypatch):
-    monkeypatch.setattr(relay, "_SOON", 1)
+    monkeypatch.setattr(relay, "_SOON", 0.01)
     monkeypatch.setattr("slamjax.training.svr.dense_splitting._MOST_STEPS", 25)
     _, duals = problem()
     assert np.all(solve_columns(duals, Relay(duals.kernel, 1, 300_000), 1e-4)[2].violation <= 1e-4)
+
+
+def test_columns_of_noisy_flux_are_left_to_smo(monkeypatch):
+    """Most of their coefficients are at a bound."""
+    monkeypatch.setattr(relay, "_SOON", 0.002)
+    seen = []
+    original = DenseSplitting.improve
+    monkeypatch.setattr(DenseSplitting, "improve", lambda *given: seen.append(len(given[1])) or original(*given))
+    for noise, handed in ((1.0, []), (1e-3, [8])):
+        seen.clear()
+        _, duals = problem(noise=noise, C=10.0)
+        assert np.all(solve_columns(duals, Relay(duals.kernel, 1, 300_000), 1e-4)[2].violation <= 1e-4)
+        assert seen == handed
