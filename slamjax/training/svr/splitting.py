@@ -80,11 +80,23 @@ class Columns:
         columns = cls(y, ratio, np.zeros_like(y), np.empty_like(y), rho)
         limit = (C / rho).astype(y.dtype)
         for tile in (slice(k, k + TILE) for k in range(0, len(y), TILE)):
-            columns.u[tile] = _excess(y[tile], y.dtype.type(epsilon), ratio[tile] * limit)
+            columns.u[tile] = _excess(y[tile].copy(), y.dtype.type(epsilon), ratio[tile] * limit)
         return columns
 
     def __getitem__(self, chosen: np.ndarray) -> Columns:
         return Columns(*(np.ascontiguousarray(part[..., chosen]) for part in vars(self).values()))
+
+    def put(self, places: np.ndarray, part: Columns) -> None:
+        """The iterate of some of the pixels."""
+        self.v[:, places], self.u[:, places], self.rho[places] = part.v, part.u, part.rho
+
+    def rescale(self, factor: np.ndarray) -> None:
+        """Other step sizes at the same f and β."""
+        for tile in (slice(k, k + TILE) for k in range(0, len(self.y), TILE)):
+            self.v[tile] += self.u[tile]
+            self.u[tile] /= factor.astype(self.u.dtype)
+            self.v[tile] -= self.u[tile]
+        self.rho *= factor
 
     def copy(self) -> Columns:
         """With an iterate of its own."""
@@ -93,7 +105,7 @@ class Columns:
 
 @dataclass(frozen=True)
 class Solved:
-    """Coefficients (R, M), intercepts, relative duality gaps and steps (M,)."""
+    """Coefficients, intercepts, relative duality gaps and steps."""
 
     w: Float[np.ndarray, "feature pixel"]
     b: Float[np.ndarray, " pixel"]
@@ -107,18 +119,17 @@ class Swept(NamedTuple):
     Attributes
     ----------
     weighted, product : Σ s t and Σ s t φ of the next ridge regression
-    apart, spread : squares of what the fit is from f, and of f
-    moved, size : squares of how far f has moved, and of u
+    apart, spread, moved, size : squares of what the fit is from f, of f, of how far f has moved, and of u
     signs : of positive and of negative s u
     """
 
     weighted: np.ndarray
     product: np.ndarray
-    apart: np.ndarray
-    spread: np.ndarray
-    moved: np.ndarray
-    size: np.ndarray
-    signs: np.ndarray
+    apart: np.ndarray = np.empty(0)
+    spread: np.ndarray = np.empty(0)
+    moved: np.ndarray = np.empty(0)
+    size: np.ndarray = np.empty(0)
+    signs: np.ndarray = np.empty(0)
 
     @property
     def balance(self) -> np.ndarray:
@@ -128,9 +139,10 @@ class Swept(NamedTuple):
 
 
 def _excess(residual: np.ndarray, epsilon: Any, limit: np.ndarray) -> np.ndarray:
-    """What a residual exceeds ε by, up to the limit."""
-    residual = residual - np.clip(residual, -epsilon, epsilon)
-    return np.clip(residual, -limit, limit, out=residual)
+    """What residuals exceed ε by, up to the limit. Both arrays are overwritten."""
+    residual -= np.clip(residual, -epsilon, epsilon)
+    np.minimum(residual, limit, out=residual)
+    return np.maximum(residual, np.negative(limit, out=limit), out=residual)
 
 
 class FeatureStars:
@@ -199,26 +211,27 @@ class _Run:
         active, left, whole = np.arange(n_pix), columns, columns
         w, b = self.ridge.solve(left.rho, *self._total(self._first, left)[:2])
         for step in range(1, most_steps + 1):
-            swept = Swept(*self._total(self._step, left, w, b))
+            judged = step % _JUDGED == 0 or step == most_steps
+            swept = Swept(*self._total(self._step, left, w, b, judged or step in _ADAPTED))
             weighted, product = swept.weighted, swept.product
             if step in _ADAPTED:
                 factor = np.clip(swept.balance**0.25, 1 / _LARGEST, _LARGEST)
-                self._rescale(left, factor)
+                left.rescale(factor)
                 weighted, product = self._total(self._first, left)[:2]
             w, b = self.ridge.solve(left.rho, weighted, product)
-            if step % _JUDGED and step < most_steps:
+            if not judged:
                 continue
             gap = self._gap(left, w, b, swept.signs)
             solved.w[:, active], solved.b[active], solved.gap[active], solved.steps[active] = w, b, gap, step
             going = gap > tol
             if not going.all():  # what is finished must not depend on pixels that go on
                 if left is not whole:
-                    _put_back(whole, left, active)
+                    whole.put(active, left)
                 left, active, w, b = left[going], active[going], w[:, going], b[going]
             if not active.size:
                 break
         if left is not whole:
-            _put_back(whole, left, active)
+            whole.put(active, left)
         return solved, whole
 
     def _total(self, work: Any, columns: Columns, *given: Any) -> list[np.ndarray]:
@@ -242,34 +255,25 @@ class _Run:
         target *= self.stars.scale[tile]
         return [target.sum(axis=0, dtype=float), (self.stars.features[tile].T @ target).astype(float)]
 
-    def _step(self, columns: Columns, tile: slice, w: np.ndarray, b: np.ndarray) -> list[np.ndarray]:
+    def _step(self, columns: Columns, tile: slice, w: np.ndarray, b: np.ndarray, told: bool) -> list[np.ndarray]:
+        """A step of some stars; sums of squares and signs only if they are ``told``."""
         dtype, scale = columns.y.dtype, self.stars.scale[tile]
-        v, u = columns.v[tile], columns.u[tile]
+        v, u, level = columns.v[tile], columns.u[tile], b.astype(dtype)
         before = v + u
         change = self.stars.features[tile] @ w.astype(dtype)
-        change += b.astype(dtype)
+        change += level
         change -= before
-        spread, apart = _square(scale, before - b.astype(dtype)), _square(scale, change)
+        told_of = [_square(scale, change), _square(scale, before - level)] if told else []
         change *= dtype.type(_RELAXED)
         v += change
-        u[...] = _excess(
-            columns.y[tile] - v, dtype.type(self.epsilon), columns.ratio[tile] * (self.C / columns.rho).astype(dtype)
-        )
+        limit = columns.ratio[tile] * (self.C / columns.rho).astype(dtype)
+        u[...] = _excess(columns.y[tile] - v, dtype.type(self.epsilon), limit)
         after = v + u
-        size, moved = _square(scale, u), _square(scale, after - before)
-        signs = np.stack([(scale * np.maximum(sign * u, 0)).sum(axis=0, dtype=float) for sign in (1, -1)])
+        if told:
+            signs = [(scale * np.maximum(sign * u, 0)).sum(axis=0, dtype=float) for sign in (1, -1)]
+            told_of += [_square(scale, after - before), _square(scale, u), np.stack(signs)]
         after += u
-        return [*self._targets(tile, after), apart, spread, moved, size, signs]
-
-    @staticmethod
-    def _rescale(columns: Columns, factor: np.ndarray) -> None:
-        """Other step sizes at the same f and β."""
-        for tile in (slice(k, k + TILE) for k in range(0, len(columns.y), TILE)):
-            u = columns.u[tile]
-            columns.v[tile] += u
-            u /= factor.astype(u.dtype)
-            columns.v[tile] -= u
-        columns.rho *= factor
+        return [*self._targets(tile, after), *told_of]
 
     def _gap(self, columns: Columns, w: np.ndarray, b: np.ndarray, signs: np.ndarray) -> np.ndarray:
         """Primal minus dual objective, over the primal one, with β shrunk on one side so that its sum is zero."""
@@ -282,8 +286,7 @@ class _Run:
     def _judge(
         self, columns: Columns, tile: slice, w: np.ndarray, b: np.ndarray, up: np.ndarray, down: np.ndarray
     ) -> list[np.ndarray]:
-        dtype, y = columns.y.dtype, columns.y[tile]
-        scale = self.stars.scale[tile]
+        dtype, y, scale = columns.y.dtype, columns.y[tile], self.stars.scale[tile]
         residual = np.abs(y - self.stars.features[tile] @ w.astype(dtype) - b.astype(dtype))
         over = np.maximum(residual - dtype.type(self.epsilon), 0) * (columns.ratio[tile] * scale)
         u = columns.u[tile]
@@ -294,8 +297,4 @@ class _Run:
 
 def _square(scale: np.ndarray, values: np.ndarray) -> np.ndarray:
     """Σ s x² of each pixel."""
-    return np.einsum("nm,nm,nm->m", np.broadcast_to(scale, values.shape), values, values).astype(float)
-
-
-def _put_back(whole: Columns, part: Columns, places: np.ndarray) -> None:
-    whole.v[:, places], whole.u[:, places], whole.rho[places] = part.v, part.u, part.rho
+    return (scale[:, 0] @ np.square(values)).astype(float)
