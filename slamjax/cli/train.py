@@ -39,7 +39,7 @@ def train(
     metadata: Metadata,
 ) -> None:
     """The model holds one support vector regression, or one polynomial, per pixel, and the noise estimated from
-    held-out stars. Stars without all labels are left out.
+    held-out stars. Labels that a star lacks are inferred from its spectrum.
 
     Example: `slamjax train giants.fits -o giants.h5 --labels teff,logg,fe_h --select "logg < 3.6" --continuum
     gaussian:50nm --C 1,10`

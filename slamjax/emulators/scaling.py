@@ -81,6 +81,8 @@ class LabelScaling:
     ) -> LabelScaling:
         """The scaling of training labels (N, L): mean and standard deviation, or median and half the 16-84 % range.
 
+        NaN is ignored.
+
         Raises SlamError for a label that is constant, or not positive where log10 is asked for.
         """
         unknown = [name for name in log if name not in names]
@@ -91,14 +93,15 @@ class LabelScaling:
         taken = tuple(name in log for name in names)
         columns = []
         for name, values, as_log in zip(names, labels.T, taken, strict=True):
-            if as_log and not np.all(values > 0):
+            if as_log and not np.all(values[np.isfinite(values)] > 0):
                 raise SlamError(f"label {name!r} has values that are not positive; do not learn it in log10")
             columns.append(np.log10(values) if as_log else values)
         t = np.stack(columns, axis=-1)
         center, width = location_and_width(t, method)
         for name, values, w in zip(names, t.T, width, strict=True):
-            if np.ptp(values) == 0:
-                raise SlamError(f"label {name!r} is the same, {values[0]:g}, for all training stars; leave it out")
+            known = values[np.isfinite(values)]
+            if np.ptp(known) == 0:
+                raise SlamError(f"label {name!r} is the same, {known[0]:g}, for all training stars; leave it out")
             if not w > 0:
                 raise SlamError(f"label {name!r} has no robust width (most values are equal); use standard scaling")
         # numbers that a float32 holds exactly: the same scaling in either precision

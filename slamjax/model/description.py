@@ -36,6 +36,7 @@ def describe_model(model: Model) -> str:
         f"  from         {info.record.source}" + (f", {settings['selection']}" if settings["selection"] else ""),
         f"  identified   by {', '.join(info.record.identifiers) or 'their flux'}",
         *_screened_of(model),
+        *_inferred_of(settings.get("inferred")),
         f"  made         {info.provenance['date']} ({versions})",
         f"  wavelengths  {model.wave[0]:g} to {model.wave[-1]:g} {info.wave_unit}, {info.medium}, {info.frame} frame",
         f"  flux         {describe_flux_unit(info.flux_unit)}",
@@ -110,6 +111,15 @@ def _metric_of(model: Model) -> list[str]:
     score = {row["name"]: row["score"] for row in tried}.get(name)
     judged = "" if score is None else f"; ln p of known labels {score:.2f}, " + ", ".join(others)
     return [f"  metric       {name}: kernel of labels over {lengths}{judged}"]
+
+
+def _inferred_of(inferred: Mapping[str, Any] | None) -> list[str]:
+    """Which labels of training stars the table does not give exactly."""
+    if not inferred:
+        return []
+    parts = [f"{name} of {count} star{'s' * (count > 1)} that lack it" for name, count in inferred["gaps"].items()]
+    parts += [f"{', '.join(inferred['with_errors'])} within the stated errors"] if inferred["with_errors"] else []
+    return [f"  inferred     {'; '.join(parts)}"]
 
 
 def _solver_of(report: Mapping[str, Any] | None) -> str:

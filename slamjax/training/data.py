@@ -16,13 +16,16 @@ from slamjax.errors import SlamError, SlamWarning
 from slamjax.preprocessing.recipe import Recipe
 from slamjax.spectra.label_errors import stated_label_errors
 from slamjax.spectra.spectra import Spectra
+from slamjax.training.label_density import LabelDensity
 from slamjax.training.label_masks import allowed_labels
 from slamjax.training.plausibility import LeftOut, absurd_labels, absurd_pixels, left_out, warn_of_contradictions
 from slamjax.training.search import make_folds
-from slamjax.training.specs import TrainingSpec, Weights
+from slamjax.training.specs import Missing, TrainingSpec, Weights
 
 #: Largest weight of a star in a pixel, in units of the median one.
 _HEAVIEST = 100.0
+#: A label that fewer stars have cannot be inferred for the others.
+_FEWEST_KNOWN = 20
 #: Stars move by tens of km/s: pixels wider than this, km/s, hardly resolve it.
 _RESOLVED = 200.0
 
@@ -33,13 +36,14 @@ class ScaledStars:
 
     Attributes
     ----------
-    x : scaled labels
+    x : scaled labels that teach
     y, weight, ivar : scaled flux, weights and inverse variances of the flux, 0 for bad pixels
     fold : number of the cross-validation fold that holds a star out
     scaling, flux_mean, flux_scale : of labels and flux
     allowed : whether the flux of a pixel may depend on a label
     metric : factors of the scaled labels in the kernel; None: all ones
     label_error : errors of the labels, scaled, from the columns ``<label>_err``; 0 where unknown, None without columns
+    catalogue : scaled labels of the table, NaN where missing; None if these are ``x``
     """
 
     x: Float[np.ndarray, "star label"]
@@ -53,6 +57,24 @@ class ScaledStars:
     allowed: Bool[np.ndarray, "pixel label"]
     label_error: Float[np.ndarray, "star label"] | None = None
     metric: Float[np.ndarray, " label"] | None = None
+    catalogue: Float[np.ndarray, "star label"] | None = None
+
+    @property
+    def complete(self) -> Bool[np.ndarray, " star"]:
+        """Stars whose labels are all in the table."""
+        return np.isfinite(self.x if self.catalogue is None else self.catalogue).all(axis=1)
+
+    def without_gaps(self, needed: int) -> ScaledStars:
+        """Only complete stars teach, if there are as many as ``needed``."""
+        complete = self.complete
+        if complete.all() or complete.sum() < needed:
+            return self
+        return dataclasses.replace(self, weight=np.where(complete[:, None], self.weight, 0))
+
+    @property
+    def reference(self) -> Float[np.ndarray, "star label"] | None:
+        """The labels by which fits are judged, if they are not ``x``: the table's, and ``x`` where it has none."""
+        return None if self.catalogue is None else np.where(np.isfinite(self.catalogue), self.catalogue, self.x)
 
     @property
     def n_folds(self) -> int:
@@ -67,9 +89,9 @@ class ScaledStars:
         """Some of the stars, in the same scaling; None if a fold is left without any."""
         if len(np.unique(self.fold[rows])) < self.n_folds:
             return None
-        parts = {name: getattr(self, name)[rows] for name in ("x", "y", "weight", "ivar", "fold")}
-        error = None if self.label_error is None else self.label_error[rows]
-        return dataclasses.replace(self, **parts, label_error=error)
+        of_stars = ("x", "y", "weight", "ivar", "fold", "label_error", "catalogue")
+        parts = {name: getattr(self, name) for name in of_stars}
+        return dataclasses.replace(self, **{name: part[rows] for name, part in parts.items() if part is not None})
 
     def label_groups(self) -> list[tuple[tuple[int, ...], np.ndarray]]:
         """Places of labels that may act together, and the pixels at which exactly these may."""
@@ -78,11 +100,27 @@ class ScaledStars:
         return [(tuple(np.flatnonzero(row).tolist()), pixels) for row, pixels in zip(kinds, members, strict=True)]
 
 
+@dataclass(frozen=True)
+class LatentLabels:
+    """Which labels teach as inferred from the table and the spectra.
+
+    Attributes
+    ----------
+    stars : stars that lack a label in the table
+    gaps : how many lack each label, where any do
+    with_errors : labels that are inferred where the table has them, too, because of their stated errors
+    """
+
+    stars: int
+    gaps: dict[str, int]
+    with_errors: tuple[str, ...]
+
+
 @dataclass(frozen=True, eq=False)
 class TrainingSet:
     """The training stars as read, prepared by the learnt recipe, and scaled; and what is left out.
 
-    ``masked_pixels``: of prepared spectra, because they tell nothing.
+    ``masked_pixels``: of prepared spectra, because they tell nothing. ``latent``: if labels were inferred.
     """
 
     stars: Spectra
@@ -92,15 +130,25 @@ class TrainingSet:
     scaled: ScaledStars
     screened: tuple[LeftOut, ...] = ()
     masked_pixels: int = 0
+    latent: LatentLabels | None = None
 
     def without(self, reasons: Mapping[int, str], options: TrainingSpec) -> TrainingSet:
         """The other stars, scaled anew; ``reasons`` by the star's index."""
+        rest = self.simply_without(reasons)
+        scaled = _scaled(rest.stars, rest.prepared, self.names, options, rest.scaled.fold)
+        return dataclasses.replace(rest, scaled=scaled)
+
+    def simply_without(self, reasons: Mapping[int, str]) -> TrainingSet:
+        """The other stars, in the same units."""
         kept = ~np.isin(np.arange(len(self.stars)), list(reasons))
-        stars, prepared = self.stars[kept], self.prepared[kept]
         fold = np.unique(self.scaled.fold[kept], return_inverse=True)[1].ravel()
-        scaled = _scaled(stars, prepared, self.names, options, fold)
-        screened = (*self.screened, *left_out(self.stars, reasons))
-        return dataclasses.replace(self, stars=stars, prepared=prepared, scaled=scaled, screened=screened)
+        return dataclasses.replace(
+            self,
+            stars=self.stars[kept],
+            prepared=self.prepared[kept],
+            scaled=dataclasses.replace(self.scaled[kept], fold=fold),
+            screened=(*self.screened, *left_out(self.stars, reasons)),
+        )
 
 
 def training_set(spectra: Spectra, names: tuple[str, ...], options: TrainingSpec, n_folds: int) -> TrainingSet:
@@ -111,7 +159,7 @@ def training_set(spectra: Spectra, names: tuple[str, ...], options: TrainingSpec
     data = options.data
     screened: tuple[LeftOut, ...] = ()
     spectra.require(names)
-    stars = usable(spectra, names)
+    stars = usable(spectra, names, data.missing)
     if data.screen:
         stars, screened = _plausible(stars, names, options)
     stars = drawn(stars, data.n_train, options.seed)
@@ -143,8 +191,13 @@ def _scaled(
     data, values = options.data, stars.values(names)
     scaling = LabelScaling.from_labels(values, names, data.label_scaling, _as_tuple(options.log_labels))
     flux_mean, flux_scale, y = scaled_flux(prepared, data.flux_scaling)
+    x, error = np.asarray(scaling(values)), scaled_label_errors(stars, names, scaling)
+    catalogue = None
+    if not np.isfinite(x).all():  # until spectra have been looked at, what is missing is what such stars usually have
+        known = np.zeros_like(x) if error is None else error
+        catalogue, x = x, np.where(np.isfinite(x), x, LabelDensity.estimate(x, known).given(x, known)[0])
     return ScaledStars(
-        x=np.asarray(scaling(values)),
+        x=x,
         y=y,
         weight=star_weights(prepared, data.weights),
         ivar=np.where(prepared.good, prepared.ivar, 0),
@@ -153,17 +206,19 @@ def _scaled(
         flux_mean=flux_mean,
         flux_scale=flux_scale,
         allowed=allowed_labels(data, names, prepared.wave, str(prepared.wave_unit)),
-        label_error=scaled_label_errors(stars, names, scaling),
+        label_error=error,
+        catalogue=catalogue,
     )
 
 
 def scaled_label_errors(stars: Spectra, names: Sequence[str], scaling: LabelScaling) -> np.ndarray | None:
     """(N, L) errors of the labels in scaled units, 0 where they are not stated; None if no column states any."""
-    errors = stated_label_errors(stars, names)
+    errors, values = stated_label_errors(stars, names), stars.values(names)
+    errors = np.where(np.isfinite(values), errors, 0)
     if not errors.any():
         return None
-    slope = np.asarray(scaling.slope(np.asarray(scaling(stars.values(names)))), float)
-    return errors / np.abs(slope)
+    slope = np.asarray(scaling.slope(np.asarray(scaling(values))), float)
+    return np.where(errors > 0, errors / np.abs(slope), 0)
 
 
 def _as_tuple(names: Sequence[str]) -> tuple[str, ...]:
@@ -181,18 +236,21 @@ def label_names(labels: Sequence[str]) -> tuple[str, ...]:
     return names
 
 
-def usable(spectra: Spectra, names: Sequence[str]) -> Spectra:
-    """The stars whose labels are all finite and that have a good pixel."""
-    values = spectra.values(names)
-    finite = np.all(np.isfinite(values), axis=1)
+def usable(spectra: Spectra, names: Sequence[str], missing: Missing = "drop") -> Spectra:
+    """The stars that have a good pixel and all labels, or any of them if what is missing is to be inferred.
+
+    Raises SlamError if too few stars are left, or too few have a label that is to be inferred for most.
+    """
+    known = np.isfinite(spectra.values(names))
     seen = spectra.good.any(axis=1)
-    kept = finite & seen
-    if not finite.all():
-        counts = ", ".join(
-            f"{name}: {int(n)}" for name, n in zip(names, (~np.isfinite(values)).sum(0), strict=True) if n
-        )
+    infer = missing == "infer" and _can_be_inferred(spectra, names, known[seen])
+    labelled = known.any(axis=1) if infer else known.all(axis=1)
+    kept = labelled & seen
+    if not labelled.all():
+        counts = ", ".join(f"{name}: {int(n)}" for name, n in zip(names, (~known).sum(0), strict=True) if n)
+        lack = "have none of the labels" if infer else "lack a label"
         warnings.warn(
-            f"{int((~finite).sum())} of {len(spectra)} stars lack a label and are left out of training ({counts})",
+            f"{int((~labelled).sum())} of {len(spectra)} stars {lack} and are left out of training ({counts})",
             SlamWarning,
             stacklevel=4,
         )
@@ -209,6 +267,20 @@ def usable(spectra: Spectra, names: Sequence[str]) -> Spectra:
             f"(known {', '.join(names)}, and a good pixel); give at least a few dozen"
         )
     return spectra[kept]
+
+
+def _can_be_inferred(spectra: Spectra, names: Sequence[str], known: np.ndarray) -> bool:
+    """Whether enough stars have each label; if not, stars without are left out, unless they are most of the stars."""
+    counts = known.sum(axis=0)
+    rarest = int(np.argmin(counts))
+    if len(known) == 0 or counts[rarest] >= _FEWEST_KNOWN or known.all():
+        return True
+    if 2 * known.all(axis=1).sum() >= len(known):
+        return False
+    raise SlamError(
+        f"label {names[rarest]!r} is known for {counts[rarest]} of {len(known)} stars of {spectra.source}, too few to "
+        f"infer it for the others; leave the label out, or give at least {_FEWEST_KNOWN} stars that have it"
+    )
 
 
 def drawn(spectra: Spectra, n_train: int | None, seed: int) -> Spectra:

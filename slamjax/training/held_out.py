@@ -33,6 +33,7 @@ class HeldOut:
     terms, place : derivatives of the flux, see `slamjax.training.expansion`, and each star's row among them
         If there are any, fits use these only.
     label_error : errors of the known labels, scaled, 0 where they are not stated; None: none are stated
+    reference : labels by which fits are judged where these are not ``x``; None: ``x``
     half : some of the stars, held out from emulators of half as many; see `slamjax.training.learning_curve`
     """
 
@@ -44,6 +45,7 @@ class HeldOut:
     terms: Float[np.ndarray, "row term pixel"] | None = None
     place: Int[np.ndarray, " star"] | None = None
     label_error: Float[np.ndarray, "star label"] | None = None
+    reference: Float[np.ndarray, "star label"] | None = None
     half: HalfOfStars | None = None
 
     def __getitem__(self, rows: np.ndarray) -> HeldOut:
@@ -55,6 +57,7 @@ class HeldOut:
             fold=self.fold[rows],
             place=None if self.place is None else self.place[rows],  # the derivatives are many: they are not copied
             label_error=None if self.label_error is None else self.label_error[rows],
+            reference=None if self.reference is None else self.reference[rows],
             half=None,
         )
 
@@ -64,6 +67,10 @@ class HeldOut:
         if n_stars <= _MANY:
             return self
         return self[np.sort(np.random.default_rng(seed).permutation(n_stars)[:_DRAWN])]
+
+    def judged_by(self, reference: np.ndarray | None, label_error: np.ndarray | None) -> HeldOut:
+        """The same stars, whose fits are compared with these labels as far as their errors allow."""
+        return dataclasses.replace(self, reference=reference, label_error=label_error)
 
     @property
     def known_variance(self) -> np.ndarray:

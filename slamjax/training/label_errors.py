@@ -164,6 +164,8 @@ def label_errors(noise: Noise, training_labels: TrainingLabels, held_out: HeldOu
     covariance, n_pix = np.linalg.inv(fisher + prior), known.sum(axis=1)
     # a training star is its own neighbour, unlike a new one: a small difference in the distance
     distance = training_labels.neighbour_distance(held_out.x + error)
+    if held_out.reference is not None:
+        error = error + (held_out.x - held_out.reference)
     return LabelErrors(
         error=error,
         covariance=covariance,

@@ -7,7 +7,6 @@ stars, the variance of an emulator's error is taken as a power of the number of 
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -31,7 +30,7 @@ def half_of_stars(
     held_out = None if some is None else cross_validate(some)
     if some is None or held_out is None:
         return None
-    return HalfOfStars(rows, dataclasses.replace(held_out, label_error=some.label_error))
+    return HalfOfStars(rows, held_out.judged_by(some.reference, some.label_error))
 
 
 class Improvement(NamedTuple):

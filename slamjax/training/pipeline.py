@@ -18,6 +18,7 @@ from slamjax.noise.calibration import Calibration
 from slamjax.preprocessing.recipe import Recipe
 from slamjax.spectra.spectra import Spectra
 from slamjax.training.data import TrainingSet, label_names, training_set
+from slamjax.training.latent_labels import infer_labels, is_latent
 from slamjax.training.learners import Learnt
 from slamjax.training.learning_curve import half_of_stars
 from slamjax.training.metric_choice import MetricChoice, metrics_of
@@ -52,7 +53,7 @@ def train(
     Parameters
     ----------
     spectra : Spectra
-        Stars with known labels in their ``table``. A star that lacks a label is left out, with a warning.
+        Stars with known labels in their ``table``; NaN where a label is missing, see `DataSpec`.
     labels : sequence of str
         L columns to learn from, in the order in which the model takes them.
     emulator : SVR or Polynomial
@@ -105,6 +106,9 @@ def train(
         report.stage("preparing")
         training = training_set(spectra, label_names(labels), options, search.folds)
         training, learner, known = screen_stars(training, emulator, search, options, report)
+        if is_latent(training.scaled, options):
+            training, learner = infer_labels(training, emulator, search, options, report)
+            known = None
         warn_of_left_out(training.screened, len(training.stars) + len(training.screened))
         jointly = search.kind == "joint" and known is None
         metrics = metrics_of(emulator, learner, training, seed)
@@ -116,7 +120,7 @@ def train(
             raise SlamError(_untrained(learnt, training, learner.min_stars))
         _warn_of_untrained_pixels(learnt, training)
         report.stage("learning the noise", shared=False)
-        held_out = dataclasses.replace(learnt.held_out, label_error=training.scaled.label_error).drawn(seed)
+        held_out = learnt.held_out.judged_by(training.scaled.reference, training.scaled.label_error).drawn(seed)
         if noise.kind != "diagonal" and len(training.stars) == len(held_out.x) >= fewest_stars(noise):
             chosen = learner if joint_scores is None else learner.only(int(np.argmax(joint_scores)))
             half = half_of_stars(lambda some: chosen.learn(some, None).held_out, training.scaled, seed)

@@ -68,7 +68,7 @@ def absurd_labels(values: np.ndarray, names: Sequence[str], log: Sequence[str] =
 
     Parameters
     ----------
-    values : (N, L) finite labels
+    values : (N, L) labels, NaN where they are missing
     names : L names
     log : those to compare in log10
 
@@ -134,12 +134,13 @@ def absurd_pixels(prepared: Spectra) -> Bool[np.ndarray, "star pixel"]:
 def warn_of_contradictions(stars: Spectra, names: Sequence[str]) -> None:
     """Warn if spectra of one star have different labels, or if two labels are the same."""
     values, group = stars.values(names), stars.star_groups()
-    spread = np.subtract(*np.percentile(values, [84, 16], axis=0)) / 2
+    spread = np.subtract(*np.nanpercentile(values, [84, 16], axis=0)) / 2
     found = []
     for number in np.flatnonzero(np.bincount(group) > 1):
         members = np.flatnonzero(group == number)
-        label = int(np.argmax(np.ptp(values[members], axis=0) / np.where(spread > 0, spread, np.inf)))
-        if np.ptp(values[members, label]) > _CONTRADICTION * spread[label] > 0:
+        apart = np.nan_to_num(np.ptp(values[members], axis=0))  # NaN: one of them lacks the label
+        label = int(np.argmax(apart / np.where(spread > 0, spread, np.inf)))
+        if apart[label] > _CONTRADICTION * spread[label] > 0:
             found.append((members[0], names[label], np.sort(values[members, label])[[0, -1]]))
     if found:
         first, label_name, (low, high) = found[0]
@@ -150,7 +151,9 @@ def warn_of_contradictions(stars: Spectra, names: Sequence[str]) -> None:
             callers=3,
         )
     for a, b in itertools.combinations(range(len(names)), 2):
-        pair = values[:, [a, b]] - values[:, [a, b]].mean(axis=0)
+        pair = values[:, [a, b]]
+        pair = pair[np.isfinite(pair).all(axis=1)]
+        pair = pair - pair.mean(axis=0) if len(pair) > 2 else np.zeros((1, 2))
         norm = np.sqrt(np.sum(np.square(pair), axis=0))
         if np.all(norm > 0) and abs(pair[:, 0] @ pair[:, 1]) >= _SAME * norm.prod():
             _warn(

@@ -73,6 +73,9 @@ def training_settings(
         "screen": data.screen,
         "masked_pixels": training.masked_pixels,
         "screened": [vars(star) for star in training.screened],
+        "missing": data.missing,
+        "label_errors": data.label_errors,
+        "inferred": None if training.latent is None else vars(training.latent),
         "seed": options.seed,
         "solver": learnt.report,
     }

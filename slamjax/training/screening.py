@@ -46,19 +46,26 @@ def screen_stars(
             return training, learner, None
         stage = "training" if len(learner.candidates) == 1 else "screening"
         report.stage(stage + " without outliers" * (number > 0))
-        learnt = learner.only(len(learner.candidates) // 2).learn(training.scaled, report)
-        reasons = {} if learnt.held_out is None else outliers(learnt.held_out)
+        complete = training.scaled.without_gaps(2 * learner.min_stars)
+        learnt = middle(learner).learn(complete, report)
+        reasons = {} if learnt.held_out is None else outliers(learnt.held_out, training.scaled.complete)
         if not reasons:
             return training, learner, learnt if len(learner.candidates) == 1 else None
         training = training.without(reasons, options)
     return training, make_learner(emulator, training.scaled, search, options.data.min_stars, options.seed), None
 
 
-def outliers(held_out: HeldOut) -> dict[int, str]:
+def middle(learner: Learner) -> Learner:
+    """The learner with one combination of hyper-parameters."""
+    return learner.only(len(learner.candidates) // 2)
+
+
+def outliers(held_out: HeldOut, of: np.ndarray | None = None) -> dict[int, str]:
     """Stars whose residuals are far above those of the other stars and of their neighbours in labels, and why.
 
     Of each star the root mean square of its residuals is taken, in units of model error and photon noise. Its logarithm
-    is compared by median and upper half-width, so that outliers do not hide each other.
+    is compared by median and upper half-width, so that outliers do not hide each other. ``of`` (N,) bool: the stars
+    that may be outliers; default: all.
     """
     size = residual_size(held_out)
     judged = np.flatnonzero(np.isfinite(size) & (size > 0))
@@ -69,7 +76,8 @@ def outliers(held_out: HeldOut) -> dict[int, str]:
     middle, upper = np.percentile(logs, [50, 84])
     nearest = cKDTree(held_out.x[judged]).query(held_out.x[judged], k=min(_NEIGHBOURS + 1, judged.size))[1][:, 1:]
     above = logs - np.maximum(np.median(logs[nearest], axis=1), middle)
-    found = np.flatnonzero((above > np.log(_TIMES)) & (above > _WIDTHS * (upper - middle)))
+    found = (above > np.log(_TIMES)) & (above > _WIDTHS * (upper - middle))
+    found = np.flatnonzero(found if of is None else found & of[judged])
     worst = found[np.argsort(-above[found])][: int(_LARGEST_PART * judged.size)]
     return {int(judged[n]): f"its residuals are {np.exp(above[n]):.0f} times those of other stars" for n in worst}
 

@@ -20,6 +20,8 @@ SearchKind = Literal["grid", "random", "joint"]
 PhotonKind = Literal["auto", "stated", "learnt"]
 NoiseKind = Literal["auto", "lowrank", "diagonal"]
 Weights = Literal["ivar", "uniform"]
+Missing = Literal["infer", "drop"]
+LabelErrors = Literal["auto", "latent", "fixed"]
 
 
 @dataclass(frozen=True)
@@ -249,6 +251,13 @@ class DataSpec:
     screen : bool
         Leave out stars with absurd labels and stars whose held-out residuals are many times those of the others, and
         pixels that tell nothing, with a warning; `ModelInfo.screened` lists the stars and the reasons.
+    missing : "infer" or "drop"
+        A star that lacks some labels (NaN) teaches the others, while what it lacks is inferred from its spectrum and
+        the labels that it has; or it is left out.
+    label_errors : "auto", "latent" or "fixed"
+        Labels with stated errors (columns ``<label>_err``) teach as they are ("fixed"), or as what is most probable
+        given the table, its errors and the spectrum ("latent"): errors of labels make an emulator too flat. "auto" is
+        "latent" where a fifth of the variance of some combination of labels is due to errors.
 
     Raises
     ------
@@ -270,9 +279,13 @@ class DataSpec:
     label_windows: Mapping[str, Sequence[tuple[float, float]]] | None = None
     label_masks: Mapping[str, Any] | None = None
     screen: bool = True
+    missing: Missing = "infer"
+    label_errors: LabelErrors = "auto"
 
     def __post_init__(self) -> None:
         _check_word("weights", self.weights, get_args(Weights))
+        _check_word("missing", self.missing, get_args(Missing))
+        _check_word("label_errors", self.label_errors, get_args(LabelErrors))
         _check_word("label_scaling", self.label_scaling, get_args(Method))
         _check_word("flux_scaling", self.flux_scaling, get_args(Method))
         if self.min_stars is not None and self.min_stars < 2:

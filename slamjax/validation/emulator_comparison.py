@@ -202,7 +202,7 @@ def compare(
     edges = checked_edges(bins)
     if by != "snr":
         (test if isinstance(test, Spectra) else spectra).values(by)  # raises now, not after the fits
-    stars = drawn(usable(spectra, names), training.data.n_train, training.seed)
+    stars = drawn(usable(spectra, names, training.data.missing), training.data.n_train, training.seed)
     options = vars(training) | {"data": dataclasses.replace(training.data, n_train=None)}
     emulators: dict[str, SVR | Polynomial] = dict(zip(EMULATORS, (svr, polynomial), strict=True))
     n_folds = 0 if isinstance(test, Spectra) else test
@@ -261,8 +261,10 @@ def _judged_in_turn(
     residuals: dict[str, list[np.ndarray]] = {name: [] for name in models}
     weaker = set()
     n_folds = int(fold.max()) + 1
+    names = next(iter(models.values())).label_names
+    judging = np.isfinite(stars.values(names)).all(axis=1)
     for number in range(n_folds):
-        others, judges = stars[fold != number], stars[fold == number]
+        others, judges = stars[fold != number], stars[(fold == number) & judging]
         for name in models:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", SlamWarning)  # the models of all stars gave them already
@@ -280,10 +282,10 @@ def _judged_in_turn(
             stacklevel=3,
         )
     return _Judgement(
-        stars[np.argsort(fold, kind="stable")],
+        stars[judging][np.argsort(fold[judging], kind="stable")],
         {name: vstack(parts, metadata_conflicts="silent") for name, parts in labels.items()},
         {name: np.concatenate(parts) for name, parts in residuals.items()},
-        f"{len(stars)} stars in {n_folds} folds",
+        f"{int(judging.sum())} stars in {n_folds} folds",
     )
 
 

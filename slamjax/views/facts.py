@@ -95,6 +95,7 @@ def _of_model(model: Model) -> dict[str, Any]:
             "source": info.record.source,
             "selection": settings.get("selection", ""),
             "stars": len(model.training_labels.stars),
+            "inferred": settings.get("inferred"),
             "identifiers": list(info.record.identifiers),
             "left_out": [dict(zip(info.screened.colnames, row, strict=True)) for row in info.screened],
         },

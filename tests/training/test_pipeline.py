@@ -59,13 +59,13 @@ def test_gamma_scale_is_one_number_for_all_pixels_masks_or_not():
     assert list(model.info.pixels["n_train"]) == [80, 50, 80, 80]
 
 
-def test_stars_with_missing_labels_are_left_out_and_counted():
+def test_stars_with_missing_labels_are_left_out_and_counted_if_they_are_to_be_dropped():
     spectra = few_pixels(xp_giants()[:80])
     table = spectra.table.copy()
     table["fe_h"][:7] = np.nan
     changed = Spectra(spectra.wave, spectra.flux, spectra.ivar, table, spectra.wave_unit)
     with pytest.warns(SlamWarning, match=r"7 of 80 stars .*fe_h: 7"):
-        model = train(changed, LABELS, search=TWO_FOLDS)
+        model = train(changed, LABELS, search=TWO_FOLDS, data=DataSpec(missing="drop"))
     assert len(model.training_labels.stars) == 73
     assert 0 not in model.info.record.rows
 

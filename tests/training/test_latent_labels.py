@@ -1,0 +1,208 @@
+"""Training labels with gaps and errors: what is inferred teaches like the truth, and what the table says stays."""
+
+import json
+
+import numpy as np
+import pytest
+from astropy.table import Table
+from helpers import xp_giants
+from models import LABELS, SVR_10, THREE_FOLDS, TWO_FOLDS, recipe
+
+import slamjax
+from slamjax.errors import SlamError, SlamWarning
+from slamjax.training.label_errors import robust_width
+
+NAMES = ("a", "b", "c")
+NOISE = slamjax.NoiseSpec("lowrank", ranks=(5,), floors=(0.2,))
+#: The label c depends on the others; b and a do, too.
+COVARIANCE = np.array([[1.0, 0.6, 0.3], [0.6, 1.0, 0.0], [0.3, 0.0, 1.0]])
+
+
+def simulated(n, seed, n_pix=80, sigma=0.02):
+    """Stars of a curved emulator at S/N 50, and their true labels: fits of single labels have errors of about 0.15."""
+    rng = np.random.default_rng(seed)
+    shape = np.random.default_rng(0).normal(size=(5, n_pix))
+    true = rng.multivariate_normal(np.zeros(3), COVARIANCE, n)
+    a, b, c = true.T
+    flux = 1 + 0.025 * np.stack([a, b, c, 0.2 * a * b, 0.2 * c**2]).T @ shape + sigma * rng.normal(size=(n, n_pix))
+    wave = 5000.0 + np.arange(n_pix)
+    table = Table(dict(zip(NAMES, true.T, strict=True)))
+    return slamjax.Spectra(wave, flux, ivar=np.full(flux.shape, sigma**-2), table=table, wave_unit="A"), true
+
+
+def with_gaps(stars, label, part, seed=5):
+    """The same stars, of which a part lacks a label."""
+    table = stars.table.copy()
+    values = np.asarray(table[label], float).copy()
+    values[np.random.default_rng(seed).random(len(stars)) < part] = np.nan
+    table[label] = values
+    return slamjax.Spectra(
+        stars.wave, stars.flux, ivar=stars.ivar, table=table, wave_unit=stars.wave_unit, frame=stars.frame
+    )
+
+
+QUADRATIC = slamjax.Polynomial(ridge=0.1)
+
+
+def trained(stars, emulator=QUADRATIC, noise=NOISE, **data):
+    return slamjax.train(
+        stars,
+        NAMES,
+        emulator=emulator,
+        noise=noise,
+        search=THREE_FOLDS,
+        data=slamjax.DataSpec(**data),
+        on_progress=False,
+    )
+
+
+def judged(model, n=500):
+    """Differences from the true labels of other stars, (N, L), these labels, and the errors."""
+    others, true = simulated(n, 99)
+    fits = slamjax.fit(model, others, n_starts=1)
+    found, error = (np.stack([np.asarray(fits[name + end]) for name in NAMES], axis=1) for end in ("", "_err"))
+    return found - true, true, error
+
+
+@pytest.mark.parametrize("emulator", [QUADRATIC, SVR_10], ids=["polynomial", "svr"])
+def test_stars_that_lack_a_label_teach_the_others(emulator):
+    """Of 160 stars 100 lack b: the 60 others alone make worse labels, and all stars with b the best ones."""
+    stars, true = simulated(160, 1)
+    gappy = with_gaps(stars, "b", 0.62)
+    width = {}
+    for missing in ("infer", "drop"):
+        model = trained(gappy, emulator, noise="diagonal", missing=missing)
+        width[missing] = robust_width(judged(model)[0])
+        if missing == "infer":
+            inferred = model.info.provenance["settings"]["inferred"]
+            lost = ~np.isfinite(np.asarray(gappy.table["b"]))
+            assert inferred == {"stars": int(lost.sum()), "gaps": {"b": int(lost.sum())}, "with_errors": ()}
+            assert f"b of {lost.sum()} stars that lack it" in slamjax.describe(model)
+            known = np.asarray(model.host_emulator.scaling.inverse(model.training_labels.stars))
+            np.testing.assert_allclose(known[:, [0, 2]], true[:, [0, 2]], atol=1e-6)
+            np.testing.assert_allclose(known[~lost, 1], true[~lost, 1], atol=1e-6)
+            error = known[lost, 1] - true[lost, 1]
+            assert 0.05 < error.std() < 0.35, error.std()  # drawn about the truth, far within the density's 0.8
+            assert abs(np.polyfit(true[lost, 1], known[lost, 1], 1)[0] - 1) < 0.3
+    complete = robust_width(judged(trained(stars, emulator, noise="diagonal"))[0])
+    assert np.all(width["infer"] < 0.92 * width["drop"]), width
+    assert np.all(width["infer"] < 1.12 * complete), (width, complete)
+
+
+def mistaken(stars, error, seed=7):
+    table, rng = stars.table.copy(), np.random.default_rng(seed)
+    for name in NAMES:
+        table[name] = np.asarray(table[name]) + error * rng.normal(size=len(stars))
+        table[f"{name}_err"] = np.full(len(stars), error)
+    return slamjax.Spectra(stars.wave, stars.flux, ivar=stars.ivar, table=table, wave_unit=stars.wave_unit)
+
+
+def test_errors_of_training_labels_do_not_stretch_the_labels_of_new_stars():
+    """Errors of half the labels' spread: an emulator of the labels as they are is too flat, and its labels too far."""
+    stars = mistaken(simulated(500, 1)[0], 0.5)
+    slope, pulls, width = {}, {}, {}
+    for label_errors in ("auto", "fixed"):
+        model = trained(stars, label_errors=label_errors)
+        difference, true, error = judged(model)
+        slope[label_errors] = np.array([np.polyfit(t, t + d, 1)[0] for t, d in zip(true.T, difference.T, strict=True)])
+        pulls[label_errors], width[label_errors] = robust_width(difference / error), robust_width(difference)
+        assert ("a, b, c within the stated errors" in slamjax.describe(model)) is (label_errors == "auto")
+        assert model.info.calibration.without_label_errors
+    assert np.all(slope["fixed"] > 1.1), slope
+    assert np.all(np.abs(slope["auto"] - 1) < 0.1), slope
+    assert np.all(width["auto"] < 0.8 * width["fixed"]), width
+    assert np.all(np.abs(pulls["auto"] - 1) < 0.25), pulls
+
+
+def test_small_errors_and_complete_labels_change_nothing():
+    stars = mistaken(simulated(120, 1)[0], 0.02)
+    auto, fixed = (trained(stars, noise="diagonal", label_errors=kind) for kind in ("auto", "fixed"))
+    np.testing.assert_array_equal(auto.host_emulator.basis, fixed.host_emulator.basis)
+    np.testing.assert_array_equal(auto.noise.model_variance, fixed.noise.model_variance)
+    stars, _ = simulated(120, 1)
+    latent, plain = (
+        trained(stars, noise="diagonal", label_errors=kind, missing=missing)
+        for kind, missing in (("latent", "infer"), ("fixed", "drop"))
+    )
+    np.testing.assert_array_equal(latent.host_emulator.basis, plain.host_emulator.basis)
+    assert latent.info.provenance["settings"]["inferred"] is None
+    assert "inferred" not in slamjax.describe(latent)
+
+
+def test_no_star_needs_to_have_all_labels():
+    stars, true = simulated(240, 1)
+    table = stars.table.copy()
+    for k, name in enumerate(NAMES):
+        table[name] = np.where(np.arange(240) % 3 == k, np.nan, true[:, k])
+    gappy = slamjax.Spectra(stars.wave, stars.flux, ivar=stars.ivar, table=table, wave_unit=stars.wave_unit)
+    width = robust_width(judged(trained(gappy, noise="diagonal"))[0])
+    assert np.all(width < 1.5 * robust_width(judged(trained(stars, noise="diagonal"))[0])), width
+
+
+def test_a_label_that_hardly_any_star_has_is_refused_in_a_sentence():
+    stars, _ = simulated(60, 1)
+    few = with_gaps(stars, "c", 0.95)
+    with pytest.raises(SlamError, match=r"label 'c' is known for \d of 60 stars of .*, too few to infer it.*leave the"):
+        trained(few, noise="diagonal")
+
+
+def test_a_few_gaps_among_few_stars_are_left_out():
+    stars, true = simulated(19, 1)
+    table = stars.table.copy()
+    table["c"] = np.where(np.arange(19) == 4, np.nan, true[:, 2])
+    gappy = slamjax.Spectra(stars.wave, stars.flux, ivar=stars.ivar, table=table, wave_unit=stars.wave_unit)
+    with pytest.warns(SlamWarning, match=r"1 of 19 stars lack a label and are left out of training \(c: 1\)"):
+        model = slamjax.train(gappy, NAMES, emulator=slamjax.Polynomial(degree=1), search=TWO_FOLDS, noise="diagonal")
+    assert len(model.training_labels.stars) == 18
+
+
+def test_only_what_no_label_explains_is_left_out_among_stars_with_gaps():
+    """Star 3 lacks b and is like any other; star 8 lacks b, and its spectrum is of another kind."""
+    stars, true = simulated(150, 1)
+    flux = stars.flux.copy()
+    flux[8] = flux[8] + 1.0 * np.where(np.arange(80) % 2, 1, -1)
+    table = stars.table.copy()
+    table["b"] = np.where(np.isin(np.arange(150), np.append(np.arange(100, 140), [3, 8])), np.nan, true[:, 1])
+    gappy = slamjax.Spectra(stars.wave, flux, ivar=stars.ivar, table=table, wave_unit=stars.wave_unit)
+    with pytest.warns(SlamWarning, match="left out"):
+        model = trained(gappy, noise="diagonal")
+    assert list(model.info.screened["row"]) == [8]
+    assert len(model.training_labels.stars) == 149
+
+
+@pytest.mark.parametrize("search", ["grid", "joint"])
+def test_gaps_go_with_masks_logarithms_searches_and_files(tmp_path, search):
+    stars = with_gaps(xp_giants()[:110], "fe_h", 0.3)
+    model = slamjax.train(
+        stars,
+        LABELS,
+        emulator=slamjax.SVR(C=[1, 10], epsilon=0.05, gamma=0.1),
+        recipe=recipe(),
+        search=slamjax.SearchSpec(search, folds=2),
+        noise="diagonal",
+        log_labels=["teff"],
+        data=slamjax.DataSpec(label_windows={"alpha_m": [(510, 530), (590, 600)]}),
+        on_progress=False,
+    )
+    lost = ~np.isfinite(stars.values(["fe_h"])[:, 0])
+    assert model.info.provenance["settings"]["inferred"]["gaps"] == {"fe_h": int(lost.sum())}
+    known = np.asarray(model.host_emulator.scaling.inverse(model.training_labels.stars))
+    np.testing.assert_allclose(known[:, 0], stars.values(["teff"])[:, 0], rtol=1e-6)
+    truth = xp_giants()[:110].values(["fe_h"])[lost, 0]
+    assert np.corrcoef(known[lost, 2], truth)[0, 1] > 0.5
+    model.write(tmp_path / "model.h5")
+    again = slamjax.Model.read(tmp_path / "model.h5")
+    assert slamjax.describe(again) == slamjax.describe(model)
+    json.dumps(again.info.provenance)
+    assert np.isfinite(slamjax.fit(again, xp_giants()[110:120], n_starts=1)["fe_h"]).all()
+
+
+def test_a_comparison_is_judged_by_complete_stars():
+    stars = with_gaps(xp_giants()[:90], "fe_h", 0.3)
+    training = slamjax.TrainingSpec(recipe=recipe(), noise="diagonal", search=TWO_FOLDS)
+    contest = slamjax.compare(stars, LABELS[:3], svr=SVR_10, training=training, test=2, on_progress=False)
+    complete = int(np.isfinite(stars.values(["fe_h"])).sum())
+    assert complete < 90
+    assert len(contest.stars) == 90
+    assert all(len(table) == complete for table in contest.labels.values())
+    assert all(np.isfinite(table["fe_h_ref"]).all() for table in contest.labels.values())
