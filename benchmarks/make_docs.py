@@ -193,9 +193,8 @@ the median) that is what is to be expected of LAMOST's.""",
 ## Training labels with gaps and errors
 
 Models of a few hundred stars, judged by others, with labels removed or made worse by seed; see
-[training](guide/training.md#labels-with-gaps-and-errors). Seeds 0 and 1 were looked at while the method was made and are left
-out. Slopes below 1 and scatter of labels as given are those of so few training stars; what counts is the comparison with
-them. "Stated, fixed" has the emulator of "not stated", and other errors.""",
+[training](guide/training.md#labels-with-gaps-and-errors). Seeds 0 and 1 were looked at while the method was made and
+are left out. "Stated, fixed" has the emulator of "not stated", and other errors.""",
     "slam_vs_quadratic": """\
 ## SLAM and a quadratic
 

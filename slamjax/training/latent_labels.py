@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import dataclasses
 from functools import partial
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -46,6 +47,10 @@ _ROUNDS_GAPS, _ROUNDS_ERRORS = 2, 3
 _STEPS, _BATCH = 15, 32
 #: Standard deviation of a label that the table gives without an error, in scaled labels, while others are inferred.
 _EXACT = 3e-3
+#: Bounds of the slope of hidden labels against inferred ones, and the fewest stars that it is found from.
+_SLOPES, _FEWEST = (0.5, 2.0), 10
+#: Half-width of the density's bulk, in standard deviations.
+_BULK = 3.0
 #: Draws of labels that the table gives must make other stars' labels more probable by this many standard errors.
 _CLEARLY = 1.0
 
@@ -95,13 +100,39 @@ def infer_labels(
             if best is not None and erroneous and not _clearly_better(rough.scores, best):
                 break
             best, given = rough.scores, scaled.x
-            mean, covariance = known.posterior(held_out, scaled, rough.noise, training_labels)
-        drawn = known.drawn(mean, covariance, training_labels, rng)
+            posterior = _posterior_of(known, held_out, scaled, rough.noise, training_labels, rng)
+        drawn = known.drawn(posterior, training_labels, rng)
         scaled = dataclasses.replace(scaled, x=drawn)
     scaled = dataclasses.replace(scaled, x=np.where(known.missing, drawn, given))
     training = dataclasses.replace(training, scaled=scaled, latent=known.summary(training.names))
     training = training.simply_without(reasons) if reasons else training
     return training, make_learner(emulator, training.scaled, search, options.data.min_stars, options.seed)
+
+
+def _posterior_of(
+    known: _Known,
+    held_out: HeldOut,
+    scaled: ScaledStars,
+    noise: Noise,
+    training_labels: TrainingLabels,
+    rng: np.random.Generator,
+) -> Posterior:
+    """Of the labels that are missing, and of those with errors if there are any."""
+    missing, posterior = np.asarray(known.missing), None
+    if known.error.any() or not missing.any():
+        posterior = known.posterior(held_out, scaled, noise, training_labels)
+    if not missing.any():
+        assert posterior is not None
+        return posterior
+    hidden = known.hidden(rng)
+    of_gaps = known.corrected(hidden, hidden.posterior(held_out, scaled, noise, training_labels))
+    if posterior is None:
+        return of_gaps
+    gappy = missing.any(axis=1)
+    return Posterior(
+        np.where(gappy[:, None], of_gaps.mean, posterior.mean),
+        np.where(gappy[:, None, None], of_gaps.covariance, posterior.covariance),
+    )
 
 
 def _clearly_better(scores: np.ndarray, than: np.ndarray) -> bool:
@@ -117,12 +148,14 @@ class _Known:
     Attributes
     ----------
     table : labels, NaN where missing
-    fixed : labels that are not inferred
+    error : of the labels, 0 where they are taken as exact
+    density : of labels
     mean, covariance : of the labels, given the table
     """
 
     table: Float[np.ndarray, "star label"]
-    fixed: Bool[np.ndarray, "star label"]
+    error: Float[np.ndarray, "star label"]
+    density: LabelDensity
     mean: Float[np.ndarray, "star label"]
     covariance: Float[np.ndarray, "star label label"]
 
@@ -130,9 +163,24 @@ class _Known:
     def of(cls, scaled: ScaledStars, erroneous: bool) -> _Known:
         table = scaled.x if scaled.catalogue is None else scaled.catalogue
         error = scaled.label_error if erroneous and scaled.label_error is not None else np.zeros_like(table)
-        mean, covariance = LabelDensity.estimate(table, error).given(table, np.maximum(error, _EXACT))
-        fixed = np.isfinite(table) & (error == 0)
-        return cls(table, fixed, np.where(fixed, table, mean), covariance)
+        return cls.given(table, error, LabelDensity.estimate(table, error))
+
+    @classmethod
+    def given(cls, table: np.ndarray, error: np.ndarray, density: LabelDensity) -> _Known:
+        mean, covariance = density.given(table, np.maximum(error, _EXACT))
+        return cls(table, error, density, np.where(np.isfinite(table) & (error == 0), table, mean), covariance)
+
+    def hidden(self, rng: np.random.Generator) -> _Known:
+        """The same stars, of which each complete one lacks what some other star lacks."""
+        gaps, complete = self.missing[self.missing.any(axis=1)], ~self.missing.any(axis=1)
+        table = self.table.copy()
+        table[complete] = np.where(gaps[rng.integers(len(gaps), size=complete.sum())], np.nan, table[complete])
+        return _Known.given(table, self.error, self.density)
+
+    @property
+    def fixed(self) -> Bool[np.ndarray, "star label"]:
+        """Labels that are not inferred."""
+        return np.isfinite(self.table) & (self.error == 0)
 
     @property
     def missing(self) -> Bool[np.ndarray, "star label"]:
@@ -146,14 +194,16 @@ class _Known:
         return LatentLabels(int(self.missing.any(axis=1).sum()), gaps, with_errors)
 
     def searched(self, x: np.ndarray) -> TrainingLabels:
-        """Training labels in the box of the table."""
-        low, high = np.nanmin(self.table, axis=0), np.nanmax(self.table, axis=0)
+        """Training labels in the box of the table and of the bulk of the density: a few known labels span less."""
+        wide = _BULK * np.sqrt(np.diagonal(self.density.covariance))
+        low = np.minimum(np.nanmin(self.table, axis=0), self.density.mean - wide)
+        high = np.maximum(np.nanmax(self.table, axis=0), self.density.mean + wide)
         return dataclasses.replace(TrainingLabels.from_scaled(x), low=low, high=high)
 
     def posterior(
         self, held_out: HeldOut, scaled: ScaledStars, noise: Noise, training_labels: TrainingLabels
-    ) -> tuple[Float[np.ndarray, "star label"], Float[np.ndarray, "star label label"]]:
-        """Mean and covariance of each star's labels, given table and spectrum, by the emulator of its fold."""
+    ) -> Posterior:
+        """Of each star's labels, by the emulator of its fold."""
         flux = scaled.flux_mean + scaled.flux_scale * scaled.y
         precision = np.linalg.inv(self.covariance)
         mean, information = self.mean.copy(), precision.copy()
@@ -173,17 +223,43 @@ class _Known:
             mean[rows], information[rows] = map_padded(partial(_posterior, model), stars, _BATCH)
         lost = ~(np.isfinite(information).all(axis=(1, 2)) & np.isfinite(mean).all(axis=1))
         mean[lost], information[lost] = self.mean[lost], precision[lost]
-        return mean, np.linalg.inv(information)
+        return Posterior(mean, np.linalg.inv(information))
 
     def drawn(
-        self, mean: np.ndarray, covariance: np.ndarray, training_labels: TrainingLabels, rng: np.random.Generator
+        self, posterior: Posterior, training_labels: TrainingLabels, rng: np.random.Generator
     ) -> Float[np.ndarray, "star label"]:
         """One draw of the labels of each star, inside the box of the training labels."""
-        value, vector = np.linalg.eigh(covariance)
+        value, vector = np.linalg.eigh(posterior.covariance)
         root = vector * np.sqrt(np.maximum(value, 0))[:, None, :]
-        x = mean + np.einsum("nij,nj->ni", root, rng.normal(size=mean.shape))
+        x = posterior.mean + np.einsum("nij,nj->ni", root, rng.normal(size=posterior.mean.shape))
         x = np.clip(x, np.asarray(training_labels.low), np.asarray(training_labels.high))
         return np.where(self.fixed, self.table, x)
+
+    def corrected(self, hidden: _Known, posterior: Posterior) -> Posterior:
+        """The posterior of ``hidden`` stars, whose means are regressed to the labels that were hidden.
+
+        An emulator that is itself uncertain moves labels too little from where they are without spectra.
+        """
+        start = hidden.mean
+        mean, covariance = posterior.mean.copy(), posterior.covariance.copy()
+        for label in np.flatnonzero(self.missing.any(axis=0)):
+            rows = hidden.missing[:, label] & ~self.missing[:, label]
+            moved, wanted = (values[rows, label] - start[rows, label] for values in (posterior.mean, self.table))
+            weight = 1 / posterior.covariance[rows, label, label]
+            if rows.sum() < _FEWEST or not np.sum(weight * moved**2) > 0:
+                continue
+            slope = np.clip(np.sum(weight * moved * wanted) / np.sum(weight * moved**2), *_SLOPES)
+            mean[:, label] = start[:, label] + slope * (mean[:, label] - start[:, label])
+            covariance[:, label] *= np.sqrt(slope)
+            covariance[:, :, label] *= np.sqrt(slope)
+        return Posterior(mean, covariance)
+
+
+class Posterior(NamedTuple):
+    """Means (N, L) and covariances (N, L, L) of labels given table and spectrum."""
+
+    mean: np.ndarray
+    covariance: np.ndarray
 
 
 @compiled
