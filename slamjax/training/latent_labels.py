@@ -128,7 +128,7 @@ def _posterior_of(
     of_gaps = known.corrected(hidden, hidden.posterior(held_out, scaled, noise, training_labels))
     if posterior is None:
         return of_gaps
-    gappy = missing.any(axis=1)
+    gappy = np.any(missing, axis=1)
     return Posterior(
         np.where(gappy[:, None], of_gaps.mean, posterior.mean),
         np.where(gappy[:, None, None], of_gaps.covariance, posterior.covariance),
