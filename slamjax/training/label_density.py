@@ -16,6 +16,8 @@ from jaxtyping import Float
 
 #: Variance that stands for infinity, and the least one, in scaled labels.
 _UNKNOWN, _EXACT = 1e8, 1e-10
+#: Stars that are enough for a density.
+_MOST = 5000
 #: Rounds of expectation maximisation, and the change of S at which they end.
 _ROUNDS, _NEAR = 300, 1e-4
 
@@ -46,7 +48,9 @@ class LabelDensity:
     def estimate(
         cls, catalogue: Float[np.ndarray, "star label"], error: Float[np.ndarray, "star label"]
     ) -> LabelDensity:
-        """From labels, NaN where missing, and their errors."""
+        """From labels, NaN where missing, and their errors; of very many stars, from some."""
+        step = -(-len(catalogue) // _MOST)
+        catalogue, error = catalogue[::step], error[::step]
         known = np.isfinite(catalogue)
         mean = np.nanmean(catalogue, axis=0)
         spread = np.nanvar(catalogue, axis=0)
