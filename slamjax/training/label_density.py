@@ -80,7 +80,7 @@ class LabelDensity:
         return mean, (covariance + np.swapaxes(covariance, 1, 2)) / 2
 
     def blurred(self, error: Float[np.ndarray, "star label"]) -> float:
-        """The largest part of the variance of any combination of catalogued labels that is due to their errors."""
-        blur = np.diag(np.mean(np.square(error), axis=0))
+        """The largest part of the variance of any combination of catalogued labels that is due to typical errors."""
+        blur = np.diag(np.median(np.square(error), axis=0))
         inverse = np.linalg.inv(np.linalg.cholesky(self.covariance + blur + _EXACT * np.eye(len(blur))))
         return float(np.linalg.eigvalsh(inverse @ blur @ inverse.T).max())

@@ -39,8 +39,8 @@ from slamjax.training.rough_noise import rough_noise
 from slamjax.training.screening import middle, outliers
 from slamjax.training.specs import SVR, NoiseSpec, Polynomial, SearchSpec, TrainingSpec
 
-#: Errors of labels count from this part of the variance of any combination of them.
-_BLURRED = 0.2
+#: Typical errors of labels count from this part of the variance of any combination of labels.
+_BLURRED = 0.1
 #: Emulators that are trained to infer labels: of stars with gaps, and of labels with errors.
 _ROUNDS_GAPS, _ROUNDS_ERRORS = 2, 3
 #: Steps of a fit, stars per batch.

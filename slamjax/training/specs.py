@@ -257,7 +257,7 @@ class DataSpec:
     label_errors : "auto", "latent" or "fixed"
         Labels with stated errors (columns ``<label>_err``) teach as they are ("fixed"), or as what is most probable
         given the table, its errors and the spectrum ("latent"): errors of labels make an emulator too flat. "auto" is
-        "latent" where a fifth of the variance of some combination of labels is due to errors.
+        "latent" where typical errors make up a tenth of the variance of some combination of labels.
 
     Raises
     ------
