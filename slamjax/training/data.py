@@ -89,9 +89,14 @@ class ScaledStars:
         """Some of the stars, in the same scaling; None if a fold is left without any."""
         if len(np.unique(self.fold[rows])) < self.n_folds:
             return None
+        return self.only(rows)
+
+    def only(self, rows: np.ndarray) -> ScaledStars:
+        """These stars, in the same scaling; folds that are left without any are no more."""
         of_stars = ("x", "y", "weight", "ivar", "fold", "label_error", "catalogue")
         parts = {name: getattr(self, name) for name in of_stars}
-        return dataclasses.replace(self, **{name: part[rows] for name, part in parts.items() if part is not None})
+        some = dataclasses.replace(self, **{name: part[rows] for name, part in parts.items() if part is not None})
+        return dataclasses.replace(some, fold=np.unique(some.fold, return_inverse=True)[1].ravel())
 
     def label_groups(self) -> list[tuple[tuple[int, ...], np.ndarray]]:
         """Places of labels that may act together, and the pixels at which exactly these may."""
@@ -141,12 +146,11 @@ class TrainingSet:
     def simply_without(self, reasons: Mapping[int, str]) -> TrainingSet:
         """The other stars, in the same units."""
         kept = ~np.isin(np.arange(len(self.stars)), list(reasons))
-        fold = np.unique(self.scaled.fold[kept], return_inverse=True)[1].ravel()
         return dataclasses.replace(
             self,
             stars=self.stars[kept],
             prepared=self.prepared[kept],
-            scaled=dataclasses.replace(self.scaled[kept], fold=fold),
+            scaled=self.scaled.only(kept),
             screened=(*self.screened, *left_out(self.stars, reasons)),
         )
 
