@@ -12,6 +12,7 @@ from slamjax.cli.console import flag_summary, progress_bar, say, say_written
 from slamjax.cli.files import check_output, is_table, kept_parts
 from slamjax.cli.groups import Offered, default, offer, option_groups
 from slamjax.cli.options import (
+    FitPriors,
     Jobs,
     Memory,
     Metadata,
@@ -21,6 +22,7 @@ from slamjax.cli.options import (
     SpectraFiles,
     Starts,
     Survey,
+    priors,
 )
 from slamjax.errors import SlamError
 from slamjax.fitting import OptimiserSpec
@@ -53,6 +55,10 @@ def fit(
     select: Select = None,
     survey: Survey = None,
     n_starts: Starts = default(slamjax.Fitter, "n_starts"),
+    prior: FitPriors = None,
+    posterior_mean: Annotated[
+        bool, typer.Option("--posterior-mean", help="Add the posterior's means: columns LABEL_mean and LABEL_std.")
+    ] = False,
     no_compress: Annotated[
         bool, typer.Option("--no-compress", help="Use the emulator as trained, even where a smaller one would do.")
     ] = False,
@@ -76,6 +82,8 @@ def fit(
         slamjax.Model.read(model),
         optimiser=optimiser,
         n_starts=n_starts,
+        prior=priors(prior),
+        posterior_mean=posterior_mean,
         nuisances=given,
         compress=not no_compress,
         memory=memory,

@@ -57,6 +57,16 @@ PriorName = Annotated[
     typer.Option(help="Uniform over the region of the training stars (with soft edges), or their density."),
 ]
 
+FitPriors = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--prior",
+        metavar="PRIOR",
+        help='"training", the density of the training stars; or a label known from elsewhere, LABEL:VALUE,ERROR, each '
+        "a number or a column, as logg:logg_seismo,0.1; may be repeated.",
+    ),
+]
+
 _SUPPLIED = "Missing metadata"
 
 
@@ -244,6 +254,28 @@ def metric(text: str, flag: str) -> Any:
         return text
     values = numbers(text, flag)
     return tuple(values) if isinstance(values, list) else (values,)
+
+
+def priors(texts: list[str] | None) -> list[Any] | None:
+    """Priors of a fit, from texts such as ``training`` and ``logg:logg_seismo,0.1``."""
+    given: list[Any] = []
+    for text in texts or []:
+        name, colon, pair = text.partition(":")
+        if not colon:
+            given.append(text)
+            continue
+        parts = words(pair)
+        if len(parts) != 2:
+            raise SlamError(f"--prior is {text!r}; give training, or LABEL:VALUE,ERROR, as in logg:logg_seismo,0.1")
+        given.append({name.strip(): tuple(_number_or_column(part) for part in parts)})
+    return given or None
+
+
+def _number_or_column(text: str) -> float | str:
+    try:
+        return float(text)
+    except ValueError:
+        return text
 
 
 def bin_edges(text: str | None) -> list[float] | None:

@@ -20,6 +20,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from slamjax._util.batching import fill_up, power_of_two_above
 from slamjax._util.jit import compiled
+from slamjax.fitting.prior import StarPrior
 from slamjax.fitting.problem import Minimiser, Problem, Status, Summary
 
 #: Batches are full, an eighth, or a sixty-fourth: the tail of slow stars does not pay for empty places.
@@ -39,11 +40,18 @@ class Starts:
     ----------
     x : (M, L) starting points in scaled labels; problem k is about star k mod N, so the best starts go first
     flux, ivar : (N, P) spectra, in the unit and the precision of the device
+    prior : what a prior has of each star, if there is one
     """
 
     x: np.ndarray
     flux: np.ndarray
     ivar: np.ndarray
+    prior: StarPrior | None = None
+
+    @property
+    def stars(self) -> tuple[np.ndarray, np.ndarray, StarPrior | None]:
+        """All that problems of a star share, a pytree of arrays of N rows."""
+        return self.flux, self.ivar, self.prior
 
 
 @dataclass(eq=False)
@@ -100,15 +108,16 @@ class _Window:
         self.rows, self.n_places, self.free = padded_rows(len(first.flux), slots), n_places, list(range(n_places))
         self.sizes = _batch_sizes(slots, n_places * len(first.flux))
         if n_places > 1:
-            zeros = np.zeros((self.rows * n_places, first.flux.shape[1]), first.flux.dtype)
-            self.spectra = _everywhere((zeros, zeros))
+            self.stars = _everywhere(_empty(first.stars, self.rows * n_places))
 
     def put(self, starts: Starts) -> _Part:
         """The part at a free place; `free` must have one, and ``rows`` at least its stars."""
         place, n = self.free.pop(0), len(starts.flux)
-        padding = ((0, self.rows - n), (0, 0))
-        arrays = _everywhere((np.pad(starts.flux, padding), np.pad(starts.ivar, padding)))
-        self.spectra = arrays if self.n_places == 1 else _put(self.spectra, arrays, place * self.rows)
+        padded = jax.tree_util.tree_map(
+            lambda a: np.pad(a, ((0, self.rows - n), *[(0, 0)] * (a.ndim - 1))), starts.stars
+        )
+        arrays = _everywhere(padded)
+        self.stars = arrays if self.n_places == 1 else _put(self.stars, arrays, place * self.rows)
         star = (place * self.rows + np.arange(len(starts.x)) % n).astype(np.int32)
         return _Part(starts.x, star, n, place)
 
@@ -154,7 +163,7 @@ def minimise(
             continue
         if not running:
             return
-        batch = _Batch(minimiser, problem, window.spectra, window.sizes)
+        batch = _Batch(minimiser, problem, window.stars, window.sizes)
         batch.visit(running)
         if finished is not None:
             finished(done + sum(part.n_ended for part in running))
@@ -176,7 +185,7 @@ class _Batch:
 
     minimiser: Minimiser
     problem: Problem
-    spectra: Any
+    stars: Any
     sizes: list[int]
 
     def visit(self, running: Iterable[_Part]) -> None:
@@ -222,7 +231,7 @@ class _Batch:
         for rows, size in _split(sum(rows.size for _, rows in problems), self.sizes):
             padded = fill_up(rows, size)
             batch = _spread(jax.tree_util.tree_map(lambda a, padded=padded: a[padded], joined))
-            out = function(self.minimiser, self.problem, *batch, *self.spectra)
+            out = function(self.minimiser, self.problem, *batch, self.stars)
             outs.append(jax.tree_util.tree_map(lambda a, n=rows.size: np.asarray(a)[:n], out))
         out = jax.tree_util.tree_map(lambda *each: np.concatenate(each), *outs)
         edges = np.cumsum([0, *(rows.size for _, rows in problems)])
@@ -295,22 +304,31 @@ def _store(target: Any, values: Any, rows: np.ndarray) -> None:
 
 
 @compiled
-def _put(spectra: Any, arrays: Any, row: Any) -> Any:
-    """The window with a part's spectra from a row on."""
+def _put(stars: Any, arrays: Any, row: Any) -> Any:
+    """The window with a part's stars from a row on."""
     put = partial(jax.lax.dynamic_update_slice_in_dim, start_index=row, axis=0)
-    return jax.tree_util.tree_map(put, spectra, arrays)
+    return jax.tree_util.tree_map(put, stars, arrays)
 
 
 @partial(compiled, static_argnums=0)
-def _init(minimiser: Minimiser, problem: Problem, x: Any, star: Any, flux: Any, ivar: Any) -> Any:
-    return jax.vmap(partial(minimiser.init, problem))(x, flux[star], ivar[star])
+def _init(minimiser: Minimiser, problem: Problem, x: Any, star: Any, stars: Any) -> Any:
+    return _of_each(minimiser.init, problem, x, star, stars)
 
 
 @partial(compiled, static_argnums=0)
-def _advance(minimiser: Minimiser, problem: Problem, state: Any, star: Any, flux: Any, ivar: Any) -> Any:
-    return jax.vmap(partial(minimiser.advance, problem))(state, flux[star], ivar[star])
+def _advance(minimiser: Minimiser, problem: Problem, state: Any, star: Any, stars: Any) -> Any:
+    return _of_each(minimiser.advance, problem, state, star, stars)
 
 
 @partial(compiled, static_argnums=0)
-def _summarise(minimiser: Minimiser, problem: Problem, state: Any, star: Any, flux: Any, ivar: Any) -> Summary:
-    return jax.vmap(partial(minimiser.summary, problem))(state, flux[star], ivar[star])
+def _summarise(minimiser: Minimiser, problem: Problem, state: Any, star: Any, stars: Any) -> Summary:
+    return _of_each(minimiser.summary, problem, state, star, stars)
+
+
+def _of_each(function: Callable[..., Any], problem: Problem, states: Any, star: Any, stars: Any) -> Any:
+    """``function`` of each problem, with the spectrum and the prior of its star."""
+
+    def of_one(state: Any, flux: Any, ivar: Any, prior: StarPrior | None) -> Any:
+        return function(problem.of_star(prior), state, flux, ivar)
+
+    return jax.vmap(of_one)(states, *jax.tree_util.tree_map(lambda a: a[star], stars))

@@ -35,6 +35,7 @@ def fit_fingerprint(fitter: Fitter, files: Sequence[str | os.PathLike[str]], **o
         "files": digest(list(map(_identity, files))),
         "optimiser": digest(repr(fitter.optimiser), fitter.n_starts),
         "nuisances": digest(nuisances),
+        "prior": digest(None if fitter.prior is None else fitter.prior.identity(), fitter.posterior_mean),
         "compress": str(fitter.compress),
         "memory": str(fitter.memory),
         **{name: digest(value) for name, value in options.items()},

@@ -2,35 +2,31 @@
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
-import jax
 import numpy as np
 from astropy.table import vstack
 
 from slamjax._util.batching import map_padded
-from slamjax._util.jit import compiled
 from slamjax._util.threads import one_blas_thread
 from slamjax.errors import SlamError, SlamWarning
 from slamjax.fitting.batches import Starts, minimise
 from slamjax.fitting.flux_level import warn_of_other_unit
 from slamjax.fitting.label_table import label_table
 from slamjax.fitting.optimiser import Method, OptimiserSpec
-from slamjax.fitting.photon_noise import photon_parts
-from slamjax.fitting.postprocess import Ends, FitResult, summarise
+from slamjax.fitting.outcome import Outcome, Prepared
+from slamjax.fitting.postprocess import FitResult
+from slamjax.fitting.prior_options import FitPrior, PriorOption
 from slamjax.fitting.problem import Problem, Summary
 from slamjax.fitting.rest_frame import FittedSpectra, fit_observed_frame
 from slamjax.fitting.rv_starts import ShiftedTemplates, choose_shifted_starts, make_shifted_templates
 from slamjax.fitting.sizes import BatchSizes
 from slamjax.fitting.starts import Templates, choose_starts, make_templates
-from slamjax.fitting.unlikeness import unlike
 from slamjax.forward.nuisances import Nuisances
 from slamjax.forward.scaled import ScaledModel
 from slamjax.io.label_table import LabelTable
@@ -50,9 +46,20 @@ class Fitter:
     ----------
     model : Model
     optimiser : {"lm", "adam", "lbfgs"} or OptimiserSpec
-        Levenberg-Marquardt by default; the others for objectives with a prior or a robust loss.
+        Levenberg-Marquardt by default; the others for a robust loss.
     n_starts : int
         Starts per star.
+    prior : optional
+        Density of the labels of one star, in physical units. "training", that of the training stars' labels, smoothed
+        (`slamjax.forward.LabelDensity`); a function ln p of the labels (L,) in jax.numpy, or an object with such a
+        ``log_prob``, compiled once for each object; labels known from elsewhere, ``{"logg": (value, error)}``: numbers,
+        arrays with one value for each spectrum, or names of columns (NaN: not known of that star); or a list of these,
+        which are multiplied. Labels are then those of highest posterior density, and label errors those of the
+        posterior: what is added to the information is the curvature of −ln p, where it is positive. By default all
+        labels in the training range are alike.
+    posterior_mean : bool
+        Compute means and standard deviations of the labels' posterior, too: columns <label>_mean and <label>_std. Means
+        have the smallest mean square error, best labels are those that the spectrum is most like.
     nuisances : Nuisances, optional
         Nuisance parameters: velocity, broadening, rotation, a polynomial (lm only). Label errors are then marginalised
         over them. Columns ``rv``, ``rv_err``, ``sigma_v``, … (km/s) and ``polynomial`` (Legendre coefficients) hold
@@ -85,6 +92,8 @@ class Fitter:
         *,
         optimiser: Method | OptimiserSpec = "lm",
         n_starts: int = 3,
+        prior: PriorOption = None,
+        posterior_mean: bool = False,
         nuisances: Nuisances | None = None,
         compress: bool = True,
         memory: float = 1.0,
@@ -98,6 +107,8 @@ class Fitter:
         if not memory > 0:
             raise SlamError(f"memory is {memory} GiB; give more than 0")
         self.model, self.n_starts, self.compress, self.memory = model, n_starts, compress, memory
+        self.posterior_mean, self._given_prior = posterior_mean, prior
+        self.prior = FitPrior.from_option(model, prior)
         self._minimiser = self.optimiser.minimiser()
         self._level_checked = False
         self._wider: Fitter | None = None
@@ -131,6 +142,8 @@ class Fitter:
         fitter = self._matched(spectra)
         fitter._check(spectra)
         n = len(spectra)
+        if self.prior is not None:
+            spectra = self.prior.attached(spectra)
 
         def report(done: int) -> None:
             if on_progress is not None:
@@ -169,6 +182,7 @@ class Fitter:
             return self
         if self._wider is None or self._wider.model is not model:
             options: dict[str, Any] = {"optimiser": self.optimiser, "nuisances": self.nuisances, "memory": self.memory}
+            options |= {"prior": self._given_prior, "posterior_mean": self.posterior_mean}
             self._wider = Fitter(model, n_starts=self.n_starts, compress=False, **options)
         return self._wider
 
@@ -177,10 +191,12 @@ class Fitter:
     ) -> Iterator[LabelTable]:
         done, self._level_checked = 0, False
         for measured, group in itertools.groupby(self._chunks(parts), key=self._needs_measured_velocity):
+            counts = [0] * (1 if self.prior is None else 2)
 
-            def finished(problems: int, before: int = done) -> None:
+            def finished(problems: int, stage: int = 0, before: int = done, counts: list[int] = counts) -> None:
+                counts[stage] = problems
                 if report is not None:
-                    report(before + problems // self.n_starts)
+                    report(before + sum(counts) // (self.n_starts * len(counts)))
 
             fit_group = self._fit_observed if measured else self._fit_group
             for spectra, result in fit_group(group, one_part, finished):
@@ -199,7 +215,7 @@ class Fitter:
         return self.model.needs_rv(spectra) and (self.nuisances is None or self.nuisances.rv is None)
 
     def _fit_observed(
-        self, chunks: Iterable[Spectra], one_part: bool, finished: Callable[[int], None]
+        self, chunks: Iterable[Spectra], one_part: bool, finished: Callable[..., None]
     ) -> Iterator[tuple[Spectra, FitResult]]:
         """Results of spectra whose velocities are measured; one chunk after the other, for some are fitted again."""
         n_done = 0
@@ -211,18 +227,21 @@ class Fitter:
             def fit_at(stars: Spectra, velocity: np.ndarray, n: int = len(spectra), report: Any = first_fit) -> Any:
                 prepared = self._prepare(stars, velocity)
                 (summary,) = self._minimise([prepared.starts], True, report if len(stars) == n else None)
-                return FittedSpectra(self._result(prepared, summary), prepared.starts.flux, prepared.starts.ivar)
+                result = self._outcome.result(prepared, summary)
+                return FittedSpectra(result, prepared.starts.flux, prepared.starts.ivar)
 
             result = fit_observed_frame(self._model, self._problem, spectra, fit_at, refined=self.nuisances is None)
             n_done += len(spectra)
-            finished(n_done * self.n_starts)
+            for stage in range(1 if self.prior is None else 2):
+                finished(n_done * self.n_starts, stage)
             yield spectra, result
 
     def _fit_group(
-        self, chunks: Iterable[Spectra], one_part: bool, finished: Callable[[int], None]
+        self, chunks: Iterable[Spectra], one_part: bool, finished: Callable[..., None]
     ) -> Iterator[tuple[Spectra, FitResult]]:
         """Results of spectra in the model's frame, or whose fit has a velocity."""
-        waiting: deque[_Prepared] = deque()
+        waiting: deque[Prepared] = deque()
+        n_again = 0
 
         def starts() -> Iterator[Starts]:
             for spectra in chunks:
@@ -231,7 +250,9 @@ class Fitter:
 
         for summary in self._minimise(starts(), one_part, finished):
             prepared = waiting.popleft()
-            yield prepared.spectra, self._result(prepared, summary)
+            again = partial(_second, finished, n_again)
+            yield prepared.spectra, self._outcome.result(prepared, summary, again)
+            n_again += len(prepared.starts.x)
 
     def _minimise(
         self, parts: Iterable[Starts], one_part: bool, finished: Callable[[int], None] | None
@@ -261,7 +282,12 @@ class Fitter:
     @cached_property
     def _problem(self) -> Problem:
         scaled, spec = self._scaled, self.optimiser
-        return Problem(scaled.emulator, scaled.noise, scaled.low, scaled.high, spec.loss, spec.log_prior)
+        return Problem(scaled.emulator, scaled.noise, scaled.low, scaled.high, spec.loss)
+
+    @cached_property
+    def _outcome(self) -> Outcome:
+        problem = (self._problem, self._minimiser, self.n_starts)
+        return Outcome(self._model, self._scaled.forward, *problem, self._sizes, self.prior, self.posterior_mean)
 
     @cached_property
     def _templates(self) -> Templates | ShiftedTemplates:
@@ -281,7 +307,7 @@ class Fitter:
             self.memory, emulator, rows, n_pix, len(self._model.training_labels.stars), self.optimiser.method != "lm"
         )
 
-    def _prepare(self, spectra: Spectra, velocity: np.ndarray | None) -> _Prepared:
+    def _prepare(self, spectra: Spectra, velocity: np.ndarray | None) -> Prepared:
         """Prepared spectra and where their fits start."""
         prepared, forward = self._model.prepare(spectra, velocity), self._scaled.forward
         if not self._level_checked:
@@ -298,38 +324,7 @@ class Fitter:
         )
         x = np.swapaxes(starts, 0, 1).reshape(-1, starts.shape[-1])
         no_errors = ~np.any(good & np.isfinite(prepared.ivar), axis=1)
-        return _Prepared(spectra, Starts(x, flux, ivar), good.sum(axis=1), prepared.snr(), no_errors)
-
-    def _result(self, prepared: _Prepared, summary: Summary) -> FitResult:
-        """Labels, errors and flags from where the starts ended."""
-        model, problem, forward = self._model, self._problem, self._scaled.forward
-        flux, ivar = prepared.starts.flux, prepared.starts.ivar
-        ends = Ends.from_summary(summary, self.n_starts)
-        best = ends.of_best(ends.x)
-        photons = None
-        if model.info.calibration.photon_chi2 and not prepared.no_errors.all():
-            stated = model.info.calibration.photons_as_stated
-            photons = photon_parts(problem, best, flux, ivar, stated)
-        result = summarise(model, ends, prepared.n_pix, prepared.no_errors, forward, photons)
-        if forward is not None and forward.terms is not None:
-            coefficients = map_padded(
-                lambda *star: _coefficients(problem, *star), (best, flux, ivar), self._sizes.slots
-            ).astype(float)
-            coefficients[~np.isfinite(result.labels).all(axis=1)] = np.nan
-            result.nuisances["polynomial"] = coefficients
-        score = unlike(model, problem, best, flux, ivar, prepared.no_errors)
-        return dataclasses.replace(result, snr=prepared.snr, unlike=score)
-
-
-@dataclass(frozen=True, eq=False)
-class _Prepared:
-    """Spectra as they were given, what is minimised, good pixels (N,), S/N (N,), and which state no errors (N,)."""
-
-    spectra: Spectra
-    starts: Starts
-    n_pix: np.ndarray
-    snr: np.ndarray
-    no_errors: np.ndarray
+        return Prepared(spectra, Starts(x, flux, ivar), good.sum(axis=1), prepared.snr(), no_errors)
 
 
 def fit(
@@ -338,6 +333,8 @@ def fit(
     *,
     optimiser: Method | OptimiserSpec = "lm",
     n_starts: int = 3,
+    prior: PriorOption = None,
+    posterior_mean: bool = False,
     nuisances: Nuisances | None = None,
     compress: bool = True,
     memory: float = 1.0,
@@ -350,7 +347,7 @@ def fit(
     model : Model
     spectra : Spectra
         As read; see `slamjax.Fitter.fit`.
-    optimiser, n_starts, nuisances, compress, memory
+    optimiser, n_starts, prior, posterior_mean, nuisances, compress, memory
         See `slamjax.Fitter`.
     on_progress : callable, optional
         Called with (stars done, stars in all).
@@ -378,22 +375,19 @@ def fit(
     >>> labels["teff_err"].unit
     Unit("K")
     """
-    fitter = Fitter(
-        model, optimiser=optimiser, n_starts=n_starts, nuisances=nuisances, compress=compress, memory=memory
-    )
+    options: dict[str, Any] = {"prior": prior, "posterior_mean": posterior_mean, "nuisances": nuisances}
+    fitter = Fitter(model, optimiser=optimiser, n_starts=n_starts, compress=compress, memory=memory, **options)
     return fitter.fit(spectra, on_progress)
+
+
+def _second(finished: Callable[..., None], before: int, problems: int) -> None:
+    """Progress of the fits with a prior."""
+    finished(before + problems, 1)
 
 
 def stack_tables(tables: list[LabelTable]) -> LabelTable:
     """Tables of the same columns below each other."""
     return tables[0] if len(tables) == 1 else vstack(tables, metadata_conflicts="silent")
-
-
-@compiled
-def _coefficients(problem: Problem, x: Any, flux: Any, ivar: Any) -> jax.Array:
-    forward: Any = problem.emulator
-    inv_cov = jax.vmap(problem.noise.inverse_covariance)(ivar)
-    return jax.vmap(forward.coefficients)(inv_cov, x, flux)
 
 
 def warn_without_errors(model: Model, spectra: Spectra) -> None:

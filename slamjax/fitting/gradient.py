@@ -1,7 +1,8 @@
-"""Gradient minimisers from optax, for objectives that are not sums of squares (a prior, a robust loss)."""
+"""Gradient minimisers from optax, for objectives that are not sums of squares (a robust loss)."""
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -37,9 +38,7 @@ class Coordinates:
         part = jnp.clip((x - problem.low) / (problem.high - problem.low), 0.01, 0.99)
         slope = (problem.high - problem.low) * part * (1 - part)
         inside = problem.low + (problem.high - problem.low) * part
-        curvature = problem.information(inside, flux, inv_cov)[1:, 1:]
-        if problem.log_prior is not None:
-            curvature = curvature + _convex(jax.hessian(problem.penalty)(inside))
+        curvature = problem.normal_equations(inside, flux, inv_cov)[1:, 1:]
         fisher = curvature * slope[:, None] * slope[None, :]
         # unconstrained directions get steps of about the range, and the matrix stays definite
         lower = jnp.linalg.cholesky(fisher + jnp.eye(x.size, dtype=x.dtype) * (0.3 + 1e-5 * jnp.trace(fisher)))
@@ -148,13 +147,9 @@ class GradientMinimiser:
 
     def summary(self, problem: Problem, state: GradientState, flux: Star, ivar: Star) -> Summary:
         inv_cov = problem.noise.inverse_covariance(ivar)
-        curvature = jax.hessian(problem.objective)(state.x, flux, inv_cov)
+        loss = dataclasses.replace(problem, prior=None)
+        curvature = jax.hessian(loss.objective)(state.x, flux, inv_cov)
+        prior = problem.prior_information(state.x)[1:, 1:]
         chi2 = jnp.sum(jnp.square(inv_cov.whiten(flux - problem.emulator.at(state.x))))
         converged = state.status == Status.CONVERGED
-        return Summary(state.x, 2 * state.value, chi2, curvature, converged, state.n_iter)
-
-
-def _convex(matrix: Float[Array, "label label"]) -> Float[Array, "label label"]:
-    """The matrix without its negative part: whitening needs a positive definite one."""
-    value, vector = jnp.linalg.eigh(matrix)
-    return (vector * jnp.maximum(value, 0)) @ vector.T
+        return Summary(state.x, 2 * state.value, chi2, curvature, prior, converged, state.n_iter)

@@ -1,4 +1,8 @@
-"""Levenberg-Marquardt inside a box, for one star (vmapped and jitted by the driver)."""
+"""Levenberg-Marquardt inside a box, for one star (vmapped and jitted by the driver).
+
+With a prior, χ² here and Σ⁻¹'s sums are those of `Problem.normal_equations`: the prior's cost, slope and curvature are
+added to them.
+"""
 
 from __future__ import annotations
 
@@ -93,7 +97,7 @@ class LevenbergMarquardt:
         step = _solve(fixed + jnp.diag(jnp.where(held, 0, state.damping * diagonal)), downhill)
         new_x = jnp.clip(x + step, problem.low, problem.high)
         step = new_x - x
-        new_gram = problem.information(new_x, flux, inv_cov)
+        new_gram = problem.normal_equations(new_x, flux, inv_cov)
 
         predicted = 2 * step @ downhill - step @ free @ step
         actual = chi2 - new_gram[0, 0]
@@ -146,9 +150,11 @@ class LevenbergMarquardt:
         return known & (arrived | hopeless)
 
     def summary(self, problem: Problem, state: LMState, flux: Star, ivar: Star) -> Summary:
-        chi2 = state.gram[0, 0]
-        objective = jnp.where(state.status == Status.REDUNDANT, jnp.inf, chi2)
-        return Summary(state.x, objective, chi2, state.gram[1:, 1:], state.status == Status.CONVERGED, state.n_iter)
+        objective = jnp.where(state.status == Status.REDUNDANT, jnp.inf, state.gram[0, 0])
+        prior = problem.prior_information(state.x)
+        data = state.gram - prior
+        converged = state.status == Status.CONVERGED
+        return Summary(state.x, objective, data[0, 0], data[1:, 1:], prior[1:, 1:], converged, state.n_iter)
 
 
 def _bend(bend: Matrix, step: X, gram: Bordered, new_gram: Bordered) -> Matrix:
@@ -177,9 +183,9 @@ def _rounding(chi2: Scalar) -> Scalar:
     """Largest increase of χ² by rounding.
 
     Kernel sums cancel: terms are up to C, their sum is about 1. In float32 a pixel's flux is accurate to about 1e-3 of
-    its noise, and χ² to 2 √χ² times that.
+    its noise, and χ² to 2 √χ² times that. A prior may make the sum negative.
     """
-    return 5e4 * jnp.finfo(chi2.dtype).eps * jnp.sqrt(chi2)
+    return 5e4 * jnp.finfo(chi2.dtype).eps * jnp.sqrt(jnp.abs(chi2))
 
 
 def _solve(matrix: Float[Array, "label label"], right: X) -> X:

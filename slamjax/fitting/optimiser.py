@@ -1,4 +1,4 @@
-"""Options of the optimiser: method, iterations, loss and prior."""
+"""Options of the optimiser: method, iterations and loss."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from slamjax.errors import SlamError
 from slamjax.fitting.gradient import GradientMinimiser
 from slamjax.fitting.levenberg_marquardt import LevenbergMarquardt
 from slamjax.fitting.problem import LOSSES, Loss, Minimiser
-from slamjax.typing import LogPrior
 
 Method = Literal["lm", "adam", "lbfgs"]
 _MAX_ITER = {"lm": 60, "adam": 400, "lbfgs": 60}
@@ -22,14 +21,11 @@ class OptimiserSpec:
     Parameters
     ----------
     method : {"lm", "adam", "lbfgs"}
-        Levenberg-Marquardt for least squares; the other two (optax) for objectives with a prior or a robust loss.
+        Levenberg-Marquardt for least squares; the other two (optax) for a robust loss.
     max_iter : int, optional
         Maximum iterations per start; by default 60 (lm), 400 (adam), 60 (lbfgs).
     loss : {"chi2", "soft_l1"}
         soft_l1 grows with |residual| only, so that a few wild pixels do not pull (adam and lbfgs).
-    log_prior : callable, optional
-        ln prior of one star's labels, an array (L,) in physical units, written in jax.numpy (adam and lbfgs). The
-        same function object compiles once.
 
     Raises
     ------
@@ -46,7 +42,6 @@ class OptimiserSpec:
     method: Method = "lm"
     max_iter: int | None = None
     loss: Loss = "chi2"
-    log_prior: LogPrior | None = None
 
     def __post_init__(self) -> None:
         if self.method not in _MAX_ITER:
@@ -57,10 +52,8 @@ class OptimiserSpec:
             object.__setattr__(self, "max_iter", _MAX_ITER[self.method])
         elif self.max_iter < 1:
             raise SlamError(f"max_iter is {self.max_iter}; give at least 1")
-        if self.method == "lm" and (self.loss != "chi2" or self.log_prior is not None):
-            raise SlamError(
-                "method='lm' minimises sums of squares only; with a prior or another loss use method='lbfgs'"
-            )
+        if self.method == "lm" and self.loss != "chi2":
+            raise SlamError("method='lm' minimises sums of squares only; with another loss use method='lbfgs'")
 
     @classmethod
     def from_option(cls, given: OptimiserSpec | Method) -> OptimiserSpec:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from slamjax.errors import SlamError
 from slamjax.fitting.fitter import Fitter, stack_tables
 from slamjax.io import LabelTable
 from slamjax.model.model import Model
@@ -18,7 +19,11 @@ _FEWEST = 512
 
 
 def fitter_of(model: Model | Fitter) -> Fitter:
-    return model if isinstance(model, Fitter) else Fitter(model)
+    """The fitter of a table or of files; one whose prior has arrays does not know which spectra they belong to."""
+    fitter = model if isinstance(model, Fitter) else Fitter(model)
+    if fitter.prior is not None and fitter.prior.has_arrays:
+        raise SlamError("the prior has arrays, which belong to spectra in memory; name columns of the table instead")
+    return fitter
 
 
 def rows_within(memory: float, width: int) -> int:

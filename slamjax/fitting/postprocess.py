@@ -35,7 +35,8 @@ class FitResult:
     """Arrays of N rows, in physical units; see `slamjax.fitting.label_table.label_table`.
 
     ``velocity`` (N, 2) are the measured velocities and their errors, km/s, of spectra in the observed frame; ``unlike``
-    (N,) are p-values, see `slamjax.fitting.unlikeness`.
+    (N,) are p-values, see `slamjax.fitting.unlikeness`; ``mean`` and ``std`` (N, L) those of the posterior, where they
+    are wanted.
     """
 
     labels: np.ndarray
@@ -50,6 +51,8 @@ class FitResult:
     snr: np.ndarray | None = None
     unlike: np.ndarray | None = None
     velocity: np.ndarray | None = None
+    mean: np.ndarray | None = None
+    std: np.ndarray | None = None
 
 
 def replace_rows(result: FitResult, part: FitResult, rows: np.ndarray) -> FitResult:
@@ -74,17 +77,22 @@ def _put(values: np.ndarray, part: np.ndarray, rows: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True, eq=False)
 class Ends:
-    """Where the S starts of N stars ended: arrays (N, S, ...), parameters scaled as in `Summary`."""
+    """Where the S starts of N stars ended: arrays (N, S, ...), parameters scaled as in `Summary`.
+
+    ``weight`` (N,) is that of the prior, whose curvature is ``prior_curvature``; None where there is none.
+    """
 
     x: np.ndarray
     objective: np.ndarray
     chi2: np.ndarray
     curvature: np.ndarray
+    prior_curvature: np.ndarray
     converged: np.ndarray
     n_iter: np.ndarray
+    weight: np.ndarray | None = None
 
     @classmethod
-    def from_summary(cls, summary: Summary, n_starts: int) -> Ends:
+    def from_summary(cls, summary: Summary, n_starts: int, weight: np.ndarray | None = None) -> Ends:
         """From the summaries of n_starts · N problems, the first starts of all stars first."""
 
         def by_star(values: object) -> np.ndarray:
@@ -97,8 +105,10 @@ class Ends:
             objective=np.where(np.isfinite(objective), objective, np.inf),
             chi2=by_star(summary.chi2).astype(float),
             curvature=by_star(summary.curvature).astype(float),
+            prior_curvature=by_star(summary.prior_curvature).astype(float),
             converged=by_star(summary.converged),
             n_iter=by_star(summary.n_iter),
+            weight=weight,
         )
 
     @cached_property
@@ -150,11 +160,14 @@ def summarise(
     """
     n_labels, calibration = len(model.label_names), model.info.calibration
     box = _Box.of(model, forward)
-    x, chi2, curvature = (ends.of_best(each) for each in (ends.x, ends.chi2, ends.curvature))
+    x, chi2, curvature, prior = (
+        ends.of_best(each) for each in (ends.x, ends.chi2, ends.curvature, ends.prior_curvature)
+    )
     x, empty = x.astype(float), n_pix == 0
-    broken = ~empty & ~(np.isfinite(chi2) & np.all(np.isfinite(curvature), axis=(1, 2)))
+    broken = ~empty & ~(np.isfinite(chi2) & np.all(np.isfinite(curvature + prior), axis=(1, 2)))
     converged = ends.of_best(ends.converged) & ~broken
     curvature = np.where((empty | broken)[:, None, None], np.eye(len(box.span)), curvature)
+    prior = np.where((empty | broken)[:, None, None], 0, prior)
 
     plain, _ = covariances(curvature, box.span)
     shares = PhotonShares.none(n_pix, len(box.span)) if photons is None else photon_shares(plain, *photons)
@@ -164,9 +177,15 @@ def summarise(
     scale = noise.noise_scale(n_labels)
     unit = np.where(scale > 0, scale, 1)  # 1 where it is unknown
     root = np.sqrt(np.where(noise.variance_factor > 0, noise.variance_factor, 1))
-    full, unconstrained = covariances(curvature / (root[:, :, None] * root[:, None, :]), box.span)
-    stretch = np.sqrt(calibration.stretched(np.square(root), shares.variance, n_labels) / np.square(root))[:, :n_labels]
-    covariance = full[:, :n_labels, :n_labels] * stretch[:, :, None] * stretch[:, None, :]
+    stretch = np.sqrt(calibration.stretched(np.square(root), shares.variance, n_labels) / np.square(root))
+    if ends.weight is None:
+        full, unconstrained = covariances(curvature / (root[:, :, None] * root[:, None, :]), box.span)
+        covariance = (full * stretch[:, :, None] * stretch[:, None, :])[:, :n_labels, :n_labels]
+    else:
+        root = root * stretch
+        of_data = curvature / (root[:, :, None] * root[:, None, :])
+        full, unconstrained = covariances(of_data + prior / ends.weight[:, None, None], box.span)
+        covariance = full[:, :n_labels, :n_labels]
     conditions = {
         Flag.NO_DATA: empty,
         Flag.NOT_CONVERGED: ~converged,
@@ -174,7 +193,7 @@ def summarise(
         Flag.OUTSIDE_TRAINING: model.training_labels.outside_on_host(x[:, :n_labels]),
         Flag.FEW_PIXELS: n_pix < _FEW * max(1, int(_usable(model, forward).sum())),
         Flag.HIGH_CHI2: noise.chi2 > noise.limit * dof,
-        Flag.MULTIPLE_MINIMA: _has_rival(ends, curvature, box.span, unit),
+        Flag.MULTIPLE_MINIMA: _has_rival(ends, curvature + prior, box.span, unit),
         Flag.UNCONSTRAINED: unconstrained[:, :n_labels].any(axis=1),
         Flag.NO_ERRORS: no_errors & model.info.has_errors,
     }
@@ -220,7 +239,8 @@ def _has_rival(ends: Ends, curvature: np.ndarray, span: np.ndarray, unit: np.nda
     """(N,) bool: another start ended elsewhere and fits about as well."""
     lowest = ends.of_best(ends.objective)
     x = ends.x.astype(float)
-    separate = separation(x, ends.of_best(x), ends.curvature, curvature, span) > _ELSEWHERE**2 * unit[:, None]
+    theirs = ends.curvature + ends.prior_curvature
+    separate = separation(x, ends.of_best(x), theirs, curvature, span) > _ELSEWHERE**2 * unit[:, None]
     with np.errstate(invalid="ignore"):
         rival = ends.converged & (ends.objective - lowest[:, None] < _SIMILAR * unit[:, None]) & separate
     return rival.any(axis=1)

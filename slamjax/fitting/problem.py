@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any, Literal, Protocol
@@ -12,10 +13,11 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from slamjax.emulators.base import Emulator
+from slamjax.fitting.prior import Prior, StarPrior
 from slamjax.forward.emulator import ForwardEmulator
 from slamjax.noise.inverse_covariance import InverseCovariance
 from slamjax.noise.models import Noise
-from slamjax.typing import LogPrior, Scalar
+from slamjax.typing import Scalar
 
 Loss = Literal["chi2", "soft_l1"]
 LOSSES = ("chi2", "soft_l1")
@@ -36,33 +38,48 @@ class Status(IntEnum):
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Problem:
-    """Emulator, noise, the box of scaled parameters that is searched, loss and prior."""
+    """Emulator, noise, the box of scaled parameters that is searched, loss and prior, of all stars or of one."""
 
     emulator: Emulator | ForwardEmulator
     noise: Noise
     low: X
     high: X
     loss: Loss = field(metadata={"static": True})
-    log_prior: LogPrior | None = field(metadata={"static": True})
+    prior: Prior | None = None
+
+    def of_star(self, star: StarPrior | None) -> Problem:
+        """The problem of a star, with what the prior has of it."""
+        if self.prior is None or star is None:
+            return self
+        return dataclasses.replace(self, prior=self.prior.of_star(star))
 
     def information(self, x: X, flux: Star, inv_cov: InverseCovariance) -> Float[Array, "row row"]:
         """Gram matrix of residual and Jacobian, see `slamjax.emulators.base.Standardised.information`."""
         return self.emulator.information(inv_cov, x, flux)
 
+    def normal_equations(self, x: X, flux: Star, inv_cov: InverseCovariance) -> Float[Array, "row row"]:
+        """`information` and that of the prior: of what Levenberg-Marquardt minimises, χ² − 2 w ln prior.
+
+        w is the star's noise scale: χ² / w is its χ² with the noise that it has.
+        """
+        gram = self.information(x, flux, inv_cov)
+        return gram if self.prior is None else gram + self.prior.information(self.emulator.scaling, x)
+
     def objective(self, x: X, flux: Star, inv_cov: InverseCovariance) -> Scalar:
-        """½ Σ ρ(z²) − ln prior, with z the whitened residuals.
+        """½ Σ ρ(z²) − w ln prior, with z the whitened residuals and w as of `normal_equations`.
 
         ρ(z²) = z² for "chi2", 2 (√(1 + z²) − 1) for "soft_l1", which grows with |z| only.
         """
         square = jnp.square(inv_cov.whiten(flux - self.emulator.at(x)))
         rho = square if self.loss == "chi2" else 2 * (jnp.sqrt(1 + square) - 1)
-        return 0.5 * jnp.sum(rho) + self.penalty(x)
+        half = 0.5 * jnp.sum(rho)
+        return half if self.prior is None else half + self.prior.cost(self.emulator.scaling, x)
 
-    def penalty(self, x: X) -> Scalar:
-        """−ln prior; 0 where there is none."""
-        if self.log_prior is None:
-            return jnp.zeros((), x.dtype)
-        return -self.log_prior(self.emulator.scaling.inverse(x))
+    def prior_information(self, x: X) -> Float[Array, "row row"]:
+        """The prior's part of `normal_equations`; 0 where there is none."""
+        if self.prior is None:
+            return jnp.zeros((x.size + 1, x.size + 1), x.dtype)
+        return self.prior.information(self.emulator.scaling, x)
 
 
 class Minimiser(Protocol):
@@ -87,12 +104,14 @@ class Summary:
     x : (L,) scaled labels
     objective : what was minimised, doubled (χ² for plain least squares), to compare starts
     chi2 : rᵀ Σ⁻¹ r
-    curvature : (L, L) inverse covariance of x: Fisher information, or the objective's Hessian
+    curvature : (L, L) inverse covariance of x without the prior: Fisher information, or the loss's Hessian
+    prior_curvature : (L, L) that of the prior, times the star's weight; 0 where there is none
     """
 
     x: X
     objective: Scalar
     chi2: Scalar
     curvature: Float[Array, "label label"]
+    prior_curvature: Float[Array, "label label"]
     converged: Array
     n_iter: Array

@@ -26,11 +26,13 @@ class BatchSizes:
     slots : places in a batch of the minimiser
     block : stars whose starts are chosen at once
     chunk : stars that are prepared at once
+    points : points in the parameters at which spectra are predicted at once
     """
 
     slots: int
     block: int
     chunk: int
+    points: int
 
     @classmethod
     def within(
@@ -48,5 +50,6 @@ class BatchSizes:
         slots = block
         if jax.default_backend() == "cpu":
             slots = int(np.clip(_NEAR / (size * rows * n_pix), min(_FEWEST, block), block))
+        points = int(np.clip(budget / (size * (3 * emulator.n_terms + (4 + 4 * emulator.n_groups) * n_pix)), 1, 2**14))
         # powers of two keep compiled shapes few
-        return cls(power_of_two_below(slots), power_of_two_below(block), chunk)
+        return cls(power_of_two_below(slots), power_of_two_below(block), chunk, points)

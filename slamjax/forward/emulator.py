@@ -302,6 +302,10 @@ class ForwardEmulator:
         """T⁻¹ of coefficients in Q."""
         return _matmul(legendre_of, legendre_of.T) / self.nuisances.polynomial_sd**2
 
+    def velocity_cost(self, x: Parameters) -> Scalar:
+        """Σ ((v − mean) / sd)² of velocities with a Gaussian prior, at parameters (L + V,)."""
+        return jnp.sum(jnp.square(self._prior_rows(x)[0]))
+
     def _prior_rows(self, x: Parameters) -> Float[Array, "row prior"]:
         """(1 + L + V, K): residual of each Gaussian prior, in standard deviations, and its slopes below."""
         gaussian = [(k, name) for k, name in enumerate(self.free) if getattr(self.nuisances, name).is_gaussian]

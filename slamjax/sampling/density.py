@@ -16,8 +16,8 @@ import numpyro.distributions as dist
 from jaxtyping import Array, Float
 
 from slamjax.emulators.scaling import LabelScaling
+from slamjax.forward.label_density import log_volume
 from slamjax.sampling.distributions import log_prob_inside
-from slamjax.sampling.label_space import log_volume
 from slamjax.sampling.likelihoods import StarFlux, X, log_likelihood_from_chi2
 from slamjax.typing import Scalar
 

@@ -23,11 +23,10 @@ from slamjax._util.jit import compiled
 from slamjax.emulators.kernels import similarity
 from slamjax.emulators.scaling import LabelScaling
 from slamjax.emulators.training_labels import NEIGHBOUR
-from slamjax.sampling.label_space import Density, LabelSpace, log_volume
+from slamjax.forward.label_density import Density, LabelDensity, log_volume
+from slamjax.sampling.label_space import LabelSpace
 from slamjax.typing import AnyArray, Labels, ScaledLabels
 
-#: `TrainingDensity` is thinned to this many training stars: a smooth density needs no more.
-_MAX_STARS = 2048
 #: Candidates from which a draw is chosen where there is no direct way to draw.
 _N_CANDIDATES = 256
 #: How steeply the prior falls where training stars become few: power of their number.
@@ -179,9 +178,8 @@ def _log_volume_of_range(prior: TrainingRange) -> Density:
 
 
 class TrainingDensity(_ScaledDistribution):
-    """The density of the training stars: p(x) = mean_i N(x; x_i, h² C), where C is their covariance.
+    """The density of the training stars, `slamjax.forward.LabelDensity`: smooth, nowhere zero, a Gaussian far away.
 
-    h = N^(−1/(L+4)) (Scott 1992, Multivariate Density Estimation): smooth, nowhere zero, a Gaussian far away.
     `training_density` makes it from a model.
 
     Parameters
@@ -205,30 +203,20 @@ class TrainingDensity(_ScaledDistribution):
     (10, 1)
     """
 
-    pytree_data_fields = ("scaling", "stars", "lower", "log_norm")
+    pytree_data_fields = ("scaling", "density")
 
     def __init__(self, scaling: LabelScaling, stars: AnyArray, width: float = 1.0) -> None:
-        x = np.asarray(stars, float)
-        n, n_labels = x.shape
-        bandwidth = width * n ** (-1 / (n_labels + 4))
-        lower = bandwidth * np.linalg.cholesky(np.atleast_2d(np.cov(x.T)) + 1e-8 * np.eye(n_labels))
-        rows = np.random.default_rng(0).permutation(n)[:_MAX_STARS]
-        self.lower = jnp.asarray(lower)
-        self.stars = jnp.asarray(np.linalg.solve(lower, x[np.sort(rows)].T).T)  # in units of the bandwidth
-        self.log_norm = jnp.asarray(
-            np.log(len(rows)) + np.log(np.diag(lower)).sum() + 0.5 * n_labels * np.log(2 * np.pi)
-        )
+        self.density = LabelDensity.from_stars(scaling, stars, width)
         super().__init__(scaling)
 
     def _log_density(self, x: ScaledLabels) -> Density:
-        inverse = jax.scipy.linalg.solve_triangular(self.lower, jnp.eye(self.lower.shape[-1]), lower=True)
-        y = jnp.einsum("kl,...l->...k", inverse, x, precision=jax.lax.Precision.HIGHEST)
-        return jax.nn.logsumexp(-0.5 * similarity("rbf", y, self.stars), axis=-1) - self.log_norm
+        return self.density.at(x)
 
     def _draw(self, key: Array, shape: tuple[int, ...]) -> ScaledLabels:
         which, shift = jax.random.split(key)
-        star = self.stars[jax.random.randint(which, shape, 0, self.stars.shape[0])]
-        return jnp.einsum("kl,...l->...k", self.lower, star + jax.random.normal(shift, star.shape))
+        stars, lower = self.density.stars, jnp.linalg.inv(self.density.inverse)
+        star = stars[jax.random.randint(which, shape, 0, stars.shape[0])]
+        return jnp.einsum("kl,...l->...k", lower, star + jax.random.normal(shift, star.shape))
 
 
 class LabelNormal(_Ordered):

@@ -5,14 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float
 from numpyro.distributions import constraints
 from numpyro.distributions.transforms import Transform, biject_to
 
 from slamjax.emulators.scaling import LabelScaling
+from slamjax.forward.label_density import Density, log_volume
 from slamjax.typing import Labels, ScaledLabels
-
-Density = Float[Array, "*batch"]
 
 
 class LabelSpace(constraints.Constraint):
@@ -67,8 +65,3 @@ class ScaledToPhysical(Transform):
 @biject_to.register(LabelSpace)
 def _to_label_space(constraint: LabelSpace) -> ScaledToPhysical:
     return ScaledToPhysical(constraint.scaling)
-
-
-def log_volume(scaling: LabelScaling, x: ScaledLabels) -> Density:
-    """ln |∂ labels / ∂ x|."""
-    return jnp.sum(jnp.log(jnp.abs(scaling.slope(x))), axis=-1)

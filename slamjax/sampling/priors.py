@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -11,14 +11,12 @@ from scipy.cluster.vq import kmeans2
 
 from slamjax.emulators.training_labels import TrainingLabels
 from slamjax.errors import SlamError
+from slamjax.model.known_labels import known_labels
 from slamjax.model.model import Model
-from slamjax.model.named_labels import in_unit, label_index, warn_outside
 from slamjax.sampling.distributions import LabelNormal, Product, TrainingDensity, TrainingRange
 
 #: `TrainingRange` counts nearby stars among at most this many points, each of which stands for several stars.
 _MAX_POINTS = 384
-#: Errors by which a known label may be outside the training range without a warning.
-_FAR = 3.0
 
 
 def training_range(model: Model, *, edge: float = 0.02, reach: bool = True) -> TrainingRange:
@@ -79,8 +77,6 @@ def _merge_neighbours(training_labels: TrainingLabels) -> tuple[np.ndarray, np.n
 
 def training_density(model: Model, *, width: float = 1.0) -> TrainingDensity:
     """The smoothed density of the training labels, for stars drawn like the training stars.
-
-    ``training_density(model).log_prob`` can also be the ``log_prior`` of `slamjax.fit`.
 
     Parameters
     ----------
@@ -149,38 +145,7 @@ def known(model: Model, labels: Mapping[str, Any]) -> LabelNormal:
     >>> prior.batch_shape, prior.event_shape
     ((2,), (2,))
     """
-    if not labels:
-        raise SlamError("the prior names no label; leave it out or give {label: (value, error)}")
-    for name in labels:
-        label_index(model, name)
-    pairs = [
-        _value_and_error(name, labels[name], unit) if name in labels else (np.zeros(()), np.full((), np.inf))
-        for name, unit in zip(model.label_names, model.info.label_units, strict=True)
-    ]
-    try:
-        shape = np.broadcast_shapes(*(value.shape for value, _ in pairs))
-    except ValueError:
-        raise SlamError("the prior's labels have different numbers of stars; they must agree") from None
-    loc, scale = (
-        np.stack([np.broadcast_to(part, shape) for part in parts], axis=-1) for parts in zip(*pairs, strict=True)
-    )
-    warn_outside(model, np.where(np.isfinite(scale), loc, np.nan), reach=_FAR * scale)
-    return LabelNormal(loc, scale)
-
-
-def _value_and_error(name: str, pair: Any, unit: str) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation in the model's unit; an unconstrained star has 0 and infinity."""
-    if not isinstance(pair, Sequence) or len(pair) != 2:
-        raise SlamError(f"the prior of {name!r} is {pair!r}; give a pair (value, error)")
-    value, error = (in_unit(part, unit, name) for part in pair)
-    try:
-        value, error = np.broadcast_arrays(value, error)
-    except ValueError:
-        raise SlamError(f"the prior of {name!r} has {value.shape} values and {error.shape} errors") from None
-    if np.any(error <= 0):
-        raise SlamError(f"the prior of {name!r} has an error that is not positive; give standard deviations")
-    constrained = np.isfinite(value) & np.isfinite(error)
-    return np.where(constrained, value, 0), np.where(constrained, error, np.inf)
+    return LabelNormal(*known_labels(model, labels))
 
 
 def normal(model: Model, labels: Mapping[str, Any], base: dist.Distribution | None = None) -> Product:

@@ -151,6 +151,33 @@ def test_nuisances_are_options(trained, refused, tmp_path):
         assert message.startswith(f'{flag} is {text!r}; give "free", a range such as -300:300')
 
 
+def test_a_prior_is_an_option(trained, refused, tmp_path):
+    options = ["--select", SELECT, "--n-starts", 1, "--posterior-mean"]
+    run(
+        "fit",
+        trained[0],
+        GIANTS,
+        "-o",
+        tmp_path / "labels.fits",
+        *options,
+        "--prior",
+        "training",
+        "--prior",
+        "logg:logg,0.01",
+    )
+    table = slamjax.read_labels(tmp_path / "labels.fits")
+    model, giants = slamjax.Model.read(trained[0]), xp_giants()[table["row"]]
+    prior = ["training", {"logg": ("logg", 0.01)}]
+    expected = slamjax.fit(model, giants, n_starts=1, prior=prior, posterior_mean=True)
+    np.testing.assert_allclose(table["teff_mean"].value, expected["teff_mean"].value, rtol=1e-5)
+    np.testing.assert_allclose(np.asarray(table["logg_mean"]), giants.values("logg"), atol=0.05)
+    message = refused("fit", trained[0], GIANTS, "-o", tmp_path / "x.fits", "--prior", "logg:2")
+    assert message == "--prior is 'logg:2'; give training, or LABEL:VALUE,ERROR, as in logg:logg_seismo,0.1"
+    assert "no column 'seismic'" in refused(
+        "fit", trained[0], GIANTS, "-o", tmp_path / "x.fits", "--prior", "logg:seismic,0.1"
+    )
+
+
 def test_velocities_are_parsed():
     assert velocity("--rv", None) is None
     assert velocity("--rv", "free") == "free"

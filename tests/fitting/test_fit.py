@@ -143,7 +143,7 @@ def test_a_prior_pulls_by_its_weight():
     def log_prior(labels):
         return -0.5 * ((labels[0] - 4700) / 2.0) ** 2
 
-    table = fit(giants_model(), held_out()[:20], optimiser=OptimiserSpec("lbfgs", log_prior=log_prior), n_starts=1)
+    table = fit(giants_model(), held_out()[:20], prior=log_prior, optimiser="lbfgs", n_starts=1)
     good = np.asarray(table["flags"]) == 0
     assert good.sum() >= 5
     assert np.all(np.abs(table["teff"].value[good] - 4700) < 3)
@@ -167,7 +167,7 @@ def test_soft_l1_is_not_dragged_by_wild_pixels():
 
 def test_lm_accepts_least_squares_only():
     with pytest.raises(SlamError, match="sums of squares only"):
-        OptimiserSpec(log_prior=lambda labels: 0.0)
+        OptimiserSpec(loss="soft_l1")
 
 
 @pytest.mark.parametrize(

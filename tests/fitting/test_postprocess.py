@@ -17,7 +17,7 @@ def ends(apart, objectives=(100.0, 100.0), sigma=(SIGMA, SIGMA), converged=(True
     x[1, 0] += apart
     curvature = np.eye(x.shape[1]) / np.square(sigma)[:, None, None]
     return Summary(
-        x, np.array(objectives), np.array(objectives), curvature, np.array(converged), np.array([5, 5])
+        x, np.array(objectives), np.array(objectives), curvature, 0 * curvature, np.array(converged), np.array([5, 5])
     )  # fmt: skip
 
 
