@@ -178,14 +178,8 @@ def summarise(
     unit = np.where(scale > 0, scale, 1)  # 1 where it is unknown
     root = np.sqrt(np.where(noise.variance_factor > 0, noise.variance_factor, 1))
     stretch = np.sqrt(calibration.stretched(np.square(root), shares.variance, n_labels) / np.square(root))
-    if ends.weight is None:
-        full, unconstrained = covariances(curvature / (root[:, :, None] * root[:, None, :]), box.span)
-        covariance = (full * stretch[:, :, None] * stretch[:, None, :])[:, :n_labels, :n_labels]
-    else:
-        root = root * stretch
-        of_data = curvature / (root[:, :, None] * root[:, None, :])
-        full, unconstrained = covariances(of_data + prior / ends.weight[:, None, None], box.span)
-        covariance = full[:, :n_labels, :n_labels]
+    full, covariance, unconstrained = _covariances(curvature, prior, ends.weight, (root, stretch), box.span)
+    covariance = covariance[:, :n_labels, :n_labels]
     conditions = {
         Flag.NO_DATA: empty,
         Flag.NOT_CONVERGED: ~converged,
@@ -220,6 +214,28 @@ def summarise(
         noise_scale=np.where(failed, np.nan, scale),
         nuisances=columns,
     )
+
+
+def _covariances(
+    curvature: np.ndarray,
+    prior: np.ndarray,
+    weight: np.ndarray | None,
+    factors: tuple[np.ndarray, np.ndarray],
+    span: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Covariances (N, V, V) of parameters and, by the calibration's factors, of labels; which are not constrained.
+
+    ``factors`` are those of each star's errors, and those by which labels are stretched; with a prior, which has
+    neither, both are of the data's part of the information.
+    """
+    root, stretch = factors
+    if weight is None:
+        full, unconstrained = covariances(curvature / (root[:, :, None] * root[:, None, :]), span)
+        return full, full * stretch[:, :, None] * stretch[:, None, :], unconstrained
+    root = root * stretch
+    of_data = curvature / (root[:, :, None] * root[:, None, :])
+    full, unconstrained = covariances(of_data + prior / weight[:, None, None], span)
+    return full, full, unconstrained
 
 
 def _usable(model: Model, forward: ForwardEmulator | None) -> np.ndarray:

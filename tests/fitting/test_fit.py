@@ -143,7 +143,7 @@ def test_a_prior_pulls_by_its_weight():
     def log_prior(labels):
         return -0.5 * ((labels[0] - 4700) / 2.0) ** 2
 
-    table = fit(giants_model(), held_out()[:20], prior=log_prior, optimiser="lbfgs", n_starts=1)
+    table = fit(giants_model(), held_out()[:20], prior=log_prior, n_starts=1)
     good = np.asarray(table["flags"]) == 0
     assert good.sum() >= 5
     assert np.all(np.abs(table["teff"].value[good] - 4700) < 3)
