@@ -95,6 +95,15 @@ def test_given_length_scales_are_scikit_learns_svr_on_divided_labels():
         np.testing.assert_allclose(found[:, pixel], expected, atol=1e-6)
 
 
+@pytest.mark.parametrize("solver", ["sklearn", "batched", "inducing"])
+def test_every_solver_takes_the_metric(solver):
+    spectra = stars(90)
+    svr = SVR(C=10, epsilon=0.02, gamma=0.3, metric=(20.0, 2.0, 5.0), solver=solver)
+    model = train(spectra, NAMES, emulator=svr, search=THREE_FOLDS, noise="diagonal", on_progress=False)
+    left = np.asarray(model(spectra.values(NAMES))) - spectra.flux
+    assert np.median(np.abs(left)) < 0.03 * np.std(np.asarray(spectra.flux))
+
+
 def test_derivatives_are_those_of_finite_differences_with_masked_labels_too():
     with in_precision("float64"):
         model = trained("learned", data=DataSpec(label_windows={"b": [(500, 505)]}))

@@ -83,7 +83,7 @@ def fit_pixels(
     support, groups, report, done = scaled.x[inducing], scaled.label_groups(), Report(settings.solver), 0
     if len(groups) == 1 and groups[0][0]:  # nothing is copied
         labels = groups[0][0]
-        stars = Stars(scaled.x[:, labels], scaled.y, scaled.weight, scaled.fold)
+        stars = Stars(scaled.in_kernel[:, labels], scaled.y, scaled.weight, scaled.fold)
         fits, report = _fit_group(stars, inducing, candidates, settings, n_jobs, on_progress)
         return replace(fits, support=support), report
     fits = Fits.untrained(support, n_stars, n_pix, len(candidates), scaled.n_folds)
@@ -94,7 +94,7 @@ def fit_pixels(
                 on_progress(before + some, n_pix)
 
         if labels:
-            stars = Stars(scaled.x[:, labels], scaled.y[:, pixels], scaled.weight[:, pixels], scaled.fold)
+            stars = Stars(scaled.in_kernel[:, labels], scaled.y[:, pixels], scaled.weight[:, pixels], scaled.fold)
             group, group_report = _fit_group(stars, inducing, candidates, settings, n_jobs, step)
             fits.put(pixels, group)
             report += group_report
