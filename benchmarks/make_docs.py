@@ -83,14 +83,14 @@ How the cost of training grows.""",
 
 ![Cost and accuracy of many training stars](../benchmarks/results/many_stars.png)
 
-Gaia XP stars of all kinds, all 343 pixels. Exact: the batched solver, whose support vectors are any
-of the training stars. Inducing: every training star counts, support vectors are some of them that span the others.
-Judges are stars that took no part, at their known labels: the flux error is 1.4826 times the median absolute
-residual, photon noise included, in units of the pixel's spread, median over the pixels; scatter is that of fitted
-minus known labels. Simulated stars have labels near those of real ones, the flux of the model of real stars, and
-the photon noise that a real star of these labels states; the emulator's own error is known for them, in units of
-their noise. Each training is a process of its own, whose largest memory counts, spectra included. Noise is learnt
-from 5,000 stars at most.""",
+Gaia XP stars of all kinds, all 343 pixels, one γ for all labels (`metric="isotropic"`). Exact: the batched solver,
+whose support vectors are any of the training stars. Inducing: every training star counts, support vectors are some
+of them that span the others. Judges are stars that took no part, at their known labels: the flux error is 1.4826
+times the median absolute residual, photon noise included, in units of the pixel's spread, median over the pixels;
+scatter is that of fitted minus known labels. Simulated stars have labels near those of real ones, the flux of the
+model of real stars, and the photon noise that a real star of these labels states; the emulator's own error is known
+for them, in units of their noise. Each training is a process of its own, whose largest memory counts, spectra
+included. Noise is learnt from 5,000 stars at most.""",
     "large_c": """\
 ## Large C, small ε, no noise
 

@@ -79,7 +79,7 @@ def measure(case: dict[str, Any], sender: Any) -> None:
     del pool
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / MIB
     watch, start = Stopwatch(), time.perf_counter()
-    emulator = slamjax.SVR(**SVR_SETTINGS, solver=case["solver"])
+    emulator = slamjax.SVR(**SVR_SETTINGS, metric="isotropic", solver=case["solver"])
     options = {"recipe": recipe, "seed": case["seed"], "on_progress": watch}
     noise = "auto" if simulated else "diagonal"
     model = slamjax.train(train, LABELS, emulator=emulator, noise=noise, **options)
@@ -142,7 +142,7 @@ def cases(options: Any) -> list[dict[str, Any]]:
         common
         | {"stars": stars, "n": n, "solver": solver, "keep": (stars, n, solver) == ("real", REAL[-1], "inducing")}
         for stars, n, solver in sorted(
-            wanted, key=lambda one: (one[:2] != ("real", REAL[-1]), one[0] == "real", one[2], one[1])
+            wanted, key=lambda one: (one[:2] != ("real", REAL[-1]), one[0] == "real", one[2], -one[1])
         )
         if n <= options.most and (solver == "inducing" or n <= options.most_exact)
     ]
