@@ -21,12 +21,12 @@ def label_table(names: Sequence[str], units: Sequence[str], spectra: Spectra, re
 
     Columns: ``row`` (0-based, in the input), the input's columns of strings, integers and booleans, its ``ra`` and
     ``dec``, ``rv`` and ``rv_err`` (km/s) as measured or as in the input, then for each label
-    <label>, <label>_err, <label>_err95 (half-width of the 95 % interval: more than 1.96 errors where held-out stars
-    had heavier tails than a Gaussian), where they are wanted <label>_mean and <label>_std (of the posterior) and, where
-    the input has that label, <label>_ref; the nuisances (velocities in km/s, the polynomial's coefficients); ``chi2``,
-    ``n_pix``, ``snr``, ``unlike`` (the fraction of stars like the training set whose spectra are at least as unlike it:
-    small for odd stars), ``n_iter``, ``flags``, ``noise_scale`` (the factor by which this star's Σ exceeds the noise
-    model's) and ``cov``, the labels' covariance (L, L) in products of the labels' units.
+    <label>, <label>_err, <label>_err68 and <label>_err95 (half-widths of the 68 and 95 % intervals: as many errors as
+    held-out stars near in this label and its error showed), where they are wanted <label>_mean and <label>_std (of the
+    posterior) and, where the input has that label, <label>_ref; the nuisances (velocities in km/s, the polynomial's
+    coefficients); ``chi2``, ``n_pix``, ``snr``, ``unlike`` (the fraction of stars like the training set whose spectra
+    are at least as unlike it: small for odd stars), ``n_iter``, ``flags``, ``noise_scale`` (the factor by which this
+    star's Σ exceeds the noise model's) and ``cov``, the labels' covariance (L, L) in products of the labels' units.
     """
     table = LabelTable()
     table["row"] = spectra.rows
@@ -46,7 +46,8 @@ def label_table(names: Sequence[str], units: Sequence[str], spectra: Spectra, re
     for k, (name, unit) in enumerate(zip(names, units, strict=True)):
         table[name] = with_unit(result.labels[:, k], unit)
         table[f"{name}_err"] = with_unit(errors[:, k], unit)
-        table[f"{name}_err95"] = with_unit(result.half95[:, k], unit)
+        for place, level in enumerate(("68", "95")):
+            table[f"{name}_err{level}"] = with_unit(result.half_widths[:, place, k], unit)
         if result.mean is not None and result.std is not None:
             table[f"{name}_mean"] = with_unit(result.mean[:, k], unit)
             table[f"{name}_std"] = with_unit(result.std[:, k], unit)

@@ -34,14 +34,14 @@ _FEW = 0.5
 class FitResult:
     """Arrays of N rows, in physical units; see `slamjax.fitting.label_table.label_table`.
 
-    ``velocity`` (N, 2) are the measured velocities and their errors, km/s, of spectra in the observed frame; ``unlike``
-    (N,) are p-values, see `slamjax.fitting.unlikeness`; ``mean`` and ``std`` (N, L) those of the posterior, where they
-    are wanted.
+    ``half_widths`` (N, 2, L) are those of the labels' central 68 and 95 % intervals, ``velocity`` (N, 2) the measured
+    velocities and their errors, km/s, of spectra in the observed frame, ``unlike`` (N,) p-values, see
+    `slamjax.fitting.unlikeness`, ``mean`` and ``std`` (N, L) those of the posterior, where they are wanted.
     """
 
     labels: np.ndarray
     covariance: np.ndarray
-    half95: np.ndarray
+    half_widths: np.ndarray
     chi2: np.ndarray
     n_pix: np.ndarray
     n_iter: np.ndarray
@@ -200,13 +200,14 @@ def summarise(
         flags |= np.where(condition, np.int32(flag), np.int32(0))
 
     failed = empty | ~converged
+    half = calibration.half_widths(x[:, :n_labels], np.sqrt(np.einsum("nll->nl", covariance)))
     labels, covariance = _in_physical_units(model, x[:, :n_labels], covariance, failed)
     for name, values in columns.items():
         values[failed] = np.inf if name.endswith("_err") else np.nan
     return FitResult(
         labels=labels,
         covariance=covariance,
-        half95=calibration.interval95_factor_of(n_labels) * np.sqrt(np.einsum("nll->nl", covariance)),
+        half_widths=half * np.sqrt(np.einsum("nll->nl", covariance))[:, None],
         chi2=np.where(empty, np.nan, noise.chi2),
         n_pix=n_pix,
         n_iter=ends.n_iter.sum(axis=1),

@@ -63,7 +63,7 @@ def fit_observed_frame(model: Model, problem: Problem, spectra: Spectra, fit_at:
         result = dataclasses.replace(
             result,
             covariance=result.covariance * growth[:, :, None] * growth[:, None, :],
-            half95=result.half95 * growth,
+            half_widths=result.half_widths * growth[:, None],
         )
     unsure = spectra.good.any(axis=1) & ~(np.asarray(measured["contrast"]) > _CONTRAST)
     error = np.where(np.isfinite(velocity), error, np.inf)

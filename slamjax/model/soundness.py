@@ -20,6 +20,7 @@ from slamjax.emulators.training_labels import TrainingLabels
 from slamjax.errors import SlamError
 from slamjax.model.info import ModelInfo
 from slamjax.noise.calibration import Calibration
+from slamjax.noise.intervals import LocalIntervals
 from slamjax.noise.likeness import Likeness
 from slamjax.noise.models import Noise
 from slamjax.spectra.checks import FRAMES, MEDIA
@@ -45,6 +46,7 @@ def check_parts(emulator: Emulator, noise: Noise, training_labels: TrainingLabel
     _check_noise(noise, np.isfinite(emulator.intercept))
     _check_calibration(info.calibration, n_labels)
     _check_likeness(info.calibration.likeness, noise.rank)
+    _check_intervals(info.calibration.intervals, n_labels)
 
 
 def _require(is_sound: Any, what: str) -> None:
@@ -223,6 +225,15 @@ def _check_likeness(likeness: Likeness | None, n_factors: int) -> None:
     measures = _finite("likeness/measures", likeness.measures, (n_measures, combined.size))
     is_sorted = combined.size and np.all(np.diff(combined) >= 0) and np.all(np.diff(measures, axis=1) >= 0)
     _require(is_sorted, "likeness/measures or likeness/combined is not sorted")
+
+
+def _check_intervals(intervals: LocalIntervals | None, n_labels: int) -> None:
+    if intervals is None:
+        return
+    _finite("intervals/marginal", intervals.marginal, (n_labels, 2))
+    knots = _finite("intervals/knots", intervals.knots, (n_labels, 2, None))
+    _finite("intervals/terms", intervals.terms, (n_labels, 2, 2, knots.shape[2]))
+    _require(knots.size and np.all(np.diff(knots, axis=2) >= 0), "intervals/knots do not rise")
 
 
 def _is_positive(value: Any) -> bool:

@@ -24,6 +24,7 @@ from slamjax.model.hdf5 import Contents, read_hdf5, write_hdf5
 from slamjax.model.info import ModelInfo, TrainingRecord
 from slamjax.model.soundness import check_parts
 from slamjax.noise.calibration import Calibration
+from slamjax.noise.intervals import LocalIntervals
 from slamjax.noise.likeness import Likeness
 from slamjax.noise.models import DiagonalNoise, LowRankNoise, Noise
 from slamjax.preprocessing.recipe import Recipe
@@ -35,6 +36,8 @@ FORMAT = "slamjax model"
 SCHEMA = 7
 #: Fields of `Calibration` whose names in files are older than those in the code.
 _STORED = {"interval95_factor": "label_reach", "neighbour_distance": "spacing"}
+#: Fields of `Calibration` that are arrays, in groups of their own.
+_CALIBRATION_ARRAYS: dict[str, type[Any]] = {"likeness": Likeness, "intervals": LocalIntervals}
 _EMULATORS: dict[str, type[Any]] = {kind.kind: kind for kind in (KernelEmulator, PolynomialEmulator)}
 _NOISES: dict[str, type[Any]] = {kind.kind: kind for kind in (DiagonalNoise, LowRankNoise)}
 
@@ -119,12 +122,13 @@ def _calibration(header: dict[str, Any]) -> Calibration:
     return Calibration(**{names.get(key, key): value for key, value in values.items()})
 
 
-def _likeness(arrays: dict[str, np.ndarray]) -> Likeness | None:
-    """None in files that were written before there was one; older readers pass over its arrays."""
-    if not arrays:
-        return None
-    values: dict[str, Any] = {name: array if array.ndim else float(array) for name, array in arrays.items()}
-    return Likeness(**values)
+def _calibration_arrays(arrays: dict[str, np.ndarray]) -> dict[str, Any]:
+    """None each in files that were written before there was one; older readers pass over these arrays."""
+    found: dict[str, Any] = {}
+    for group, kind in _CALIBRATION_ARRAYS.items():
+        values = {name: array if array.ndim else float(array) for name, array in _group(arrays, group).items()}
+        found[group] = kind(**values) if values else None
+    return found
 
 
 def _plain(value: Any) -> Any:
@@ -177,9 +181,11 @@ def _to_arrays(model: ModelParts) -> tuple[dict[str, np.ndarray], dict[str, Any]
     ):
         arrays |= {f"{group}/{name}": column for name, column in columns.items()}
     calibration = dict(vars(info.calibration))
-    likeness = calibration.pop("likeness")
-    if likeness is not None:
-        arrays |= {f"likeness/{name}": np.asarray(values) for name, values in vars(likeness).items()}
+    for group in _CALIBRATION_ARRAYS:
+        held = calibration.pop(group)
+        arrays |= {
+            f"{group}/{name}": np.asarray(values) for name, values in ({} if held is None else vars(held)).items()
+        }
     header = emulator_header | {
         "emulator": emulator.kind,
         "label_names": info.label_names,
@@ -232,7 +238,7 @@ def _from_arrays(arrays: dict[str, np.ndarray], header: dict[str, Any]) -> Model
         cv_scores=arrays["info/cv_scores"],
         record=record,
         has_errors=header["has_errors"],
-        calibration=dataclasses.replace(_calibration(header), likeness=_likeness(_group(arrays, "likeness"))),
+        calibration=dataclasses.replace(_calibration(header), **_calibration_arrays(arrays)),
         provenance=header["provenance"],
         velocity_scale=float(header.get("velocity_scale", 1.0)),
         flux_unit=header.get("flux_unit"),

@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from slamjax.noise.intervals import GAUSSIAN, LocalIntervals
 from slamjax.noise.likeness import Likeness
 
-#: Half-width of a Gaussian's central 95 % interval, in standard deviations.
-GAUSSIAN_95 = 1.959963984540054
+#: Half-widths of a Gaussian's central 68 and 95 % intervals, in standard deviations.
+GAUSSIAN_68, GAUSSIAN_95 = GAUSSIAN
 #: χ² per pixel that photon noise as stated may reach before a star is flagged.
 PHOTON_LIMIT = 3.0
 
@@ -110,9 +111,11 @@ class Calibration:
     label_scale : (L,) factors of the errors in a fit's table; empty: 1
         Ratio of the scatter about the known labels to the width of the likelihood.
     interval95_factor : (L,) half-widths of the central 95 % interval, in errors of a fit's table; empty: Gaussian
+        Of models that were trained before there were local ``intervals``.
     without_label_errors : the training labels state errors (``<label>_err``), which label errors do not contain
     tried : noise models that were compared: rank, floor and score
     likeness : how unlike the training set held-out stars are; None where that was not learnt
+    intervals : half-widths of central 68 and 95 % intervals by place; None where they were not learnt
 
     Examples
     --------
@@ -141,14 +144,19 @@ class Calibration:
     without_label_errors: bool = False
     tried: list[dict[str, Any]] = field(default_factory=list)
     likeness: Likeness | None = None
+    intervals: LocalIntervals | None = None
 
     def label_scale_of(self, n_labels: int) -> np.ndarray:
         """``label_scale`` as an array (L,)."""
         return np.asarray(self.label_scale) if self.label_scale else np.ones(n_labels)
 
-    def interval95_factor_of(self, n_labels: int) -> np.ndarray:
-        """``interval95_factor`` as an array (L,)."""
-        return np.asarray(self.interval95_factor) if self.interval95_factor else np.full(n_labels, GAUSSIAN_95)
+    def half_widths(self, x: np.ndarray, error: np.ndarray) -> np.ndarray:
+        """(N, 2, L) half-widths, in errors, of central 68 and 95 % intervals of scaled labels x with these errors."""
+        if self.intervals is not None:
+            return self.intervals.half_widths(x, error)
+        n_labels = x.shape[1]
+        wide = self.interval95_factor or np.full(n_labels, GAUSSIAN_95)
+        return np.broadcast_to(np.stack([np.full(n_labels, GAUSSIAN_68), np.asarray(wide)]), (len(x), 2, n_labels))
 
     def star_noise(
         self, chi2: np.ndarray, n_pix: np.ndarray, dof: np.ndarray, distance: np.ndarray, shares: PhotonShares

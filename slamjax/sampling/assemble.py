@@ -75,7 +75,7 @@ def _flags(flags: np.ndarray, sampled: np.ndarray, quality: Diagnostics, divergi
 
 def _star_columns(table: QTable, names: Sequence[str]) -> dict[str, np.ndarray]:
     """What a fit's table has of each star beside the fitted labels."""
-    of_labels = {f"{label}{suffix}" for label in names for suffix in ("", "_err", "_err95")}
+    of_labels = {f"{label}{suffix}" for label in names for suffix in ("", "_err", "_err68", "_err95")}
     return {
         name: np.asarray(table[name])
         for name in table.colnames

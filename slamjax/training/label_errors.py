@@ -122,17 +122,19 @@ def robust_width(values: np.ndarray) -> np.ndarray:
     return np.median(np.abs(values - np.median(values, axis=0)), axis=0) / np.sqrt(MEDIAN_SQUARE)
 
 
-def label_errors(noise: Noise, training_labels: TrainingLabels, held_out: HeldOut) -> LabelErrors:
+def label_errors(
+    noise: Noise, training_labels: TrainingLabels, held_out: HeldOut, *, offset: float = _OFFSET, seed: int = 0
+) -> LabelErrors:
     """Fit the labels of each star with the emulator that had not seen it, and subtract the known ones.
 
-    A fit starts about one fit's error away from the known labels: starting at them, it would find minima that the fit
-    of a new star cannot know of.
+    A fit starts about one fit's error away from the known labels, or another ``offset`` of scaled labels: starting at
+    them, it would find minima that the fit of a new star cannot know of.
     """
     n, n_labels = held_out.x.shape
     unit = held_out.emulators[0].flux_unit()
     trained = np.stack([np.isfinite(np.asarray(emulator.intercept)) for emulator in held_out.emulators])
     known = held_out.known & trained[held_out.fold]
-    offset = _OFFSET * np.random.default_rng(0).normal(size=held_out.x.shape)
+    away = offset * np.random.default_rng(seed).normal(size=held_out.x.shape)
     error, chi2, expected = np.zeros((n, n_labels)), np.full(n, np.nan), np.zeros((n, 2))
     fisher, photon = np.full((2, n, n_labels, n_labels), np.nan)
     for number, emulator in enumerate(held_out.emulators):
@@ -142,7 +144,7 @@ def label_errors(noise: Noise, training_labels: TrainingLabels, held_out: HeldOu
         scaled = ScaledModel.from_host(emulator, noise, training_labels, unit)
         stars = (
             held_out.x[rows].astype(scaled.dtype),
-            offset[rows].astype(scaled.dtype),
+            away[rows].astype(scaled.dtype),
             scaled.flux(np.where(known[rows], held_out.residual[rows], 0)),
             scaled.ivar(np.where(known[rows], held_out.ivar[rows], 0)),
         )

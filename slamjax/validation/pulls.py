@@ -28,7 +28,7 @@ from scipy.stats import norm
 
 from slamjax.errors import SlamError
 from slamjax.forward.nuisances import VELOCITIES
-from slamjax.noise.calibration import GAUSSIAN_95
+from slamjax.noise.intervals import GAUSSIAN
 from slamjax.validation.bins import numbers
 
 if TYPE_CHECKING:
@@ -80,13 +80,13 @@ class Comparison:
 def compare_fit(labels: Table, names: Sequence[str], *, reference_errors: np.ndarray | None = None) -> Comparison:
     """Compare the fitted labels of a label table with its known ones.
 
-    Posteriors are Gaussian within one error, and stretched beyond it to meet the table's 95 % interval.
+    Posteriors are Gaussians whose halves are stretched to meet the table's 68 and 95 % intervals.
 
     Parameters
     ----------
     labels : Table
         As `slamjax.fit` returns it: <label>, <label>_err, <label>_ref (known), ``flags``; if present, also
-        <label>_err95, ``cov``, ``chi2`` and ``n_pix``.
+        <label>_err68, <label>_err95, ``cov``, ``chi2`` and ``n_pix``.
     names : sequence of str
         L labels.
     reference_errors : (N, L) array, optional
@@ -119,11 +119,12 @@ def compare_fit(labels: Table, names: Sequence[str], *, reference_errors: np.nda
     variance = np.stack([numbers(labels[f"{name}_err"]) for name in names], axis=-1) ** 2 + extra
     usable = np.isfinite(variance) & (variance > 0)
     pull = np.where(usable, difference / np.sqrt(np.where(usable, variance, 1)), np.nan)
-    reach = np.full(pull.shape, GAUSSIAN_95)
+    reach = np.stack([np.full(pull.shape, width) for width in GAUSSIAN])
     for k, name in enumerate(names):
-        if f"{name}_err95" in labels.colnames:
-            half = np.sqrt(numbers(labels[f"{name}_err95"]) ** 2 + GAUSSIAN_95**2 * extra[:, k])
-            reach[:, k] = np.where(usable[:, k], half / np.sqrt(np.where(usable[:, k], variance[:, k], 1)), np.nan)
+        for each, width, level in zip(reach, GAUSSIAN, ("68", "95"), strict=True):
+            if f"{name}_err{level}" in labels.colnames:
+                half = np.sqrt(numbers(labels[f"{name}_err{level}"]) ** 2 + width**2 * extra[:, k])
+                each[:, k] = np.where(usable[:, k], half / np.sqrt(np.where(usable[:, k], variance[:, k], 1)), np.nan)
     distance = np.full(len(labels), np.nan)
     if "cov" in labels.colnames:
         distance = _distance(difference, numbers(labels["cov"]) + extra[:, :, None] * np.eye(len(names)))
@@ -136,9 +137,11 @@ def compare_fit(labels: Table, names: Sequence[str], *, reference_errors: np.nda
 
 
 def _without_tails(pull: np.ndarray, reach: np.ndarray) -> np.ndarray:
-    """Pulls as of a Gaussian: unchanged within one error; ``reach`` errors, half the 95 % interval, become 1.96."""
-    beyond = (np.abs(pull) - 1) * (GAUSSIAN_95 - 1) / (reach - 1)
-    return np.where(np.abs(pull) > 1, np.sign(pull) * (1 + beyond), pull)
+    """Pulls as of a Gaussian: half the 68 and 95 % intervals, ``reach`` (2, N, L) errors, become 0.99 and 1.96."""
+    (near, far), (one, two) = reach, GAUSSIAN
+    size = np.abs(pull)
+    beyond = one + (size - near) * (two - one) / np.maximum(far - near, 1e-6)
+    return np.sign(pull) * np.where(size > near, beyond, size * one / near)
 
 
 def compare_draws(

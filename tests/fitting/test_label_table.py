@@ -41,7 +41,7 @@ def fitted(stars=None, units=("K", "")):
     result = FitResult(
         labels=labels,
         covariance=covariance,
-        half95=np.array([2.0, 3.0]) * np.sqrt(np.einsum("nll->nl", covariance)),
+        half_widths=np.array([[1.0, 1.1], [2.0, 3.0]]) * np.sqrt(np.einsum("nll->nl", covariance))[:, None],
         chi2=np.array([1.0, 2, np.nan, 4]),
         n_pix=np.array([5, 5, 0, 5]),
         snr=np.array([10, 20, np.nan, 40], np.float32),
@@ -76,13 +76,14 @@ def test_columns_are_in_the_documented_order():
     table = fitted()
     assert table.colnames == [
         *("row", "name", "gaia_id"),
-        *("teff", "teff_err", "teff_err95", "teff_ref", "logg", "logg_err", "logg_err95"),
+        *("teff", "teff_err", "teff_err68", "teff_err95", "teff_ref"),
+        *("logg", "logg_err", "logg_err68", "logg_err95"),
         *("chi2", "n_pix", "snr", "unlike", "n_iter", "flags", "noise_scale", "cov"),
     ]
     assert list(table["row"]) == [3, 5, 8, 9]  # of the file, not of the selection
     assert list(table["name"]) == ["a", "bb", "", "d"]
     assert table["gaia_id"][1] == 2**62 + 1
-    assert {table[name].unit for name in ("teff", "teff_err", "teff_err95", "teff_ref")} == {u.K}
+    assert {table[name].unit for name in ("teff", "teff_err", "teff_err68", "teff_err95", "teff_ref")} == {u.K}
     assert {table[name].unit for name in ("logg", "logg_err", "logg_err95")} == {u.dimensionless_unscaled}
     assert table["cov"].shape == (N, 2, 2)
     assert table.meta["labels"] == "teff,logg"

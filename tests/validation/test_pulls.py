@@ -82,6 +82,18 @@ def test_heavy_tails_are_covered_by_the_95_percent_interval():
         assert row_of(wide, name)["cover68"] == row_of(narrow, name)["cover68"]
 
 
+def test_intervals_of_the_table_are_what_coverage_counts():
+    """Errors too wide by half, and intervals that say so."""
+    table, _ = honest_fits(8000, stretch=1.5)
+    for name in NAMES:
+        table[f"{name}_err68"] = 0.994458 / 1.5 * table[f"{name}_err"]
+        table[f"{name}_err95"] = 1.959964 / 1.5 * table[f"{name}_err"]
+    right = calibration_table(compare_fit(table, NAMES))
+    for name in NAMES:
+        for level in (50, 68, 90, 95):
+            assert row_of(right, name)[f"cover{level}"] == pytest.approx(level / 100, abs=0.015)
+
+
 @pytest.mark.parametrize("stretch", [0.8, 1.25])
 def test_wrong_errors_show_in_pulls_and_coverage(stretch):
     table = calibration_table(compare_fit(honest_fits(stretch=stretch)[0], NAMES))
