@@ -79,6 +79,7 @@ bench: .venv/installed-bench
 	$(if $(and $(DATA),$(MILES)),$(BIN)/python -m benchmarks.accuracy.slam_vs_quadratic --data $(DATA) --miles $(MILES))
 	$(if $(DATA),$(BIN)/python -m benchmarks.training.uncut $(TABLE))
 	$(if $(DATA),$(BIN)/python -m benchmarks.accuracy.label_gaps --n-train 500 --n-test 1500 $(TABLE))
+	$(if $(DATA),$(BIN)/python -m benchmarks.calibration.unlike $(TABLE) --n-train 1000 --n-test 3000)
 	$(if $(MILES),$(BIN)/python -m benchmarks.calibration.nuisances --miles $(MILES))
 	$(if $(MILES),$(BIN)/python -m benchmarks.calibration.velocities --miles $(MILES))
 	$(if $(and $(MILES),$(LAMOST)),$(BIN)/python -m benchmarks.accuracy.lamost --miles $(MILES) --files $(LAMOST))

@@ -143,6 +143,15 @@ pixels with C and γ chosen by cross-validation can come closer to the reference
 spectrum. It gives neither errors nor a way to see that a spectrum is unlike all training stars. Extinction, which
 reddens an XP spectrum as a lower temperature does, is part of the noise here unless it is a label; the table with
 it as a fifth label is the fairer comparison with methods that can learn to ignore it.""",
+    "unlike": """\
+## Stars unlike the training set, and local intervals
+
+Giants of one half of the stars train, and all choices were made with that half; the other half judges. Stars of other
+kinds come from the same table; spectra are damaged by seed (`benchmarks/common/damaged.py`). A damage that the recipe
+takes out, such as a slope under a fitted continuum, leaves only its traces to be found. The figure shows the first seed;
+the number of giants limits how few false alarms can be told.
+
+![ROC curves](../benchmarks/results/unlike.png)""",
     "outliers": """\
 ## Stars that are further off than their errors say
 
