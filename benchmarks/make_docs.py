@@ -148,8 +148,8 @@ it as a fifth label is the fairer comparison with methods that can learn to igno
 
 Giants of one half of the stars train, and all choices were made with that half; the other half judges. Stars of other
 kinds come from the same table; spectra are damaged by seed (`benchmarks/common/damaged.py`). A damage that the recipe
-takes out, such as a slope under a fitted continuum, leaves only its traces to be found. The figure shows the first seed;
-the number of giants limits how few false alarms can be told.
+takes out, such as a slope under a fitted continuum, leaves only traces. The figure shows the first seed; the number of
+giants limits how few false alarms can be told.
 
 ![ROC curves](../benchmarks/results/unlike.png)""",
     "outliers": """\

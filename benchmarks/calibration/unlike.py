@@ -18,6 +18,7 @@ from benchmarks.common.damaged import DAMAGES
 from benchmarks.common.reporting import current_load, markdown_table, write_results
 from benchmarks.common.scatter import column
 from benchmarks.common.stars import LABELS, SELECTION, calibrated_model, parse_options, source_name
+from slamjax.model.model import Model
 from slamjax.spectra.spectra import Spectra
 
 OTHERS = {
@@ -59,7 +60,7 @@ def judge(options: argparse.Namespace) -> dict[str, Any]:
     rng = np.random.default_rng(options.seed)
     first = stars[~second].select(SELECTION)
     rows = rng.permutation(len(first))
-    train, rest = first[np.sort(rows[: options.n_train])], first[np.sort(rows[options.n_train :])]
+    train = first[np.sort(rows[: options.n_train])]
     giants = stars[second].select(SELECTION)
     giants = giants[np.sort(rng.permutation(len(giants))[: options.n_test])]
     model = calibrated_model(train, options.cache, options.seed)
@@ -76,7 +77,7 @@ def judge(options: argparse.Namespace) -> dict[str, Any]:
         "kinds": {name: detection(judged["giants"], table) for name, table in judged.items() if name != "giants"},
         "flagged giants": float(np.mean(flagged(judged["giants"]))),
         "uniform": uniformity(judged["giants"], giants),
-        "coverage": coverage(judged["giants"], giants, fitter.fit(rest)),
+        "coverage": coverage(judged["giants"], giants, model),
         "curves": {name: {what: score(t) for what, score in SCORES.items()} for name, t in judged.items()},
     }
 
@@ -130,24 +131,25 @@ def below(p: np.ndarray) -> dict[str, float]:
     return {"n": len(p)} | {f"{cut:g}": float(np.mean(p < cut)) for cut in CUTS}
 
 
-def coverage(table: Table, giants: Spectra, rest: Table) -> list[dict[str, Any]]:
-    """Coverage of each label's intervals in tenths: local ones, and the marginal ones of ``rest``, other new giants.
+def coverage(table: Table, giants: Spectra, model: Model) -> list[dict[str, Any]]:
+    """Coverage of each label's intervals in tenths: local ones, and marginal ones of the same held-out stars.
 
     ``deviation`` is the mean over tenths of |coverage − level|, ``chance`` that of right intervals; ``score`` the mean
     interval score in errors.
     """
     found = []
     magnitude = np.asarray(giants.columns()["phot_g_mean_mag"], float)
-    for name in LABELS:
+    intervals = model.info.calibration.intervals
+    assert intervals is not None
+    for label, name in enumerate(LABELS):
         error = column(table, f"{name}_err")
         pull = np.abs(column(table, name) - column(table, f"{name}_ref")) / error
-        other = np.abs(column(rest, name) - column(rest, f"{name}_ref")) / column(rest, f"{name}_err")
-        sound, other = np.isfinite(pull), other[np.isfinite(other)]
+        sound = np.isfinite(pull) & np.isfinite(error)
         places = {"G": magnitude, "error": error, "fitted": column(table, name), "known": column(table, f"{name}_ref")}
-        for tag, level in LEVELS.items():
+        for place, (tag, level) in enumerate(LEVELS.items()):
             halves = {
                 "local": column(table, f"{name}_err{tag}")[sound] / error[sound],
-                "marginal": np.full(sound.sum(), np.quantile(other, level)),
+                "marginal": np.full(sound.sum(), np.exp(intervals.marginal[label, place])),
             }
             for kind, half in halves.items():
                 inside = pull[sound] < half
@@ -219,7 +221,7 @@ def coverage_table(runs: list[dict[str, Any]]) -> str:
     header += ["tenths of the fitted label", "tenths of the known label", "by chance"]
     return (
         "Coverage of all giants never seen, and its mean deviation from the level over tenths of them (lowest and "
-        "highest tenth), of local intervals and of marginal ones from other giants never seen; medians over seeds. "
+        "highest tenth), of local intervals and of marginal ones from the same held-out stars; medians over seeds. "
         "Right intervals deviate as in the last column. The interval score is the mean half-width in errors, plus what "
         "is outside over the part that may be.\n\n" + markdown_table(header, rows)
     )

@@ -38,8 +38,9 @@ def learn_intervals(pulls: np.ndarray, x: np.ndarray, error: np.ndarray) -> Loca
 
 
 def _of_label(scores: np.ndarray, x: np.ndarray, error: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(2,) marginal half-widths, (2, G) knots and (2, 2, G) terms of one label."""
+    """(2,) logarithms of marginal half-widths, (2, G) knots and (2, 2, G) terms of one label."""
     ratio = _both(scores)
+    marginal = np.log(_conformal(ratio))
     fold = np.random.default_rng(1).permutation(len(scores)) % _FOLDS
     all_knots, all_terms = [], []
     for at in coordinates(x, error):
@@ -59,7 +60,8 @@ def _of_label(scores: np.ndarray, x: np.ndarray, error: np.ndarray) -> tuple[np.
         ratio = kept
         all_knots.append(knots)
         all_terms.append(terms)
-    return np.log(_conformal(ratio)), np.stack(all_knots), np.stack(all_terms)
+    all_terms[0] += (np.log(_conformal(ratio)) - marginal)[:, None]
+    return marginal, np.stack(all_knots), np.stack(all_terms)
 
 
 def _term(
