@@ -16,6 +16,7 @@ the cache.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import hashlib
 import json
 import warnings
@@ -43,7 +44,8 @@ SYNTHETIC = {
 N_SYNTHETIC, SNR, STEP = 500, 100.0, 3
 GAP, TIMES = 0.3, 3.0
 NOISE = slamjax.NoiseSpec("lowrank", ranks=(20, 40), floors=(0.2,))
-EMULATORS = {"quadratic": slamjax.Polynomial(), "SVR": EMULATOR}
+FOLDS = slamjax.SearchSpec(folds=3)
+EMULATORS = {"quadratic": slamjax.Polynomial(), "SVR": dataclasses.replace(EMULATOR, metric="isotropic")}
 GAPS = ("complete", "dropped", "inferred")
 ERRORS = ("complete", "not stated", "stated, fixed", "stated, latent")
 
@@ -139,8 +141,8 @@ def measured(trial: Trial, emulator: str, seed: int, cache: Path) -> dict[str, d
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", SlamWarning)
             model = slamjax.train(
-                stars, trial.names, emulator=EMULATORS[emulator], recipe=trial.recipe, noise=NOISE, data=data,
-                on_progress=False,
+                stars, trial.names, emulator=EMULATORS[emulator], recipe=trial.recipe, noise=NOISE, search=FOLDS,
+                data=data, on_progress=False,
             )  # fmt: skip
             found[name] = judged(model, trial)
         print(emulator, seed, name, np.array2string(np.array(found[name]["scatter"]), precision=3), flush=True)
