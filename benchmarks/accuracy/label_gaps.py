@@ -87,9 +87,7 @@ def synthetic(options: argparse.Namespace, seed: int) -> Trial:
 def with_labels(stars: Spectra, labels: dict[str, np.ndarray]) -> Spectra:
     """The same spectra with these labels and errors only."""
     keep = [name for name in stars.table.colnames if not name.endswith("_err") and name not in labels]
-    table = Table(stars.table[keep], copy=True)
-    for name, values in labels.items():
-        table[name] = values
+    table = Table({name: stars.table[name] for name in keep} | labels)
     return Spectra(
         stars.wave, stars.flux, ivar=stars.ivar, table=table, wave_unit=stars.wave_unit, medium=stars.medium,
         frame=stars.frame, fwhm=stars.fwhm,
