@@ -16,7 +16,7 @@ from slamjax.errors import SlamError, SlamWarning
 from slamjax.preprocessing.recipe import Recipe
 from slamjax.spectra.label_errors import stated_label_errors
 from slamjax.spectra.spectra import Spectra
-from slamjax.training.label_density import LabelDensity
+from slamjax.training.catalogue_density import CatalogueDensity
 from slamjax.training.label_masks import allowed_labels
 from slamjax.training.plausibility import LeftOut, absurd_labels, absurd_pixels, left_out, warn_of_contradictions
 from slamjax.training.search import make_folds
@@ -199,7 +199,7 @@ def _scaled(
     catalogue = None
     if not np.isfinite(x).all():  # until spectra have been looked at, what is missing is what such stars usually have
         known = np.zeros_like(x) if error is None else error
-        catalogue, x = x, np.where(np.isfinite(x), x, LabelDensity.estimate(x, known).given(x, known)[0])
+        catalogue, x = x, np.where(np.isfinite(x), x, CatalogueDensity.estimate(x, known).given(x, known)[0])
     return ScaledStars(
         x=x,
         y=y,

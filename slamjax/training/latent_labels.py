@@ -31,9 +31,9 @@ from slamjax.emulators.training_labels import TrainingLabels
 from slamjax.forward.gauss_newton import gauss_newton
 from slamjax.forward.scaled import ScaledModel
 from slamjax.noise.models import Noise
+from slamjax.training.catalogue_density import CatalogueDensity
 from slamjax.training.data import LatentLabels, ScaledStars, TrainingSet
 from slamjax.training.held_out import HeldOut
-from slamjax.training.label_density import LabelDensity
 from slamjax.training.learners import Learner, make_learner
 from slamjax.training.rough_noise import rough_noise
 from slamjax.training.screening import middle, outliers
@@ -67,7 +67,7 @@ def _erroneous(scaled: ScaledStars, options: TrainingSpec) -> bool:
     if options.data.label_errors == "latent":
         return True
     table = scaled.x if scaled.catalogue is None else scaled.catalogue
-    return LabelDensity.estimate(table, scaled.label_error).blurred(scaled.label_error) > _BLURRED
+    return CatalogueDensity.estimate(table, scaled.label_error).blurred(scaled.label_error) > _BLURRED
 
 
 def infer_labels(
@@ -155,7 +155,7 @@ class _Known:
 
     table: Float[np.ndarray, "star label"]
     error: Float[np.ndarray, "star label"]
-    density: LabelDensity
+    density: CatalogueDensity
     mean: Float[np.ndarray, "star label"]
     covariance: Float[np.ndarray, "star label label"]
 
@@ -163,10 +163,10 @@ class _Known:
     def of(cls, scaled: ScaledStars, erroneous: bool) -> _Known:
         table = scaled.x if scaled.catalogue is None else scaled.catalogue
         error = scaled.label_error if erroneous and scaled.label_error is not None else np.zeros_like(table)
-        return cls.given(table, error, LabelDensity.estimate(table, error))
+        return cls.given(table, error, CatalogueDensity.estimate(table, error))
 
     @classmethod
-    def given(cls, table: np.ndarray, error: np.ndarray, density: LabelDensity) -> _Known:
+    def given(cls, table: np.ndarray, error: np.ndarray, density: CatalogueDensity) -> _Known:
         mean, covariance = density.given(table, np.maximum(error, _EXACT))
         return cls(table, error, density, np.where(np.isfinite(table) & (error == 0), table, mean), covariance)
 

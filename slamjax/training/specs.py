@@ -21,7 +21,7 @@ PhotonKind = Literal["auto", "stated", "learnt"]
 NoiseKind = Literal["auto", "lowrank", "diagonal"]
 Weights = Literal["ivar", "uniform"]
 Missing = Literal["infer", "drop"]
-LabelErrors = Literal["auto", "latent", "fixed"]
+LabelErrorKind = Literal["auto", "latent", "fixed"]
 
 
 @dataclass(frozen=True)
@@ -280,12 +280,12 @@ class DataSpec:
     label_masks: Mapping[str, Any] | None = None
     screen: bool = True
     missing: Missing = "infer"
-    label_errors: LabelErrors = "auto"
+    label_errors: LabelErrorKind = "auto"
 
     def __post_init__(self) -> None:
         _check_word("weights", self.weights, get_args(Weights))
         _check_word("missing", self.missing, get_args(Missing))
-        _check_word("label_errors", self.label_errors, get_args(LabelErrors))
+        _check_word("label_errors", self.label_errors, get_args(LabelErrorKind))
         _check_word("label_scaling", self.label_scaling, get_args(Method))
         _check_word("flux_scaling", self.flux_scaling, get_args(Method))
         if self.min_stars is not None and self.min_stars < 2:

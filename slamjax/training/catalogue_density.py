@@ -23,7 +23,7 @@ _ROUNDS, _NEAR = 300, 1e-4
 
 
 @dataclass(frozen=True, eq=False)
-class LabelDensity:
+class CatalogueDensity:
     """N(m, S) of scaled labels.
 
     Attributes
@@ -34,8 +34,8 @@ class LabelDensity:
     Examples
     --------
     >>> import numpy as np
-    >>> from slamjax.training.label_density import LabelDensity
-    >>> density = LabelDensity(np.zeros(2), np.array([[1.0, 0.8], [0.8, 1.0]]))
+    >>> from slamjax.training.catalogue_density import CatalogueDensity
+    >>> density = CatalogueDensity(np.zeros(2), np.array([[1.0, 0.8], [0.8, 1.0]]))
     >>> mean, covariance = density.given(np.array([[1.0, np.nan]]), np.zeros((1, 2)))
     >>> mean.round(3).tolist(), covariance[0].round(3).tolist()
     ([[1.0, 0.8]], [[0.0, 0.0], [0.0, 0.36]])
@@ -47,7 +47,7 @@ class LabelDensity:
     @classmethod
     def estimate(
         cls, catalogue: Float[np.ndarray, "star label"], error: Float[np.ndarray, "star label"]
-    ) -> LabelDensity:
+    ) -> CatalogueDensity:
         """From labels, NaN where missing, and their errors; of very many stars, from some."""
         step = -(-len(catalogue) // _MOST)
         catalogue, error = catalogue[::step], error[::step]

@@ -3,7 +3,7 @@
 import numpy as np
 from scipy.stats import multivariate_normal
 
-from slamjax.training.label_density import LabelDensity
+from slamjax.training.catalogue_density import CatalogueDensity
 
 MEAN, COVARIANCE = np.array([0.3, -0.2, 0.1]), np.array([[1.0, 0.7, 0.2], [0.7, 1.0, -0.3], [0.2, -0.3, 0.8]])
 
@@ -19,7 +19,7 @@ def catalogue(n=4000, error=0.6, gaps=0.3):
 
 def test_errors_and_gaps_do_not_change_the_density():
     _, table, errors = catalogue()
-    density = LabelDensity.estimate(table, errors)
+    density = CatalogueDensity.estimate(table, errors)
     np.testing.assert_allclose(density.mean, MEAN, atol=0.06)
     np.testing.assert_allclose(density.covariance, COVARIANCE, atol=0.08)
     assert np.nanvar(table, axis=0)[0] > 1.3  # the catalogue's own spread is wider
@@ -27,14 +27,14 @@ def test_errors_and_gaps_do_not_change_the_density():
 
 def test_exact_complete_labels_have_their_sample_covariance():
     true, _, _ = catalogue(n=200)
-    density = LabelDensity.estimate(true, np.zeros_like(true))
+    density = CatalogueDensity.estimate(true, np.zeros_like(true))
     np.testing.assert_allclose(density.mean, true.mean(axis=0), atol=1e-6)
     np.testing.assert_allclose(density.covariance, np.cov(true.T, bias=True), atol=1e-5)
 
 
 def test_given_is_the_conditional_gaussian():
     """Against the product of density and catalogue, evaluated on a grid of one label."""
-    density = LabelDensity(MEAN, COVARIANCE)
+    density = CatalogueDensity(MEAN, COVARIANCE)
     table, error = np.array([[1.0, np.nan, 0.4]]), np.array([[0.0, 0.0, 0.5]])
     mean, covariance = density.given(table, error)
     first = np.linspace(-5, 5, 401)
@@ -48,7 +48,7 @@ def test_given_is_the_conditional_gaussian():
 
 def test_what_errors_make_of_any_combination_of_labels():
     """Two labels that agree to a tenth: errors of a tenth blur their difference, and neither label."""
-    density = LabelDensity(np.zeros(2), np.array([[1.0, 0.995], [0.995, 1.0]]))
+    density = CatalogueDensity(np.zeros(2), np.array([[1.0, 0.995], [0.995, 1.0]]))
     assert density.blurred(np.full((9, 2), 0.1)) == 0.01 / (0.01 + 0.005) or np.isclose(
         density.blurred(np.full((9, 2), 0.1)), 2 / 3
     )
