@@ -26,14 +26,12 @@ from sklearn.svm import SVR
 import slamjax
 from benchmarks.common.reporting import current_load, markdown_table, write_results
 from benchmarks.common.scatter import column, robust_width
-from benchmarks.common.stars import EMULATOR, LABELS, RECIPE, calibrated_model, load_stars, parse_options, source_name
+from benchmarks.common.stars import LABELS, RECIPE, calibrated_model, load_stars, parse_options, source_name
 from slamjax.spectra.spectra import Spectra
 
 #: Seeds whose test stars were looked at while choices were made; the tables are of the others, if there are any.
 CHOSEN_WITH = (0, 1)
 FOLDS = 3
-#: A cubic goes on beyond the training stars, where a sum of kernels levels off.
-EMULATORS = {"slamjax": EMULATOR, "slamjax, cubic": slamjax.Polynomial(degree=3)}
 
 
 def main() -> None:
@@ -89,20 +87,18 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
 def slamjax_labels(train: Spectra, test: Spectra, options: argparse.Namespace) -> dict[str, np.ndarray]:
     """Labels (N, L) by fits of several kinds, and flags as numbers."""
     found: dict[str, np.ndarray] = {}
-    for title, settings in EMULATORS.items():
-        for prior in (None, "training"):
+    for prior in (None, "training"):
 
-            def fitted(settings: Any = settings, prior: str | None = prior) -> np.ndarray:
-                model = calibrated_model(train, options.cache, options.seed, emulator=settings)
-                table = slamjax.fit(model, test, prior=prior, posterior_mean=True)
-                return np.concatenate([labels(table), labels(table, "_mean"), column(table, "flags")[:, None]], axis=1)
+        def fitted(prior: str | None = prior) -> np.ndarray:
+            model = calibrated_model(train, options.cache, options.seed)
+            table = slamjax.fit(model, test, prior=prior, posterior_mean=True)
+            return np.concatenate([labels(table), labels(table, "_mean"), column(table, "flags")[:, None]], axis=1)
 
-            best, mean, flags = np.split(
-                kept(options.cache, f"{title} {prior} {code()}", train, test, fitted), [len(LABELS), 2 * len(LABELS)], 1
-            )
-            informed = f"{title}, {prior} prior" if prior else title
-            found |= {informed: best, f"{informed}, posterior mean": mean}
-            found.setdefault("flags", flags)
+        columns = kept(options.cache, f"{prior} {code()}", train, test, fitted)
+        best, mean, flags = np.split(columns, [len(LABELS), 2 * len(LABELS)], axis=1)
+        title = "slamjax" if prior is None else f"slamjax, {prior} prior"
+        found |= {title: best, f"{title}, posterior mean": mean}
+        found.setdefault("flags", flags)
     return found
 
 

@@ -97,19 +97,12 @@ def _draw(n: int, wanted: int, rng: np.random.Generator) -> np.ndarray:
     return np.sort(rng.choice(n, min(n, wanted), replace=False))
 
 
-def calibrated_model(
-    train: Spectra,
-    cache: Path,
-    seed: int = 0,
-    labels: tuple[str, ...] = LABELS,
-    emulator: slamjax.SVR | slamjax.Polynomial = EMULATOR,
-) -> Model:
+def calibrated_model(train: Spectra, cache: Path, seed: int = 0, labels: tuple[str, ...] = LABELS) -> Model:
     """A model with low-rank noise, from ``cache`` if it was trained before with the same stars, settings and code."""
     cache.mkdir(parents=True, exist_ok=True)
-    kind = "" if emulator is EMULATOR else hashlib.sha256(repr(emulator).encode()).hexdigest()[:8]
-    model_file = cache / f"{_fingerprint(train, labels)}{kind}-lowrank{seed}.h5"
+    model_file = cache / f"{_fingerprint(train, labels)}-lowrank{seed}.h5"
     if not model_file.exists():
-        slamjax.train(train, labels, emulator=emulator, recipe=RECIPE, noise="lowrank", seed=seed).write(model_file)
+        slamjax.train(train, labels, emulator=EMULATOR, recipe=RECIPE, noise="lowrank", seed=seed).write(model_file)
     return slamjax.Model.read(model_file)
 
 
