@@ -10,8 +10,8 @@ INSTALL = @$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/pyth
 
 TABLE := $(if $(DATA),--data $(DATA))
 BENCHMARKS := fitting.emulator_speed fitting.kernel_sum fitting.fit_speed fitting.large_spectra fitting.fit_scaling \
-	io.memory io.ten_parts training.training_stages training.training_scaling accuracy.versus_cannon accuracy.accuracy accuracy.inverse_regressors calibration.calibration \
-	calibration.outliers fitting.posterior_speed calibration.sampler_agreement calibration.crlb \
+	io.memory io.ten_parts training.training_stages training.training_scaling accuracy.versus_cannon accuracy.accuracy \
+	accuracy.inverse_regressors calibration.calibration calibration.outliers fitting.posterior_speed calibration.sampler_agreement calibration.crlb \
 	calibration.calibration_simulated io.reading_speed
 
 .PHONY: help demo check test torture test-oldest test-python lint docs wheel bench clean
