@@ -207,10 +207,10 @@ are left out. "Stated, fixed" has the emulator of "not stated", and other errors
     "inverse_regressors": """\
 ## Priors, posterior means, and regressions from flux to labels
 
-A regression predicts the mean of the labels that stars with such a spectrum have, and so knows how common each kind of star
-is. `prior="training"` and `posterior_mean=True` give fits the same knowledge. All test stars count, flagged ones too; a star whose
-fit failed gets the median of the training labels. The rivals' settings are chosen by cross-validation on the training
-stars of each seed. Seeds 0 and 1 were looked at on the way and are left out.""",
+A regression predicts the mean of the labels that stars with such a spectrum have, and so knows how common each kind of
+star is. `prior="training"` and `posterior_mean=True` give fits the same knowledge. All test stars count, flagged ones
+too; a star whose fit failed gets the median of the training labels. The rivals' settings are chosen by
+cross-validation on the training stars of each seed. Seeds 0 and 1 were looked at on the way and are left out.""",
     "slam_vs_quadratic": """\
 ## SLAM and a quadratic
 
