@@ -151,8 +151,8 @@ def measured(trial: Trial, emulator: str, seed: int, cache: Path) -> dict[str, d
 
 def mean_and_error(logs: np.ndarray) -> str:
     """Of logarithms (seed,) of ratios: the geometric mean and its standard error, in per cent."""
-    error = logs.std(ddof=1) / np.sqrt(len(logs)) if len(logs) > 1 else np.nan
-    return f"{100 * np.expm1(logs.mean()):+.1f} ± {100 * error:.1f}"
+    error = f" ± {100 * logs.std(ddof=1) / np.sqrt(len(logs)):.1f}" if len(logs) > 1 else ""
+    return f"{100 * np.expm1(logs.mean()):+.1f}{error}"
 
 
 def gap_rows(title: str, names: tuple[str, ...], lost: str, runs: list[dict[str, Any]]) -> list[tuple[Any, ...]]:
@@ -215,10 +215,11 @@ def main() -> None:
     settings = {
         "XP training stars": options.n_train,
         "XP test stars": options.n_test,
-        "synthetic": f"{N_SYNTHETIC} to train, 200 to judge, S/N {SNR:.0f}, typical errors "
-        + ", ".join(f"{name} {error:g}" for name, error in SYNTHETIC.items()),
         "seeds": f"{seeds[0]} to {seeds[-1]}",
     }
+    if options.turbospectrum:
+        typical = ", ".join(f"{name} {error:g}" for name, error in SYNTHETIC.items())
+        settings["synthetic"] = f"{N_SYNTHETIC} to train, 200 to judge, S/N {SNR:.0f}; errors, once, {typical}"
     write_results(options.out, "label_gaps", settings, results, tables, load)
 
 
