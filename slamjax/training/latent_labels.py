@@ -41,6 +41,8 @@ from slamjax.training.specs import SVR, NoiseSpec, Polynomial, SearchSpec, Train
 
 #: Typical errors of labels count from this part of the variance of any combination of labels.
 _BLURRED = 0.1
+#: A label of whose variance errors are more than this part is mostly unknown: its expectation would teach noise.
+_HIDDEN = 0.4
 #: Emulators that are trained to infer labels: of stars with gaps, and of labels with errors.
 _ROUNDS_GAPS, _ROUNDS_ERRORS = 2, 3
 #: Steps of a fit, stars per batch.
@@ -67,7 +69,10 @@ def _erroneous(scaled: ScaledStars, options: TrainingSpec) -> bool:
     if options.data.label_errors == "latent":
         return True
     table = scaled.x if scaled.catalogue is None else scaled.catalogue
-    return CatalogueDensity.estimate(table, scaled.label_error).blurred(scaled.label_error) > _BLURRED
+    density = CatalogueDensity.estimate(table, scaled.label_error)
+    typical = np.median(np.square(scaled.label_error), axis=0)
+    hidden = np.max(typical / (np.diagonal(density.covariance) + typical))
+    return bool(density.blurred(scaled.label_error) > _BLURRED and hidden < _HIDDEN)
 
 
 def infer_labels(

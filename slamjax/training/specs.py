@@ -257,7 +257,8 @@ class DataSpec:
     label_errors : "auto", "latent" or "fixed"
         Labels with stated errors (columns ``<label>_err``) teach as they are ("fixed"), or as what is most probable
         given the table, its errors and the spectrum ("latent"): errors of labels make an emulator too flat. "auto" is
-        "latent" where typical errors make up a tenth of the variance of some combination of labels.
+        "latent" where typical errors make up a tenth of the variance of some combination of labels, and less than two
+        fifths of that of any single one.
 
     Raises
     ------

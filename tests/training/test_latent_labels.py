@@ -132,6 +132,14 @@ def test_small_errors_and_complete_labels_change_nothing():
     assert "inferred" not in slamjax.describe(latent)
 
 
+def test_labels_with_errors_as_large_as_their_spread_are_taken_as_they_are():
+    stars = mistaken(simulated(150, 1)[0], 0.3)
+    latent = trained(stars, noise="diagonal").info.provenance["settings"]["inferred"]
+    assert latent["with_errors"] == ("a", "b", "c")
+    stars = mistaken(simulated(150, 1)[0], 1.0)
+    assert trained(stars, noise="diagonal").info.provenance["settings"]["inferred"] is None
+
+
 def test_no_star_needs_to_have_all_labels():
     stars, true = simulated(240, 1)
     table = stars.table.copy()
