@@ -1,5 +1,6 @@
 """Model files: exact round trips, and a clear word on files that are not sound."""
 
+import dataclasses
 import json
 
 import h5py
@@ -13,6 +14,8 @@ from slamjax.errors import SlamError
 from slamjax.fitting import fit
 from slamjax.model import Model
 from slamjax.model.storage import _digest
+from slamjax.noise.intervals import LocalIntervals
+from slamjax.noise.likeness import Likeness
 
 
 @pytest.fixture
@@ -251,3 +254,53 @@ def test_a_full_disk_is_one_sentence_and_leaves_the_old_model(saved):
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert saved.read_bytes() == old
     assert [path.name for path in saved.parent.iterdir()] == ["model.h5"]
+
+
+def taught(likeness=None, intervals=None):
+    """A model whose calibration has ranks of held-out stars, two measures for its independent pixels."""
+    model = giants_model()
+    calibration = dataclasses.replace(model.info.calibration, likeness=likeness, intervals=intervals)
+    return dataclasses.replace(model, info=dataclasses.replace(model.info, calibration=calibration))
+
+
+def ranks(**changed):
+    rising = np.sort(np.random.default_rng(0).normal(size=(2, 60)), axis=1)
+    fields = {
+        "whitener": np.zeros((0, 0)),
+        "photon_weight": 1.0,
+        "photon_range": np.array([-1.0, 1.0]),
+        "trend": np.zeros((2, 3)),
+        "spread": np.ones(2),
+        "n_pix": 61.0,
+        "measures": rising,
+        "combined": rising[0],
+    }
+    return Likeness(**(fields | changed))
+
+
+def test_ranks_and_intervals_of_held_out_stars_are_read_as_written(tmp_path):
+    intervals = LocalIntervals.everywhere(np.array([[1.0, 2.0]] * 4))
+    taught(ranks(), intervals).write(tmp_path / "model.h5")
+    calibration = Model.read(tmp_path / "model.h5").info.calibration
+    assert calibration.likeness == ranks()
+    assert calibration.intervals == intervals
+
+
+@pytest.mark.parametrize(
+    ("made", "what"),
+    [
+        ({"likeness": ranks(combined=ranks().combined[::-1])}, "not sorted"),
+        ({"likeness": ranks(spread=np.array([1.0, 0.0]))}, "spread is not positive"),
+        ({"likeness": ranks(photon_weight=float("nan"))}, "photon_weight"),
+        ({"likeness": ranks(whitener=np.eye(3))}, "whitener"),
+        ({"intervals": LocalIntervals.everywhere(np.array([[1.0, 2.0]] * 3))}, "marginal"),
+        (
+            {"intervals": LocalIntervals(np.zeros((4, 2)), -np.ones((4, 2, 2)).cumsum(2), np.zeros((4, 2, 2, 2)))},
+            "rise",
+        ),
+    ],
+)
+def test_ranks_that_no_training_makes_are_an_error(made, what, tmp_path):
+    taught(**made).write(tmp_path / "model.h5")
+    with pytest.raises(SlamError, match=what):
+        Model.read(tmp_path / "model.h5")
