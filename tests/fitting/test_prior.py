@@ -153,12 +153,16 @@ def test_means_agree_with_draws_of_the_sampler():
     posterior = slamjax.sample(model, stars, prior=["density", known], sampler=spec)
     draws = np.stack([np.asarray(posterior[name], float).reshape(-1, 8) for name in LABELS], axis=-1)
     low, high = model.label_range.T
-    # a fit stays within the training range, and few weights say little
-    sound = (np.mean(np.all((draws > low) & (draws < high), axis=2), axis=0) > 0.95) & (posterior.khat < 0.6)
-    assert sound.sum() >= 4
-    mean, std = draws.mean(axis=0)[sound], draws.std(axis=0)[sound]
-    assert np.max(np.abs(values(table, "_mean")[sound] - mean) / std) < 0.3
-    np.testing.assert_allclose(values(table, "_std")[sound] / std, 1, rtol=0.25)
+    # a fit stays within the training range; the sampler draws about one mode; few draws there or few weights say little
+    inside, one_mode = np.all((draws > low) & (draws < high), axis=2), np.asarray(table["flags"]) == 0
+    sound = np.flatnonzero((inside.mean(axis=0) > 0.3) & (posterior.khat < 0.7) & one_mode)
+    assert sound.size >= 4
+    mean = np.array([draws[inside[:, k], k].mean(axis=0) for k in sound])
+    std = np.array([draws[inside[:, k], k].std(axis=0) for k in sound])
+    apart = np.abs(values(table, "_mean")[sound] - mean) / std
+    assert np.median(apart) < 0.1
+    assert np.max(apart) < 0.5
+    assert abs(np.median(values(table, "_std")[sound] / std) - 1) < 0.1
 
 
 def test_each_spectrum_has_its_own_prior_however_it_is_given(tmp_path):
