@@ -31,7 +31,7 @@ def plot_metric(model: Model) -> Figure:
     Returns
     -------
     matplotlib Figure
-        A bar for each label, with the length in units of the label; crosses are an isotropic kernel's.
+        A bar for each label, with the length in units of the label; crosses are an isotropic kernel.
 
     Raises
     ------
@@ -61,7 +61,7 @@ def plot_metric(model: Model) -> Figure:
     figure = new_figure(6.4, 1.4 + 0.34 * len(spans))
     axis = figure.subplots()
     axis.barh(places, spans, color=_BAR, height=0.62)
-    axis.plot(slope * spread, places, "x", color=_ISOTROPIC, ms=6, label="an isotropic kernel's")
+    axis.plot(slope * spread, places, "x", color=_ISOTROPIC, ms=6, label="an isotropic kernel")
     units = zip(model.info.label_units, emulator.scaling.log, strict=True)
     for place, span, length, (unit, log) in zip(places, spans, emulator.length_scales / slope, units, strict=True):
         text = f"{length:.3g} {'dex' if log else unit}".rstrip()
@@ -72,7 +72,7 @@ def plot_metric(model: Model) -> Figure:
         )  # fmt: skip
     axis.set_yticks(places, model.label_names)
     axis.invert_yaxis()
-    axis.set_xlabel("range of the training stars / length of the kernel")
+    axis.set_xlabel("range of the training stars / length of the kernel (beside the bars)")
     axis.set_title("which labels bend the spectrum", fontsize=10)
     axis.legend(frameon=False, fontsize=8, loc="lower right")
     return figure
