@@ -32,9 +32,11 @@ SEEN = (0,)
 #: Grids: of the isotropic SVR, tried at some pixels; of the network.
 SVR_GRID = tuple(itertools.product((10.0, 100.0), (0.01, 0.02, 0.05, 0.1)))
 SOME_PIXELS = 24
-NETWORK_GRID = tuple(itertools.product((100, 300), (0.0, 1e-4, 1e-3)))
-#: Steps of the network's optimiser, and its largest learning rate.
-STEPS, RATE = 6000, 3e-3
+NETWORK_GRID = tuple(itertools.product((100, 300), (0.0, 1e-3)))
+#: Steps of the network's optimiser, spectra in each, and its largest learning rate.
+STEPS, BATCH, RATE = 8000, 128, 3e-3
+#: Components of the flux that the network predicts: the rest is far below the noise, and a layer of all pixels slow.
+COMPONENTS = 100
 
 
 def trained(stars: Spectra, names: tuple[str, ...], emulator: Any) -> tuple[slamjax.Model, float]:
@@ -56,7 +58,7 @@ def best_isotropic(stars: Spectra, names: tuple[str, ...]) -> slamjax.SVR:
 
 
 def network(x: np.ndarray, y: np.ndarray, width: int, decay: float, seed: int = 0) -> Any:
-    """Two hidden layers of leaky rectifiers for all pixels, like The Payne (Ting et al. 2019, ApJ 879, 69)."""
+    """Two hidden layers of leaky rectifiers for all of y, like The Payne (Ting et al. 2019, ApJ 879, 69)."""
     rng = np.random.default_rng(seed)
     sizes = (x.shape[1], width, width, y.shape[1])
     params = [
@@ -72,14 +74,15 @@ def network(x: np.ndarray, y: np.ndarray, width: int, decay: float, seed: int = 
     optimiser = optax.adamw(optax.cosine_decay_schedule(RATE, STEPS), weight_decay=decay)
     target, at = jnp.asarray(y, jnp.float32), jnp.asarray(x, jnp.float32)
 
-    @jax.jit
-    def step(_: Any, state: Any) -> Any:
+    def step(number: Any, state: Any) -> Any:
         params, memory = state
-        slope = jax.grad(lambda p: jnp.mean(jnp.square(predict(p, at) - target)))(params)
+        rows = jax.random.randint(jax.random.fold_in(jax.random.key(seed), number), (BATCH,), 0, len(x))
+        slope = jax.grad(lambda p: jnp.mean(jnp.square(predict(p, at[rows]) - target[rows])))(params)
         updates, memory = optimiser.update(slope, memory, params)
         return optax.apply_updates(params, updates), memory
 
-    params, _ = jax.lax.fori_loop(0, STEPS, step, (params, optimiser.init(params)))
+    run = jax.jit(lambda state: jax.lax.fori_loop(0, STEPS, step, state))
+    params, _ = run((params, optimiser.init(params)))
     return lambda x: np.asarray(predict(params, jnp.asarray(x, jnp.float32)), float)
 
 
@@ -87,15 +90,16 @@ def best_network(stars: Spectra, names: tuple[str, ...]) -> tuple[Any, tuple[int
     """Trained on all stars with what predicted a fifth of them best."""
     values, flux = stars.values(names), np.asarray(stars.flux, float)
     center, width, mean, scale = values.mean(0), values.std(0), flux.mean(0), flux.std(0)
-    x, y = (values - center) / width, (flux - mean) / scale
+    lines = np.linalg.svd((flux - mean) / scale, full_matrices=False)[2][:COMPONENTS]
+    x, y = (values - center) / width, ((flux - mean) / scale) @ lines.T
     out = np.arange(len(x)) % FOLDS == 0
     errors = []
     for setting in NETWORK_GRID:
-        predicted = network(x[~out], y[~out], *setting)(x[out])
-        errors.append(np.median(np.square((predicted - y[out]) * scale).mean(axis=0)))
+        left = (network(x[~out], y[~out], *setting)(x[out]) - y[out]) @ lines * scale
+        errors.append(np.median(np.square(left).mean(axis=0)))
     best = NETWORK_GRID[int(np.argmin(errors))]
     found = network(x, y, *best)
-    return lambda labels: mean + scale * found((labels - center) / width), best
+    return lambda labels: mean + scale * (found((labels - center) / width) @ lines), best
 
 
 def judged(model: slamjax.Model, stars: Spectra, names: tuple[str, ...]) -> dict[str, Any]:
@@ -122,6 +126,7 @@ def one_fold(stars: Spectra, names: tuple[str, ...], fold: int) -> dict[str, Any
     models, seconds, flux = {}, {}, {}
     for name, emulator in emulators.items():
         models[name], seconds[name] = trained(train, names, emulator)
+        print(f"fold {fold}: {name} trained in {seconds[name]:.0f} s", flush=True)
         flux[name] = (np.asarray(models[name](test.values(names)), float) - true) / NOISE
     start = time.perf_counter()
     predict, setting = best_network(train, names)
