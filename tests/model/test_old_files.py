@@ -59,6 +59,8 @@ def test_what_is_particular_to_a_file_is_read():
     blind = models["schema5_without_errors"]
     assert blind.info.calibration.photons_as_stated
     np.testing.assert_allclose(blind.noise.photon_scale, 1)  # was multiplied like all else
+    assert models["schema6"].info.calibration.photons_as_stated
+    assert models["schema6"].training_labels.metric is None
 
 
 def test_files_are_as_small_as_fixtures_should_be():
