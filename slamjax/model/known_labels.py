@@ -52,7 +52,7 @@ def known_labels(model: LabelledModel, labels: Mapping[str, Any]) -> tuple[Known
     loc, scale = (
         np.stack([np.broadcast_to(part, shape) for part in parts], axis=-1) for parts in zip(*pairs, strict=True)
     )
-    warn_outside(model, np.where(np.isfinite(scale), loc, np.nan), reach=_FAR * scale)
+    warn_outside(model, np.where(np.isfinite(scale), loc, np.nan), reach=_FAR * scale, stacklevel=3)
     return loc, scale
 
 

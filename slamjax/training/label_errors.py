@@ -117,7 +117,7 @@ class LabelErrors:
         return found
 
 
-def robust_width(values: np.ndarray) -> np.ndarray:
+def robust_width(values: np.ndarray) -> Any:
     """Median absolute deviation along the first axis, as a standard deviation; SciPy's takes ten times as long."""
     return np.median(np.abs(values - np.median(values, axis=0)), axis=0) / np.sqrt(MEDIAN_SQUARE)
 
@@ -217,9 +217,10 @@ def _fit(
 @compiled
 def _photon_parts(scaled: ScaledModel, x: Array, ivar: Array) -> tuple[Array, Array]:
     """The photons' part of the Fisher information, and of χ²."""
+    zero = jnp.zeros((), x.dtype)
 
     def one(at: Array, of: Array) -> Array:
-        return photon_information(scaled.noise, of, lambda each: scaled.emulator.information(each, at, 0.0))[1:, 1:]
+        return photon_information(scaled.noise, of, lambda each: scaled.emulator.information(each, at, zero))[1:, 1:]
 
     return jax.vmap(one)(x, ivar), scaled.noise.variance_shares(ivar)
 
