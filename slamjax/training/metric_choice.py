@@ -48,7 +48,7 @@ def metrics_of(emulator: SVR | Polynomial, learner: Learner, training: TrainingS
         return [given_metric(emulator.metric, training.names, training.scaled.scaling)]
     if len(training.names) == 1 or len(training.stars) < _FEWEST:  # γ alone says all; or nobody could judge
         return [ISOTROPIC]
-    return proposed_metrics(training.scaled, [candidate.gamma for candidate in learner.candidates], seed)
+    return proposed_metrics(training.scaled, seed)
 
 
 @dataclass(frozen=True, eq=False)
