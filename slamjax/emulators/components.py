@@ -36,8 +36,7 @@ def scatter_points(
     low, high = low - margin * (high - low), high + margin * (high - low)
     chosen = stars[rng.choice(len(stars), count, replace=len(stars) < count)]
     far = reach * float(training_labels.max_distance) / np.sqrt(len(low))
-    metric = 1.0 if training_labels.metric is None else np.asarray(training_labels.metric, float)
-    near = chosen + far * rng.normal(size=chosen.shape) / metric
+    near = chosen + far * rng.normal(size=chosen.shape) / training_labels.factors
     box = rng.uniform(low, high, size=chosen.shape)
     return np.concatenate([chosen, np.clip(near, low, high), box])
 

@@ -49,6 +49,11 @@ class KernelBlock:
     labels: tuple[int, ...] = field(default=(), metadata={"static": True})
     metric: Float[AnyArray, " label"] | None = None
 
+    @property
+    def factors(self) -> Any:
+        """The metric on the host; 1 where there is none."""
+        return 1.0 if self.metric is None else np.asarray(self.metric, float)
+
     def __call__(self, x: ScaledLabels, support: Support) -> Float[Array, "*batch slot"]:
         """Σ_i a_i k(x, x_i) for each slot, (..., G·Q)."""
         if self.metric is not None:
@@ -176,8 +181,7 @@ class KernelEmulator(Standardised):
     @property
     def length_scales(self) -> np.ndarray:
         """(L,) by which differences of labels are divided before they enter the kernel, in units of the labels."""
-        metric = self.blocks[0].metric
-        return np.asarray(self.scaling.width, float) / (1.0 if metric is None else np.asarray(metric, float))
+        return np.asarray(self.scaling.width, float) / self.blocks[0].factors
 
     @property
     def n_terms(self) -> int:

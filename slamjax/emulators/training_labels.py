@@ -53,6 +53,11 @@ class TrainingLabels:
     max_distance: Float[AnyArray, ""]
     metric: Float[AnyArray, " label"] | None = None
 
+    @property
+    def factors(self) -> Float[np.ndarray, " label"]:
+        """The metric on the host, with ones where there is none."""
+        return np.ones(np.shape(self.low)) if self.metric is None else np.asarray(self.metric, float)
+
     def outside(self, x: ScaledLabels) -> Bool[Array, "*batch"]:
         """(...) bool: fewer than five training stars lie within ``max_distance`` of x (..., L)."""
         x, stars = (each if self.metric is None else each * self.metric for each in (x, self.stars))
@@ -66,8 +71,7 @@ class TrainingLabels:
 
     def neighbour_distance(self, x: np.ndarray, neighbour: int = SPACING_NEIGHBOUR) -> np.ndarray:
         """(N,) distance of x (N, L) to the tenth, or another, nearest training star; on the host. NaN for NaN."""
-        metric = 1.0 if self.metric is None else np.asarray(self.metric, float)
-        stars, x = np.asarray(self.stars, float) * metric, x * metric
+        stars, x = np.asarray(self.stars, float) * self.factors, x * self.factors
         known = np.all(np.isfinite(x), axis=1)
         distance = np.full(len(x), np.nan)
         if known.any():

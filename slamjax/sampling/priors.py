@@ -69,7 +69,7 @@ def _merge_neighbours(training_labels: TrainingLabels) -> tuple[np.ndarray, np.n
     stars = np.asarray(training_labels.stars)
     if len(stars) <= _MAX_POINTS:
         return stars, np.zeros(len(stars))
-    metric = 1.0 if training_labels.metric is None else np.asarray(training_labels.metric, float)
+    metric = training_labels.factors
     centers, cluster = kmeans2(stars * metric, _MAX_POINTS, minit="++", seed=np.random.default_rng(0))
     count = np.bincount(cluster, minlength=_MAX_POINTS)
     return centers[count > 0] / metric, np.log(count[count > 0])

@@ -11,7 +11,6 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from functools import singledispatch
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -200,7 +199,7 @@ def _thin_support(full: KernelSums, learn: Moves, check: Moves) -> KernelSums | 
     n_gamma = sum(block.dual.shape[0] for block in full.blocks)
     if any(block.kernel != "rbf" for block in full.blocks) or n_gamma > 4:
         return None
-    metric = _metric(full.blocks[0])
+    metric = full.blocks[0].factors
     at = np.concatenate([support[_spread(support * metric, 2048)], learn.start, learn.end])
     order = _spread(at * metric, _LANDMARKS[-1])
     wanted = [[sums for _, sums in _kernel_sums(block, at, support)] for block in full.blocks]
@@ -237,13 +236,9 @@ def _least_squares(design: np.ndarray, values: np.ndarray) -> np.ndarray:
 
 def _rbf(x: np.ndarray, support: np.ndarray, gamma: float, block: KernelBlock) -> np.ndarray:
     """exp(−γ |M (x − s)|²) over the labels that count for a block, in float64 on the host."""
-    counted, metric = list(block.labels) or slice(None), _metric(block)
+    counted, metric = list(block.labels) or slice(None), block.factors
     x, support = x * metric, support * metric
     return np.exp(-gamma * cdist(x[:, counted], support[:, counted], "sqeuclidean"))
-
-
-def _metric(block: KernelBlock) -> Any:
-    return 1.0 if block.metric is None else np.asarray(block.metric, float)
 
 
 def _spread(points: np.ndarray, count: int) -> np.ndarray:

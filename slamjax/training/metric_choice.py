@@ -13,7 +13,7 @@ from slamjax._util.progress import Reporter
 from slamjax._util.threads import one_blas_thread
 from slamjax.emulators.training_labels import TrainingLabels
 from slamjax.training.data import ScaledStars, TrainingSet
-from slamjax.training.learners import Learner, Learnt, SvrLearner, learn_jointly
+from slamjax.training.learners import Learner, Learnt, learn_jointly
 from slamjax.training.metric import ISOTROPIC, Metric, given_metric, proposed_metrics
 from slamjax.training.noise_learning import joint_score
 from slamjax.training.specs import SVR, Polynomial
@@ -40,9 +40,9 @@ class Taken:
     tried: list[dict[str, Any]]
 
 
-def metrics_of(emulator: SVR | Polynomial, learner: Learner, training: TrainingSet, seed: int) -> list[Metric]:
+def metrics_of(emulator: SVR | Polynomial, training: TrainingSet, seed: int) -> list[Metric]:
     """The metrics to try; of a polynomial, which needs none, the trivial one."""
-    if not isinstance(emulator, SVR) or not isinstance(learner, SvrLearner) or emulator.metric == "isotropic":
+    if not isinstance(emulator, SVR) or emulator.metric == "isotropic":
         return [ISOTROPIC]
     if not isinstance(emulator.metric, str):
         return [given_metric(emulator.metric, training.names, training.scaled.scaling)]
@@ -76,9 +76,9 @@ class MetricChoice:
             self.report.stage("training")
             return dataclasses.replace(self._learn(metrics[0], scaled, known), tried=[_record(metrics[0], None)])
         rows = np.sort(np.random.default_rng(self.seed).permutation(len(scaled.x))[:_MOST])
-        some = scaled.some(rows)
-        whole = some is None or len(rows) == len(scaled.x)
-        judges = scaled if some is None or whole else some
+        some = scaled.some(rows) if len(rows) < len(scaled.x) else None
+        whole = some is None
+        judges = scaled if some is None else some
         tried: list[dict[str, Any]] = []
         best: Taken | None = None
         for metric in metrics:

@@ -111,7 +111,7 @@ def train(
             known = None
         warn_of_left_out(training.screened, len(training.stars) + len(training.screened))
         jointly = search.kind == "joint" and known is None
-        metrics = metrics_of(emulator, learner, training, seed)
+        metrics = metrics_of(emulator, training, seed)
         taken = MetricChoice(learner, jointly, seed, report).best(metrics, training.scaled, known)
         training = dataclasses.replace(training, scaled=taken.scaled)
         training_labels, joint_scores = taken.training_labels, taken.joint_scores
