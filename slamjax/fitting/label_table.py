@@ -57,7 +57,7 @@ def label_table(names: Sequence[str], units: Sequence[str], spectra: Spectra, re
         table[name] = values if name == "polynomial" else values * (u.km / u.s)
     table["chi2"] = result.chi2
     table["n_pix"] = result.n_pix.astype(np.int32)
-    table["snr"] = result.snr
+    table["snr"] = np.asarray(result.snr, np.float32)
     table["unlike"] = np.full(len(spectra), np.nan) if result.unlike is None else result.unlike
     table["n_iter"] = result.n_iter.astype(np.int32)
     table["flags"] = result.flags.astype(np.int32)
