@@ -1,4 +1,4 @@
-"""Progress of long work in named stages: a line in terminals and notebooks, nothing elsewhere."""
+"""Progress of long work in named stages: a line in terminals and notebooks, nothing elsewhere, or if it is short."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Protocol, TextIO, runtime_checkable
 
 from slamjax.typing import Progress
 
-#: Seconds between two drawings of the line.
-_INTERVAL = 0.1
+#: Seconds between two drawings of the line, and before the first one: what takes no longer needs none.
+_INTERVAL, _PATIENCE = 0.1, 2.0
 
 
 class Reporter(Protocol):
@@ -37,7 +37,8 @@ def reporter(on_progress: Progress | bool | None) -> Iterator[Reporter]:
     ----------
     on_progress : callable or bool, optional
         A function that is called with (done, total), and with the names of stages if it has a method ``stage``; True
-        for a line on stderr if that is a terminal or a notebook; False or None for nothing.
+        for a line on stderr if that is a terminal or a notebook and the work takes more than two seconds; False or
+        None for nothing.
     """
     if callable(on_progress):
         yield _Handed(on_progress)
@@ -81,7 +82,7 @@ class _Line:
     """One line that is drawn again and again, and at the end says what took how long."""
 
     def __init__(self, stream: TextIO) -> None:
-        self.stream, self.width, self.drawn = stream, 0, 0.0
+        self.stream, self.width, self.drawn, self.made = stream, 0, 0.0, time.monotonic()
         self.name, self.begun, self.seconds = "", time.monotonic(), dict[str, float]()
 
     def stage(self, name: str, *, shared: bool = True) -> None:
@@ -90,14 +91,15 @@ class _Line:
         self._draw(name)
 
     def __call__(self, done: int, total: int) -> None:
-        if time.monotonic() - self.drawn > _INTERVAL or done >= total:
-            self._draw(f"{self.name} {done}/{total}, {time.monotonic() - self.begun:.0f} s")
+        now = time.monotonic()
+        if now - self.drawn > _INTERVAL or done >= total:
+            self._draw(f"{self.name} {done}/{total}, {_pace(done, total, now - self.begun)}")
 
     def close(self) -> None:
         self._end_stage()
         took = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in self.seconds.items())
         self._draw(took)
-        self.stream.write("\n" if took else "")
+        self.stream.write("\n" if self.width else "")
         self.stream.flush()
 
     def _end_stage(self) -> None:
@@ -107,6 +109,16 @@ class _Line:
             self.begun = now
 
     def _draw(self, text: str) -> None:
+        if time.monotonic() - self.made < _PATIENCE:
+            return
         self.stream.write("\r" + text.ljust(self.width))
         self.stream.flush()
         self.width, self.drawn = len(text), time.monotonic()
+
+
+def _pace(done: int, total: int, seconds: float) -> str:
+    """How long it took; before the end also how many are done in a second, and how many seconds are left."""
+    if not 0 < done < total or not seconds > 0:
+        return f"{seconds:.0f} s"
+    rate = done / seconds
+    return f"{seconds:.0f} s, {rate:.3g}/s, {(total - done) / rate:.0f} s left"

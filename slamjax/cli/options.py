@@ -53,7 +53,7 @@ By = Annotated[str, typer.Option(help="Bin by this column of the table, or by sn
 Bins = Annotated[str | None, typer.Option(help="Bin edges, e.g. 20,60,100,200,300; default: quartiles.")]
 IncludeTraining = Annotated[bool, typer.Option("--include-training", help="Keep the training stars.")]
 PriorName = Annotated[
-    Literal["uniform", "density"],
+    Literal["uniform", "training"],
     typer.Option(help="Uniform over the region of the training stars (with soft edges), or their density."),
 ]
 

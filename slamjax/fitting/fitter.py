@@ -13,6 +13,7 @@ import numpy as np
 from astropy.table import vstack
 
 from slamjax._util.batching import map_padded
+from slamjax._util.progress import reporter
 from slamjax._util.threads import one_blas_thread
 from slamjax.errors import SlamError, SlamWarning
 from slamjax.fitting.batches import Starts, minimise
@@ -116,7 +117,7 @@ class Fitter:
     def __repr__(self) -> str:
         return f"Fitter({self.model!r}, {self.optimiser!r}, n_starts={self.n_starts})"
 
-    def fit(self, spectra: Spectra, on_progress: Progress | None = None) -> LabelTable:
+    def fit(self, spectra: Spectra, on_progress: Progress | bool | None = True) -> LabelTable:
         """Labels, errors and flags of every spectrum.
 
         Parameters
@@ -125,8 +126,8 @@ class Fitter:
             As read; they are prepared here by the model's recipe. If they are in the observed frame and the model was
             trained in the rest frame, the velocity is measured (`slamjax.measure_rv`) and refined together with the
             labels (``rv``, ``rv_err``).
-        on_progress : callable, optional
-            Called with (stars done, stars in all).
+        on_progress : callable or bool
+            Called with (stars done, stars in all). By default a line in terminals and notebooks; False for none.
 
         Returns
         -------
@@ -145,12 +146,10 @@ class Fitter:
         if self.prior is not None:
             spectra = self.prior.attached(spectra)
 
-        def report(done: int) -> None:
-            if on_progress is not None:
-                on_progress(min(done, n), n)
-
-        with one_blas_thread():
-            tables = list(fitter._fit_parts([spectra], n <= fitter._sizes.chunk, report))
+        with reporter(on_progress) as report, one_blas_thread():
+            report.stage("fitting stars")
+            one_part = n <= fitter._sizes.chunk
+            tables = list(fitter._fit_parts([spectra], one_part, lambda done: report(min(done, n), n)))
         warn_without_errors(self.model, spectra)
         return stack_tables(tables)
 
@@ -338,7 +337,7 @@ def fit(
     nuisances: Nuisances | None = None,
     compress: bool = True,
     memory: float = 1.0,
-    on_progress: Progress | None = None,
+    on_progress: Progress | bool | None = True,
 ) -> LabelTable:
     """Labels, errors and flags of every spectrum: ``Fitter(model, ...).fit(spectra)``.
 
@@ -349,8 +348,8 @@ def fit(
         As read; see `slamjax.Fitter.fit`.
     optimiser, n_starts, prior, posterior_mean, nuisances, compress, memory
         See `slamjax.Fitter`.
-    on_progress : callable, optional
-        Called with (stars done, stars in all).
+    on_progress : callable or bool
+        Called with (stars done, stars in all). By default a line in terminals and notebooks; False for none.
 
     Returns
     -------

@@ -44,7 +44,7 @@ FitAt = Callable[[Spectra, np.ndarray], FittedSpectra]
 
 def fit_observed_frame(model: Model, problem: Problem, spectra: Spectra, fit_at: FitAt, refined: bool) -> FitResult:
     """The result with velocities in km/s: as measured, or ``refined`` beside the labels."""
-    measured = measure_rv(model, spectra)
+    measured = measure_rv(model, spectra, on_progress=False)
     velocity = np.asarray(measured["rv"].value)
     error = np.asarray(measured["rv_err"].value)
     fitted = fit_at(spectra, velocity)

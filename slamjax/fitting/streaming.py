@@ -10,6 +10,7 @@ from functools import partial
 from typing import TypeVar
 
 from slamjax._util.checkpoint import Checkpoint
+from slamjax._util.progress import reporter
 from slamjax._util.threads import one_blas_thread
 from slamjax.errors import SlamError
 from slamjax.fitting.checkpoint import arrays_to_table, fit_fingerprint, table_to_arrays
@@ -37,7 +38,7 @@ def fit_table(
     fwhm: float | None = None,
     part_size: int | None = None,
     checkpoint: Checkpoint | str | os.PathLike[str] | None = None,
-    on_progress: Progress | None = None,
+    on_progress: Progress | bool | None = True,
 ) -> LabelTable:
     """Labels, errors and flags of the spectra in a FITS table of any length: what `slamjax.fit` gives of all of them.
 
@@ -56,8 +57,8 @@ def fit_table(
     checkpoint : path or Checkpoint, optional
         A folder that keeps finished parts, so that the same call continues where a run was stopped, with the same
         result. It is removed at the end; a `slamjax.Checkpoint` keeps it until the labels are saved.
-    on_progress : callable, optional
-        Called with (rows done, rows in all).
+    on_progress : callable or bool
+        Called with (rows done, rows in all). By default a line in terminals and notebooks; False for none.
 
     Returns
     -------
@@ -85,7 +86,7 @@ def fit_table(
     fitter = fitter_of(model)
     n, width = count_rows(path)
     size = part_size or rows_within(fitter.memory, width)
-    progress, selection = _RowProgress(on_progress, n), Selection(select)
+    selection = Selection(select)
 
     def read_part(start: int) -> tuple[int, Spectra]:
         stop = min(n, start + size)
@@ -108,7 +109,9 @@ def fit_table(
             )
 
     starts = range(0, n, size)
-    with Checkpoint.of_option(checkpoint) as kept:
+    with Checkpoint.of_option(checkpoint) as kept, reporter(on_progress) as told:
+        told.stage("fitting rows")
+        progress = _RowProgress(told, n)
         if kept is None:
             tables = fitted(starts)
         else:
@@ -120,7 +123,7 @@ def fit_table(
                 tables += [] if table is None else [table]
                 if not is_new:
                     progress.add(min(n, group[-1] + size) - group[0], 0 if table is None else len(table))
-    progress.report(progress.spectra)
+        progress.report(progress.spectra)
     if not tables:
         if n == 0:
             raise SlamError(f"{path} holds no spectra to fit")
@@ -156,8 +159,8 @@ def _one_ahead(function: Callable[[int], _Part], arguments: Iterable[int]) -> It
 class _RowProgress:
     """Progress in rows of a table, from the number of spectra done; not all rows are selected."""
 
-    def __init__(self, on_progress: Progress | None, n: int) -> None:
-        self.on_progress, self.n = on_progress, n
+    def __init__(self, told: Progress, n: int) -> None:
+        self.told, self.n = told, n
         self.rows = self.spectra = self.last = 0
 
     def add(self, rows: int, spectra: int) -> None:
@@ -166,6 +169,5 @@ class _RowProgress:
 
     def report(self, done: int) -> None:
         """Spectra that are done."""
-        if self.on_progress is not None:
-            self.last = max(self.last, self.rows * min(done, self.spectra) // max(self.spectra, 1))
-            self.on_progress(self.n if done == self.spectra and self.rows == self.n else self.last, self.n)
+        self.last = max(self.last, self.rows * min(done, self.spectra) // max(self.spectra, 1))
+        self.told(self.n if done == self.spectra and self.rows == self.n else self.last, self.n)

@@ -11,6 +11,7 @@ import numpy as np
 from astropy.table import Table
 
 from slamjax._util.checkpoint import Checkpoint
+from slamjax._util.progress import reporter
 from slamjax.errors import SlamError
 from slamjax.fitting.checkpoint import arrays_to_table, fit_fingerprint, table_to_arrays
 from slamjax.fitting.fitter import Fitter
@@ -32,7 +33,7 @@ def fit_files(
     n_jobs: int = -1,
     part_size: int | None = None,
     checkpoint: Checkpoint | str | os.PathLike[str] | None = None,
-    on_progress: Progress | None = None,
+    on_progress: Progress | bool | None = True,
 ) -> LabelTable:
     """Labels, errors and flags of any number of survey files: one row per spectrum, in the order given.
 
@@ -58,8 +59,8 @@ def fit_files(
     checkpoint : path or Checkpoint, optional
         A folder that keeps finished parts, so that the same call continues where a run was stopped, with the same
         result. It is removed at the end; a `slamjax.Checkpoint` keeps it until the labels are saved.
-    on_progress : callable, optional
-        Called with (files done, files in all).
+    on_progress : callable or bool
+        Called with (files done, files in all). By default a line in terminals and notebooks; False for none.
 
     Returns
     -------
@@ -83,11 +84,12 @@ def fit_files(
     size = part_size or rows_within(fitter.memory, 8 * fitter.model.wave.size)
     options = _FileOptions(survey, fwhm, Selection(select), n_jobs)
     parts: list[_PartOfFiles] = []
-    with Checkpoint.of_option(checkpoint) as kept:
+    with Checkpoint.of_option(checkpoint) as kept, reporter(on_progress) as told:
+        told.stage("fitting files")
         if kept is not None:
             kept.begin(fit_fingerprint(fitter, paths, select=select, part=size, given=(survey, fwhm)))
         for start in range(0, n, size):
-            report = _part_of(on_progress, start, min(n, start + size), n)
+            report = _part_of(told, start, min(n, start + size), n)
             arrays = None if kept is None else kept.read(start)
             if arrays is None:
                 n_before = sum(part.n_spectra for part in parts)
@@ -154,17 +156,16 @@ def _fit_part(
                 raise
             names = [str(name) for name in spectra.table["file"]]  # of another survey, with other wavelengths
             empty = dataclasses.replace(_without_data(fitter.model, names, str(wrong)), rows=spectra.rows)
-            tables.append(fitter.fit(empty))
+            tables.append(fitter.fit(empty, on_progress=False))
     any_good = any(bool(len(spectra) and spectra.good.any()) for spectra in groups)
     return _PartOfFiles(stacked(tables) if tables else None, n_spectra, any_good, "" if error is None else str(error))
 
 
-def _part_of(on_progress: Progress | None, start: int, stop: int, n: int) -> Progress:
+def _part_of(told: Progress, start: int, stop: int, n: int) -> Progress:
     """Progress within rows ``start`` to ``stop`` of n."""
 
     def report(done: int, total: int) -> None:
-        if on_progress is not None:
-            on_progress(start + (stop - start) * done // max(total, 1), n)
+        told(start + (stop - start) * done // max(total, 1), n)
 
     return report
 
@@ -174,7 +175,7 @@ def _read(
 ) -> tuple[list[Spectra], SlamError | None]:
     """Spectra of files in their order, together where they share a grid; the first error of those that have none."""
     try:
-        return [read(files, survey, n_jobs=n_jobs)], None
+        return [read(files, survey, n_jobs=n_jobs, on_progress=False)], None
     except SlamError as error:
         if len(files) == 1:
             return [_without_data(model, files, str(error))], error

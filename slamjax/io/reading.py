@@ -17,6 +17,7 @@ from jaxtyping import Float
 from joblib import Parallel, delayed
 
 from slamjax._util.files import existing_file
+from slamjax._util.progress import reporter
 from slamjax.errors import SlamError, SlamWarning
 from slamjax.io.catalog import Catalogue, CatalogueLike, On
 from slamjax.io.fits_files import open_fits
@@ -49,7 +50,7 @@ def read(
     labels: CatalogueLike | None = None,
     on: On = "file",
     n_jobs: int = -1,
-    on_progress: Progress | None = None,
+    on_progress: Progress | bool | None = True,
 ) -> Spectra:
     """Read survey files, all spectra of each, in the order given.
 
@@ -76,8 +77,8 @@ def read(
         them, as of `slamjax.join_labels`. Columns are checked before all files are read.
     n_jobs : int
         Processes, if there are many files; -1 for all cores.
-    on_progress : callable, optional
-        Called with (files done, files in all).
+    on_progress : callable or bool
+        Called with (files done, files in all). By default a line in terminals and notebooks; False for none.
 
     Returns
     -------
@@ -214,17 +215,17 @@ def _without_sampling(sources: list[Any]) -> list[Any]:
     return spectra or sources
 
 
-def _read_all(sources: list[Any], survey: str | None, n_jobs: int, on_progress: Progress | None) -> list[Result]:
+def _read_all(sources: list[Any], survey: str | None, n_jobs: int, on_progress: Progress | bool | None) -> list[Result]:
     many = len(sources) >= _MANY_FILES and all(isinstance(source, str) for source in sources)
     workers = Parallel(n_jobs=n_jobs if many else 1, return_as="generator", batch_size="auto")
     results: list[Result] = []
     with _no_interrupts_in(many):
         each = workers(delayed(_read_one)(source, survey) for source in sources)
-    with contextlib.closing(each):  # ends the processes where this one is stopped
+    with reporter(on_progress) as report, contextlib.closing(each):  # ends the processes where this one is stopped
+        report.stage("reading files")
         for result in each:
             results.append(result)
-            if on_progress is not None:
-                on_progress(len(results), len(sources))
+            report(len(results), len(sources))
     return results
 
 

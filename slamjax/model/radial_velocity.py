@@ -15,6 +15,7 @@ import numpy as np
 from astropy import units as u
 from astropy.table import QTable
 
+from slamjax._util.progress import reporter
 from slamjax.errors import SlamError
 from slamjax.model.model import Model
 from slamjax.model.velocity_candidates import TemplateSet, candidates, template_set
@@ -39,7 +40,7 @@ def measure_rv(
     *,
     limit: float = 1000.0,
     n_templates: int = 64,
-    on_progress: Progress | None = None,
+    on_progress: Progress | bool | None = True,
 ) -> QTable:
     """Radial velocities by comparison with predicted spectra.
 
@@ -53,8 +54,8 @@ def measure_rv(
         Largest |velocity| that is searched, km/s.
     n_templates : int
         Number of predicted spectra, spread over the labels of the training stars.
-    on_progress : callable, optional
-        Called with (spectra done, spectra in all).
+    on_progress : callable or bool
+        Called with (spectra done, spectra in all). By default a line in terminals and notebooks; False for none.
 
     Returns
     -------
@@ -88,11 +89,12 @@ def measure_rv(
     model = model.matched(spectra)
     meter, templates = VelocityMeter.of(model), template_set(model, n_templates)
     measured = np.empty((len(spectra), 4))
-    for start in range(0, len(spectra), _BLOCK):
-        block = spectra[start : start + _BLOCK]
-        measured[start : start + len(block)] = _measure(meter, block, templates, limit)
-        if on_progress is not None:
-            on_progress(start + len(block), len(spectra))
+    with reporter(on_progress) as report:
+        report.stage("measuring velocities")
+        for start in range(0, len(spectra), _BLOCK):
+            block = spectra[start : start + _BLOCK]
+            measured[start : start + len(block)] = _measure(meter, block, templates, limit)
+            report(start + len(block), len(spectra))
     table = QTable(measured, names=("rv", "rv_err", "correlation", "contrast"))
     for name in ("rv", "rv_err"):
         table[name] = table[name] * (u.km / u.s)

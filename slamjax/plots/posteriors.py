@@ -265,7 +265,9 @@ def plot_predictive(model: Model, spectra: Spectra, posterior: Posterior, *, row
         )
     spectrum = spectra[index[:1]]
     model = model.matched(spectra)
-    velocity = np.asarray(measure_rv(model, spectrum)["rv"].value) if model.needs_rv(spectrum) else None
+    velocity = (
+        np.asarray(measure_rv(model, spectrum, on_progress=False)["rv"].value) if model.needs_rv(spectrum) else None
+    )
     prepared = model.prepare(spectrum, velocity)
     one = posterior[star]
     clean = one.predictive(model, _PREDICTIONS)[:, 0]

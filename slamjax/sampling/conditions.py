@@ -54,7 +54,7 @@ class PriorFactors:
 def _factors(model: Model, prior: Any) -> Sequence[dist.Distribution]:
     if prior is None or (isinstance(prior, str) and prior == "uniform"):
         return (training_range(model),)
-    if isinstance(prior, str) and prior == "density":
+    if isinstance(prior, str) and prior == "training":
         return (training_density(model),)
     if isinstance(prior, Mapping):
         return (known(model, prior),)
@@ -63,7 +63,7 @@ def _factors(model: Model, prior: Any) -> Sequence[dist.Distribution]:
     if isinstance(prior, dist.Distribution):
         return (prior,)
     raise SlamError(
-        f"prior is {prior!r}; give 'uniform', 'density', a NumPyro distribution or a dict {{label: (values, errors)}}"
+        f"prior is {prior!r}; give 'uniform', 'training', a NumPyro distribution or a dict {{label: (values, errors)}}"
     )
 
 

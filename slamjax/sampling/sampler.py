@@ -14,6 +14,7 @@ from astropy.table import QTable
 
 from slamjax._util.batching import power_of_two_above, power_of_two_below
 from slamjax._util.checkpoint import Checkpoint
+from slamjax._util.progress import reporter
 from slamjax._version import __version__
 from slamjax.errors import SlamError
 from slamjax.fitting import Fitter
@@ -107,7 +108,7 @@ class Sampler:
         fixed: Mapping[str, Any] | None = None,
         seed: int = 0,
         checkpoint: Checkpoint | str | os.PathLike[str] | None = None,
-        on_progress: Progress | None = None,
+        on_progress: Progress | bool | None = True,
     ) -> Posterior:
         """Draws from the posterior of every spectrum.
 
@@ -117,7 +118,7 @@ class Sampler:
             N spectra as read; they are prepared by the model's recipe.
         prior : optional
             Density of one star's labels, in physical units. By default "uniform", `training_range`: uniform where
-            there are training stars, falling off smoothly outside. Or "density", `training_density`: that of the
+            there are training stars, falling off smoothly outside. Or "training", `training_density`: that of the
             training stars; any NumPyro distribution of event shape (L,) and batch shape () or (N,); a dict
             ``{"teff": (values, errors)}`` of labels known from elsewhere, numbers or arrays of N stars (NaN: unknown
             for that star), which multiplies the default; or a list of these, which are multiplied.
@@ -129,8 +130,8 @@ class Sampler:
         checkpoint : path or Checkpoint, optional
             A folder that keeps finished batches, so that the same call continues where a run was stopped. It is
             removed at the end; a `slamjax.Checkpoint` keeps it until the posterior is saved.
-        on_progress : callable, optional
-            Called with (stars done, stars in all).
+        on_progress : callable or bool
+            Called with (stars done, stars in all). By default a line in terminals and notebooks; False for none.
 
         Returns
         -------
@@ -151,10 +152,12 @@ class Sampler:
             return matched.sample(spectra, prior=prior, fixed=fixed, seed=seed, **options)
         factors = PriorFactors.from_option(self.model, prior, n)
         values = fixed_labels(self.model, fixed, n)
-        with Checkpoint.of_option(checkpoint) as kept:
+        with Checkpoint.of_option(checkpoint) as kept, reporter(on_progress) as report:
+            report.stage("fitting stars", shared=False)
             if kept is not None:
                 kept.begin(self._fingerprint(spectra, prior=prior, fixed=fixed, seed=seed))
-            table = self._fitter.fit(spectra)
+            table = self._fitter.fit(spectra, on_progress=lambda *at: report(*at))
+            report.stage("sampling stars")
             stars, rows = self._prepare(spectra, table, values, factors.per_star, seed)
             choice, shared = self._shared(stars, factors.shared, np.isnan(values).all(axis=0))
             size = self._batch_size(choice, len(rows))
@@ -167,10 +170,9 @@ class Sampler:
                     if kept is not None:
                         write_draws(kept, start, draws)
                 batches.append((rows[in_batch], draws))
-                if on_progress is not None:
-                    on_progress(n - len(rows) + start + len(in_batch), n)
-            if on_progress is not None and not len(rows):
-                on_progress(n, n)
+                report(n - len(rows) + start + len(in_batch), n)
+            if not len(rows):
+                report(n, n)
             attrs = self._provenance(choice, spectra) | {
                 "seed": seed,
                 "prior": describe_prior(prior),
@@ -299,7 +301,7 @@ def sample(
     seed: int = 0,
     memory: float = 1.0,
     checkpoint: Checkpoint | str | os.PathLike[str] | None = None,
-    on_progress: Progress | None = None,
+    on_progress: Progress | bool | None = True,
 ) -> Posterior:
     """Draws from the posterior of the labels of every spectrum: `Sampler`, built and used once.
 

@@ -81,7 +81,7 @@ def recalibrate_noise(model: Model, spectra: Spectra, *, noise: NoiseKind | Nois
             f"{spectra.source} has {int(kept.sum())} stars to learn the noise from; give at least 20, better hundreds"
         )
     stars = spectra[kept]
-    velocity = np.asarray(measure_rv(model, stars)["rv"].value) if model.needs_rv(stars) else None
+    velocity = np.asarray(measure_rv(model, stars, on_progress=False)["rv"].value) if model.needs_rv(stars) else None
     matched = model.matched(stars)
     prepared = matched.prepare(stars, velocity)
     x = np.asarray(model.host_emulator.scaling(labels[kept]))

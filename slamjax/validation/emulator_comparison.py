@@ -242,7 +242,7 @@ def compare(
 def _judged_by_others(models: Mapping[str, Model], judges: Spectra, n_starts: int) -> _Judgement:
     return _Judgement(
         judges,
-        {name: fit(model, judges, n_starts=n_starts) for name, model in models.items()},
+        {name: fit(model, judges, n_starts=n_starts, on_progress=False) for name, model in models.items()},
         {name: flux_residuals(model, judges) for name, model in models.items()},
         f"{len(judges)} other stars",
     )
@@ -269,7 +269,7 @@ def _judged_in_turn(
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", SlamWarning)  # the models of all stars gave them already
                 model = trained(name, others)
-                labels[name].append(fit(model, judges, n_starts=n_starts))
+                labels[name].append(fit(model, judges, n_starts=n_starts, on_progress=False))
             residuals[name].append(flux_residuals(model, judges))
             if type(model.noise) is not type(models[name].noise):
                 weaker.add(name)

@@ -112,7 +112,7 @@ def validate(
     good_only: bool = False,
     reference_errors: bool = False,
     n_starts: int = 3,
-    on_progress: Progress | None = None,
+    on_progress: Progress | bool | None = True,
 ) -> Validation:
     """Fit stars with known labels that did not train the model, and compare.
 
@@ -136,8 +136,8 @@ def validate(
         stated their errors does not include them, and they are added wherever the table has them.
     n_starts : int
         Starting points per star, as in `slamjax.fit`.
-    on_progress : callable, optional
-        Called with (stars fitted, stars in all).
+    on_progress : callable or bool
+        Called with (stars fitted, stars in all). By default a line in terminals and notebooks; False for none.
 
     Returns
     -------

@@ -131,7 +131,7 @@ def sbc(
     sampler: Method | SamplerSpec = "auto",
     memory: float = 1.0,
     seed: int = 0,
-    on_progress: Progress | None = None,
+    on_progress: Progress | bool | None = True,
 ) -> SimulatedCalibration:
     """Simulation-based calibration of `slamjax.sample`.
 
@@ -148,7 +148,7 @@ def sbc(
         among those with a good pixel.
     n_stars : int
         500 are enough to notice widths wrong by a fifth.
-    prior : "uniform", "density" or a NumPyro distribution of event shape (L,), optional
+    prior : "uniform", "training" or a NumPyro distribution of event shape (L,), optional
         Of labels in physical units, as in `slamjax.sample`: uniform in the range of the training stars, or with their
         density. It must be able to draw.
     nuisances : Nuisances, optional
@@ -158,8 +158,8 @@ def sbc(
         As in `slamjax.sample`.
     seed : int
         Of labels, errors, noise and sampler. Fix it before you look.
-    on_progress : callable, optional
-        Called with (stars sampled, stars in all).
+    on_progress : callable or bool
+        Called with (stars sampled, stars in all). By default a line in terminals and notebooks; False for none.
 
     Returns
     -------
@@ -190,11 +190,11 @@ def sbc(
     named: dict[Any, Any] = {
         None: priors.training_range,
         "uniform": priors.training_range,
-        "density": priors.training_density,
+        "training": priors.training_density,
     }
     density = named[prior](model) if prior is None or (isinstance(prior, str) and prior in named) else prior
     if not hasattr(density, "sample"):
-        raise SlamError(f"prior is {prior!r}; give 'uniform', 'density' or a NumPyro distribution")
+        raise SlamError(f"prior is {prior!r}; give 'uniform', 'training' or a NumPyro distribution")
     one_per_star = tuple(density.batch_shape) == (n_stars,)
     truth = np.asarray(density.sample(jax.random.key(seed), () if one_per_star else (n_stars,)), float)
     names = model.label_names

@@ -91,7 +91,7 @@ def _open_fits(source: Path) -> Opened:
     if "LABELS" in names:
         return Opened(read_labels(source))
     if "SPECTRA" not in names:
-        return Opened(read(source, n_jobs=1))
+        return Opened(read(source, n_jobs=1, on_progress=False))
     n, width = count_rows(source)
     if n * width <= _LARGE:
         return Opened(read_table(source))

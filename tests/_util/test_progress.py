@@ -4,9 +4,12 @@ import io
 import sys
 
 import pytest
-from helpers import xp_giants
-from models import LABELS, TWO_FOLDS, recipe
+from helpers import miles, xp_giants
+from models import LABELS, TWO_FOLDS, giants_model, miles_model, recipe
+from survey_files import LAMOST
 
+import slamjax
+from slamjax._util import progress
 from slamjax._util.progress import reporter
 from slamjax.training import Polynomial, train
 
@@ -14,6 +17,11 @@ from slamjax.training import Polynomial, train
 class Terminal(io.StringIO):
     def isatty(self):
         return True
+
+
+@pytest.fixture(autouse=True)
+def all_work_takes_long(monkeypatch):
+    monkeypatch.setattr(progress, "_PATIENCE", 0.0)
 
 
 def trained(**options):
@@ -83,3 +91,35 @@ def test_a_function_hears_of_pixels_and_one_with_stages_of_all():
         report.stage("noise", shared=False)
         report(1, 9)
     assert bar.heard == ["noise", (1, 9)]
+
+
+def test_short_work_shows_no_line(monkeypatch):
+    monkeypatch.setattr(progress, "_PATIENCE", 60.0)
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    with reporter(True) as report:
+        report.stage("adding")
+        report(1, 2)
+    assert terminal.getvalue() == ""
+
+
+def test_the_line_tells_the_pace_and_the_time_left():
+    assert progress._pace(0, 10, 3.0) == "3 s"
+    assert progress._pace(50, 200, 2.0) == "2 s, 25/s, 6 s left"
+    assert progress._pace(10, 10, 3.0) == "3 s"
+
+
+@pytest.mark.parametrize("call", ["fit", "measure_rv", "fit_files", "read"])
+def test_long_work_of_every_kind_shows_a_line_that_one_argument_switches_off(call, monkeypatch):
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    work = {
+        "fit": lambda **options: slamjax.fit(giants_model(), xp_giants()[:4], n_starts=1, **options),
+        "measure_rv": lambda **options: slamjax.measure_rv(miles_model(), miles()[:2], n_templates=2, **options),
+        "fit_files": lambda **options: slamjax.fit_files(miles_model(), LAMOST, n_jobs=1, **options),
+        "read": lambda **options: slamjax.read(LAMOST, n_jobs=1, **options),
+    }[call]
+    work(on_progress=False)
+    assert terminal.getvalue() == ""
+    work()
+    assert terminal.getvalue().rstrip(" \n").endswith(" s")

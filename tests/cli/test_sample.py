@@ -47,10 +47,10 @@ def test_options_reach_the_sampler(trained, refused, tmp_path, monkeypatch):
     assert "--rv is 'fast'" in refused(*command, "--rv", "fast")
     monkeypatch.setattr(slamjax, "sample", sample)
     with pytest.raises(Sampled):
-        run(*command, "--rv", "free", "--vsini", "20+-5", "--polynomial", 1, "--prior", "density", "--warmup", 40)
+        run(*command, "--rv", "free", "--vsini", "20+-5", "--polynomial", 1, "--prior", "training", "--warmup", 40)
     assert given["nuisances"] == slamjax.Nuisances(rv="free", vsini=slamjax.Gaussian(20, 5), polynomial=1)
     assert given["sampler"] == slamjax.SamplerSpec(warmup=40)
-    assert given["prior"] == "density"
+    assert given["prior"] == "training"
     assert given["checkpoint"].folder == tmp_path / ".p.nc.parts"
 
 
@@ -82,7 +82,7 @@ def test_a_stopped_run_is_continued_and_a_changed_one_is_refused(trained, refuse
     assert not out.exists()
     assert len(list((tmp_path / ".q.nc.parts").glob("*.part"))) == 1
     monkeypatch.setattr(sampler_module, "sample_batch", sample_batch)
-    assert "another run" in refused(*command, "--prior", "density")
+    assert "another run" in refused(*command, "--prior", "training")
     run(*command)
     assert out.exists()
     assert not (tmp_path / ".q.nc.parts").exists()

@@ -150,7 +150,7 @@ def test_means_agree_with_draws_of_the_sampler():
     known = {"logg": (np.linspace(1.8, 2.6, 8), 0.1)}
     table = fit(model, stars, prior=["training", known], posterior_mean=True)
     spec = slamjax.SamplerSpec("importance", draws=2000)
-    posterior = slamjax.sample(model, stars, prior=["density", known], sampler=spec)
+    posterior = slamjax.sample(model, stars, prior=["training", known], sampler=spec)
     draws = np.stack([np.asarray(posterior[name], float).reshape(-1, 8) for name in LABELS], axis=-1)
     low, high = model.label_range.T
     # a fit stays within the training range; the sampler draws about one mode; few draws there or few weights say little

@@ -109,7 +109,7 @@ def test_losing_many_stars_is_an_error_and_a_few_are_left_out(monkeypatch):
 
 def test_an_unknown_prior_is_refused(monkeypatch):
     monkeypatch.setattr(slamjax.sampling, "sample", None, raising=False)
-    with pytest.raises(SlamError, match="prior is 'flat'; give 'uniform', 'density' or a NumPyro distribution"):
+    with pytest.raises(SlamError, match="prior is 'flat'; give 'uniform', 'training' or a NumPyro distribution"):
         sbc(noisy_model(), np.ones((1, 61)), prior="flat")
 
 
