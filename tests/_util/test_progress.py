@@ -111,6 +111,7 @@ def test_the_line_tells_the_pace_and_the_time_left():
 
 @pytest.mark.parametrize("call", ["fit", "measure_rv", "fit_files", "read"])
 def test_long_work_of_every_kind_shows_a_line_that_one_argument_switches_off(call, monkeypatch):
+    giants_model(), miles_model()  # training them shows lines of its own
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
     work = {
