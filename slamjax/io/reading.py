@@ -23,6 +23,7 @@ from slamjax.io.catalog import Catalogue, CatalogueLike, On
 from slamjax.io.fits_files import open_fits
 from slamjax.io.grids import common_grid, common_line_spread, place
 from slamjax.io.metadata import metadata_table
+from slamjax.io.parquet import is_parquet
 from slamjax.io.surveys import gaia, specutils_memory
 from slamjax.io.surveys.base import MIN_UNMASKED, SurveySpectra
 from slamjax.io.surveys.registry import LOADERS, load
@@ -184,7 +185,9 @@ def expand_pattern(pattern: str) -> list[str]:
 
 
 def is_table(path: str | os.PathLike[str]) -> bool:
-    """Whether a file is slamjax's own FITS table."""
+    """Whether a file is slamjax's own table, FITS or Parquet."""
+    if is_parquet(path):
+        return True
     try:
         with open_fits(path) as hdus:
             return "SPECTRA" in hdus and "WAVELENGTH" in hdus

@@ -1,10 +1,12 @@
-"""slamjax's own FITS table: HDU SPECTRA, one row per star; HDU WAVELENGTH, one column with its unit.
+"""slamjax's own table of spectra, FITS or Parquet.
+
+FITS has the HDU SPECTRA, one row per star, and the HDU WAVELENGTH, one column with its unit.
 
 SPECTRA holds the vector columns ``flux`` and ``ivar`` or ``flux_error`` (neither if errors are unknown) beside labels
 and metadata. The unit (TUNIT) of ``flux`` is empty for a dimensionless one and left out where it is not known; errors
 without a unit are in that of the flux. The header of WAVELENGTH has ``WAVEMED`` (air or vacuum), ``FRAME`` (rest or
 observed) and, if known, ``FWHM`` in the column's unit; a line spread that depends on wavelength is a column ``fwhm``
-beside the wavelengths.
+beside the wavelengths. `slamjax.io.list_columns` describes Parquet.
 """
 
 from __future__ import annotations
@@ -22,6 +24,8 @@ from slamjax._util.files import existing_file
 from slamjax.errors import SlamError
 from slamjax.io.fits_files import open_fits
 from slamjax.io.fits_tables import hdu_to_table, table_to_hdu, write_hdus
+from slamjax.io.parquet import SUFFIXES as PARQUET_SUFFIXES
+from slamjax.io.parquet import count_parquet, is_parquet, read_parquet, write_parquet
 from slamjax.spectra.columns import plain_column
 from slamjax.spectra.flux_units import flux_unit
 from slamjax.spectra.spectra import Spectra
@@ -32,8 +36,10 @@ _ERRORS = {"ivar": "ivar", "flux_error": "error"}
 
 
 def count_rows(path: str | os.PathLike[str]) -> tuple[int, int]:
-    """Number of spectra in a slamjax FITS table, and bytes per spectrum in the file."""
+    """Number of spectra in a slamjax table, and bytes per spectrum in a FITS file, or of Parquet in memory."""
     source = existing_file(path)
+    if is_parquet(source):
+        return count_parquet(source)
     try:
         with open_fits(source) as hdus:
             header = hdus["SPECTRA"].header
@@ -45,7 +51,7 @@ def count_rows(path: str | os.PathLike[str]) -> tuple[int, int]:
 
 
 def read_table(path: str | os.PathLike[str], rows: slice | None = None) -> Spectra:
-    """Read a slamjax FITS table, or some of its rows.
+    """Read a slamjax table, FITS or Parquet, or some of its rows.
 
     Parameters
     ----------
@@ -60,7 +66,7 @@ def read_table(path: str | os.PathLike[str], rows: slice | None = None) -> Spect
     Raises
     ------
     SlamError
-        If the file is missing, is not FITS, or lacks an HDU or a column; the message names it.
+        If the file is missing, is neither FITS nor Parquet, or lacks an HDU or a column; the message names it.
 
     Examples
     --------
@@ -75,6 +81,8 @@ def read_table(path: str | os.PathLike[str], rows: slice | None = None) -> Spect
     (3, Unit("nm"), 'observed')
     """
     source = existing_file(path)
+    if is_parquet(source):
+        return read_parquet(source, rows)
     try:
         with open_fits(source) as hdus:
             sheet, waves = _sheets(hdus, source)
@@ -118,7 +126,10 @@ def read_table(path: str | os.PathLike[str], rows: slice | None = None) -> Spect
 
 
 def write_table(spectra: Spectra, path: str | os.PathLike[str]) -> None:
-    """Write spectra as a FITS table that `read_table` reads back unchanged; the file appears whole or not at all.
+    """Write spectra as a table that `read_table` reads back unchanged; the file appears whole or not at all.
+
+    A name ending in ``.parquet`` (or ``.pq``) gives Parquet, with ``flux`` and ``ivar`` as columns of lists, for
+    pandas, Dask and LSDB; others give FITS.
 
     Parameters
     ----------
@@ -128,8 +139,8 @@ def write_table(spectra: Spectra, path: str | os.PathLike[str]) -> None:
     Raises
     ------
     SlamError
-        If the table has columns that FITS cannot hold or that are named ``flux``, ``ivar`` or ``flux_error``, or no
-        file can be written there.
+        If the table has columns that the format cannot hold or that are named ``flux``, ``ivar`` or ``flux_error``, or
+        no file can be written there.
 
     Examples
     --------
@@ -146,6 +157,9 @@ def write_table(spectra: Spectra, path: str | os.PathLike[str]) -> None:
     ...     slamjax.read_table(path)
     Spectra(2 x 4 pixels, 400-700 nm vacuum, unknown frame, table: teff)
     """
+    if Path(path).suffix.lower() in PARQUET_SUFFIXES:
+        write_parquet(spectra, path)
+        return
     table = _storable(spectra.table.copy(), spectra.source)
     for name in _VECTORS:
         if name in table.colnames:
