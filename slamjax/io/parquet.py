@@ -26,7 +26,7 @@ _MAGIC = b"PAR1"
 #: Names of files that are written as Parquet.
 SUFFIXES = (".parquet", ".pq")
 #: Bytes of a row group as it is written and of a batch as it is read, and the fewest rows of either.
-_GROUP, _FEWEST = 2**24, 64
+_GROUP, _FEWEST = 2**23, 64
 #: Bytes of a file that are read ahead.
 _BUFFER = 2**20
 #: Bytes, or rows, that any file may declare, and those per byte beyond that.
@@ -111,7 +111,7 @@ def write_parquet(
         grid and one table's columns.
     path : path
     row_group_size : int, optional
-        Rows of a row group; by default as many as have 16 MiB.
+        Rows of a row group; by default as many as have 8 MiB.
 
     Raises
     ------
@@ -203,7 +203,7 @@ class ParquetSpectra:
         about, schema = self.file.metadata, self.file.schema_arrow
         if self.axis.wave is not None and self.columns.flux in schema.names:
             kind = schema.field(self.columns.flux).type
-            item = kind.value_type.bit_width // 8 if is_list(kind) and hasattr(kind.value_type, "bit_width") else 8
+            item = 4 if is_list(kind) and str(kind.value_type) in ("float", "halffloat") else 8
             return int(self.axis.wave.size * item * 2)
         return sum(about.row_group(k).total_byte_size for k in range(about.num_row_groups)) // max(self.n, 1) + 1
 

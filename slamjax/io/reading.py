@@ -57,7 +57,7 @@ def read(
 
     Supported are LAMOST low and medium resolution (all layouts), SDSS and BOSS ``spec`` files, APOGEE apStar (the
     combined spectrum), aspcapStar and apVisit, SDSS-V mwmStar and mwmVisit, DESI coadds, Gaia XP spectra written by
-    GaiaXPy (FITS, CSV, ECSV), slamjax's own table, and specutils' ``Spectrum``, ``SpectrumList`` and
+    GaiaXPy (FITS, CSV, ECSV), slamjax's own table (FITS, Parquet), and specutils' ``Spectrum``, ``SpectrumList`` and
     ``SpectrumCollection``. Wavelengths are in Å (Gaia XP: nm), vacuum, barycentric, or in the rest frame for apStar,
     aspcapStar and mwm files. `slamjax.io.surveys.bitmasks` lists the mask bits that make a pixel bad. A mask that would
     leave less than a tenth of a spectrum's pixels is ignored, with a warning.

@@ -24,6 +24,7 @@ from slamjax._util.files import existing_file
 from slamjax.errors import SlamError
 from slamjax.io.fits_files import open_fits
 from slamjax.io.fits_tables import hdu_to_table, table_to_hdu, write_hdus
+from slamjax.io.list_assembly import BadRows
 from slamjax.io.parquet import SUFFIXES as PARQUET_SUFFIXES
 from slamjax.io.parquet import count_parquet, is_parquet, read_parquet, write_parquet
 from slamjax.spectra.columns import plain_column
@@ -50,7 +51,7 @@ def count_rows(path: str | os.PathLike[str]) -> tuple[int, int]:
         raise SlamError(f"{source} cannot be read as a FITS table with HDU SPECTRA ({error})") from error
 
 
-def read_table(path: str | os.PathLike[str], rows: slice | None = None) -> Spectra:
+def read_table(path: str | os.PathLike[str], rows: slice | None = None, *, bad_rows: BadRows = "raise") -> Spectra:
     """Read a slamjax table, FITS or Parquet, or some of its rows.
 
     Parameters
@@ -58,6 +59,9 @@ def read_table(path: str | os.PathLike[str], rows: slice | None = None) -> Spect
     path : path
     rows : slice, optional
         If its step is 1, only these rows are read from the disk.
+    bad_rows : "raise" or "flag"
+        What a row of Parquet is whose lists have another length than the wavelengths: an error, or a row without a good
+        pixel whose column ``problem`` says so.
 
     Returns
     -------
@@ -82,7 +86,7 @@ def read_table(path: str | os.PathLike[str], rows: slice | None = None) -> Spect
     """
     source = existing_file(path)
     if is_parquet(source):
-        return read_parquet(source, rows)
+        return read_parquet(source, rows, bad_rows=bad_rows)
     try:
         with open_fits(source) as hdus:
             sheet, waves = _sheets(hdus, source)

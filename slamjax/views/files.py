@@ -12,6 +12,7 @@ from slamjax._util.files import existing_file
 from slamjax.errors import SlamError
 from slamjax.io import LabelTable, count_rows, read, read_labels, read_table
 from slamjax.io.fits_files import open_fits
+from slamjax.io.parquet import is_parquet
 from slamjax.model.model import Model
 from slamjax.preprocessing import Recipe
 from slamjax.spectra.spectra import Spectra
@@ -51,6 +52,8 @@ def open_file(path: str | os.PathLike[str]) -> Opened:
         raise SlamError(f"{source} cannot be read: {error.strerror or error}") from error
     if first.startswith((b"SIMPLE", _GZIP)):
         return _open_fits(source)
+    if is_parquet(source):
+        return _open_table(source)
     if _HDF5 in first[:1024] or first.startswith(_SEALED):
         return Opened(_open_hdf5(source))
     if first.startswith(b"# %ECSV") or source.suffix.lower() == ".csv":
@@ -92,6 +95,11 @@ def _open_fits(source: Path) -> Opened:
         return Opened(read_labels(source))
     if "SPECTRA" not in names:
         return Opened(read(source, n_jobs=1, on_progress=False))
+    return _open_table(source)
+
+
+def _open_table(source: Path) -> Opened:
+    """A table of spectra; of a large one its first rows."""
     n, width = count_rows(source)
     if n * width <= _LARGE:
         return Opened(read_table(source))

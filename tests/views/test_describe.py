@@ -135,10 +135,11 @@ def test_survey_files_are_described_as_spectra():
     assert "vacuum, observed frame" in text
 
 
-def test_of_a_large_file_the_first_rows_are_read(tmp_path, monkeypatch):
-    slamjax.write_table(held_out(), tmp_path / "s.fits")
+@pytest.mark.parametrize("name", ["s.fits", "s.parquet"])
+def test_of_a_large_file_the_first_rows_are_read(tmp_path, monkeypatch, name):
+    slamjax.write_table(held_out(), tmp_path / name)
     monkeypatch.setattr(files, "_LARGE", 30_000)
-    text = slamjax.describe(tmp_path / "s.fits")
+    text = slamjax.describe(tmp_path / name)
     n = int(text.split()[0])
     assert 1 <= n < len(held_out())
     assert text.endswith(f"(of the first {n} of {len(held_out())} spectra in the file)")
