@@ -8,19 +8,10 @@ from typing import Any
 import numpy as np
 from astropy.units import Quantity, Unit
 
-from slamjax.errors import SlamError
 from slamjax.io import LabelTable
+from slamjax.io.arrow import import_pyarrow as import_pyarrow
 
 _UNIT, _SHAPE, _LABELS = b"unit", b"shape", b"slamjax.labels"
-
-
-def import_pyarrow() -> Any:
-    """pyarrow, or one sentence on how to get it."""
-    try:
-        import pyarrow
-    except ImportError as error:
-        raise SlamError(f"Parquet needs pyarrow ({error}); install it with: pip install 'slamjax[survey]'") from error
-    return pyarrow
 
 
 def to_arrow(table: LabelTable) -> Any:
