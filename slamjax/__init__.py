@@ -54,7 +54,8 @@ _HOMES = {
     "Fitter": "fitting",
     "OptimiserSpec": "fitting",
     "fit_table": "fitting",
-    "fit_files": "fitting",
+    "fit_files": "survey",
+    "fit_survey": "survey",
     "Flag": "flags",
     "flag_names": "flags",
     # Sampling: posteriors of labels
@@ -84,6 +85,7 @@ _MODULES = (
     "noise",  # covariances of residuals
     "forward",  # velocities, broadening and continuum on top of an emulator
     "sampling",  # priors, projections and diagnostics
+    "survey",  # runs of any size: how input is read, reports, shards
     "validation",  # comparisons, simulations and calibration tests
     "plots",  # figures
 )
@@ -102,6 +104,7 @@ if TYPE_CHECKING:  # the same names for type checkers and editors; a test compar
     from slamjax import plots as plots
     from slamjax import preprocessing as preprocessing
     from slamjax import sampling as sampling
+    from slamjax import survey as survey
     from slamjax import validation as validation
     from slamjax._util.checkpoint import Checkpoint as Checkpoint
     from slamjax._util.programs import keep_programs as keep_programs
@@ -113,7 +116,6 @@ if TYPE_CHECKING:  # the same names for type checkers and editors; a test compar
     from slamjax.fitting import Fitter as Fitter
     from slamjax.fitting import OptimiserSpec as OptimiserSpec
     from slamjax.fitting import fit as fit
-    from slamjax.fitting import fit_files as fit_files
     from slamjax.fitting import fit_table as fit_table
     from slamjax.flags import Flag as Flag
     from slamjax.flags import flag_names as flag_names
@@ -140,6 +142,8 @@ if TYPE_CHECKING:  # the same names for type checkers and editors; a test compar
     from slamjax.sampling import SamplerSpec as SamplerSpec
     from slamjax.sampling import sample as sample
     from slamjax.spectra import Spectra as Spectra
+    from slamjax.survey import fit_files as fit_files
+    from slamjax.survey import fit_survey as fit_survey
     from slamjax.training import SVR as SVR
     from slamjax.training import DataSpec as DataSpec
     from slamjax.training import NoiseSpec as NoiseSpec

@@ -94,3 +94,17 @@ def many_giants():
 def calibrated_model():
     """Low-rank noise, calibrated; 61 pixels."""
     return train(many_giants()[0], LABELS, emulator=SVR_10, recipe=recipe(), search=THREE_FOLDS, noise="lowrank")
+
+
+@cache
+def tiny_model():
+    """One label of the giants as a parabola: compiled and fitted in seconds."""
+    stars = xp_giants()[:110]
+    return train(stars, ["teff"], emulator=Polynomial(), recipe=recipe(), search=TWO_FOLDS, noise="diagonal")
+
+
+@cache
+def tiny_miles_model():
+    """The same of stars at rest, for survey files."""
+    at_rest = Recipe.make(continuum="gaussian:10nm")
+    return train(miles()[:90], ["teff"], emulator=Polynomial(), recipe=at_rest, search=TWO_FOLDS, noise="diagonal")

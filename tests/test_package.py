@@ -67,6 +67,7 @@ def test_everything_can_be_imported_in_a_fresh_interpreter():
         "plots",
         "preprocessing",
         "sampling",
+        "survey",
         "validation",
     }
 

@@ -32,6 +32,7 @@ ROOMS = {
     "forward": "Forward model and nuisances",
     "fitting": "Fitting",
     "sampling": "Posteriors",
+    "survey": "Surveys",
     "validation": "Validation",
     "plots": "Figures",
     "views": "In words",

@@ -27,15 +27,16 @@ except ImportError:  # Windows: two runs on one folder are not told apart
     fcntl = None  # type: ignore[assignment]
 
 _STAMP, _LOCK, _SUFFIX = "run.json", "lock", ".part"
+#: What a run needs beside its parts.
+_BESIDE = ("model.h5",)
 _MAGIC = b"slamjax part 1\n"
 
 
 class Checkpoint:
     """A folder that keeps the finished parts of a run.
 
-    As ``checkpoint=`` of `slamjax.fit_table`, `slamjax.fit_files` and `slamjax.sample`, a path makes one for the call
-    and removes it at its end. Where the result is yet to be saved, make it yourself: the folder is removed when the
-    block ends well, and stays if it does not.
+    As ``checkpoint=`` of `slamjax.sample`, a path makes one for the call and removes it at its end. Where the result is
+    yet to be saved, make it yourself: the folder is removed when the block ends well, and stays if it does not.
 
     Parameters
     ----------
@@ -50,24 +51,17 @@ class Checkpoint:
 
     Examples
     --------
-    >>> import os, tempfile
     >>> import slamjax
-    >>> stars, new_stars = slamjax.datasets.load_xp_giants()
-    >>> recipe = slamjax.Recipe.make(wave_range=(500, 560), wave_unit="nm")
-    >>> model = slamjax.train(stars[:100], ["teff"], emulator=slamjax.Polynomial(), recipe=recipe, noise="diagonal")
-    >>> folder = tempfile.mkdtemp()
-    >>> slamjax.write_table(new_stars[:6], os.path.join(folder, "new.fits"))
-    >>> with slamjax.Checkpoint(os.path.join(folder, "parts")) as kept:
-    ...     labels = slamjax.fit_table(model, os.path.join(folder, "new.fits"), checkpoint=kept)
-    ...     slamjax.write_labels(labels, os.path.join(folder, "labels.fits"))
-    >>> sorted(os.listdir(folder))
-    ['labels.fits', 'new.fits']
+    >>> with slamjax.Checkpoint("parts") as kept:  # doctest: +SKIP
+    ...     posterior = slamjax.sample(model, spectra, checkpoint=kept)
+    ...     posterior.write("posterior.nc")
     """
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
         self.folder = Path(folder)
         self._lock: int | None = None
         self._run = b""
+        self._stays = False
 
     def __repr__(self) -> str:
         return f"Checkpoint({str(self.folder)!r}; {self.n_parts} parts)"
@@ -88,7 +82,7 @@ class Checkpoint:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if kind is None or not self.n_parts:
+        if not self.n_parts or (kind is None and not self._stays):
             self.drop()
         if self._lock is not None:
             os.close(self._lock)
@@ -104,6 +98,10 @@ class Checkpoint:
             with cls(given) as own:
                 yield own
 
+    def stay(self) -> None:
+        """Keep the folder when the block ends well, too: others will use its parts."""
+        self._stays = True
+
     def drop(self) -> None:
         """Remove the folder."""
         shutil.rmtree(self.folder, ignore_errors=True)
@@ -111,7 +109,22 @@ class Checkpoint:
     @property
     def n_parts(self) -> int:
         """How many parts are finished."""
-        return len(list(self.folder.glob(f"[0-9]*{_SUFFIX}")))  # not the temporary name of one that is being written
+        return len(self.numbers())
+
+    def numbers(self) -> set[int]:
+        """Which parts are finished."""
+        names = (path.stem for path in self.folder.glob(f"[0-9]*{_SUFFIX}"))  # not of one that is being written
+        return {int(name) for name in names if name.isdigit()}
+
+    def stamp(self) -> dict[str, str]:
+        """The properties of the run whose parts are here."""
+        path = self.folder / _STAMP
+        try:
+            return {str(key): str(value) for key, value in json.loads(path.read_text()).items()}
+        except FileNotFoundError as error:
+            raise SlamError(f"{self.folder} does not say of which run it is (no {_STAMP}); delete it") from error
+        except (OSError, ValueError, AttributeError) as error:
+            raise SlamError(f"{path} is damaged ({error}); delete the folder to begin again") from error
 
     def begin(self, run: Mapping[str, str]) -> None:
         """Parts of the run with these properties (`digest`) follow; raises if the folder has those of another one."""
@@ -119,11 +132,8 @@ class Checkpoint:
         if self._lock is None:
             raise SlamError(f"{self!r} is not in use; begin with: with slamjax.Checkpoint(...) as kept")
         if self.n_parts:
-            try:
-                written = json.loads(stamp.read_text())
-                changed = sorted(key for key in run if written.get(key) != run[key])
-            except (OSError, ValueError, AttributeError) as error:
-                raise SlamError(f"{stamp} is damaged ({error}); delete the folder to begin again") from error
+            written = self.stamp()
+            changed = sorted(key for key in run if written.get(key) != run[key])
             if changed:
                 raise SlamError(
                     f"{self.folder} holds the finished parts of another run (different {', '.join(changed)}); repeat "
@@ -136,7 +146,7 @@ class Checkpoint:
 
     def read(self, number: int) -> dict[str, np.ndarray] | None:
         """The arrays of a part, if it is finished. A damaged part counts as unfinished, with a warning."""
-        path = self._path(number)
+        path = self.path(number)
         try:
             data = path.read_bytes()
         except FileNotFoundError:
@@ -152,22 +162,23 @@ class Checkpoint:
 
     def refuse(self, number: int) -> None:
         """Warn that a part is damaged, and delete it."""
-        warnings.warn(f"{self._path(number)} is damaged; its spectra are done again", SlamWarning, stacklevel=3)
-        self._path(number).unlink(missing_ok=True)
+        warnings.warn(f"{self.path(number)} is damaged; its spectra are done again", SlamWarning, stacklevel=3)
+        self.path(number).unlink(missing_ok=True)
 
     def write(self, number: int, arrays: Mapping[str, np.ndarray]) -> None:
         """Keep a finished part."""
         buffer = io.BytesIO()
         np.savez(buffer, **arrays)  # type: ignore[arg-type]
         content = buffer.getvalue()
-        with atomic_path(self._path(number)) as temporary:
+        with atomic_path(self.path(number)) as temporary:
             temporary.write_bytes(_MAGIC + self._digest(number, content) + content)
 
     def _digest(self, number: int, content: bytes) -> bytes:
         """Of a part, its number and its run, so that parts of other runs do not pass for it."""
         return hashlib.sha256(self._run + f"\n{number}\n".encode() + content).digest()
 
-    def _path(self, number: int) -> Path:
+    def path(self, number: int) -> Path:
+        """The file of a part."""
         return self.folder / f"{number:08d}{_SUFFIX}"
 
 
@@ -184,7 +195,7 @@ def digest(*values: Any) -> str:
 
 
 def _is_ours(path: Path) -> bool:
-    return path.name in (_STAMP, _LOCK) or path.suffix == _SUFFIX or path.name.startswith(".slamjax-")
+    return path.name in (_STAMP, _LOCK, *_BESIDE) or path.suffix == _SUFFIX or path.name.startswith(".slamjax-")
 
 
 def _locked(folder: Path) -> int | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import socket
 import stat
 import tempfile
@@ -75,7 +76,7 @@ _tidy: set[Path] = set()
 def remove_temporaries() -> None:
     """Remove the temporary files of all writers, for a process that is about to end."""
     for path in list(_temporaries):
-        path.unlink(missing_ok=True)
+        _remove(path)
 
 
 def remove_stale(folder: Path) -> None:
@@ -87,7 +88,14 @@ def remove_stale(folder: Path) -> None:
         number = path.name.removeprefix(_prefix()).split("-")[0]
         with contextlib.suppress(OSError):
             if number.isdigit() and not _is_running(int(number)):
-                path.unlink()
+                _remove(path)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _prefix() -> str:
@@ -135,12 +143,59 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         umask = os.umask(0)
         os.umask(umask)
         os.chmod(temporary, 0o666 & ~umask)  # mkstemp makes files private; users expect their umask
+        to_disk(temporary)
         os.replace(temporary, target)
     except OSError as error:
         raise SlamError(f"cannot write {target}: {_reason(error)}; nothing was written") from error
     finally:
         temporary.unlink(missing_ok=True)
         _temporaries.discard(temporary)
+
+
+@contextmanager
+def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """A temporary folder, renamed to ``path`` if the block succeeds; an older folder of that name goes last.
+
+    Raises
+    ------
+    SlamError
+        If the block cannot write.
+    """
+    target = Path(path)
+    remove_stale(target.parent)
+    folder = older = None
+    try:
+        folder = _new_folder(target.parent)
+        yield folder
+        if target.exists():
+            older = _new_folder(target.parent)
+            os.replace(target, older)
+        os.replace(folder, target)
+    except OSError as error:
+        raise SlamError(f"cannot write {target}: {_reason(error)}; nothing was written") from error
+    finally:
+        for temporary in (folder, older):
+            if temporary is not None:
+                _remove(temporary)
+                _temporaries.discard(temporary)
+
+
+def _new_folder(parent: Path) -> Path:
+    """A temporary folder with the user's usual permissions."""
+    name = tempfile.mktemp(dir=parent, prefix=f"{_prefix()}{os.getpid()}-")
+    os.mkdir(name)
+    folder = Path(name)
+    _temporaries.add(folder)
+    return folder
+
+
+def to_disk(path: Path) -> None:
+    """Let a file reach the disk before its name does: after a power cut it is whole, or not there."""
+    handle = os.open(path, os.O_RDWR)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def _end_of_links(path: str | os.PathLike[str]) -> Path:

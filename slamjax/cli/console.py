@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
@@ -118,6 +118,15 @@ def flag_summary(flags: object) -> str:
     from slamjax.flags import Flag
 
     values = np.asarray(flags)
-    lines = [f"{int(np.sum(values == 0))} of {len(values)} stars without flags"]
-    lines += [f"  {int(np.sum(values & flag != 0)):6d} {flag.name}" for flag in Flag if np.any(values & flag)]
+    counts = {flag.name or "": int(np.sum(values & flag != 0)) for flag in Flag}
+    return counted_flags(len(values), int(np.sum(values == 0)), counts)
+
+
+def counted_flags(n: int, n_good: int, counts: Mapping[str, int]) -> str:
+    """How many of n stars have no flag, and how many have each flag, in the flags' order."""
+    from slamjax.flags import Flag
+
+    lines = [f"{n_good} of {n} stars without flags"]
+    present = [flag.name for flag in Flag if flag.name and counts.get(flag.name)]
+    lines += [f"  {counts[name]:6d} {name}" for name in present]
     return "\n".join(lines)

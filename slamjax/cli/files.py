@@ -33,9 +33,16 @@ def read_spectra(files: list[Path], select: str | None = None, metadata: Metadat
 
 def check_output(output: Path, inputs: Iterable[Path] = (), flag: str = "--output") -> None:
     """Raise unless the output can be written, all inputs exist, and none of them is the output."""
-    from slamjax._util.files import check_writable, existing_file
+    from slamjax._util.files import check_writable
 
     check_writable(output)
+    check_inputs(output, inputs, flag)
+
+
+def check_inputs(output: Path, inputs: Iterable[Path], flag: str = "--output") -> None:
+    """Raise unless all inputs exist, and none of them is the output."""
+    from slamjax._util.files import existing_file
+
     for path in inputs:
         source = existing_file(path)
         if output.exists() and output.samefile(source):

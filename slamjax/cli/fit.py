@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 import slamjax
-from slamjax.cli.console import flag_summary, progress_bar, say, say_written
-from slamjax.cli.files import check_output, is_table, kept_parts
+from slamjax.cli.clusters import Cluster
+from slamjax.cli.console import progress_bar
+from slamjax.cli.files import is_table
 from slamjax.cli.groups import Offered, default, offer, option_groups
 from slamjax.cli.options import (
     FitPriors,
@@ -24,8 +25,10 @@ from slamjax.cli.options import (
     Survey,
     priors,
 )
+from slamjax.cli.surveys import check_survey_output, note_kept_parts, say_report
 from slamjax.errors import SlamError
 from slamjax.fitting import OptimiserSpec
+from slamjax.survey.parts import shard_of
 
 offer(
     OptimiserSpec,
@@ -49,7 +52,8 @@ def fit(
             "-o",
             "--output",
             metavar="LABELS.fits",
-            help="Label table to write; .ecsv and .csv give text, else FITS.",
+            help="Label table to write: FITS; .ecsv and .csv give text; .parquet, or a name without an ending, a "
+            "folder of Parquet files.",
         ),
     ],
     select: Select = None,
@@ -64,19 +68,30 @@ def fit(
     ] = False,
     memory: Memory = default(slamjax.Fitter, "memory"),
     n_jobs: Jobs = -1,
+    piece_size: Annotated[
+        int | None,
+        typer.Option(help="Most spectra, or files, that are fitted and kept together; default: as memory allows."),
+    ] = None,
+    shard: Annotated[
+        str | None,
+        typer.Option(metavar="i/N", help="Fit this share of the pieces only; `slamjax collect` joins all N."),
+    ] = None,
     optimiser: OptimiserSpec,
+    cluster: Cluster,
     nuisances: NuisanceOptions,
     metadata: Metadata,
 ) -> None:
     """Survey files need no further option: they are shifted to rest by their measured velocity, resampled to the
     model's wavelengths and prepared as the training stars were. The table has one row per spectrum, in the order given.
-    A stopped run is continued by the same command.
+    Finished parts are kept beside the output as the run goes; a stopped run is continued by the same command.
 
     Example: `slamjax fit giants.h5 new.fits -o labels.fits --select "apogee_snr > 80"`
 
     Example: `slamjax fit miles.h5 "spectra/spec-*.fits" -o labels.fits`
     """
-    check_output(output, [model, *spectra])
+    check_survey_output(output, model, spectra)
+    if (metadata.medium or metadata.frame) and not is_table(spectra[:1]):
+        raise SlamError("--medium and --frame are for slamjax tables; survey files state both")
     given = nuisances.nuisances()
     fitter = slamjax.Fitter(
         slamjax.Model.read(model),
@@ -88,15 +103,20 @@ def fit(
         compress=not no_compress,
         memory=memory,
     )
-    options: dict[str, Any] = {"select": select or "", "fwhm": metadata.fwhm}
-    with kept_parts(output) as options["checkpoint"]:
-        with progress_bar("fitting stars") as options["on_progress"]:
-            if is_table(spectra):
-                table = slamjax.fit_table(fitter, spectra[0], medium=metadata.medium, frame=metadata.frame, **options)
-            elif metadata.medium or metadata.frame:
-                raise SlamError("--medium and --frame are for slamjax tables; survey files state both")
-            else:
-                table = slamjax.fit_files(fitter, spectra, survey=survey, n_jobs=n_jobs, **options)
-        slamjax.write_labels(table, output)
-    say(flag_summary(table["flags"]))
-    say_written(output)
+    reading = slamjax.survey.Reading(
+        select or "", survey, metadata.medium, metadata.frame, metadata.fwhm, n_jobs=n_jobs
+    )
+    part = None if shard is None else shard_of(shard)
+    note_kept_parts(output, part)
+    with cluster.client(output) as client, progress_bar("fitting stars") as on_progress:
+        report = slamjax.fit_survey(
+            fitter,
+            [str(path) for path in spectra],
+            output,
+            reading=reading,
+            piece_size=piece_size,
+            shard=part,
+            client=client,
+            on_progress=on_progress,
+        )
+    say_report(report, output)

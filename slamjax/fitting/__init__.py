@@ -4,4 +4,3 @@ from slamjax.fitting.fitter import Fitter as Fitter
 from slamjax.fitting.fitter import fit as fit
 from slamjax.fitting.optimiser import OptimiserSpec as OptimiserSpec
 from slamjax.fitting.streaming import fit_table as fit_table
-from slamjax.fitting.survey_files import fit_files as fit_files

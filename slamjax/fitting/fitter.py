@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import time
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -113,9 +114,17 @@ class Fitter:
         self._minimiser = self.optimiser.minimiser()
         self._level_checked = False
         self._wider: Fitter | None = None
+        #: Seconds that spectra were prepared for.
+        self.seconds_preparing = 0.0
 
     def __repr__(self) -> str:
         return f"Fitter({self.model!r}, {self.optimiser!r}, n_starts={self.n_starts})"
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The options it was made with."""
+        names = ("optimiser", "n_starts", "posterior_mean", "nuisances", "compress", "memory")
+        return {**{name: getattr(self, name) for name in names}, "prior": self._given_prior}
 
     def fit(self, spectra: Spectra, on_progress: Progress | bool | None = True) -> LabelTable:
         """Labels, errors and flags of every spectrum.
@@ -141,7 +150,7 @@ class Fitter:
             If the spectra do not cover the model, or their labels are in units that the model's cannot be converted to.
         """
         fitter = self._matched(spectra)
-        fitter._check(spectra)
+        fitter.check(spectra)
         n = len(spectra)
         if self.prior is not None:
             spectra = self.prior.attached(spectra)
@@ -180,9 +189,7 @@ class Fitter:
         if model is self._model:
             return self
         if self._wider is None or self._wider.model is not model:
-            options: dict[str, Any] = {"optimiser": self.optimiser, "nuisances": self.nuisances, "memory": self.memory}
-            options |= {"prior": self._given_prior, "posterior_mean": self.posterior_mean}
-            self._wider = Fitter(model, n_starts=self.n_starts, compress=False, **options)
+            self._wider = Fitter(model, **{**self.options, "compress": False})
         return self._wider
 
     def _fit_parts(
@@ -205,7 +212,7 @@ class Fitter:
     def _chunks(self, parts: Iterable[Spectra]) -> Iterator[Spectra]:
         """Checked spectra, as many as are prepared at once."""
         for spectra in parts:
-            self._check(spectra)
+            self.check(spectra)
             for start in range(0, len(spectra), self._sizes.chunk):
                 yield spectra[start : start + self._sizes.chunk]
 
@@ -259,8 +266,8 @@ class Fitter:
         slots = self._sizes.slots
         return minimise(self._minimiser, self._problem, parts, slots, one_part=one_part, finished=finished)
 
-    def _check(self, spectra: Spectra) -> None:
-        """Errors in what is given, before anything is computed."""
+    def check(self, spectra: Spectra) -> None:
+        """Raise SlamError for spectra that cannot be fitted, before anything is computed."""
         if not isinstance(spectra, Spectra):
             kind = type(spectra).__name__
             raise SlamError(f"spectra are {kind}; read them first (slamjax.read, or slamjax.fit_files)")
@@ -308,7 +315,9 @@ class Fitter:
 
     def _prepare(self, spectra: Spectra, velocity: np.ndarray | None) -> Prepared:
         """Prepared spectra and where their fits start."""
+        began = time.perf_counter()
         prepared, forward = self._model.prepare(spectra, velocity), self._scaled.forward
+        self.seconds_preparing += time.perf_counter() - began
         if not self._level_checked:
             warn_of_other_unit(self._model, prepared)
             self._level_checked = True

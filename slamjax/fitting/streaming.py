@@ -6,14 +6,11 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from functools import partial
 from typing import TypeVar
 
-from slamjax._util.checkpoint import Checkpoint
 from slamjax._util.progress import reporter
 from slamjax._util.threads import one_blas_thread
 from slamjax.errors import SlamError
-from slamjax.fitting.checkpoint import arrays_to_table, fit_fingerprint, table_to_arrays
 from slamjax.fitting.fitter import Fitter, warn_without_errors
 from slamjax.fitting.parts import fitter_of, rows_within, selected, stacked
 from slamjax.io import LabelTable, count_rows, read_table
@@ -23,9 +20,6 @@ from slamjax.spectra.spectra import Spectra
 from slamjax.typing import Progress
 
 _Part = TypeVar("_Part")
-#: Parts of a table that are kept together in a checkpoint: the fits of the last one's slow stars share no batch with
-#: the next ones.
-_TOGETHER = 4
 
 
 def fit_table(
@@ -37,7 +31,6 @@ def fit_table(
     frame: str | None = None,
     fwhm: float | None = None,
     part_size: int | None = None,
-    checkpoint: Checkpoint | str | os.PathLike[str] | None = None,
     on_progress: Progress | bool | None = True,
 ) -> LabelTable:
     """Labels, errors and flags of the spectra in a FITS table of any length: what `slamjax.fit` gives of all of them.
@@ -54,9 +47,6 @@ def fit_table(
         Metadata that the table lacks, see `slamjax.Spectra.with_metadata`.
     part_size : int, optional
         Rows that are read at once; by default as many as the fitter's ``memory`` holds.
-    checkpoint : path or Checkpoint, optional
-        A folder that keeps finished parts, so that the same call continues where a run was stopped, with the same
-        result. It is removed at the end; a `slamjax.Checkpoint` keeps it until the labels are saved.
     on_progress : callable or bool
         Called with (rows done, rows in all). By default a line in terminals and notebooks; False for none.
 
@@ -64,6 +54,10 @@ def fit_table(
     -------
     LabelTable
         As of `slamjax.fit`.
+
+    See Also
+    --------
+    slamjax.fit_survey : writes labels of any number of spectra, and continues where it was stopped
 
     Raises
     ------
@@ -101,47 +95,16 @@ def fit_table(
                 yield spectra
                 warn_without_errors(fitter.model, spectra)  # after the fitter's checks: an error stands alone
 
-    def fitted(starts: Iterable[int]) -> list[LabelTable]:
-        before = progress.spectra
-        with one_blas_thread():
-            return list(
-                fitter.fit_parts(parts(starts), one_part=n <= size, report=lambda done: progress.report(before + done))
-            )
-
-    starts = range(0, n, size)
-    with Checkpoint.of_option(checkpoint) as kept, reporter(on_progress) as told:
+    with reporter(on_progress) as told, one_blas_thread():
         told.stage("fitting rows")
         progress = _RowProgress(told, n)
-        if kept is None:
-            tables = fitted(starts)
-        else:
-            kept.begin(fit_fingerprint(fitter, [path], select=select, part=size, given=(medium, frame, fwhm)))
-            tables = []
-            for number in range(0, len(starts), _TOGETHER):
-                group = starts[number : number + _TOGETHER]
-                table, is_new = _kept_table(kept, number, partial(fitted, group))
-                tables += [] if table is None else [table]
-                if not is_new:
-                    progress.add(min(n, group[-1] + size) - group[0], 0 if table is None else len(table))
+        tables = list(fitter.fit_parts(parts(range(0, n, size)), one_part=n <= size, report=progress.report))
         progress.report(progress.spectra)
     if not tables:
         if n == 0:
             raise SlamError(f"{path} holds no spectra to fit")
         raise selection.keeps_none_of(f"the {n} rows of {path}")
     return stacked(tables)
-
-
-def _kept_table(
-    kept: Checkpoint, number: int, fitted: Callable[[], list[LabelTable]]
-) -> tuple[LabelTable | None, bool]:
-    """The table of a part (None without rows), and whether it was fitted now: else it was kept."""
-    arrays = kept.read(number)
-    is_new = arrays is None
-    if arrays is None:
-        tables = fitted()
-        arrays = table_to_arrays(stacked(tables) if tables else None)
-        kept.write(number, arrays)
-    return arrays_to_table(arrays)[0], is_new
 
 
 def _one_ahead(function: Callable[[int], _Part], arguments: Iterable[int]) -> Iterator[_Part]:

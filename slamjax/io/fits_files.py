@@ -39,7 +39,7 @@ _NUMBER = re.compile(rb".{8}= *(-?\d+) *(?:/|$)", re.DOTALL)
 #: Bytes behind the last HDU, and blocks of a header, that astropy may be left to read.
 _MOST_BEHIND, _MOST_BLOCKS = 2**26, 2**12
 _SUMS = re.compile(rb"(CHECKSUM|DATASUM ) *= *'([^']*)'")
-_ALL_ONES = 0xFFFFFFFF
+ALL_ONES = 0xFFFFFFFF
 #: Seconds after which a file that was written is taken to be complete.
 _SETTLED = 2.0
 
@@ -231,11 +231,12 @@ def _sum_of_data(file: _Plain | _Compressed, padded: int) -> tuple[int, int]:
     """Sum of all 32-bit words, and how many bytes there were."""
     total = there = 0
     while there < padded and (data := file.read(min(_PIECE, padded - there))):
-        total, there = total + _sum(data), there + len(data)
+        total, there = total + sum_of_words(data), there + len(data)
     return total, there
 
 
-def _sum(data: bytes) -> int:
+def sum_of_words(data: bytes) -> int:
+    """Of 32 bits each, zeros added at the end."""
     words = np.frombuffer(data.ljust(-(-len(data) // 4) * 4, b"\0"), ">u4")
     return int(words.sum(dtype=np.uint64))
 
@@ -243,13 +244,13 @@ def _sum(data: bytes) -> int:
 def _matches(header: bytes, total: int, stated: dict[str, bytes]) -> bool:
     """Whether the ones' complement sum of the HDU is all ones, or that of its data what DATASUM says."""
     if "CHECKSUM" in stated:
-        return _folded(total + _sum(header)) in (0, _ALL_ONES)
+        return folded(total + sum_of_words(header)) in (0, ALL_ONES)
     text = stated["DATASUM"].strip()
-    return text.isdigit() and _folded(total) in (int(text), _ALL_ONES if int(text) == 0 else int(text))
+    return text.isdigit() and folded(total) in (int(text), ALL_ONES if int(text) == 0 else int(text))
 
 
-def _folded(total: int) -> int:
+def folded(total: int) -> int:
     """A sum in ones' complement: carries are added at the other end."""
-    while total > _ALL_ONES:
-        total = (total & _ALL_ONES) + (total >> 32)
+    while total > ALL_ONES:
+        total = (total & ALL_ONES) + (total >> 32)
     return total

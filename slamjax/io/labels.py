@@ -56,16 +56,22 @@ def write_labels(table: Table, path: str | os.PathLike[str]) -> None:
         with atomic_path(path) as temporary:
             LabelTable(table, copy=False).write(temporary, format=f"ascii{kind}", overwrite=True)
         return
+    write_hdus(fits.HDUList([fits.PrimaryHDU(), label_sheet(table)]), path)
+
+
+def label_sheet(table: Table) -> fits.BinTableHDU:
+    """The FITS extension of a label table."""
     plain = table.copy()
     plain.meta.clear()
     for name in plain.colnames:
         if plain[name].dtype.kind == "U":  # FITS holds ASCII only; a label table must not fail for a star's name
-            plain[name] = np.char.encode(np.asarray(plain[name]).astype(str), "ascii", "replace")
+            text = np.asarray(plain[name]).astype(str)
+            plain[name] = np.char.encode(text, "ascii", "replace").astype(f"S{text.dtype.itemsize // 4}")
     sheet = table_to_hdu(plain, "LABELS")
     sheet.header["LABELS"] = (table.meta.get("labels", ""), "labels, in the order of cov")
     for flag in Flag:
         sheet.header.add_comment(f"flags & {int(flag)}: {flag.name}: {FLAG_MEANINGS[flag]}")
-    write_hdus(fits.HDUList([fits.PrimaryHDU(), sheet]), path)
+    return sheet
 
 
 def read_labels(path: str | os.PathLike[str]) -> LabelTable:

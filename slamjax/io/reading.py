@@ -16,7 +16,7 @@ from astropy import units as u
 from jaxtyping import Float
 from joblib import Parallel, delayed
 
-from slamjax._util.files import existing_file
+from slamjax._util.files import existing_file, existing_text
 from slamjax._util.progress import reporter
 from slamjax.errors import SlamError, SlamWarning
 from slamjax.io.catalog import Catalogue, CatalogueLike, On
@@ -168,6 +168,8 @@ def _check_join(catalogue: Catalogue, sources: Sequence[Any], survey: str | None
 def expand_pattern(pattern: str) -> list[str]:
     """The files that match a glob pattern, sorted; a path without wildcards is returned as it is.
 
+    ``@list.txt`` stands for the paths in a text file, one a line.
+
     A home folder (``~``) is put in, as a shell does where the pattern is not quoted.
 
     Raises
@@ -175,6 +177,8 @@ def expand_pattern(pattern: str) -> list[str]:
     SlamError
         If no file matches.
     """
+    if pattern.startswith("@") and not os.path.lexists(pattern):
+        return _listed(os.path.expanduser(pattern[1:]))
     pattern = os.path.expanduser(pattern)
     if not glob.has_magic(pattern) or os.path.lexists(pattern):
         return [pattern]
@@ -182,6 +186,18 @@ def expand_pattern(pattern: str) -> list[str]:
     if not files:
         raise SlamError(f"{pattern} matches no file; check the pattern")
     return _without_sampling(files)
+
+
+def _listed(path: str) -> list[str]:
+    """The paths in a text file."""
+    try:
+        lines = existing_text(path).read_text().splitlines()
+    except UnicodeDecodeError as error:
+        raise SlamError(f"{path} is no text in UTF-8; give a list of paths, one a line") from error
+    paths = [line.strip() for line in lines if line.strip()]
+    if not paths:
+        raise SlamError(f"{path} lists no file; give a list of paths, one a line")
+    return paths
 
 
 def is_table(path: str | os.PathLike[str]) -> bool:

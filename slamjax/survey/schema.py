@@ -30,7 +30,7 @@ class LabelColumn:
         kind = np.dtype(self.dtype).kind
         values = np.full((n, *self.shape), np.nan if kind == "f" else 0, dtype=self.dtype)
         if kind == "U":
-            values = np.full((n, *self.shape), "")
+            values = np.full((n, *self.shape), "", dtype=self.dtype)
         return values if self.unit is None else with_unit(values, self.unit)
 
     def of(self, table: LabelTable) -> Any:
@@ -47,7 +47,14 @@ class LabelColumn:
 
 @dataclass(frozen=True)
 class LabelSchema:
-    """The columns of a label table, in order, and the names of its labels."""
+    """The columns of a label table, in order, and the names of its labels; see `label_schema`.
+
+    Examples
+    --------
+    >>> from slamjax.survey import LabelSchema
+    >>> LabelSchema((), ("teff",)).empty(2).label_names
+    ('teff',)
+    """
 
     columns: tuple[LabelColumn, ...]
     labels: tuple[str, ...]
@@ -109,6 +116,15 @@ def label_schema(
     LabelSchema
         ``row``, those carried, ``problem`` (empty, or why there are no labels), and those of
         `slamjax.fitting.label_table.label_table`.
+
+    Examples
+    --------
+    >>> import slamjax
+    >>> stars, _ = slamjax.datasets.load_xp_giants()
+    >>> recipe = slamjax.Recipe.make(wave_range=(500, 560), wave_unit="nm")
+    >>> model = slamjax.train(stars[:100], ["teff"], emulator=slamjax.Polynomial(), recipe=recipe, noise="diagonal")
+    >>> slamjax.survey.label_schema(slamjax.Fitter(model), {"source_id": "int64"}).names[:5]
+    ('row', 'source_id', 'problem', 'teff', 'teff_err')
     """
     names, units = fitter.model.label_names, fitter.model.info.label_units
     columns: list[LabelColumn] = []

@@ -1,0 +1,32 @@
+"""``slamjax collect``: one label table from the shards of a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+import slamjax
+from slamjax.cli.console import say_written
+from slamjax.cli.surveys import say_collected
+from slamjax.survey.parts import shard_folders
+
+
+def collect(
+    *,
+    folders: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="[FOLDERS...]", help="Folders of finished parts; default: those beside the output."),
+    ] = None,
+    output: Annotated[
+        Path, typer.Option("-o", "--output", metavar="LABELS.fits", help="The output that the shards were given.")
+    ],
+) -> None:
+    """Pieces that no shard has finished are named; nothing is written then. The parts are removed when the table is.
+
+    Example: `slamjax collect -o labels.fits`
+    """
+    given = folders or shard_folders(output)
+    say_collected(slamjax.survey.collect_shards(given, output))
+    say_written(output)

@@ -1,0 +1,68 @@
+"""Pieces to the workers of a Dask cluster and their tables back, whatever happens to the workers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from slamjax.errors import SlamError
+from slamjax.fitting import Fitter
+from slamjax.survey.pieces import Piece
+from slamjax.survey.work import Done, Job, unfitted, work
+
+
+@dataclass(frozen=True)
+class SetAside:
+    """Instead of a table: the piece killed every worker that it was given to."""
+
+    problem: str
+
+    def as_done(self, fitter: Fitter, piece: Piece) -> Done:
+        """Rows without labels that say so."""
+        files = piece.paths if piece.kind == "files" else None
+        table = unfitted(fitter, [self.problem] * piece.n, files)
+        return Done(table, piece.n, problem=self.problem, problems=(f"{piece}: {self.problem}",))
+
+
+def on_cluster(client: Any, job: Job, pieces: Sequence[Piece]) -> Iterator[tuple[Piece, Done | SetAside, int]]:
+    """Finished pieces as they come, each with how many workers died with it.
+
+    As many pieces are given out as there are threads: none waits at a worker that might die of another one.
+    """
+    from distributed import as_completed
+    from distributed.client import FutureCancelledError
+    from distributed.scheduler import KilledWorker
+
+    waiting = iter(pieces)
+    running: dict[str, Piece] = {}
+    pool = as_completed(with_results=False)
+
+    def give_out() -> None:
+        threads = max(1, sum(client.nthreads().values()))
+        while len(running) < threads and (piece := next(waiting, None)) is not None:
+            key = f"fit-{job.digest}-{piece.number}"
+            future = client.submit(work, job, piece, key=key, pure=False)
+            running[key] = piece
+            pool.add(future)
+
+    give_out()
+    while running:
+        future = next(pool)
+        piece = running.pop(future.key)
+        deaths = client.run_on_scheduler(_deaths, key=future.key)
+        try:
+            result: Done | SetAside = future.result()
+        except KilledWorker:
+            result = SetAside(f"{max(deaths, 1)} workers died with this piece; it was set aside")
+        except (FutureCancelledError, OSError) as error:
+            raise SlamError(f"the cluster was lost ({error}); the same command continues") from error
+        future.release()
+        give_out()
+        yield piece, result, deaths
+
+
+def _deaths(key: str, dask_scheduler: Any) -> int:
+    """Workers that died while they had a piece."""
+    task = dask_scheduler.tasks.get(key)
+    return 0 if task is None else int(task.suspicious)

@@ -1,0 +1,224 @@
+"""One label table from finished parts, of which one at a time is in memory; every spectrum has exactly one row."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from slamjax._util.checkpoint import Checkpoint
+from slamjax.errors import SlamError
+from slamjax.fitting.parts import stacked
+from slamjax.flags import Flag
+from slamjax.io import LabelTable, write_labels
+from slamjax.io.label_stream import write_label_blocks
+from slamjax.survey.dataset import is_dataset, write_dataset
+from slamjax.survey.parts import columns_of, read_about, read_part
+from slamjax.survey.schema import LabelColumn, LabelSchema
+
+#: Numbers of missing pieces that a message names.
+_NAMED = 5
+
+
+class DamagedPart(Exception):
+    """A part that was finished is not as it was written; it has been deleted."""
+
+
+class NothingFittedError(SlamError):
+    """There is no row to write: no spectrum is selected, or none can be fitted."""
+
+
+@dataclass(frozen=True)
+class Collected:
+    """What was written.
+
+    Attributes
+    ----------
+    n : rows
+    n_good : rows without flags
+    flags : rows with each flag
+    worst : pieces with the largest share of flagged rows, as (number, share), worst first
+    problems : of files that give no spectrum, at most a hundred
+    seconds : that workers were reading, preparing and fitting for
+    """
+
+    n: int
+    n_good: int
+    flags: Mapping[str, int]
+    worst: tuple[tuple[int, float], ...]
+    problems: tuple[str, ...]
+    seconds: Mapping[str, float]
+
+
+@dataclass
+class _Counts:
+    n: int = 0
+    n_good: int = 0
+    flags: dict[str, int] = field(default_factory=dict)
+    worst: list[tuple[float, int]] = field(default_factory=list)
+
+    def add(self, number: int, flags: np.ndarray) -> None:
+        self.n, self.n_good = self.n + len(flags), self.n_good + int(np.sum(flags == 0))
+        for flag in Flag:
+            count = int(np.sum(flags & flag != 0))
+            if count:
+                self.flags[flag.name or ""] = self.flags.get(flag.name or "", 0) + count
+        if np.any(flags):
+            self.worst = sorted([*self.worst, (float(np.mean(flags != 0)), number)], reverse=True)[:5]
+
+
+def collect(kept: Sequence[Checkpoint], output: str | os.PathLike[str]) -> Collected:
+    """Write the label table of a survey from its finished parts.
+
+    Parameters
+    ----------
+    kept : checkpoints whose blocks have begun
+        Of one run, or of all of its shards.
+    output : path
+        A name ending in ``.fits``, ``.csv`` or ``.ecsv``, or a Parquet dataset: a name ending in ``.parquet`` or
+        without an ending. Texts are written from memory.
+
+    Raises
+    ------
+    SlamError
+        If pieces are missing, are of different runs, or have a spectrum twice; if no spectrum could be fitted.
+    """
+    run = _run_of(kept)
+    homes = _homes(kept, int(run["pieces"]))
+    abouts = [read_about(home, number) for number, home in enumerate(homes)]
+    for number, (home, about) in enumerate(zip(homes, abouts, strict=True)):
+        if not about:
+            home.refuse(number)
+            raise DamagedPart
+    _refuse_if_none_is_good(abouts)
+    schema = _union(abouts)
+    counts, n = _Counts(), sum(about["rows"] for about in abouts)
+    if n == 0:
+        raise NothingFittedError(
+            f"the selection keeps none of the {sum(about['n'] for about in abouts)} spectra; loosen it"
+        )
+    blocks = _blocks(homes, abouts, schema, run["all_rows"] == "True", counts)
+    if is_dataset(output):
+        write_dataset(schema, blocks, output)
+    elif Path(output).suffix.lower() in (".csv", ".ecsv"):
+        write_labels(stacked(list(blocks)), output)
+    else:
+        write_label_blocks(schema.empty(1), n, blocks, output)
+    problems = [problem for about in abouts for problem in about["problems"]][:100]
+    seconds = {name: sum(about["seconds"].get(name, 0.0) for about in abouts) for name in abouts[0]["seconds"]}
+    worst = tuple((number, share) for share, number in counts.worst)
+    return Collected(counts.n, counts.n_good, counts.flags, worst, tuple(problems), seconds)
+
+
+def _run_of(kept: Sequence[Checkpoint]) -> dict[str, str]:
+    """What identifies the run of all parts."""
+    first, *others = (one.stamp() for one in kept)
+    for one, other in zip(kept[1:], others, strict=True):
+        if other != first:
+            changed = sorted(key for key in {*first, *other} if first.get(key) != other.get(key))
+            raise SlamError(
+                f"{one.folder} is of another run than {kept[0].folder} (different {', '.join(changed)}); give the "
+                "shards of one run"
+            )
+    if not {"pieces", "all_rows"} <= set(first):
+        raise SlamError(f"{kept[0].folder} holds no parts of a survey")
+    for one in kept:
+        one.begin(first)
+    return first
+
+
+def _homes(kept: Sequence[Checkpoint], n: int) -> list[Checkpoint]:
+    """Where each piece is."""
+    homes: dict[int, Checkpoint] = {}
+    for one in kept:
+        for number in one.numbers():
+            if number in homes:
+                raise SlamError(
+                    f"piece {number} is in {homes[number].folder} and in {one.folder}; give each shard once"
+                )
+            homes[number] = one
+    missing = [number for number in range(n) if number not in homes]
+    if missing:
+        named = ", ".join(map(str, missing[:_NAMED])) + (", …" if len(missing) > _NAMED else "")
+        raise SlamError(
+            f"{len(missing)} of {n} pieces are not finished ({named}); run the shards that have them again with the "
+            "same commands"
+        )
+    return [homes[number] for number in range(n)]
+
+
+def _refuse_if_none_is_good(abouts: Sequence[Mapping[str, Any]]) -> None:
+    problem = next((about["problem"] for about in abouts if about["problem"]), "")
+    if problem and not any(about["any_good"] for about in abouts):
+        raise NothingFittedError(problem)
+
+
+def _union(abouts: Sequence[Mapping[str, Any]]) -> LabelSchema:
+    """The columns of all parts, in order, in types that hold all of their values."""
+    columns: dict[str, LabelColumn] = {}
+    labels = ""
+    for about in abouts:
+        labels = labels or about["meta"].get("labels", "")
+        names = list(columns)
+        for place, column in enumerate(columns_of(dict(about))):
+            known = columns.get(column.name)
+            if known is None:
+                names.insert(_after(names, about, place), column.name)
+                columns[column.name] = column
+            elif known != column:
+                columns[column.name] = _common(known, column)
+        columns = {name: columns[name] for name in names}
+    return LabelSchema(tuple(columns.values()), tuple(name for name in labels.split(",") if name))
+
+
+def _after(names: list[str], about: Mapping[str, Any], place: int) -> int:
+    """Where a part's column goes: behind the one before it."""
+    return names.index(about["columns"][place - 1][0]) + 1 if place else 0
+
+
+def _common(one: LabelColumn, other: LabelColumn) -> LabelColumn:
+    """A column that holds the values of two."""
+    if one.shape != other.shape:
+        raise SlamError(f"column {one.name!r} has cells of shape {one.shape} and {other.shape}; fit these files apart")
+    kinds = np.dtype(one.dtype), np.dtype(other.dtype)
+    dtype = np.dtype(str) if any(kind.kind == "U" for kind in kinds) else np.result_type(*kinds)
+    if dtype.kind == "U":
+        dtype = np.dtype(f"<U{max(_width(kind) for kind in kinds)}")
+    return LabelColumn(one.name, dtype.str, one.unit if one.unit is not None else other.unit, one.shape)
+
+
+def _width(kind: np.dtype[Any]) -> int:
+    """Characters of a value as text."""
+    return kind.itemsize // 4 if kind.kind == "U" else 24
+
+
+def _blocks(
+    homes: Sequence[Checkpoint],
+    abouts: Sequence[Mapping[str, Any]],
+    schema: LabelSchema,
+    all_rows: bool,
+    counts: _Counts,
+) -> Iterator[LabelTable]:
+    """The tables of all parts with the same columns, rows numbered through, one after the other."""
+    first = 0
+    for number, (home, about) in enumerate(zip(homes, abouts, strict=True)):
+        table = read_part(home, number)
+        if table is None:
+            raise DamagedPart
+        n = about["n"]
+        if len(table):
+            rows = np.asarray(table["row"])
+            whole = len(rows) == n if all_rows else True
+            if not (whole and np.all(np.diff(rows) > 0) and rows[0] >= 0 and rows[-1] < n):
+                raise SlamError(f"{home.path(number)} has not one row for each of its {n} spectra; delete it")
+            fixed = schema.conform(table)
+            fixed["row"] = rows + first
+            counts.add(number, np.asarray(fixed["flags"]))
+            yield fixed
+        elif all_rows and n:
+            raise SlamError(f"{home.path(number)} has no rows of its {n} spectra; delete it")
+        first += n
