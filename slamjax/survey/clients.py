@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,6 +24,8 @@ _SETTINGS = {
     "distributed.admin.tick.limit": "60s",  # compiling holds the interpreter's lock
     "distributed.comm.timeouts.connect": "60s",
 }
+#: How long a scheduler may take to answer.
+PATIENCE = "20s"
 #: What a SLURM job is, in words of ``dask_jobqueue.SLURMCluster``.
 _SLURM_NEEDS = ("cores", "memory", "walltime")
 
@@ -82,6 +85,7 @@ def _own_cores(distributed: Any, workers: int) -> Any:
         name = "slamjax-cores"
 
         def setup(self, worker: Any) -> None:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends Ctrl-C to all; the client ends its workers
             take_cores(int(worker.name), workers, cores, gpus)
 
     return OwnCores()
@@ -102,7 +106,7 @@ def remote(address: str) -> Iterator[Any]:
     """A client of a cluster that runs already; its workers need slamjax and must see the same files."""
     distributed = import_distributed()
     try:
-        client = distributed.Client(address, timeout="20s")
+        client = distributed.Client(address, timeout=PATIENCE)
     except (OSError, ValueError) as error:
         raise SlamError(f"no Dask scheduler answers at {address} ({error}); is it running?") from error
     with client:
@@ -144,7 +148,8 @@ def slurm_cluster(config: str | os.PathLike[str]) -> tuple[Any, int]:
     jobs = settings.pop("jobs")
     if not isinstance(jobs, int) or isinstance(jobs, bool) or jobs < 1:
         raise SlamError(f"jobs is {jobs!r} in {source}; give a number of jobs, at least 1")
-    given = {"processes": 1, "interface": None, "worker_extra_args": ["--nthreads", "1"], **settings}
+    # one piece at a time, by all of a job's cores: JAX has as many threads as it sees cores
+    given = {"processes": 1, "job_cpu": settings["cores"], **settings, "cores": 1}
     try:
         jobqueue: Any = dask_jobqueue
         return jobqueue.SLURMCluster(**given, scheduler_options={"dashboard_address": ":0"}), jobs

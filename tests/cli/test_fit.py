@@ -141,6 +141,25 @@ def test_spectra_that_do_not_cover_the_model_are_refused(trained, refused, tmp_p
     assert sorted(os.listdir(tmp_path)) == ["miles.fits", "red.fits"]
 
 
+def test_shards_are_joined_by_a_command(trained, refused, tmp_path):
+    command = ["fit", trained[0], GIANTS, "--select", SELECT, "--n-starts", 1, "--piece-size", 30]
+    run(*command, "-o", tmp_path / "whole.fits")
+    for k in (2, 1):
+        message = refused("collect", "-o", tmp_path / "labels.fits")
+        assert "there are no shards" in message or "pieces are not finished (0, 2, 4)" in message
+        printed = run(*command, "-o", tmp_path / "labels.fits", "--shard", f"{k}/2")
+        assert f"slamjax collect -o {tmp_path / 'labels.fits'}" in printed
+    printed = run("collect", "-o", tmp_path / "labels.fits")
+    whole, joined = (slamjax.read_labels(tmp_path / name) for name in ("whole.fits", "labels.fits"))
+    np.testing.assert_array_equal(joined["row"], whole["row"])
+    np.testing.assert_array_equal(joined["teff"].value, whole["teff"].value)
+    assert f"of {len(whole)} stars without flags" in printed
+    assert sorted(os.listdir(tmp_path)) == ["labels.fits", "whole.fits"]
+    assert refused(*command, "-o", tmp_path / "x.fits", "--shard", "3/2").startswith("--shard is '3/2'; give i/N")
+    message = refused(*command, "-o", tmp_path / "x.fits", "--workers", 2, "--scheduler", "tcp://localhost:1")
+    assert message == "--workers and --scheduler exclude each other; give one of them"
+
+
 def test_nuisances_are_options(trained, refused, tmp_path):
     options = ["--select", SELECT, "--n-starts", 1, "--polynomial", 1, "--no-compress"]
     run("fit", trained[0], GIANTS, "-o", tmp_path / "moved.fits", *options)
