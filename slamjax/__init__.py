@@ -56,6 +56,7 @@ _HOMES = {
     "fit_table": "fitting",
     "fit_files": "survey",
     "fit_survey": "survey",
+    "fit_catalog": "survey",
     "Flag": "flags",
     "flag_names": "flags",
     # Sampling: posteriors of labels
@@ -142,6 +143,7 @@ if TYPE_CHECKING:  # the same names for type checkers and editors; a test compar
     from slamjax.sampling import SamplerSpec as SamplerSpec
     from slamjax.sampling import sample as sample
     from slamjax.spectra import Spectra as Spectra
+    from slamjax.survey import fit_catalog as fit_catalog
     from slamjax.survey import fit_files as fit_files
     from slamjax.survey import fit_survey as fit_survey
     from slamjax.training import SVR as SVR

@@ -21,6 +21,7 @@ COMMANDS = {
     "train": "Train a model on stars with known labels.",
     "fit": "Fit the labels of every spectrum, with errors and flags.",
     "collect": "Join the labels that shards of `slamjax fit` have fitted.",
+    "to-hats": "Make a catalogue by sky pixel (HATS) of label tables, for LSDB.",
     "sample": "Sample the posterior of the labels of every spectrum.",
     "validate": "Compare fitted with known labels, and errors with their scatter.",
     "calibrate": "Test posteriors on simulated stars (SBC, TARP).",
@@ -51,7 +52,8 @@ class CommandGroup(typer.core.TyperGroup):
 
 def load_command(name: str) -> Any:
     """The command with its options."""
-    function = getattr(importlib.import_module(f"slamjax.cli.{name}"), name)
+    module = name.replace("-", "_")
+    function = getattr(importlib.import_module(f"slamjax.cli.{module}"), module)
     one = typer.Typer(add_completion=False, rich_markup_mode=_MARKUP)
     one.command(name, help=f"{COMMANDS[name]}\n\n{function.__doc__}")(function)
     return typer.main.get_command(one)

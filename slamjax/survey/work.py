@@ -113,7 +113,7 @@ class Read:
 
 def work(job: Job, piece: Piece) -> Done:
     """Read and fit a piece, in a process that knows nothing: the unit that a cluster distributes."""
-    fitter = _fitter_of(job)
+    fitter = fitter_of_job(job)
     with _warnings_of() as texts:
         done = fit_piece(fitter, job.reading, piece, read_piece(job.reading, piece))
     return dataclasses.replace(done, warnings=tuple(texts))
@@ -122,7 +122,7 @@ def work(job: Job, piece: Piece) -> Done:
 _fitters: dict[tuple[str, str], Fitter] = {}
 
 
-def _fitter_of(job: Job) -> Fitter:
+def fitter_of_job(job: Job) -> Fitter:
     """The fitter of a job: a process reads a model once, and keeps templates and compiled programs."""
     key = (job.digest, repr(job.options))
     if key not in _fitters:
