@@ -14,10 +14,11 @@ BENCHMARKS := fitting.emulator_speed fitting.kernel_sum fitting.fit_speed fittin
 	accuracy.inverse_regressors calibration.calibration calibration.outliers fitting.posterior_speed calibration.sampler_agreement calibration.crlb \
 	calibration.calibration_simulated io.reading_speed
 
-.PHONY: help demo check test torture test-oldest test-python lint docs wheel bench clean
+.PHONY: help demo demo-survey check test torture test-oldest test-python lint docs wheel bench clean
 
 help:
 	@echo "make demo         train on real stars, label others, draw (demo_output/)"
+	@echo "make demo-survey  label a catalogue by sky pixel with two workers, cross-match it (demo_output/)"
 	@echo "make check        lint, types, fast tests"
 	@echo "make test         lint, types, all tests"
 	@echo "make torture      thousands of attempts to break slamjax with damaged files, signals, full disks (hours)"
@@ -44,6 +45,9 @@ help:
 
 demo: .venv/installed-demo
 	$(BIN)/slamjax demo -o demo_output
+
+demo-survey: .venv/installed-survey
+	$(BIN)/python -m benchmarks.survey.hats_round_trip --out demo_output
 
 lint: .venv/installed-test
 	$(BIN)/ruff check .

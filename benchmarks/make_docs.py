@@ -243,6 +243,13 @@ half was seen once before the last of them.""",
 ## Reading survey files
 
 Files that are in the system's cache: what is timed is reading, not the disk.""",
+    "hats_round_trip": """\
+## Catalogues by sky pixel
+
+The embedded giants as a HATS catalogue (hats-import), labelled by `slamjax.fit_catalog` with two Dask workers, written,
+opened again and cross-matched by LSDB. Times contain the start of the workers and all compilation.
+
+![Giants on the sky](../benchmarks/results/hats_round_trip.png)""",
     "accuracy": """\
 ## Accuracy on stars never seen, published likelihood
 

@@ -57,6 +57,7 @@ def test_benchmarks_lie_in_the_folder_of_their_question():
         "accuracy",
         "calibration",
         "io",
+        "survey",
     }
     readme = (FOLDER / "README.md").read_text()
     for path in STARTED:
