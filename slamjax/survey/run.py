@@ -43,6 +43,7 @@ class SurveyReport:
     pieces : in all
     done_now : spectra that this call fitted, the others were finished before
     seconds : of this call, from the first piece to the last
+    writing : seconds that this process was writing parts and the table for
     retries : how often a worker died with a piece, which was done again
     set_aside : pieces that killed every worker they were given to
     collected : what was written; None for a shard
@@ -58,6 +59,7 @@ class SurveyReport:
     pieces: int
     done_now: int
     seconds: float
+    writing: float
     retries: int
     set_aside: tuple[str, ...]
     collected: Collected | None
@@ -142,7 +144,9 @@ def fit_survey(
             if shard is not None:
                 break
             try:
+                began = time.perf_counter()
                 collected = collect([kept], target)
+                run.writing += time.perf_counter() - began
                 break
             except DamagedPart:  # it is gone, and done again
                 continue
@@ -150,9 +154,8 @@ def fit_survey(
                 kept.drop()
                 raise
     names = {number: str(pieces[number]) for number, _ in (collected.worst if collected else ())}
-    return SurveyReport(
-        len(pieces), run.done_now, run.seconds, run.retries, tuple(map(str, run.set_aside)), collected, names
-    )
+    aside = tuple(map(str, run.set_aside))
+    return SurveyReport(len(pieces), run.done_now, run.seconds, run.writing, run.retries, aside, collected, names)
 
 
 def collect_shards(folders: Sequence[Path], output: str | os.PathLike[str]) -> Collected:
@@ -233,7 +236,7 @@ class _Run:
         self.client, self.report = client, told
         self.total = sum(piece.n for piece in pieces)
         self.done_now = self.retries = 0
-        self.seconds = 0.0
+        self.seconds = self.writing = 0.0
         self.set_aside: list[Piece] = []
         self._told: set[str] = set()
 
@@ -244,7 +247,9 @@ class _Run:
         before = self.total - sum(piece.n for piece in missing)
         self._report(before)
         for piece, done in self._here(missing, before) if self.client is None else self._there(missing):
+            start = time.perf_counter()
             write_part(self.kept, piece.number, done)
+            self.writing += time.perf_counter() - start
             self._tell(done.warnings)
             before += piece.n
             self.done_now += done.n

@@ -1,0 +1,105 @@
+"""Does a survey survive kill -9? Of random workers every few seconds, then of the client itself at random moments.
+
+Every run must end with the table of an undisturbed one, number by number, and leave nothing else behind.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import slamjax
+from benchmarks.common.reporting import current_load, write_results
+from benchmarks.common.stars import parse_options
+from benchmarks.survey.xp_like import write_model, write_stars
+from slamjax.survey import clients
+
+
+def same(one: Path, other: Path) -> bool:
+    """Whether two label tables hold the same numbers."""
+    first, second = slamjax.read_labels(one), slamjax.read_labels(other)
+    values = [
+        [np.asarray(getattr(table[name], "value", table[name])) for name in first.colnames] for table in (first, second)
+    ]
+    return first.colnames == second.colnames and all(a.tobytes() == b.tobytes() for a, b in zip(*values, strict=True))
+
+
+def kill_workers(client: Any, every: float, ended: threading.Event, killed: list[int], rng: random.Random) -> None:
+    """kill -9 of a random worker, again and again."""
+    while not ended.wait(every):
+        pid = rng.choice(sorted(client.run(os.getpid).values()))
+        os.kill(pid, signal.SIGKILL)
+        killed.append(pid)
+
+
+def main() -> None:
+    options = parse_options(__doc__, n_stars=40_000, pieces=200, every=10, client_kills=20)
+    load, place, rng = current_load(), options.cache / "survey", random.Random(options.seed)
+    model = place / "xp.h5"
+    place.mkdir(parents=True, exist_ok=True)
+    write_model(model)
+    paths = write_stars(place / "kills", options.n_stars, options.seed)
+    size = -(-options.n_stars // options.pieces)
+    folder = Path(tempfile.mkdtemp())
+    fitter = slamjax.Fitter(slamjax.Model.read(model))
+    began = time.perf_counter()
+    slamjax.fit_survey(fitter, paths, folder / "whole.fits", piece_size=size)
+    alone = time.perf_counter() - began
+
+    killed: list[int] = []
+    ended = threading.Event()
+    with clients.local(2) as client:
+        thread = threading.Thread(target=kill_workers, args=(client, options.every, ended, killed, rng))
+        thread.start()
+        try:
+            report = slamjax.fit_survey(fitter, paths, folder / "killed.fits", piece_size=size, client=client)
+        finally:
+            ended.set()
+            thread.join()
+    workers_same = same(folder / "killed.fits", folder / "whole.fits")
+    print(f"{len(killed)} workers killed, {report.retries} pieces done again, same: {workers_same}", flush=True)
+
+    command = [sys.executable, "-m", "slamjax", "fit", model, *paths, "-o", folder / "again.fits"]
+    command += ["--piece-size", size]
+    deaths = 0
+    for _ in range(options.client_kills):
+        process = subprocess.Popen(list(map(str, command)), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            process.wait(rng.uniform(0, 2 * alone / options.client_kills))
+            break
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            deaths += 1
+    subprocess.run(list(map(str, command)), check=True, capture_output=True)
+    client_same = same(folder / "again.fits", folder / "whole.fits")
+    left = sorted(
+        path.name for path in folder.iterdir() if path.name not in ("whole.fits", "killed.fits", "again.fits")
+    )
+    shutil.rmtree(folder)
+    text = [
+        f"{options.n_stars:,} stars in {options.pieces} pieces. {len(killed)} workers were killed, one every "
+        f"{options.every} s: {report.retries} pieces were done again, {len(report.set_aside)} set aside, and the table "
+        f"is {'the same' if workers_same else '**another one**'}. The client was killed {deaths} times: the table is "
+        f"{'the same' if client_same else '**another one**'}, and {len(left)} other files were left."
+    ]
+    results = {"killed": len(killed), "retries": report.retries, "deaths": deaths, "left": left}
+    results |= {"workers_same": workers_same, "client_same": client_same}
+    write_results(
+        options.out, "survey_kills", {"stars": options.n_stars, "pieces": options.pieces}, results, text, load
+    )
+
+
+if __name__ == "__main__":
+    main()
