@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -35,6 +35,8 @@ class SpectralAxis:
     frame: str = "unknown"
     fwhm: float | np.ndarray | None = None
     comments: tuple[str, ...] = ()
+    #: Units of columns as they were when the file was written.
+    units: tuple[tuple[str, str], ...] = ()
 
     @classmethod
     def of(cls, spectra: Spectra) -> SpectralAxis:
@@ -43,15 +45,16 @@ class SpectralAxis:
         return cls(spectra.wave, spectra.wave_unit.to_string(), *details)
 
     def same(self, other: SpectralAxis) -> bool:
-        """Whether it is stated alike, comments aside."""
-        return self.metadata(comments=False) == other.metadata(comments=False)
+        """Whether it is stated alike, comments and units aside."""
+        ours, theirs = (replace(one, comments=(), units=()).metadata() for one in (self, other))
+        return ours == theirs
 
-    def metadata(self, comments: bool = True) -> dict[bytes, bytes]:
+    def metadata(self) -> dict[bytes, bytes]:
         """Metadata of a schema; numbers are written so that they are read back exactly."""
         stated = {name: getattr(self, name) for name in ("wave", "wave_unit", "medium", "frame", "fwhm")}
-        stated |= {"comments": list(self.comments) if comments else []}
+        stated |= {"comments": list(self.comments), "units": dict(self.units)}
         plain = {name: value.tolist() if isinstance(value, np.ndarray) else value for name, value in stated.items()}
-        given = {name: value for name, value in plain.items() if value not in (None, [])}
+        given = {name: value for name, value in plain.items() if value not in (None, [], {})}
         return {_KEY: json.dumps(given | {"crc32": _checksum(given)}).encode()}
 
     @classmethod
@@ -72,6 +75,7 @@ class SpectralAxis:
                 str(stated.get("frame", "unknown")),
                 np.asarray(fwhm, np.float64) if isinstance(fwhm, list) else fwhm,
                 tuple(map(str, stated.get("comments", ()))),
+                tuple((str(name), str(unit)) for name, unit in stated.get("units", {}).items()),
             )
         except (ValueError, TypeError, AttributeError) as error:
             raise SlamError(f"the metadata 'slamjax' of {source} cannot be read ({error})") from error

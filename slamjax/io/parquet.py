@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from slamjax._util.files import atomic_path, existing_file
+from slamjax._util.files import existing_file
 from slamjax.errors import SlamError
-from slamjax.io.arrow import UNIT, from_arrow_column, import_pyarrow, is_list, is_nested, to_arrow_column
+from slamjax.io.arrow import UNIT, from_arrow_column, import_pyarrow, is_list, is_nested
 from slamjax.io.list_assembly import Assembly, BadRows, Part
 from slamjax.io.list_columns import SpectralAxis, SpectrumColumns
 from slamjax.spectra.columns import plain_column
@@ -31,7 +31,6 @@ _GROUP, _FEWEST = 2**23, 64
 _BUFFER = 2**20
 #: Bytes, or rows, that any file may declare, and those per byte beyond that.
 _SMALL, _MOST_PER_BYTE = 2**28, 1000
-_VECTORS = ("flux", "ivar", "flux_error")
 
 
 def is_parquet(path: str | os.PathLike[str]) -> bool:
@@ -99,63 +98,6 @@ def read_parquet(
         return file.read(numbers[kept], bad_rows)._with(selection=select)
 
 
-def write_parquet(
-    spectra: Spectra | Iterable[Spectra], path: str | os.PathLike[str], row_group_size: int | None = None
-) -> None:
-    """Write spectra as Parquet, which `read_parquet` reads back unchanged; the file appears whole or not at all.
-
-    Parameters
-    ----------
-    spectra : Spectra, or an iterable of Spectra
-        Parts are written one after the other, so that not all of them need be in memory; they share one wavelength
-        grid and one table's columns.
-    path : path
-    row_group_size : int, optional
-        Rows of a row group; by default as many as have 8 MiB.
-
-    Raises
-    ------
-    SlamError
-        If the table has columns that Parquet cannot hold or that are named as the spectra's, parts differ, or no file
-        can be written there.
-    """
-    pa = import_pyarrow()
-    import pyarrow.parquet as pq
-
-    parts = iter([spectra] if isinstance(spectra, Spectra) else spectra)
-    first = next(parts, None)
-    if first is None:
-        raise SlamError(f"there are no spectra to write to {path}; give at least one")
-    with_ivar = not np.all(np.isposinf(first.ivar))
-    schema, axis = _to_arrow(first[:0], with_ivar).schema, SpectralAxis.of(first)
-    floats = [f"{name}.list.element" for name in _VECTORS if name in schema.names]
-    texts = [field.name for field in schema if field.type == pa.string()]
-    options = {"compression": "zstd", "compression_level": 1, "use_dictionary": texts, "write_page_checksum": True}
-    with (
-        atomic_path(path) as temporary,
-        temporary.open("wb") as file,
-        pq.ParquetWriter(file, schema, column_encoding=dict.fromkeys(floats, "BYTE_STREAM_SPLIT"), **options) as writer,
-    ):
-        for part in itertools.chain([first], parts):
-            if not SpectralAxis.of(part).same(axis):
-                raise SlamError(f"{part.source} has other wavelengths, medium or frame than {first.source}")
-            if not with_ivar and part.has_errors:
-                raise SlamError(f"{part.source} has errors and {first.source} has none; write them to two files")
-            size = row_group_size or _rows_within(_GROUP, part.n_pix * part.flux.itemsize * 2)
-            for start in range(0, len(part), size):
-                writer.write_table(_as_schema(_to_arrow(part[start : start + size], with_ivar), schema, part.source))
-
-
-def _as_schema(table: Any, schema: Any, source: str) -> Any:
-    """The table in the types of the first part; raises SlamError if it has others columns."""
-    if table.schema.equals(schema):
-        return table.replace_schema_metadata(schema.metadata)
-    try:
-        return table.cast(schema)
-    except (ValueError, TypeError) as error:
-        raise SlamError(f"{source} has other columns than the spectra before it ({error})") from error
-
-
 @dataclass(frozen=True)
 class ParquetSpectra:
     """An open Parquet file of spectra."""
@@ -178,7 +120,9 @@ class ParquetSpectra:
                 schema = file.schema_arrow
                 _check_size(source, file.metadata)
                 layout = SpectrumColumns.of_schema(schema, columns, str(source))
-                yield cls(str(source), file, layout, SpectralAxis.from_schema(schema, str(source)))
+                axis = SpectralAxis.from_schema(schema, str(source))
+                _check_units(schema, axis, str(source))
+                yield cls(str(source), file, layout, axis)
         except SlamError:
             raise
         except MemoryError as error:
@@ -230,7 +174,7 @@ class ParquetSpectra:
     def _tables(self, numbers: np.ndarray) -> Iterator[tuple[Any, np.ndarray]]:
         """Arrow tables of these rows, which are in increasing order, and their numbers."""
         pa = import_pyarrow()
-        size, names = _rows_within(_GROUP, self.width), self.columns.read_from(self.file.schema_arrow)
+        size, names = rows_within(self.width), self.columns.read_from(self.file.schema_arrow)
         for group in range(len(self.bounds) - 1):
             start, stop = int(self.bounds[group]), int(self.bounds[group + 1])
             low, high = np.searchsorted(numbers, (start, stop))
@@ -283,6 +227,18 @@ def _check_size(source: Path, about: Any) -> None:
         raise SlamError(f"{source} of {size} bytes declares {about.num_rows} rows of {declared} bytes; it is damaged")
 
 
+def _check_units(schema: Any, axis: SpectralAxis, source: str) -> None:
+    """Raise SlamError if a column's unit is not that which it was written in, of which there is a checksum."""
+    for name, unit in axis.units:
+        if name in schema.names:
+            stated = (schema.field(name).metadata or {}).get(UNIT, b"").decode("utf-8", "replace")
+            if stated != unit:
+                raise SlamError(
+                    f"column {name!r} of {source} is in {stated or 'no unit'}, but was written in {unit}; the file is "
+                    "damaged, or change the unit in the metadata 'slamjax', too"
+                )
+
+
 def _numbers(rows: slice | np.ndarray | None, n: int) -> np.ndarray:
     """Numbers of the rows of n that are asked for."""
     if rows is None:
@@ -290,26 +246,6 @@ def _numbers(rows: slice | np.ndarray | None, n: int) -> np.ndarray:
     return np.arange(*rows.indices(n)) if isinstance(rows, slice) else np.arange(n)[np.asarray(rows)]
 
 
-def _rows_within(size: int, width: int) -> int:
-    return max(_FEWEST, size // max(width, 1))
-
-
-def _to_arrow(spectra: Spectra, with_ivar: bool | None = None) -> Any:
-    """The Arrow table of spectra, wavelengths in its metadata; without ivar if no errors are known."""
-    pa = import_pyarrow()
-    source, table = spectra.source, spectra.table
-    arrays, fields = [], []
-    for name in table.colnames:
-        if name in _VECTORS or (name in ("error", "wave") and table[name].ndim > 1):
-            raise SlamError(f"the table of {source} has a column {name!r}, which is kept for the spectra; rename it")
-        array, field = to_arrow_column(table[name], name, source)
-        arrays.append(array)
-        fields.append(field)
-    known = not np.all(np.isposinf(spectra.ivar)) if with_ivar is None else with_ivar
-    for name, values in (("flux", spectra.flux), ("ivar", spectra.ivar))[: 1 + known]:
-        offsets = pa.array(np.arange(len(values) + 1, dtype=np.int32) * np.int32(spectra.n_pix))
-        array = pa.ListArray.from_arrays(offsets, pa.array(np.ascontiguousarray(values).reshape(-1)))
-        unit = spectra.flux_unit if name == "flux" else None
-        arrays.append(array)
-        fields.append(pa.field(name, array.type, metadata=None if unit is None else {UNIT: str(unit).encode()}))
-    return pa.Table.from_arrays(arrays, schema=pa.schema(fields, metadata=SpectralAxis.of(spectra).metadata()))
+def rows_within(width: int) -> int:
+    """Rows of ``width`` bytes in a row group or a batch."""
+    return max(_FEWEST, _GROUP // max(width, 1))

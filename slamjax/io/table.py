@@ -26,7 +26,8 @@ from slamjax.io.fits_files import open_fits
 from slamjax.io.fits_tables import hdu_to_table, table_to_hdu, write_hdus
 from slamjax.io.list_assembly import BadRows
 from slamjax.io.parquet import SUFFIXES as PARQUET_SUFFIXES
-from slamjax.io.parquet import count_parquet, is_parquet, read_parquet, write_parquet
+from slamjax.io.parquet import count_parquet, is_parquet, read_parquet
+from slamjax.io.parquet_writing import write_parquet
 from slamjax.spectra.columns import plain_column
 from slamjax.spectra.flux_units import flux_unit
 from slamjax.spectra.spectra import Spectra

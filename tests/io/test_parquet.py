@@ -17,7 +17,8 @@ from spectra_tables import WAVE, assert_same, make, spectra_of_any_kind
 import slamjax
 from slamjax.errors import SlamError, SlamWarning
 from slamjax.io import read_table, write_table
-from slamjax.io.parquet import count_parquet, read_parquet, row_groups, write_parquet
+from slamjax.io.parquet import count_parquet, read_parquet, row_groups
+from slamjax.io.parquet_writing import write_parquet
 from slamjax.spectra.spectra import Spectra
 
 
@@ -270,6 +271,17 @@ def test_damaged_bytes_are_found_by_checksums(tmp_path):
         path.write_bytes(whole[:place] + bytes([whole[place] ^ 64]) + whole[place + 1 :])
         with pytest.raises(SlamError, match=r"a.parquet cannot be read as Parquet"):
             read_table(path)
+
+
+def test_a_unit_that_is_not_as_it_was_written_is_told(tmp_path):
+    path = tmp_path / "a.parquet"
+    write_table(make(table=Table({"teff": [1.0, 2, 3] * u.K})), path)
+    table = pq.read_table(path)
+    pq.write_table(table.set_column(0, "teff", table["teff"]), path)
+    with pytest.raises(SlamError, match=r"column 'teff' of .*a.parquet is in no unit, but was written in K"):
+        read_table(path)
+    pq.write_table(table.drop_columns(["teff"]).append_column("t", pa.array([1, 2, 3])), path)
+    assert read_table(path).table.colnames == ["t"]
 
 
 @pytest.mark.parametrize(
