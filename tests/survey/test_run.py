@@ -225,6 +225,22 @@ def test_spectra_in_parquet_are_fitted_as_those_in_fits(expected, fitter, table,
     assert_same(slamjax.read_labels(tmp_path / "labels.fits"), expected)
 
 
+def test_a_row_of_parquet_that_is_no_spectrum_is_flagged(expected, fitter, table, tmp_path):
+    pa, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    slamjax.write_table(slamjax.read_table(table), tmp_path / "stars.parquet")
+    arrow = parquet.read_table(tmp_path / "stars.parquet")
+    flux = arrow["flux"].to_pylist()
+    flux[7] = flux[7][:9]
+    place, field = arrow.schema.get_field_index("flux"), arrow.schema.field("flux")
+    parquet.write_table(arrow.set_column(place, field, pa.array(flux, field.type)), tmp_path / "stars.parquet")
+    slamjax.fit_survey(fitter, tmp_path / "stars.parquet", tmp_path / "labels.fits", piece_size=SIZE)
+    labels = slamjax.read_labels(tmp_path / "labels.fits")
+    assert labels["problem"][7] == "flux has 9 pixels instead of 343"
+    assert labels["flags"][7] & slamjax.Flag.NO_DATA
+    others = np.delete(np.arange(N), 7)
+    np.testing.assert_allclose(labels["teff"][others], expected["teff"][others], rtol=1e-5)
+
+
 def test_without_pyarrow_parquet_is_refused_in_a_sentence(fitter, table, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(SlamError, match=r"Parquet needs pyarrow .* pip install 'slamjax\[survey\]'"):
