@@ -98,6 +98,21 @@ class ScaledStars:
         some = dataclasses.replace(self, **{name: part[rows] for name, part in parts.items() if part is not None})
         return dataclasses.replace(some, fold=np.unique(some.fold, return_inverse=True)[1].ravel())
 
+    def fewer_pixels(self, most: int) -> ScaledStars:
+        """Every k-th pixel of those at which the same labels may act, k such that about ``most`` are left."""
+        known = np.any(self.weight > 0, axis=0)
+        step = -(-int(known.sum()) // most)
+        if step <= 1:
+            return self
+        groups = [pixels[known[pixels]][::step] for _, pixels in self.label_groups()]
+        return self.on_pixels(np.sort(np.concatenate(groups)))
+
+    def on_pixels(self, pixels: np.ndarray) -> ScaledStars:
+        """Only these pixels, in the same scaling."""
+        of_stars = {name: getattr(self, name)[:, pixels] for name in ("y", "weight", "ivar")}
+        of_pixels = {name: getattr(self, name)[pixels] for name in ("flux_mean", "flux_scale", "allowed")}
+        return dataclasses.replace(self, **of_stars, **of_pixels)
+
     def label_groups(self) -> list[tuple[tuple[int, ...], np.ndarray]]:
         """Places of labels that may act together, and the pixels at which exactly these may."""
         kinds, kind = np.unique(self.allowed, axis=0, return_inverse=True)

@@ -39,12 +39,11 @@ def inverse_length_scales(
     """
     rows = np.sort(np.random.default_rng(seed).permutation(len(x))[:_MOST_STARS])
     components = _components(flux[rows])
-    square = np.square(x[rows, None] - x[None, rows])
     n_labels, n_components = x.shape[1], components.shape[1]
     sizes = {"inverse": n_labels, "amplitude": n_components, "noise": n_components}
     begin = {"inverse": _INVERSE, "amplitude": _AMPLITUDE, "noise": _NOISE}
     found = minimize(
-        lambda p: _cost(p, square, components),
+        lambda p: _cost(p, x[rows], components),
         np.log(np.concatenate([np.full(size, begin[name]) for name, size in sizes.items()])),
         jac=True,
         method="L-BFGS-B",
@@ -70,18 +69,24 @@ class _Likelihood(NamedTuple):
     kernel: np.ndarray
 
 
-def _cost(p: np.ndarray, square: np.ndarray, components: np.ndarray) -> tuple[float, np.ndarray]:
+def _cost(p: np.ndarray, x: np.ndarray, components: np.ndarray) -> tuple[float, np.ndarray]:
     """−ln p a star and component, and its gradient, of p = ln (1 / ℓ, a, v)."""
     n_stars, n_components = components.shape
-    n_labels = square.shape[-1]
+    n_labels = x.shape[1]
     weight = np.exp(2 * p[:n_labels])
     amplitude, noise = np.exp(p[n_labels:]).reshape(2, n_components)
-    kernel = np.exp(-0.5 * (square @ weight))
+    kernel = np.exp(-0.5 * _square_distances(x * np.sqrt(weight)))
     found = _likelihood(kernel, components, amplitude, noise)
-    along = -weight * np.tensordot(found.kernel * kernel, square, axes=2)
+    slope = found.kernel * kernel  # symmetric: Σ_ij s_ij (x_i − x_j)² = 2 Σ_ij s_ij (x_i² − x_i x_j)
+    along = -2 * weight * (slope.sum(axis=1) @ np.square(x) - np.sum(x * (slope @ x), axis=0))
     gradient = np.concatenate([along, found.amplitude, found.noise])
     size = n_stars * n_components
     return found.cost / size, gradient / size
+
+
+def _square_distances(x: np.ndarray) -> Float[np.ndarray, "star star"]:
+    length = np.sum(np.square(x), axis=1)
+    return np.maximum(length[:, None] + length - 2 * x @ x.T, 0)
 
 
 def _likelihood(kernel: np.ndarray, components: np.ndarray, amplitude: np.ndarray, noise: np.ndarray) -> _Likelihood:

@@ -20,6 +20,8 @@ from slamjax.training.specs import SVR, Polynomial
 
 #: Stars without which no metric could be judged, and those that judge at most.
 _FEWEST, _MOST = 200, 600
+#: Pixels at which metrics are judged, about: more hardly tell them apart better.
+MOST_PIXELS = 350
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,9 +48,14 @@ def metrics_of(emulator: SVR | Polynomial, training: TrainingSet, seed: int) -> 
         return [ISOTROPIC]
     if not isinstance(emulator.metric, str):
         return [given_metric(emulator.metric, training.names, training.scaled.scaling)]
-    if len(training.names) == 1 or len(training.stars) < _FEWEST:  # γ alone says all; or nobody could judge
-        return [ISOTROPIC]
-    return proposed_metrics(training.scaled, seed)
+    return proposed_metrics(training.scaled, seed) if chooses_metric(emulator, training) else [ISOTROPIC]
+
+
+def chooses_metric(emulator: SVR | Polynomial, training: TrainingSet) -> bool:
+    """Whether there are several metrics to choose from."""
+    if not isinstance(emulator, SVR) or emulator.metric != "learned":
+        return False
+    return len(training.names) > 1 and len(training.stars) >= _FEWEST  # else γ alone says all; or nobody could judge
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,22 +75,22 @@ class MetricChoice:
     report: Reporter
 
     def best(self, metrics: Sequence[Metric], scaled: ScaledStars, known: Learnt | None) -> Taken:
-        """What is learnt with the best metric; ``known`` is what is learnt already without one.
+        """What is learnt with the best metric; ``known`` is what is learnt already without one, of all or some pixels.
 
-        Where there are many stars, some of them choose: differences of scores are those of the same stars.
+        Where there are many stars or pixels, some of them choose: differences of scores are those of the same stars.
         """
         if len(metrics) == 1:
             self.report.stage("training")
             return dataclasses.replace(self._learn(metrics[0], scaled, known), tried=[_record(metrics[0], None)])
         rows = np.sort(np.random.default_rng(self.seed).permutation(len(scaled.x))[:_MOST])
         some = scaled.some(rows) if len(rows) < len(scaled.x) else None
-        whole = some is None
-        judges = scaled if some is None else some
+        judges = (scaled if some is None else some).fewer_pixels(MOST_PIXELS)
+        whole = judges is scaled
         tried: list[dict[str, Any]] = []
         best: Taken | None = None
         for metric in metrics:
             self.report.stage(f"trying the metric {len(tried) + 1} of {len(metrics)}")
-            found = self._learn(metric, judges, known if whole else None)
+            found = self._learn(metric, judges, known)
             score = self._score(found)
             if best is None or score > max(row["score"] for row in tried):
                 best = found
@@ -99,7 +106,7 @@ class MetricChoice:
         scaled = metric.of(scaled)
         training_labels = TrainingLabels.from_scaled(scaled.x, metric.factors)
         joint_scores = None
-        if known is not None and metric.factors is None:
+        if known is not None and metric.factors is None and _is_of(known, scaled):
             learnt = known
         elif self.jointly:
             with one_blas_thread():
@@ -116,6 +123,11 @@ class MetricChoice:
             return -np.inf
         with one_blas_thread():
             return joint_score(learnt.emulator, found.training_labels, learnt.held_out, seed=self.seed)
+
+
+def _is_of(learnt: Learnt, scaled: ScaledStars) -> bool:
+    """Whether these stars and pixels taught it; a part is always the same part."""
+    return learnt.held_out is not None and learnt.held_out.residual.shape == scaled.y.shape
 
 
 def _record(metric: Metric, score: float | None) -> dict[str, Any]:

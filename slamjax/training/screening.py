@@ -9,6 +9,7 @@ from slamjax._util.progress import Reporter
 from slamjax.training.data import TrainingSet
 from slamjax.training.held_out import HeldOut
 from slamjax.training.learners import Learner, Learnt, make_learner
+from slamjax.training.metric_choice import MOST_PIXELS, chooses_metric
 from slamjax.training.specs import SVR, Polynomial, SearchSpec, TrainingSpec
 
 #: Fewer stars than this cannot say who is unlike them; never more than this part of the stars is left out.
@@ -37,20 +38,23 @@ def screen_stars(
 
     Returns
     -------
-    The remaining training stars, their learner, and what it has learnt from them if it has only that one combination.
+    The remaining training stars, their learner, and what it has learnt from them if it has only that one combination;
+    of some pixels, if a metric has yet to be chosen.
     """
     learnt = None
     for number in range(_ROUNDS):
         learner = make_learner(emulator, training.scaled, search, options.data.min_stars, options.seed)
         if not options.data.screen or len(training.stars) < _FEWEST:
             return training, learner, None
-        stage = "training" if len(learner.candidates) == 1 else "screening"
-        report.stage(stage + " without outliers" * (number > 0))
+        single = len(learner.candidates) == 1
         complete = training.scaled.without_gaps(2 * learner.min_stars)
-        learnt = middle(learner).learn(complete, report)
+        final = single and not chooses_metric(emulator, training)
+        shown = complete if final else complete.fewer_pixels(MOST_PIXELS)
+        report.stage(("training" if single and shown is complete else "screening") + " without outliers" * (number > 0))
+        learnt = middle(learner).learn(shown, report)
         reasons = {} if learnt.held_out is None else outliers(learnt.held_out, training.scaled.complete)
         if not reasons:
-            return training, learner, learnt if len(learner.candidates) == 1 else None
+            return training, learner, learnt if single else None
         training = training.without(reasons, options)
     return training, make_learner(emulator, training.scaled, search, options.data.min_stars, options.seed), None
 

@@ -14,7 +14,8 @@ import slamjax
 from slamjax.errors import SlamError
 from slamjax.model.model import Model
 from slamjax.sampling import training_range
-from slamjax.training import SVR, DataSpec, train
+from slamjax.training import SVR, DataSpec, NoiseSpec, TrainingSpec, metric_choice, train
+from slamjax.training.data import training_set
 
 NAMES = ("a", "b", "c")
 
@@ -67,6 +68,34 @@ def test_what_was_tried_is_recorded_and_the_best_is_taken():
     best = max(tried.values(), key=lambda row: row["score"])
     np.testing.assert_array_equal(learned().host_emulator.blocks[0].metric, best["factors"])
     np.testing.assert_array_equal(learned().training_labels.metric, best["factors"])
+
+
+@pytest.mark.filterwarnings("ignore::slamjax.errors.SlamWarning")
+def test_some_of_many_pixels_choose_the_metric_and_all_are_trained(monkeypatch):
+    tried = metrics_of(learned())
+    monkeypatch.setattr(metric_choice, "MOST_PIXELS", 6)
+    model = trained("learned")
+    assert model.trained.all()
+    np.testing.assert_array_equal(model.host_emulator.blocks[0].metric, learned().host_emulator.blocks[0].metric)
+    assert error_of(model) == pytest.approx(error_of(learned()), rel=1e-4)
+    assert metrics_of(model)["isotropic"]["score"] < tried["isotropic"]["score"]  # fewer pixels say less
+
+
+def test_pixels_are_thinned_evenly_where_each_label_may_act():
+    data = DataSpec(label_windows={"b": [(500, 505)]})
+    spectra = stars(60, n_pix=40)
+    ivar = np.array(spectra.ivar)
+    ivar[:, :4] = 0
+    options = TrainingSpec(None, THREE_FOLDS, NoiseSpec(), (), data)
+    scaled = training_set(spectra.with_arrays(spectra.flux, ivar), NAMES, options, 3).scaled
+    few = scaled.fewer_pixels(12)
+    assert scaled.fewer_pixels(36) is scaled
+    kept = np.flatnonzero(np.isin(scaled.flux_mean, few.flux_mean))
+    assert kept.min() >= 4
+    assert 12 <= len(kept) <= 14
+    assert np.abs(few.allowed[:, 1].mean() - scaled.allowed[4:, 1].mean()) < 0.1
+    np.testing.assert_array_equal(few.y, scaled.y[:, kept])
+    np.testing.assert_array_equal(few.ivar, scaled.ivar[:, kept])
 
 
 def test_with_few_stars_and_with_one_label_the_kernel_is_isotropic():

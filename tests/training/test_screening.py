@@ -12,7 +12,7 @@ import slamjax
 from slamjax.datasets import load_xp_giants
 from slamjax.errors import SlamError, SlamWarning
 from slamjax.model.model import Model
-from slamjax.training import DataSpec, NoiseSpec, Polynomial, SearchSpec, noise_fallback, train
+from slamjax.training import DataSpec, NoiseSpec, Polynomial, SearchSpec, noise_fallback, screening, train
 from slamjax.training.held_out import HeldOut
 from slamjax.training.noise_calibration import HardlyFitted
 from slamjax.training.screening import outliers
@@ -47,6 +47,13 @@ def test_spoilt_stars_are_left_out_with_the_reason(emulator, tmp_path):
     clean = train(stars[kept], LABELS, emulator=emulator, search=THREE_FOLDS, noise="diagonal")
     point = np.median(stars.values(LABELS), axis=0)
     np.testing.assert_allclose(model(point), clean(point), atol=1e-2)
+
+
+def test_some_of_many_pixels_show_outliers_too(monkeypatch):
+    monkeypatch.setattr(screening, "MOST_PIXELS", 40)
+    with pytest.warns(SlamWarning, match="2 of 110 stars are left out.*residuals are .* times"):
+        model = train(spoilt(), LABELS, emulator=Polynomial(ridge=[0, 1]), search=THREE_FOLDS, noise="diagonal")
+    assert list(model.info.screened["row"]) == BAD
 
 
 def test_the_choice_is_reproducible_and_can_be_switched_off():

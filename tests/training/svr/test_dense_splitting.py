@@ -84,6 +84,20 @@ def test_columns_that_take_many_steps_are_handed_over(monkeypatch):
     np.testing.assert_array_equal(beta[:4], alone)
 
 
+def test_where_all_of_a_sample_takes_many_steps_all_columns_are_split_at_once(monkeypatch):
+    steps = []
+    original = Smo.improve
+    monkeypatch.setattr(Smo, "improve", lambda *given: steps.append(len(given[2])) or original(*given))
+    monkeypatch.setattr(relay, "_SOON", 0.02)
+    x, hard = problem(columns=40)
+    beta, _, verdict = solve_columns(hard, Relay(hard.kernel, 1, 300_000), 1e-4)
+    assert steps == [16]
+    assert np.all(verdict.violation <= 1e-4)
+    best, _ = by_sklearn(x, hard, tol=1e-6)
+    least = hard.objective(best, hard.gradient(best))
+    np.testing.assert_allclose(hard.objective(beta, hard.gradient(beta)), least, rtol=1e-5)
+
+
 def test_few_columns_and_many_stars_are_left_to_smo(monkeypatch):
     monkeypatch.setattr(relay, "_SOON", 0.01)
     monkeypatch.setattr(DenseSplitting, "improve", lambda *given: pytest.fail("eigenvectors would cost more"))
