@@ -3,18 +3,23 @@
 Synthetic stars (--turbospectrum), five folds. Emulators learn noise-free spectra, SVRs with a larger C and a smaller ε
 than noisy spectra want; the isotropic SVR also with the best of a grid (C 10, 100; γ 0.01 to 0.1), and the network with
 the best of several sizes and weight decays, both chosen by cross-validation within the training stars. Fits are of the
-stars that were held out, with white noise by seed. Fold 0 was looked at while metric and settings were made.
+stars that were held out, with white noise by seed. Folds 0 and 1 were looked at while metric and settings were made.
+With --parts, each fold's outcome is kept in that folder, and what is there already is not made again. Isotropic SVRs
+and network can be left to the first folds (--rivals-to).
 """
 
 from __future__ import annotations
 
 import itertools
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import joblib
 import numpy as np
 import optax
 
@@ -28,7 +33,9 @@ from slamjax.spectra.spectra import Spectra
 #: Noise of the continuum at S/N 100, the unit of emulator errors.
 NOISE = 0.01
 JUDGED = (20.0, 50.0, 100.0, 300.0)
-SEEN = (0,)
+SEEN = (0, 1)
+#: Emulators by which stars are fitted, and whose noise is learnt; the others are judged by their flux.
+FITTED = ("SVR, learnt metric", "SVR, isotropic", "quadratic")
 #: Of SVRs on spectra without noise.
 SETTINGS = {"C": 100.0, "epsilon": 0.01, "gamma": 0.1}
 #: Grids: of the isotropic SVR, tried at some pixels; of the network.
@@ -41,9 +48,9 @@ STEPS, BATCH, RATE = 8000, 128, 3e-3
 COMPONENTS = 100
 
 
-def trained(stars: Spectra, names: tuple[str, ...], emulator: Any) -> tuple[slamjax.Model, float]:
+def trained(stars: Spectra, names: tuple[str, ...], emulator: Any, noise: Any) -> tuple[slamjax.Model, float]:
     start = time.perf_counter()
-    model = slamjax.train(stars, names, emulator=emulator, on_progress=False)
+    model = slamjax.train(stars, names, emulator=emulator, noise=noise, on_progress=False)
     return model, time.perf_counter() - start
 
 
@@ -113,62 +120,86 @@ def judged(model: slamjax.Model, stars: Spectra, names: tuple[str, ...]) -> dict
     return {"error": error, "pull": error / sigma, "chi2": chi2, "flags": column(table, "flags")}
 
 
-def one_fold(stars: Spectra, names: tuple[str, ...], fold: int) -> dict[str, Any]:
-    """Flux errors of all emulators, fits by the learnt metric and the quadratic, the Cramér-Rao bound, and times."""
+def one_fold(stars: Spectra, names: tuple[str, ...], fold: int, rivals: bool) -> dict[str, Any]:
+    """Flux errors of the emulators, fits by SVRs and the quadratic, the Cramér-Rao bound, and times.
+
+    Without ``rivals``, of the SVR with the learnt metric and of the quadratic only.
+    """
     out = folds_of(len(stars)) == fold
     train, test = stars[~out], stars[out]
     true = np.asarray(test.flux, float)
-    svr = best_isotropic(train, names)
-    emulators = {
-        "SVR, learnt metric": slamjax.SVR(**SETTINGS),
-        "SVR, isotropic": slamjax.SVR(**SETTINGS, metric="isotropic"),
-        "SVR, isotropic, best of a grid": svr,
-        "quadratic": slamjax.Polynomial(),
-    }
+    emulators: dict[str, Any] = {"SVR, learnt metric": slamjax.SVR(**SETTINGS), "quadratic": slamjax.Polynomial()}
+    chosen: dict[str, Any] = {}
+    if rivals:
+        emulators["SVR, isotropic"] = slamjax.SVR(**SETTINGS, metric="isotropic")
+        svr = emulators["SVR, isotropic, best of a grid"] = best_isotropic(train, names)
+        chosen["svr"] = [svr.C, svr.gamma]
     models, seconds, flux = {}, {}, {}
     for name, emulator in emulators.items():
-        models[name], seconds[name] = trained(train, names, emulator)
+        noise = "auto" if name in FITTED else "diagonal"
+        models[name], seconds[name] = trained(train, names, emulator, noise)
         print(f"fold {fold}: {name} trained in {seconds[name]:.0f} s", flush=True)
         flux[name] = (np.asarray(models[name](test.values(names)), float) - true) / NOISE
-    start = time.perf_counter()
-    predict, setting = best_network(train, names)
-    seconds["network"] = time.perf_counter() - start
-    flux["network"] = (predict(test.values(names)) - true) / NOISE
+    if rivals:
+        start = time.perf_counter()
+        predict, chosen["network"] = best_network(train, names)
+        seconds["network"] = time.perf_counter() - start
+        flux["network"] = (predict(test.values(names)) - true) / NOISE
     rng, fits = np.random.default_rng(fold), {}
     for snr in JUDGED:
         seen = noisy(test, np.full(len(test), snr), rng)
-        for name in ("SVR, learnt metric", "SVR, isotropic", "quadratic"):
-            fits[name, snr] = judged(models[name], seen, names)
+        for name in FITTED:
+            if name in models:
+                fits[name, snr] = judged(models[name], seen, names)
     learnt = models["SVR, learnt metric"]
+    chosen["metrics"] = learnt.info.provenance["settings"]["metrics"]
     emulator = learnt.emulator
     jacobian = np.asarray(jax.vmap(jax.jacfwd(emulator))(jnp.asarray(test.values(names))), float)  # star, pixel, label
     bound = np.linalg.inv(np.einsum("npk,npl->nkl", jacobian, jacobian) / NOISE**2)
     print(f"fold {fold}: {seconds}", flush=True)
-    return {
-        "flux": flux, "fits": fits, "seconds": seconds, "bound": np.sqrt(np.einsum("nkk->nk", bound)),
-        "chosen": {"svr": [svr.C, svr.gamma], "network": setting,
-                   "metrics": learnt.info.provenance["settings"]["metrics"]},
-    }  # fmt: skip
+    return {"flux": flux, "fits": fits, "seconds": seconds, "bound": np.sqrt(np.einsum("nkk->nk", bound)),
+            "chosen": chosen}  # fmt: skip
+
+
+def kept(parts: Path | None, fold: int, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """The outcome of a fold, from ``parts`` if it is there."""
+    if parts is None:
+        return make()
+    file = parts / f"ten_labels-{fold}.pkl"
+    if not file.exists():
+        parts.mkdir(parents=True, exist_ok=True)
+        joblib.dump(make(), file.with_suffix(".new"))
+        file.with_suffix(".new").rename(file)
+    found: dict[str, Any] = joblib.load(file)
+    return found
+
+
+def having(folds: list[dict[str, Any]], what: str, key: Any) -> list[Any]:
+    """Of the folds in which this emulator took part."""
+    return [each[what][key] for each in folds if key in each[what]]
 
 
 def flux_rows(folds: list[dict[str, Any]]) -> list[tuple[Any, ...]]:
     """Root mean square error of each pixel over the held-out stars: its median and 95th percentile over pixels."""
     rows = []
-    for name in folds[0]["flux"]:
-        rms = np.sqrt(np.mean(np.square(np.concatenate([each["flux"][name] for each in folds])), axis=0))
-        seconds = np.median([each["seconds"][name] for each in folds])
-        rows.append((name, f"{np.median(rms):.2f}", f"{np.percentile(rms, 95):.2f}", f"{seconds:.0f}"))
+    for name in dict.fromkeys(name for each in folds for name in each["flux"]):
+        errors = np.concatenate(having(folds, "flux", name))
+        rms = np.sqrt(np.mean(np.square(errors), axis=0))
+        seconds = np.median(having(folds, "seconds", name))
+        rows.append((name, len(errors), f"{np.median(rms):.2f}", f"{np.percentile(rms, 95):.2f}", f"{seconds:.0f}"))
     return rows
 
 
 def fit_rows(folds: list[dict[str, Any]], measure: str) -> list[tuple[Any, ...]]:
     """One row per emulator and S/N: scatter, or pull width, χ² and flags."""
     rows = []
-    for name, snr in folds[0]["fits"]:
-        parts = [each["fits"][name, snr] for each in folds]
+    for name, snr in dict.fromkeys(key for each in folds for key in each["fits"]):
+        parts = having(folds, "fits", (name, snr))
         values, chi2, flags = (np.concatenate([part[key] for part in parts]) for key in (measure, "chi2", "flags"))
         widths = [f"{robust_width(one[np.isfinite(one)]):.3g}" for one in values.T]
-        rows.append((name, f"{snr:g}", *widths, f"{np.nanmedian(chi2):.3f}", f"{100 * np.mean(flags != 0):.1f}"))
+        rows.append(
+            (name, len(chi2), f"{snr:g}", *widths, f"{np.nanmedian(chi2):.3f}", f"{100 * np.mean(flags != 0):.1f}")
+        )
     return rows
 
 
@@ -176,19 +207,23 @@ def bound_rows(folds: list[dict[str, Any]], names: tuple[str, ...]) -> list[tupl
     """Scatter at S/N 100 over the median Cramér-Rao bound, label by label."""
     bound = np.median(np.concatenate([each["bound"] for each in folds]), axis=0)
     rows = [("Cramér-Rao bound", *(f"{value:.3g}" for value in bound))]
-    for name in ("SVR, learnt metric", "quadratic", "SVR, isotropic"):
-        error = np.concatenate([each["fits"][name, 100.0]["error"] for each in folds])
+    for name in dict.fromkeys(name for each in folds for name, _ in each["fits"]):
+        error = np.concatenate([part["error"] for part in having(folds, "fits", (name, 100.0))])
         scatter = np.array([robust_width(one[np.isfinite(one)]) for one in error.T])
         rows.append((f"{name}, over the bound", *(f"{value:.2f}" for value in scatter / bound)))
     return rows
 
 
 def main() -> None:
-    options = parse_options(__doc__, turbospectrum=None, first_fold=0, last_fold=FOLDS - 1)
+    options = parse_options(__doc__, turbospectrum=None, parts=None, first_fold=0, last_fold=FOLDS - 1,
+                            rivals_to=FOLDS - 1)  # fmt: skip
     load, stars = current_load(), slamjax.read_table(Path(options.turbospectrum))
     names = tuple(stars.table.colnames)
     numbers = range(options.first_fold, options.last_fold + 1)
-    found = {number: one_fold(stars, names, number) for number in numbers}
+    found = {
+        number: kept(options.parts, number, partial(one_fold, stars, names, number, number <= options.rivals_to))
+        for number in numbers
+    }
     tables = []
     for title, chosen in (("folds looked at once", [k for k in numbers if k not in SEEN]), ("all folds", numbers)):
         folds = [found[k] for k in chosen]
@@ -196,11 +231,13 @@ def main() -> None:
             continue
         n = sum(len(each["bound"]) for each in folds)
         head = f"{title}, {n} stars"
-        table = markdown_table(["emulator", "median pixel", "95th percentile", "training [s]"], flux_rows(folds))
+        table = markdown_table(
+            ["emulator", "stars", "median pixel", "95th percentile", "training [s]"], flux_rows(folds)
+        )
         tables += [f"Error of the predicted flux in units of the noise at S/N 100 ({head}):\n\n{table}"]
         table = markdown_table(["", *names], bound_rows(folds, names))
         tables += [f"Label scatter at S/N 100 ({head}):\n\n{table}"]
-        header = ["emulator", "S/N", *names, "χ²/dof", "flagged %"]
+        header = ["emulator", "stars", "S/N", *names, "χ²/dof", "flagged %"]
         tables += [f"Pull widths ({head}):\n\n" + markdown_table(header, fit_rows(folds, "pull"))]
         tables += [f"Label scatter ({head}):\n\n" + markdown_table(header, fit_rows(folds, "error"))]
     results = {"chosen": {k: each["chosen"] for k, each in found.items()},

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import warnings
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -79,9 +80,17 @@ class HeldOut:
 
     def expanded(self) -> HeldOut:
         """The same with emulators to second order about the known labels: several times quicker to fit."""
-        unit = self.emulators[0].flux_unit()
-        terms = expansion(self.x, self.fold, self.emulators, unit)
-        return dataclasses.replace(self, terms=terms, place=np.arange(len(self.x)))
+        if self.terms is not None:
+            return self
+        return dataclasses.replace(self, terms=self._terms, place=np.arange(len(self.x)))
+
+    def exact(self) -> HeldOut:
+        """The same with the emulators themselves."""
+        return dataclasses.replace(self, terms=None, place=None)
+
+    @cached_property
+    def _terms(self) -> np.ndarray | None:
+        return expansion(self.x, self.fold, self.emulators, self.emulators[0].flux_unit())
 
     @property
     def photon_variance(self) -> np.ndarray:

@@ -25,21 +25,23 @@ from slamjax.noise.residuals import MEDIAN_SQUARE
 from slamjax.training.expansion import information_at
 from slamjax.training.held_out import HeldOut
 
-#: Steps of a fit, stars per batch, and the distance from the known labels at which fits start (scaled labels).
-_STEPS, _BATCH, _OFFSET = 12, 32, 0.3
+#: Steps of a fit, stars per batch, at most and at least, and the distance from the known labels at which fits start
+#: (scaled labels).
+_STEPS, _BATCH, _SMALL_BATCH, _OFFSET = 12, 32, 16, 0.3
 #: Stars by which an expansion is checked, and the largest median change of a label, in errors.
 _SAMPLE, _ALIKE = 96, 0.3
 
 
 def quick(held_out: HeldOut, noise: Noise, training_labels: TrainingLabels) -> HeldOut:
     """`HeldOut.expanded`, to try many noise models, if fits of a sample of the stars under this one hardly change."""
+    held_out = held_out.expanded()
     sample = held_out[np.unique(np.linspace(0, len(held_out.x) - 1, _SAMPLE).astype(int))]
-    exact, rough = (label_errors(noise, training_labels, each) for each in (sample, sample.expanded()))
+    exact, rough = (label_errors(noise, training_labels, each) for each in (sample.exact(), sample))
     both = exact.valid & rough.valid
     change = np.abs(rough.error - exact.error)[both]
     sigma = np.sqrt(np.einsum("nll->nl", exact.covariance[both]))
     alike = both.any() and np.median(np.max(change / sigma, axis=1)) < _ALIKE
-    return held_out.expanded() if alike else held_out
+    return held_out if alike else held_out.exact()
 
 
 @dataclass(frozen=True)
@@ -137,28 +139,28 @@ def label_errors(
     away = offset * np.random.default_rng(seed).normal(size=held_out.x.shape)
     error, chi2, expected = np.zeros((n, n_labels)), np.full(n, np.nan), np.zeros((n, 2))
     fisher, photon = np.full((2, n, n_labels, n_labels), np.nan)
+    stated = held_out.states_errors
+    if not stated:  # nothing is the photons' part
+        expected[:, 0], photon = known.sum(axis=1), np.zeros_like(photon)
     for number, emulator in enumerate(held_out.emulators):
         rows = np.flatnonzero(held_out.fold == number)
         if not rows.size:
             continue
         scaled = ScaledModel.from_host(emulator, noise, training_labels, unit)
-        stars = (
-            held_out.x[rows].astype(scaled.dtype),
-            away[rows].astype(scaled.dtype),
-            scaled.flux(np.where(known[rows], held_out.residual[rows], 0)),
-            scaled.ivar(np.where(known[rows], held_out.ivar[rows], 0)),
-        )
+        x, ivar = held_out.x[rows].astype(scaled.dtype), scaled.ivar(np.where(known[rows], held_out.ivar[rows], 0))
+        residual = scaled.flux(np.where(known[rows], held_out.residual[rows], 0))
+        stars, place = (x, away[rows].astype(scaled.dtype), residual, ivar), tuple[np.ndarray, ...]()
         if held_out.terms is None or held_out.place is None:
-            found = map_padded(partial(_refit, scaled), stars, _BATCH)
-            ends = ((stars[0] + found[0]).astype(scaled.dtype), stars[3])
-            parts = map_padded(partial(_photon_parts, scaled), ends, _BATCH)
+            fit, part = partial(_refit, scaled), partial(_photon_parts, scaled)
         else:
-            of_block = partial(_refit_block, scaled, held_out.terms)
-            found = map_padded(of_block, (*stars, held_out.place[rows]), _BATCH)
-            of_block = partial(_photon_block, scaled, held_out.terms)
-            parts = map_padded(of_block, (found[0].astype(scaled.dtype), stars[3], held_out.place[rows]), _BATCH)
+            fit, part = (partial(each, scaled, held_out.terms) for each in (_refit_block, _photon_block))
+            place = (held_out.place[rows],)
+        found = map_padded(fit, (*stars, *place), _BATCH, _SMALL_BATCH)
         error[rows], fisher[rows], chi2[rows] = found
-        photon[rows], expected[rows] = parts
+        if stated:
+            end = found[0] if place else x + found[0]
+            ends = (end.astype(scaled.dtype), ivar, *place)
+            photon[rows], expected[rows] = map_padded(part, ends, _BATCH, _SMALL_BATCH)
     valid = np.all(np.isfinite(fisher), axis=(1, 2)) & known.any(axis=1)
     fisher = np.where(valid[:, None, None], fisher, np.eye(n_labels))
     # a prior ten times as wide as the range of a label keeps the inverse of weak information finite

@@ -62,14 +62,15 @@ def calibrate_learnt(
     """The noise that ``learn`` makes of all stars, times the factors that make pulls one wide, and how χ² is read."""
     crossed, noise = _Crossed(learn, training_labels, held_out), learn(held_out)
     for number in range(_ROUNDS):
-        fits = crossed.fits(held_out)
+        ends = crossed.fits(held_out)
+        fits = ends[ends.valid]
         calibration, factors = adjustment(fits, stated=False)
         if number < _ROUNDS - 1:  # what then remains is the labels' own
             noise, crossed.noises = (
                 noise.inflated(factors.model, factors.photon),
                 [each.inflated(factors.model, factors.photon) for each in crossed.noises],
             )
-    calibration = crossed.with_ranks(noise, _with_label_errors(calibration, fits), held_out)
+    calibration = crossed.with_ranks(noise, _with_label_errors(calibration, fits), held_out, ends)
     return _of_all_stars(noise, calibration, training_labels, held_out)
 
 
@@ -84,7 +85,8 @@ def calibrate_stated(
     crossed, noise = _Crossed(learn, training_labels, held_out), learn(held_out)
     expanded = quick(held_out, crossed.noises[0], training_labels)
     for _ in range(_STEPS):
-        lacking = float(np.log(adjustment(crossed.fits(expanded), stated=True)[1].model))
+        fits = crossed.fits(expanded)
+        lacking = float(np.log(adjustment(fits[fits.valid], stated=True)[1].model))
         if abs(lacking) < _NEAR:
             break
         factor = float(np.exp(np.clip(_POWER * lacking, -_LARGEST, _LARGEST)))
@@ -92,9 +94,10 @@ def calibrate_stated(
             _with_independent(noise, factor),
             [_with_independent(each, factor) for each in crossed.noises],
         )
-    fits = crossed.fits(held_out)
+    ends = crossed.fits(held_out)
+    fits = ends[ends.valid]
     calibration, _ = adjustment(fits, stated=True)
-    calibration = crossed.with_ranks(noise, _with_label_errors(calibration, fits), held_out)
+    calibration = crossed.with_ranks(noise, _with_label_errors(calibration, fits), held_out, ends)
     return _of_all_stars(noise, calibration, training_labels, held_out)
 
 
@@ -110,12 +113,8 @@ class _Crossed:
         self.fold = np.random.default_rng(0).permutation(len(held_out.x)) % _FOLDS
         self.noises = [learn(held_out[self.fold != k]) for k in range(_FOLDS)]
 
-    def fits(self, stars: HeldOut) -> LabelErrors:
-        """Of the valid stars."""
-        fits = self._all(stars)
-        return fits[fits.valid]
-
-    def _all(self, stars: HeldOut, **start: Any) -> LabelErrors:
+    def fits(self, stars: HeldOut, **start: Any) -> LabelErrors:
+        """Of all stars, which may not all be valid."""
         order = np.argsort(self.fold, kind="stable")
         parts = [
             label_errors(noise, self.training_labels, stars[self.fold == k], **start)
@@ -123,18 +122,19 @@ class _Crossed:
         ]
         return LabelErrors.joined(parts)[np.argsort(order)]
 
-    def _lowest(self, stars: HeldOut) -> LabelErrors:
-        """Of all stars, the minimum with the lowest χ² that starts near and far find, as a new star's fit takes it."""
-        best = self._all(stars)
+    def _lowest(self, stars: HeldOut, best: LabelErrors) -> LabelErrors:
+        """Of ``best`` and of what starts far away find, the lowest χ², as a new star's fit takes it."""
         for seed in range(1, _FAR_STARTS + 1):
-            other = self._all(stars, offset=_FAR, seed=seed)
+            other = self.fits(stars, offset=_FAR, seed=seed)
             lower = other.valid & ~(other.chi2 > best.chi2 - _LOWER)
             best = LabelErrors.joined([best, other])[np.arange(len(lower)) + len(lower) * lower]
         return best
 
-    def with_ranks(self, noise: LowRankNoise, calibration: Calibration, stars: HeldOut) -> Calibration:
-        """With what the stars say of intervals of labels, and of how unlike each other they are."""
-        fits = self._lowest(stars)
+    def with_ranks(
+        self, noise: LowRankNoise, calibration: Calibration, stars: HeldOut, ends: LabelErrors
+    ) -> Calibration:
+        """With what stars say of intervals of labels, and of how unlike each other they are; fits end at ``ends``."""
+        fits = self._lowest(stars, ends)
         error = np.where(fits.valid[:, None], fits.error, np.nan)
         crossed = [(each, self.fold == k) for k, each in enumerate(self.noises)]
         weight = calibration.photon_chi2 * calibration.chi2_scale
