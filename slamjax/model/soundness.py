@@ -197,7 +197,7 @@ def _check_noise(noise: Noise, trained: np.ndarray) -> None:
 
 
 def _check_calibration(calibration: Calibration, n_labels: int) -> None:
-    for name in ("chi2_limit", "chi2_scale", "tail", "neighbour_distance"):
+    for name in ("chi2_limit", "chi2_scale", "tail", "unseen_scale", "neighbour_distance"):
         value = getattr(calibration, name)
         allowed = _is_positive(value) or (name in ("chi2_limit", "tail") and value == np.inf)
         _require(allowed, f"{name} of its calibration is {value!r}")

@@ -105,6 +105,8 @@ class Calibration:
         noise differs from what is stated, and both parts are read alike.
     photon_chi2 : expected χ² of the photons' part over what Σ says of it; 1 where it is as stated; 0: as the model's
     tail : degrees of freedom of a star's noise scale; infinite: the same scale for all stars
+    unseen_scale : the scale of a star whose photon noise hides its χ²
+        Scales are skew: where they cannot be told apart, errors are those of a larger one than the typical star's.
     sparse, neighbour_distance : label errors grow as (d / neighbour_distance)^sparse where training stars are sparse
         d is the distance to the tenth nearest training star, see
         `slamjax.emulators.training_labels.TrainingLabels.neighbour_distance`.
@@ -135,6 +137,7 @@ class Calibration:
     chi2_limit: float
     chi2_scale: float = 1.0
     tail: float = float("inf")
+    unseen_scale: float = 1.0
     sparse: float = 0.0
     neighbour_distance: float = 1.0
     label_scale: list[float] = field(default_factory=list)
@@ -174,7 +177,7 @@ class Calibration:
         with np.errstate(invalid="ignore"):
             reported = chi2 * (n_pix / expected)
             excess = np.maximum(reported / dof - (1 - weight), 0) / np.maximum(weight, 1e-30)
-            scale = noise_scale(excess * weight**2 * dof, weight**2 * dof, self.tail)
+            scale = noise_scale(excess * weight**2 * dof, weight**2 * dof, self.tail, self.unseen_scale)
             scale = scale * sparseness(distance, self.neighbour_distance, self.sparse)
         limit = self.chi2_limit * weight + PHOTON_LIMIT * (1 - weight)
         photon = shares.variance if self.photons_as_stated else np.zeros_like(shares.variance)
@@ -187,8 +190,8 @@ class Calibration:
         return photon + scale * (variance_factor - photon)
 
 
-def noise_scale(chi2: np.ndarray, dof: np.ndarray, tail: float) -> np.ndarray:
-    """Factor of a star's covariance, (ν + χ²) / (ν + dof), from its reported χ².
+def noise_scale(chi2: np.ndarray, dof: np.ndarray, tail: float, unseen: float = 1.0) -> np.ndarray:
+    """Factor of a star's covariance, (ν u + χ²) / (ν + dof), from its reported χ², and u where that tells nothing.
 
     Some stars are noisier than their stated errors, in all pixels alike: residuals are multivariate Student-t. That
     likelihood has its maximum at the same labels as the Gaussian one, and its curvature is smaller by this factor
@@ -196,7 +199,7 @@ def noise_scale(chi2: np.ndarray, dof: np.ndarray, tail: float) -> np.ndarray:
     """
     if not np.isfinite(tail):
         return np.ones(np.shape(chi2))
-    return (tail + np.asarray(chi2)) / (tail + np.asarray(dof))
+    return (tail * unseen + np.asarray(chi2)) / (tail + np.asarray(dof))
 
 
 def sparseness(distance: np.ndarray, spacing: float, exponent: float) -> np.ndarray:

@@ -88,6 +88,12 @@ class HeldOut:
         """The same with the emulators themselves."""
         return dataclasses.replace(self, terms=None, place=None)
 
+    def fainter(self, sigma: Float[np.ndarray, " star"], seed: int = 0) -> HeldOut:
+        """The same stars with white noise of these standard deviations, stated; they must state no errors so far."""
+        noise = sigma[:, None] * np.random.default_rng(seed).normal(size=self.residual.shape)
+        ivar = np.where(self.known, sigma[:, None] ** -2.0, 0)
+        return dataclasses.replace(self, residual=self.residual + noise, ivar=ivar, half=None)
+
     @cached_property
     def _terms(self) -> np.ndarray | None:
         return expansion(self.x, self.fold, self.emulators, self.emulators[0].flux_unit())

@@ -14,6 +14,7 @@ from slamjax.emulators.training_labels import TrainingLabels
 from slamjax.errors import SlamError
 from slamjax.noise.calibration import Calibration
 from slamjax.noise.models import LowRankNoise
+from slamjax.noise.residuals import MEDIAN_SQUARE
 from slamjax.training.held_out import HeldOut
 from slamjax.training.interval_learning import learn_intervals
 from slamjax.training.label_errors import LabelErrors, label_errors, quick, robust_width
@@ -40,6 +41,9 @@ _LARGEST = 2.5
 _POWER = 1.5
 #: Fits that start far from the known labels, how far (scaled labels), and by how much their χ² must be lower to count.
 _FAR_STARTS, _FAR, _LOWER = 2, 1.5, 0.5
+#: Standard deviations of noise that is added to stars without any, in units of a typical residual; bounds of the factor
+#: that is found with them.
+_FAINT, _UNSEEN = (1.0, 6.0), (0.5, 4.0)
 #: Folds of stars that are fitted with a noise model of the others.
 _FOLDS = 8
 #: χ² is high beyond this many upper half-widths (50 to 84 %) of the logarithm of χ² / dof of held-out stars.
@@ -97,6 +101,8 @@ def calibrate_stated(
     ends = crossed.fits(held_out)
     fits = ends[ends.valid]
     calibration, _ = adjustment(fits, stated=True)
+    if not held_out.states_errors and np.isfinite(calibration.tail):
+        calibration = dataclasses.replace(calibration, unseen_scale=crossed.unseen_scale(expanded, calibration))
     calibration = crossed.with_ranks(noise, _with_label_errors(calibration, fits), held_out, ends)
     return _of_all_stars(noise, calibration, training_labels, held_out)
 
@@ -129,6 +135,19 @@ class _Crossed:
             lower = other.valid & ~(other.chi2 > best.chi2 - _LOWER)
             best = LabelErrors.joined([best, other])[np.arange(len(lower)) + len(lower) * lower]
         return best
+
+    def unseen_scale(self, stars: HeldOut, calibration: Calibration) -> float:
+        """What makes pulls one wide where photon noise, of which the stars state none, hides how noisy each star is."""
+        residual = np.where(stars.known, stars.residual, np.nan)
+        typical = float(np.sqrt(np.nanmedian(np.square(residual)) / MEDIAN_SQUARE))
+        rng = np.random.default_rng(0)
+        sigma = typical * np.exp(rng.uniform(*np.log(_FAINT), len(residual)))
+        fits = self.fits(stars.fainter(sigma))
+        fits = fits[fits.valid]
+        if len(fits.chi2) < 10:
+            return 1.0
+        photon, own = fits.shares.variance, fits.star_noise(calibration).variance_factor
+        return float(np.clip(_factor(fits, photon, own - photon), *_UNSEEN))
 
     def with_ranks(
         self, noise: LowRankNoise, calibration: Calibration, stars: HeldOut, ends: LabelErrors

@@ -97,6 +97,23 @@ def test_errors_learnt_from_stars_of_one_brightness_hold_for_fainter_ones(common
     assert np.median(chi2) == pytest.approx(1, abs=0.06)
 
 
+@pytest.mark.parametrize("factor", [0.5, 1.5, 5.0])
+def test_errors_learnt_without_photon_noise_hold_for_stars_whose_noise_hides_how_well_they_are_predicted(factor):
+    """Stars whose predictions are very unequally good: χ² tells them apart only without photon noise."""
+    emulator, training_labels, stars = linear_stars(900, common=1.0)
+    scale = np.exp(np.random.default_rng(3).normal(0, 0.8, (900, 1)))
+    ivar = np.full(stars.ivar.shape, np.inf)
+    stars = dataclasses.replace(stars, residual=stars.residual * scale, ivar=ivar)
+    learnt = learn_noise(NoiseSpec("lowrank", ranks=(10,)), emulator, training_labels, stars[:500])
+    assert learnt.calibration.unseen_scale > 1.2
+    unseen = stars[500:].fainter(np.full(400, 0.1 * factor), seed=4)
+    pulls, _ = pulls_and_chi2(learnt.noise, learnt.calibration, training_labels, unseen)
+    assert np.exp(np.mean(np.log(width(pulls)))) == pytest.approx(1, abs=0.1)
+    typical = dataclasses.replace(learnt.calibration, unseen_scale=1.0)
+    wide, _ = pulls_and_chi2(learnt.noise, typical, training_labels, unseen)
+    assert np.all(width(wide) > width(pulls))
+
+
 def test_photon_noise_is_learnt_where_stars_of_different_brightness_show_that_errors_are_wrong():
     """Stated errors of faint and bright stars are three times too large."""
     emulator, training_labels, stars = linear_stars(900, scale=1 / 3)
