@@ -44,6 +44,8 @@ SOME_PIXELS = 24
 NETWORK_GRID = tuple(itertools.product((100, 300), (0.0, 1e-3)))
 #: Steps of the network's optimiser, spectra in each, and its largest learning rate.
 STEPS, BATCH, RATE = 8000, 128, 3e-3
+#: Draws of labels that say how many stars noise carries to an edge.
+DRAWS = 200
 #: Components of the flux that the network predicts: the rest is far below the noise, and a layer of all pixels slow.
 COMPONENTS = 100
 
@@ -214,6 +216,31 @@ def bound_rows(folds: list[dict[str, Any]], names: tuple[str, ...]) -> list[tupl
     return rows
 
 
+def flag_rows(found: dict[int, dict[str, Any]], stars: Spectra, names: tuple[str, ...]) -> list[tuple[Any, ...]]:
+    """Stars that are flagged, and those that a perfect emulator would put at an edge of the training range.
+
+    The latter by draws from independent normal distributions about the known labels, as wide as the Cramér-Rao bound.
+    """
+    labels, fold_of, edge = stars.values(names), folds_of(len(stars)), int(slamjax.Flag.AT_BOUND)
+    rows = []
+    for snr in (*JUDGED, np.inf):
+        rng, expected, flags = np.random.default_rng(0), [], [np.zeros(1, int)]
+        for fold, each in found.items():
+            known, others = labels[fold_of == fold], labels[fold_of != fold]
+            sigma = each["bound"] / NOISE / snr
+            drawn = known + sigma * rng.normal(size=(DRAWS, *known.shape))
+            expected.append(
+                np.mean(np.any((drawn < others.min(axis=0)) | (drawn > others.max(axis=0)), axis=2), axis=0)
+            )
+            if np.isfinite(snr):
+                flags.append(each["fits"]["SVR, learnt metric", snr]["flags"].astype(int))
+        seen = np.concatenate(flags[1:] or flags)
+        measured = [100 * np.mean(each) for each in (seen != 0, seen & edge != 0, seen & ~edge != 0)]
+        cells = [f"{value:.1f}" for value in measured] if np.isfinite(snr) else ["–"] * 3
+        rows.append((f"{snr:g}", *cells, f"{100 * np.mean(np.concatenate(expected)):.1f}"))
+    return rows
+
+
 def main() -> None:
     options = parse_options(__doc__, turbospectrum=None, parts=None, first_fold=0, last_fold=FOLDS - 1,
                             rivals_to=FOLDS - 1)  # fmt: skip
@@ -240,6 +267,9 @@ def main() -> None:
         header = ["emulator", "stars", "S/N", *names, "χ²/dof", "flagged %"]
         tables += [f"Pull widths ({head}):\n\n" + markdown_table(header, fit_rows(folds, "pull"))]
         tables += [f"Label scatter ({head}):\n\n" + markdown_table(header, fit_rows(folds, "error"))]
+    header = ["S/N", "flagged %", "at an edge %", "other flags %", "at an edge if the emulator were perfect %"]
+    table = markdown_table(header, flag_rows(found, stars, names))
+    tables += [f"Flags of fits with the learnt metric ({numbers.start} to {numbers.stop - 1} of the folds):\n\n{table}"]
     results = {"chosen": {k: each["chosen"] for k, each in found.items()},
                "seconds": {k: each["seconds"] for k, each in found.items()}}  # fmt: skip
     settings = {"folds": f"{numbers.start} to {numbers.stop - 1}", "stars": len(stars)}

@@ -25,9 +25,9 @@ from slamjax.noise.residuals import MEDIAN_SQUARE
 from slamjax.training.expansion import information_at
 from slamjax.training.held_out import HeldOut
 
-#: Steps of a fit, stars per batch, at most and at least, and the distance from the known labels at which fits start
-#: (scaled labels).
-_STEPS, _BATCH, _SMALL_BATCH, _OFFSET = 12, 32, 16, 0.3
+#: Steps of a fit, stars per batch (folds of a fold are small), and the distance from the known labels at which fits
+#: start (scaled labels).
+_STEPS, _BATCH, _OFFSET = 12, 16, 0.3
 #: Stars by which an expansion is checked, and the largest median change of a label, in errors.
 _SAMPLE, _ALIKE = 96, 0.3
 
@@ -155,12 +155,12 @@ def label_errors(
         else:
             fit, part = (partial(each, scaled, held_out.terms) for each in (_refit_block, _photon_block))
             place = (held_out.place[rows],)
-        found = map_padded(fit, (*stars, *place), _BATCH, _SMALL_BATCH)
+        found = map_padded(fit, (*stars, *place), _BATCH)
         error[rows], fisher[rows], chi2[rows] = found
         if stated:
             end = found[0] if place else x + found[0]
             ends = (end.astype(scaled.dtype), ivar, *place)
-            photon[rows], expected[rows] = map_padded(part, ends, _BATCH, _SMALL_BATCH)
+            photon[rows], expected[rows] = map_padded(part, ends, _BATCH)
     valid = np.all(np.isfinite(fisher), axis=(1, 2)) & known.any(axis=1)
     fisher = np.where(valid[:, None, None], fisher, np.eye(n_labels))
     # a prior ten times as wide as the range of a label keeps the inverse of weak information finite
