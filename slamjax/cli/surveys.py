@@ -54,6 +54,13 @@ def say_report(report: SurveyReport, output: Path) -> None:
         say_error(f"{report.retries} pieces were done again because a worker died", style="yellow")
     for piece in report.set_aside:
         say_error(f"set aside, because workers died of it: {piece}", style="yellow")
+    if report.done_now:
+        spent = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in report.collected.seconds.items())
+        rate = report.done_now / max(report.seconds, 1e-9)
+        say(f"{report.done_now} stars in {report.seconds:.0f} s ({rate:.3g}/s); workers: {spent}")
+    worst = [f"{report.names[number]} ({share:.0%})" for number, share in report.collected.worst[:_NAMED]]
+    if report.pieces > _NAMED and worst:
+        say(f"most flags: {', '.join(worst)}")
     say_written(output)
 
 

@@ -14,7 +14,9 @@ from slamjax.errors import SlamError
 from slamjax.flags import FLAG_MEANINGS, Flag
 from slamjax.io.fits_files import open_fits
 from slamjax.io.fits_tables import hdu_to_table, table_to_hdu, write_hdus
+from slamjax.io.label_arrow import is_label_dataset, read_label_parquet
 from slamjax.io.label_table import LabelTable
+from slamjax.io.parquet import is_parquet
 from slamjax.spectra.units import with_unit
 
 #: How an ECSV file begins.
@@ -75,7 +77,7 @@ def label_sheet(table: Table) -> fits.BinTableHDU:
 
 
 def read_labels(path: str | os.PathLike[str]) -> LabelTable:
-    """Read a label table, FITS or ECSV, that `write_labels` or ``slamjax fit`` has written.
+    """Read a label table, FITS, ECSV or Parquet, that `write_labels` or ``slamjax fit`` has written.
 
     Parameters
     ----------
@@ -89,7 +91,7 @@ def read_labels(path: str | os.PathLike[str]) -> LabelTable:
     Raises
     ------
     SlamError
-        If the file is missing, is neither FITS nor ECSV, or holds no label table.
+        If the file is missing, is neither FITS nor ECSV nor Parquet, or holds no label table.
 
     Examples
     --------
@@ -104,7 +106,11 @@ def read_labels(path: str | os.PathLike[str]) -> LabelTable:
     >>> labels["teff"].unit, slamjax.flag_names(labels["flags"][0])
     (Unit("K"), 'AT_BOUND')
     """
+    if is_label_dataset(Path(path)):
+        return read_label_parquet(Path(path))
     source = existing_file(path)
+    if is_parquet(source):
+        return read_label_parquet(source)
     with source.open("rb") as file:
         is_ecsv = file.read(len(_ECSV)) == _ECSV
     if is_ecsv:

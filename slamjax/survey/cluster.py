@@ -11,6 +11,9 @@ from slamjax.fitting import Fitter
 from slamjax.survey.pieces import Piece
 from slamjax.survey.work import Done, Job, unfitted, work
 
+#: Seconds after which it is looked for new workers.
+_LOOK = 5.0
+
 
 @dataclass(frozen=True)
 class SetAside:
@@ -30,36 +33,41 @@ def on_cluster(client: Any, job: Job, pieces: Sequence[Piece]) -> Iterator[tuple
 
     As many pieces are given out as there are threads: none waits at a worker that might die of another one.
     """
-    from distributed import as_completed
+    import distributed
     from distributed.client import FutureCancelledError
     from distributed.scheduler import KilledWorker
 
     waiting = iter(pieces)
-    running: dict[str, Piece] = {}
-    pool = as_completed(with_results=False)
+    running: dict[Any, Piece] = {}
 
     def give_out() -> None:
         threads = max(1, sum(client.nthreads().values()))
         while len(running) < threads and (piece := next(waiting, None)) is not None:
-            key = f"fit-{job.digest}-{piece.number}"
-            future = client.submit(work, job, piece, key=key, pure=False)
-            running[key] = piece
-            pool.add(future)
+            running[client.submit(work, job, piece, key=f"fit-{job.digest}-{piece.number}", pure=False)] = piece
 
     give_out()
     while running:
-        future = next(pool)
-        piece = running.pop(future.key)
-        deaths = client.run_on_scheduler(_deaths, key=future.key)
-        try:
-            result: Done | SetAside = future.result()
-        except KilledWorker:
-            result = SetAside(f"{max(deaths, 1)} workers died with this piece; it was set aside")
-        except (FutureCancelledError, OSError) as error:
-            raise SlamError(f"the cluster was lost ({error}); the same command continues") from error
-        future.release()
+        for future in _finished(distributed, list(running)):
+            piece = running.pop(future)
+            deaths = client.run_on_scheduler(_deaths, key=future.key)
+            try:
+                result: Done | SetAside = future.result()
+            except KilledWorker:
+                result = SetAside(f"{max(deaths, 1)} workers died with this piece; it was set aside")
+            except (FutureCancelledError, OSError) as error:
+                raise SlamError(f"the cluster was lost ({error}); the same command continues") from error
+            future.release()
+            give_out()
+            yield piece, result, deaths
         give_out()
-        yield piece, result, deaths
+
+
+def _finished(distributed: Any, futures: list[Any]) -> list[Any]:
+    """Those that are finished; none after some seconds, in which workers may have come."""
+    try:
+        return list(distributed.wait(futures, timeout=_LOOK, return_when="FIRST_COMPLETED").done)
+    except TimeoutError:
+        return []
 
 
 def _deaths(key: str, dask_scheduler: Any) -> int:

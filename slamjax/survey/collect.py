@@ -89,11 +89,7 @@ def collect(kept: Sequence[Checkpoint], output: str | os.PathLike[str]) -> Colle
     """
     run = _run_of(kept)
     homes = _homes(kept, int(run["pieces"]))
-    abouts = [read_about(home, number) for number, home in enumerate(homes)]
-    for number, (home, about) in enumerate(zip(homes, abouts, strict=True)):
-        if not about:
-            home.refuse(number)
-            raise DamagedPart
+    abouts = _abouts(homes)
     _refuse_if_none_is_good(abouts)
     schema = _union(abouts)
     counts, n = _Counts(), sum(about["rows"] for about in abouts)
@@ -155,6 +151,20 @@ def _refuse_if_none_is_good(abouts: Sequence[Mapping[str, Any]]) -> None:
     problem = next((about["problem"] for about in abouts if about["problem"]), "")
     if problem and not any(about["any_good"] for about in abouts):
         raise NothingFittedError(problem)
+
+
+def _abouts(homes: Sequence[Checkpoint]) -> list[dict[str, Any]]:
+    """What all parts say of themselves; there may be a hundred thousand, and those with the same columns share them."""
+    abouts: list[dict[str, Any]] = []
+    seen: dict[str, Any] = {}
+    for number, home in enumerate(homes):
+        about = read_about(home, number)
+        if not about:
+            home.refuse(number)
+            raise DamagedPart
+        about["columns"] = seen.setdefault(repr(about["columns"]), about["columns"])
+        abouts.append(about)
+    return abouts
 
 
 def _union(abouts: Sequence[Mapping[str, Any]]) -> LabelSchema:

@@ -10,7 +10,8 @@ from typing import Any
 from slamjax._util.files import atomic_folder, check_writable, to_disk
 from slamjax.errors import SlamError
 from slamjax.io import LabelTable
-from slamjax.survey.arrow import import_pyarrow, to_arrow
+from slamjax.io.arrow import import_pyarrow
+from slamjax.io.label_arrow import to_arrow
 from slamjax.survey.schema import LabelSchema
 
 #: Rows of a row group, and of a file.

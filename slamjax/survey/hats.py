@@ -17,9 +17,10 @@ from slamjax._util.files import check_writable, existing_file
 from slamjax._version import __version__
 from slamjax.errors import SlamError, SlamWarning
 from slamjax.io import LabelTable, read_labels
+from slamjax.io.arrow import import_pyarrow
+from slamjax.io.label_arrow import from_arrow, to_arrow
 from slamjax.io.parquet import is_parquet
 from slamjax.spectra.columns import float_column
-from slamjax.survey.arrow import from_arrow, import_pyarrow, to_arrow
 from slamjax.survey.clients import import_distributed, local
 
 #: Rows of a pixel's file at most; HATS divides pixels that have more.

@@ -10,8 +10,8 @@ import numpy as np
 
 from slamjax.fitting import Fitter
 from slamjax.io import LabelTable
+from slamjax.io.label_arrow import to_arrow
 from slamjax.spectra.units import label_unit, with_unit
-from slamjax.survey.arrow import to_arrow
 
 _KM_S = "km / s"
 

@@ -12,8 +12,8 @@ from commands import run
 import slamjax
 from slamjax.errors import SlamError, SlamWarning
 from slamjax.io import LabelTable
+from slamjax.io.label_arrow import to_arrow
 from slamjax.survey import to_hats
-from slamjax.survey.arrow import to_arrow
 
 
 def labels(n=60, seed=0):

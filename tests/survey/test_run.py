@@ -207,15 +207,18 @@ def test_texts_and_parquet_have_the_same_labels(expected, fitter, table, tmp_pat
     parquet = pytest.importorskip("pyarrow.parquet")
     for _ in range(2):  # the second takes the place of the first
         slamjax.fit_survey(fitter, table, tmp_path / "labels.parquet", piece_size=SIZE)
-    from slamjax.survey.arrow import from_arrow
-
-    assert_same(from_arrow(parquet.read_table(tmp_path / "labels.parquet")), expected)
+    assert_same(slamjax.read_labels(tmp_path / "labels.parquet"), expected)
+    part = next((tmp_path / "labels.parquet").glob("part-*"))
+    assert_same(slamjax.read_labels(part), expected)
+    slamjax.write_table(slamjax.read_table(table), tmp_path / "stars.parquet")
+    with pytest.raises(SlamError, match=r"stars\.parquet does not name its labels"):
+        slamjax.read_labels(tmp_path / "stars.parquet")
     assert parquet.read_metadata(tmp_path / "labels.parquet" / "_metadata").num_rows == N
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "notes.txt").write_text("")
     with pytest.raises(SlamError, match="mine is a folder with other files in it"):
         slamjax.fit_survey(fitter, table, tmp_path / "mine")
-    assert sorted(os.listdir(tmp_path)) == ["labels.ecsv", "labels.parquet", "mine"]
+    assert sorted(os.listdir(tmp_path)) == ["labels.ecsv", "labels.parquet", "mine", "stars.parquet"]
 
 
 def test_spectra_in_parquet_are_fitted_as_those_in_fits(expected, fitter, table, tmp_path):

@@ -6,8 +6,8 @@ from helpers import xp_giants
 from models import quadratic_model
 
 import slamjax
+from slamjax.io.label_arrow import from_arrow, to_arrow
 from slamjax.survey import label_schema
-from slamjax.survey.arrow import from_arrow, to_arrow
 
 pytest.importorskip("pyarrow")
 CARRIED = {"apogee_id": "str"}
