@@ -34,14 +34,14 @@ RADIUS = 1.0
 
 
 def main() -> None:
-    options = parse_options(__doc__, n_pixel_rows=400)
+    options = parse_options(__doc__, n_pixel_rows=400, model=None)
     load, seconds = current_load(), {}
     train, stars = load_stars(options)
     placed, agreeing = with_positions(stars)
     with tempfile.TemporaryDirectory(prefix="slamjax-hats-") as name:
         folder = Path(name)
         with timed(seconds, "training"):
-            model = slamjax.train(train, LABELS, emulator=slamjax.Polynomial(), recipe=RECIPE, noise="diagonal")
+            model = chosen_model(train, options.model)
             model.write(folder / "giants.h5")
         with timed(seconds, "importing"):
             import_catalog(placed, folder, options.n_pixel_rows)
@@ -64,6 +64,15 @@ def main() -> None:
     settings = {"sample": source_name(options.data), "training": len(train), "test": len(stars)}
     write_results(
         options.out, "hats_round_trip", settings, results, [markdown_table(["round trip", "measured"], rows)], load
+    )
+
+
+def chosen_model(train: Spectra, path: Path | None) -> slamjax.Model:
+    """The model in a file, or a quadratic, which is trained in seconds."""
+    if path is not None:
+        return slamjax.Model.read(path)
+    return slamjax.train(
+        train, LABELS, emulator=slamjax.Polynomial(), recipe=RECIPE, noise="diagonal", on_progress=False
     )
 
 

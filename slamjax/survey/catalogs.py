@@ -209,7 +209,11 @@ def _axis(about: Any, fitter: Fitter, layout: SpectrumColumns, source: str, give
             axis, wave=np.asarray(getattr(given["wave"], "value", given["wave"]), float), wave_unit=str(unit)
         )
     more = {name: given[name] for name in ("medium", "frame", "fwhm") if given[name] is not None}
-    empty = Assembly(replace(layout, others=()), axis, about, source, 0, "flag").spectra()
+    try:
+        empty = Assembly(replace(layout, others=()), axis, about, source, 0, "flag").spectra()
+    except SlamError as error:
+        hint = "; or give wave, a Quantity" if given["wave"] is None else ""
+        raise SlamError(f"{error}{hint}") from error
     if axis.wave is None:  # every row has its own
         return replace(axis, **more)
     one = np.zeros((1, empty.n_pix), np.float32)

@@ -168,7 +168,7 @@ def test_a_stopped_catalogue_is_resumed_and_says_which_model_it_is_of(tmp_path, 
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({}, "catalogue .* states no wavelengths; add a column 'wave'"),
+        ({}, "catalogue .* states no wavelengths; .*; or give wave, a Quantity"),
         ({"wave": np.linspace(336, 1020, 343)}, "wave has no unit; give a Quantity"),
         ({"wave": np.linspace(700, 800, 343) * u.nm}, "cover"),
         ({"wave": spectra_wave(), "carry": ["colour"]}, "has no column 'colour' to carry; it has: apogee_id"),
