@@ -247,7 +247,7 @@ Files that are in the system's cache: what is timed is reading, not the disk."""
 ## Catalogues by sky pixel
 
 The embedded giants as a HATS catalogue (hats-import), labelled by `slamjax.fit_catalog` with two Dask workers, written,
-opened again and cross-matched by LSDB. Times contain the start of the workers and all compilation.
+opened again and cross-matched by LSDB.
 
 ![Giants on the sky](../benchmarks/results/hats_round_trip.png)""",
     "accuracy": """\
