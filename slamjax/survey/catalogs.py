@@ -22,7 +22,7 @@ from slamjax._version import __version__
 from slamjax.errors import SlamError
 from slamjax.fitting import Fitter
 from slamjax.fitting.checkpoint import model_digest
-from slamjax.fitting.parts import fitter_of, stacked
+from slamjax.fitting.parts import fitter_of, rows_within, stacked
 from slamjax.io.arrow import is_nested
 from slamjax.io.list_assembly import Assembly, Part
 from slamjax.io.list_columns import SpectralAxis, SpectrumColumns
@@ -33,6 +33,8 @@ from slamjax.survey.pieces import MOST_SPECTRA, Piece
 from slamjax.survey.schema import LabelSchema, label_schema
 from slamjax.survey.work import Done, Job, Read, Reading, fit_piece, fitter_of_job
 
+#: Rows that a batch is filled up to, for partitions have any size: compiling takes longer than rows without data.
+_FEWEST = 512
 #: One partition is fitted at a time in a process: a fit has all cores of its process anyway.
 _ONE_FIT = threading.Lock()
 
@@ -148,7 +150,8 @@ def labels_of_partition(frame: Any, task: CatalogTask) -> Any:
         return _joined(frame, task.carried, task.schema.meta())
     with _ONE_FIT, one_blas_thread():
         fitter = fitter_of_job(task.job)
-        bounds = np.linspace(0, len(frame), -(-len(frame) // MOST_SPECTRA) + 1).astype(int)
+        most = min(MOST_SPECTRA, rows_within(fitter.memory, 8 * fitter.model.wave.size))
+        bounds = np.linspace(0, len(frame), -(-len(frame) // most) + 1).astype(int)
         tables = [_fitted(fitter, frame.iloc[a:b], task).table for a, b in itertools.pairwise(bounds)]
     table = stacked([table for table in tables if table is not None])
     return _joined(frame, task.carried, task.schema.frame(table))
@@ -158,13 +161,22 @@ def _fitted(fitter: Fitter, frame: Any, task: CatalogTask) -> Done:
     """Labels of some rows; what cannot be fitted has rows without labels that say so."""
     rows = np.arange(len(frame))
     try:
-        arrow = frame.to_pyarrow()
         assembly = Assembly(task.columns, task.axis, task.about, task.source, len(rows), "flag")
-        assembly.add(Part(arrow, rows, rows))
-        read = Read([assembly.spectra()])
+        assembly.add(Part(frame.to_pyarrow(), rows, rows))
+        spectra = assembly.spectra()
+        read = Read([filled_up(spectra, 1 if fitter.model.needs_rv(spectra) else _FEWEST)])
     except SlamError as error:
         read = Read([], str(error))
-    return fit_piece(fitter, task.job.reading, Piece(0, "table", (task.source,), 0, len(rows)), read)
+    done = fit_piece(fitter, task.job.reading, Piece(0, "table", (task.source,), 0, len(rows)), read)
+    return replace(done, table=None if done.table is None else done.table[: len(rows)])
+
+
+def filled_up(spectra: Spectra, least: int) -> Spectra:
+    """The spectra and, behind them, ones without a good pixel: a power of two in all, ``least`` or more."""
+    n = len(spectra)
+    size = max(least, 1 << (n - 1).bit_length())
+    more = spectra[np.minimum(np.arange(size), n - 1)]
+    return more.with_arrays(more.flux, np.where(np.arange(size)[:, None] < n, more.ivar, more.ivar.dtype.type(0)))
 
 
 def properties_of(fitter: Fitter, job: Job) -> dict[str, str]:
