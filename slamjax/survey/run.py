@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import time
 import warnings
@@ -27,7 +28,7 @@ from slamjax.survey.collect import Collected, DamagedPart, NothingFittedError, c
 from slamjax.survey.dataset import check_dataset, is_dataset
 from slamjax.survey.parts import fingerprint, folder_of, write_part
 from slamjax.survey.pieces import Piece, paths_of, pieces_of
-from slamjax.survey.work import Done, Job, Read, Reading, fit_piece, read_piece
+from slamjax.survey.work import Done, Job, Read, Reading, fit_piece, read_piece, warnings_of
 from slamjax.typing import Progress
 
 #: Different warnings of pieces that are passed on.
@@ -264,12 +265,14 @@ class _Run:
 
         with one_blas_thread():
             for piece, ahead in one_ahead(read, pieces):
-                spectra = ahead if ahead is not None else read_piece(self.reading, piece)
 
                 def within(done: int, total: int, before: int = before, n: int = piece.n) -> None:
                     self._report(before + n * done // max(total, 1))
 
-                yield piece, fit_piece(self.fitter, self.reading, piece, spectra, within)
+                with warnings_of() as texts:
+                    spectra = ahead if ahead is not None else read_piece(self.reading, piece)
+                    done = fit_piece(self.fitter, self.reading, piece, spectra, within)
+                yield piece, dataclasses.replace(done, warnings=tuple(texts))
                 before += piece.n
 
     def _there(self, pieces: Sequence[Piece]) -> Iterator[tuple[Piece, Done]]:
@@ -290,7 +293,7 @@ class _Run:
         self.report(done, self.total)
 
     def _tell(self, texts: Iterable[str]) -> None:
-        """Pass on warnings of workers, each once and not very many."""
+        """Pass on warnings of pieces, each once and not very many."""
         for text in texts:
             if text not in self._told and len(self._told) < _MOST_WARNINGS:
                 self._told.add(text)

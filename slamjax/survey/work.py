@@ -114,7 +114,7 @@ class Read:
 def work(job: Job, piece: Piece) -> Done:
     """Read and fit a piece, in a process that knows nothing: the unit that a cluster distributes."""
     fitter = fitter_of_job(job)
-    with _warnings_of() as texts:
+    with warnings_of() as texts:
         done = fit_piece(fitter, job.reading, piece, read_piece(job.reading, piece))
     return dataclasses.replace(done, warnings=tuple(texts))
 
@@ -135,7 +135,7 @@ def fitter_of_job(job: Job) -> Fitter:
 
 
 @contextmanager
-def _warnings_of() -> Iterator[list[str]]:
+def warnings_of() -> Iterator[list[str]]:
     """slamjax's own warnings in this block as texts, to be told where the user is."""
     texts: list[str] = []
     with warnings.catch_warnings(record=True) as caught:
