@@ -63,6 +63,11 @@ def to_hats(
     ------
     SlamError
         If tables have no positions, or differ in their columns, or the catalogue cannot be written.
+
+    Examples
+    --------
+    >>> import slamjax
+    >>> slamjax.survey.to_hats("labels.parquet", "giants_catalogue")  # doctest: +SKIP
     """
     target, inputs = _target(output), [labels] if isinstance(labels, str | os.PathLike) else list(labels)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".slamjax-hats-") as name:
