@@ -30,7 +30,7 @@ offer(
         "missing": Offered("Stars that lack some labels: infer what is missing from their spectra, or drop them."),
         "label_errors": Offered(
             "Labels with stated errors, LABEL_err, teach as they are (fixed) or as inferred from table and spectrum "
-            "(latent); auto: latent where the errors matter."
+            "(latent); auto: latent where held-out stars' labels clearly gain by it."
         ),
         "label_windows": Offered(
             "Only wavelengths at which a label may act, e.g. alpha_m:500-520,600-620; repeat per label.",

@@ -190,7 +190,8 @@ def learn_jointly(
         cv_scores.append(learnt.scores[:, 0])
         report = learnt.report if best is None else vars(Report(**best.report) + Report(**learnt.report))
         if learnt.emulator is not None and learnt.held_out is not None:
-            scores[number] = joint_score(learnt.emulator, training_labels, learnt.held_out.drawn(seed), seed=seed)
+            held_out = learnt.held_out.judged_by(scaled.reference, scaled.label_error).drawn(seed)
+            scores[number] = joint_score(learnt.emulator, training_labels, held_out, seed=seed)
         if best is None or scores[number] > scores[:number].max():
             best = learnt
         best = dataclasses.replace(best, report=report)

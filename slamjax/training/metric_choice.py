@@ -122,7 +122,8 @@ class MetricChoice:
         if learnt.emulator is None or learnt.held_out is None:
             return -np.inf
         with one_blas_thread():
-            return joint_score(learnt.emulator, found.training_labels, learnt.held_out, seed=self.seed)
+            held_out = learnt.held_out.judged_by(found.scaled.reference, found.scaled.label_error)
+            return joint_score(learnt.emulator, found.training_labels, held_out, seed=self.seed)
 
 
 def _is_of(learnt: Learnt, scaled: ScaledStars) -> bool:

@@ -31,8 +31,9 @@ _CHI2_RATIOS = tuple(np.geomspace(0.03, 30, 61).tolist())
 _ROUNDS = 3
 #: The emulator's part of χ² is at least this fraction of what Σ says.
 _LEAST_CHI2 = 1e-3
-#: Prior width of the logarithm of the factor of the emulator's part.
-_LOG_FACTOR = 1.5
+#: Prior width of the logarithm of the factor of the emulator's part, and the part of themselves by which stated errors
+#: of known labels may be wrong.
+_LOG_FACTOR, _DOUBT = 1.5, 0.1
 #: Steps towards the s² that makes pulls one wide, and the misfit of ln variance at which they end.
 _STEPS, _NEAR = 4, 0.08
 #: A step changes ln s² by at most this.
@@ -276,7 +277,7 @@ def _label_scale(fits: LabelErrors, own: np.ndarray, photon: np.ndarray) -> np.n
     Pulls have heavier tails than a Gaussian, above all where a label has two populations and stars of one are mistaken
     for the other, so that no factor is right at every level. It is the mean over `_LEVELS`, in logarithm; but it never
     makes the robust width of the pulls less than `_NARROWEST`. Only the emulator's part is scaled; where photon noise
-    hides it, the factor stays near 1.
+    hides it, or errors of the known labels, which are stated no better than to `_DOUBT`, the factor stays near 1.
     """
 
     def wanted(log_scale: float) -> np.ndarray:
@@ -288,10 +289,12 @@ def _label_scale(fits: LabelErrors, own: np.ndarray, photon: np.ndarray) -> np.n
 
     if not photon.any() and not fits.known_variance.any():
         return wanted(0.0)
-    n = len(fits.chi2)
+    variance = own * np.einsum("nll->nl", fits.covariance)
+    hidden = np.median(fits.known_variance / (variance + fits.known_variance), axis=0)
+    weight = 1 / (1 / len(fits.chi2) + np.square(_DOUBT * hidden))
     scales = [
         minimize_scalar(
-            lambda t, label=label: np.log(wanted(t)[label]) ** 2 * n + (2 * t / _LOG_FACTOR) ** 2,
+            lambda t, label=label: np.log(wanted(t)[label]) ** 2 * weight[label] + (2 * t / _LOG_FACTOR) ** 2,
             bounds=(-2, 3),
             method="bounded",
         ).x

@@ -107,8 +107,8 @@ def train(
         training = training_set(spectra, label_names(labels), options, search.folds)
         training, learner, known = screen_stars(training, emulator, search, options, report)
         if is_latent(training.scaled, options):
-            training, learner = infer_labels(training, emulator, search, options, report)
-            known = None
+            training, learner = infer_labels(training, emulator, search, options, report, known)
+            known = known if training.latent is None else None
         warn_of_left_out(training.screened, len(training.stars) + len(training.screened))
         jointly = search.kind == "joint" and known is None
         metrics = metrics_of(emulator, training, seed)

@@ -1,11 +1,16 @@
-"""A quick noise model for steps of training that need one: a single rank, two factors of Σ."""
+"""Quick noise models for steps of training that need them: a single rank, two factors of Σ, crossed.
+
+A covariance of hundreds of stars knows the residuals of each of them: directions in which a star is off count less in
+its own fit, which then ends too near the label that it was given, and seems too certain. So the stars are in three
+parts, and each is looked at with the noise of the other two.
+"""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool
+from jaxtyping import Bool, Float, Int
 
 from slamjax.emulators.base import Emulator
 from slamjax.emulators.training_labels import TrainingLabels
@@ -20,17 +25,24 @@ from slamjax.training.specs import NoiseSpec
 
 #: The largest rank, stars per column, and the fraction of each pixel's variance that stays independent.
 _RANK, _STARS_PER_COLUMN, _FLOOR = 40, 8, 0.2
-#: One star in this many finds the factors of the noise that the others made.
-_JUDGES = 3
+#: Parts of the stars; each finds the factors of the noise that the others made.
+_PARTS = 3
 #: Stated errors are too large if χ² is less than this fraction of what they alone make expected.
 _OVERSTATED = 0.8
 
 
 class RoughNoise(NamedTuple):
-    """A noise model, and (N,) ln p of the known labels of judging stars under it, NaN for others."""
+    """Noise models, each learnt without one part of the stars.
 
-    noise: LowRankNoise
-    scores: np.ndarray
+    Attributes
+    ----------
+    noises, part : one per part, and (N,) the part of each star
+    scores : (N,) ln p of the known labels, NaN for stars that did not take part
+    """
+
+    noises: tuple[LowRankNoise, ...]
+    part: Int[np.ndarray, " star"]
+    scores: Float[np.ndarray, " star"]
 
 
 def rough_noise(
@@ -41,27 +53,39 @@ def rough_noise(
     known: Bool[np.ndarray, " star"],
     seed: int,
 ) -> RoughNoise:
-    """The noise of the ``known`` held-out stars, with factors that make the pulls of judging stars one wide.
+    """The noise of the ``known`` held-out stars, with factors that make the pulls of each part one wide.
 
     Low rank if the specification and the number of stars allow it, independent pixels otherwise.
     """
-    judging = np.random.default_rng(seed).permutation(len(known)) % _JUDGES == 0
-    learning, judges = held_out[np.flatnonzero(known & ~judging)], np.flatnonzero(known & judging)
+    part, scores = np.random.default_rng(seed).permutation(len(known)) % _PARTS, np.full(len(known), np.nan)
+    noises = []
+    for number in range(_PARTS):
+        learning, judges = (held_out[np.flatnonzero(known & chosen)] for chosen in (part != number, part == number))
+        noise, scores[known & (part == number)] = _noise_of(spec, emulator, training_labels, learning, judges)
+        noises.append(noise)
+    return RoughNoise(tuple(noises), part, scores)
+
+
+def _noise_of(
+    spec: NoiseSpec, emulator: Emulator, training_labels: TrainingLabels, learning: HeldOut, judges: HeldOut
+) -> tuple[LowRankNoise, Float[np.ndarray, " star"]]:
+    """The noise of the learning stars, and ln p of the judges' known labels under it."""
     n_trained = int(np.isfinite(np.asarray(emulator.intercept)).sum())
     rank = min(_RANK, len(learning.x) // _STARS_PER_COLUMN, n_trained - 1)
 
     def fits(noise: LowRankNoise) -> LabelErrors:
-        return label_errors(noise, training_labels, quick(held_out[judges], noise, training_labels))
+        return label_errors(noise, training_labels, quick(judges, noise, training_labels))
 
-    def adjusted(noise: LowRankNoise, fits: LabelErrors, stated: bool) -> RoughNoise:
-        scores = np.full(len(known), np.nan)
+    def adjusted(
+        noise: LowRankNoise, fits: LabelErrors, stated: bool
+    ) -> tuple[LowRankNoise, Float[np.ndarray, " star"]]:
         try:
             factors = adjustment(fits[fits.valid], stated)[1]
         except HardlyFitted:
-            return RoughNoise(noise, scores)
+            return noise, np.full(len(judges.x), np.nan)
         photon = fits.shares.variance
-        scores[judges] = fits.inflated(factors.photon * photon + factors.model * (1 - photon)).scores()
-        return RoughNoise(noise.inflated(factors.model, factors.photon), scores)
+        inflated = fits.inflated(factors.photon * photon + factors.model * (1 - photon))
+        return noise.inflated(factors.model, factors.photon), inflated.scores()
 
     if spec.kind == "diagonal" or rank < min(spec.ranks):
         noise = _independent(emulator, learning)

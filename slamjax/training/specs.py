@@ -256,9 +256,9 @@ class DataSpec:
         the labels that it has; or it is left out.
     label_errors : "auto", "latent" or "fixed"
         Labels with stated errors (columns ``<label>_err``) teach as they are ("fixed"), or as what is most probable
-        given the table, its errors and the spectrum ("latent"): errors of labels make an emulator too flat. "auto" is
-        "latent" where typical errors make up a tenth of the variance of some combination of labels, and less than two
-        fifths of that of any single one.
+        given the table, its errors and the spectrum ("latent"): errors of labels make an emulator too flat. "auto"
+        tries "latent" where typical errors make up a tenth of the variance of some combination of labels, and takes it
+        if the table's labels of held-out stars become clearly more probable.
 
     Raises
     ------
