@@ -1,8 +1,8 @@
 """Are labels with a prior better than those of regressions from flux to labels, which know the population?
 
 SLAM predicts flux from labels and fits; a regression predicts labels from flux and learns with it how common each kind
-of star is. Fits without a prior, with the density of the training stars as a prior, and posterior means are compared
-with a support vector regression on all pixels, gradient boosting and a multi-layer perceptron, whose settings are
+of star is. Fits without a prior, with the density of the training stars as a prior, posterior means, and means that were
+learnt from held-out training stars are compared with a support vector regression on all pixels, gradient boosting and a multi-layer perceptron, whose settings are
 chosen by cross-validation on the training stars of each seed. All stars that were never seen count, flagged ones too.
 """
 
@@ -32,6 +32,12 @@ from slamjax.spectra.spectra import Spectra
 #: Seeds whose test stars were looked at while choices were made; the tables are of the others, if there are any.
 CHOSEN_WITH = (0, 1)
 FOLDS = 3
+#: Fits: a title, the prior, and which means are made.
+WAYS: tuple[tuple[str, str | None, Any], ...] = (
+    ("slamjax", None, True),
+    ("slamjax, training prior", "training", True),
+    ("slamjax", None, "learnt"),
+)
 
 
 def main() -> None:
@@ -56,6 +62,7 @@ def main() -> None:
         [
             "Robust scatter of all test stars, median over the seeds:\n\n" + table(judged, "robust"),
             "Root mean square difference:\n\n" + table(judged, "rms"),
+            "Learnt means in their standard deviations, median over the seeds:\n\n" + pulls_table(judged),
         ],
         load,
     )
@@ -66,7 +73,8 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     train, test = load_stars(options)
     known = test.values(LABELS)
     guesses = slamjax_labels(train, test, options)
-    flagged = float(np.mean(guesses.pop("flags") != 0))
+    flagged, std = float(np.mean(guesses.pop("flags") != 0)), guesses.pop("std")
+    pulls = (guesses["slamjax, learnt mean"] - known) / std
     for title, rival in rivals(options.seed).items():
         guesses[title] = kept(
             options.cache, f"{title} {rival}", train, test, lambda rival=rival: regression(rival, train, test)
@@ -78,6 +86,8 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         "n_train": len(train),
         "n_test": len(test),
         "flagged": flagged,
+        "pulls": [robust_width(pull[np.isfinite(pull)]) for pull in pulls.T],
+        "within": np.mean(np.abs(pulls) < 1, axis=0).tolist(),
         "failed": {title: int(np.sum(~np.isfinite(guess).all(axis=1))) for title, guess in guesses.items()},
         "robust": {t: [robust_width(d) for d in (guess - known).T] for t, guess in finite.items()},
         "rms": {t: np.sqrt(np.mean(np.square(guess - known), axis=0)).tolist() for t, guess in finite.items()},
@@ -87,17 +97,20 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
 def slamjax_labels(train: Spectra, test: Spectra, options: argparse.Namespace) -> dict[str, np.ndarray]:
     """Labels (N, L) by fits of several kinds, and flags as numbers."""
     found: dict[str, np.ndarray] = {}
-    for prior in (None, "training"):
+    for title, prior, mean in WAYS:
 
-        def fitted(prior: str | None = prior) -> np.ndarray:
+        def fitted(prior: str | None = prior, mean: Any = mean) -> np.ndarray:
             model = calibrated_model(train, options.cache, options.seed)
-            table = slamjax.fit(model, test, prior=prior, posterior_mean=True)
-            return np.concatenate([labels(table), labels(table, "_mean"), column(table, "flags")[:, None]], axis=1)
+            table = slamjax.fit(model, test, prior=prior, posterior_mean=mean)
+            parts = [labels(table), labels(table, "_mean"), labels(table, "_std"), column(table, "flags")[:, None]]
+            return np.concatenate(parts, axis=1)
 
-        columns = kept(options.cache, f"{prior} {code()}", train, test, fitted)
-        best, mean, flags = np.split(columns, [len(LABELS), 2 * len(LABELS)], axis=1)
-        title = "slamjax" if prior is None else f"slamjax, {prior} prior"
-        found |= {title: best, f"{title}, posterior mean": mean}
+        columns = kept(options.cache, f"{prior} {mean} {code()}", train, test, fitted)
+        best, expected, std, flags = np.split(columns, len(LABELS) * np.arange(1, 4), axis=1)
+        if mean == "learnt":
+            found |= {f"{title}, learnt mean": expected, "std": std}
+        else:
+            found |= {title: best, f"{title}, posterior mean": expected}
         found.setdefault("flags", flags)
     return found
 
@@ -159,6 +172,12 @@ def code() -> str:
 
 def table(runs: list[dict[str, Any]], what: str) -> str:
     rows = [(title, *np.median([one[what][title] for one in runs], axis=0)) for title in runs[0][what]]
+    return markdown_table(["", *LABELS], rows)
+
+
+def pulls_table(runs: list[dict[str, Any]]) -> str:
+    titles = {"robust width (1 is right)": "pulls", "within one (0.68 is right)": "within"}
+    rows = [(title, *np.median([one[what] for one in runs], axis=0)) for title, what in titles.items()]
     return markdown_table(["", *LABELS], rows)
 
 

@@ -20,6 +20,7 @@ from slamjax.errors import SlamError, SlamWarning
 from slamjax.fitting.batches import Starts, minimise
 from slamjax.fitting.flux_level import warn_of_other_unit
 from slamjax.fitting.label_table import label_table
+from slamjax.fitting.learnt_means import PosteriorMean, check_posterior_mean
 from slamjax.fitting.optimiser import Method, OptimiserSpec
 from slamjax.fitting.outcome import Outcome, Prepared
 from slamjax.fitting.postprocess import FitResult
@@ -59,9 +60,11 @@ class Fitter:
         which are multiplied. Labels are then those of highest posterior density, and label errors those of the
         posterior: what is added to the information is the curvature of −ln p, where it is positive. By default all
         labels in the training range are alike.
-    posterior_mean : bool
-        Compute means and standard deviations of the labels' posterior, too: columns <label>_mean and <label>_std. Means
-        have the smallest mean square error, best labels are those that the spectrum is most like.
+    posterior_mean : bool or "learnt"
+        Add means and standard deviations of the labels: columns <label>_mean and <label>_std. Means have the smallest
+        mean square error, best labels are those that the spectrum is most like. True: those of the posterior, by
+        importance sampling. "learnt": of the training stars with such a fit, by a regression that training learnt from
+        held-out stars (`slamjax.noise.label_means.LabelMeans`); it knows how common each kind of star was among them.
     nuisances : Nuisances, optional
         Nuisance parameters: velocity, broadening, rotation, a polynomial (lm only). Label errors are then marginalised
         over them. Columns ``rv``, ``rv_err``, ``sigma_v``, … (km/s) and ``polynomial`` (Legendre coefficients) hold
@@ -95,7 +98,7 @@ class Fitter:
         optimiser: Method | OptimiserSpec = "lm",
         n_starts: int = 3,
         prior: PriorOption = None,
-        posterior_mean: bool = False,
+        posterior_mean: PosteriorMean = False,
         nuisances: Nuisances | None = None,
         compress: bool = True,
         memory: float = 1.0,
@@ -108,6 +111,7 @@ class Fitter:
             raise SlamError(f"n_starts is {n_starts}; give at least 1")
         if not memory > 0:
             raise SlamError(f"memory is {memory} GiB; give more than 0")
+        check_posterior_mean(model, posterior_mean, prior)
         self.model, self.n_starts, self.compress, self.memory = model, n_starts, compress, memory
         self.posterior_mean, self._given_prior = posterior_mean, prior
         self.prior = FitPrior.from_option(model, prior)
@@ -342,7 +346,7 @@ def fit(
     optimiser: Method | OptimiserSpec = "lm",
     n_starts: int = 3,
     prior: PriorOption = None,
-    posterior_mean: bool = False,
+    posterior_mean: PosteriorMean = False,
     nuisances: Nuisances | None = None,
     compress: bool = True,
     memory: float = 1.0,

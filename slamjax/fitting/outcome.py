@@ -13,6 +13,7 @@ import numpy as np
 from slamjax._util.batching import map_padded, power_of_two_below
 from slamjax._util.jit import compiled
 from slamjax.fitting.batches import Starts
+from slamjax.fitting.learnt_means import LEARNT, PosteriorMean, with_learnt_means
 from slamjax.fitting.photon_noise import photon_parts
 from slamjax.fitting.posterior_means import POINTS, posterior_means
 from slamjax.fitting.posterior_mode import fit_again, star_priors
@@ -21,7 +22,7 @@ from slamjax.fitting.prior import Prior
 from slamjax.fitting.prior_options import FitPrior
 from slamjax.fitting.problem import Minimiser, Problem, Summary
 from slamjax.fitting.sizes import BatchSizes
-from slamjax.fitting.unlikeness import unlike
+from slamjax.fitting.unlikeness import residual_parts, unlike
 from slamjax.forward.emulator import ForwardEmulator
 from slamjax.model.model import Model
 from slamjax.spectra.spectra import Spectra
@@ -49,7 +50,7 @@ class Outcome:
     problem, minimiser, n_starts : of the fits without a prior
     sizes : how many stars are worked on at once
     prior : of a second fit
-    posterior_mean : whether means of the posterior are wanted
+    posterior_mean : whether means of the posterior, or those that were learnt, are wanted
     """
 
     model: Model
@@ -59,7 +60,7 @@ class Outcome:
     n_starts: int
     sizes: BatchSizes
     prior: FitPrior | None
-    posterior_mean: bool
+    posterior_mean: PosteriorMean
 
     def result(self, prepared: Prepared, summary: Summary, finished: Callable[[int], None] | None = None) -> FitResult:
         """Labels, errors and flags from where the starts ended; with a prior, from where fits with it end.
@@ -68,7 +69,8 @@ class Outcome:
         """
         ends = Ends.from_summary(summary, self.n_starts)
         result = self._summarised(prepared, ends)
-        if self.prior is None and not self.posterior_mean:
+        sampled = self.posterior_mean is True
+        if self.prior is None and not sampled:
             return result
         prior = FitPrior(self.model, Prior((), ())) if self.prior is None else self.prior
         own = star_priors(prior, prepared.spectra, result, prepared.starts.flux.dtype)
@@ -77,7 +79,7 @@ class Outcome:
         if self.prior is not None:
             ends = fit_again(self.minimiser, problem, ends, starts, self.sizes.slots, finished)
             result = self._summarised(prepared, ends)
-        if self.posterior_mean:
+        if sampled:
             block = power_of_two_below(max(1, self.sizes.points // POINTS))
             mean, std = posterior_means(problem, ends, (starts.flux, starts.ivar, own), block)
             failed = ~np.isfinite(result.labels).all(axis=1)[:, None]
@@ -100,8 +102,13 @@ class Outcome:
             ).astype(float)
             coefficients[~np.isfinite(result.labels).all(axis=1)] = np.nan
             result.nuisances["polynomial"] = coefficients
-        score = unlike(model, problem, best, flux, ivar, prepared.no_errors)
-        return dataclasses.replace(result, snr=prepared.snr, unlike=score)
+        result = dataclasses.replace(result, snr=prepared.snr)
+        learnt = self.posterior_mean == LEARNT
+        if model.info.calibration.likeness is None and not learnt:
+            return result
+        parts = residual_parts(problem, best, flux, ivar)
+        result = dataclasses.replace(result, unlike=unlike(model, best, parts, prepared.no_errors))
+        return with_learnt_means(model, result, best, parts) if learnt else result
 
 
 @compiled

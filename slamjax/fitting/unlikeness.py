@@ -17,9 +17,13 @@ from slamjax.noise.likeness import ResidualParts
 _BLOCK = 64
 
 
-def unlike(
-    model: Model, problem: Problem, x: np.ndarray, flux: np.ndarray, ivar: np.ndarray, no_errors: np.ndarray
-) -> Float[np.ndarray, " star"]:
+def residual_parts(problem: Problem, x: np.ndarray, flux: np.ndarray, ivar: np.ndarray) -> ResidualParts:
+    """Of fits that ended at parameters x (N, V)."""
+    residual = map_padded(lambda *star: _residual(problem, *star), (x.astype(flux.dtype), flux, ivar), _BLOCK)
+    return ResidualParts.of(problem.noise, residual, ivar)
+
+
+def unlike(model: Model, x: np.ndarray, parts: ResidualParts, no_errors: np.ndarray) -> Float[np.ndarray, " star"]:
     """(N,) p-values of fits that ended at parameters x (N, V), see `slamjax.noise.likeness.Likeness`.
 
     NaN where nothing is known: for a model without held-out stars' measures, for spectra with no more good pixels than
@@ -28,8 +32,6 @@ def unlike(
     likeness = model.info.calibration.likeness
     if likeness is None:
         return np.full(len(x), np.nan)
-    residual = map_padded(lambda *star: _residual(problem, *star), (x.astype(flux.dtype), flux, ivar), _BLOCK)
-    parts = ResidualParts.of(problem.noise, residual, ivar)
     distance = model.training_labels.neighbour_distance(x[:, : len(model.label_names)])
     p = likeness.p_value(parts, distance)
     return np.where((parts.n_pix > x.shape[1]) & ~(no_errors & model.info.has_errors), p, np.nan)

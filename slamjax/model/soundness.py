@@ -21,6 +21,7 @@ from slamjax.errors import SlamError
 from slamjax.model.info import ModelInfo
 from slamjax.noise.calibration import Calibration
 from slamjax.noise.intervals import LocalIntervals
+from slamjax.noise.label_means import LabelMeans
 from slamjax.noise.likeness import Likeness
 from slamjax.noise.models import Noise
 from slamjax.spectra.checks import FRAMES, MEDIA
@@ -47,6 +48,7 @@ def check_parts(emulator: Emulator, noise: Noise, training_labels: TrainingLabel
     _check_calibration(info.calibration, n_labels)
     _check_likeness(info.calibration.likeness, noise.rank)
     _check_intervals(info.calibration.intervals, n_labels)
+    _check_means(info.calibration.means, n_labels, noise.rank)
 
 
 def _require(is_sound: Any, what: str) -> None:
@@ -234,6 +236,20 @@ def _check_intervals(intervals: LocalIntervals | None, n_labels: int) -> None:
     knots = _finite("intervals/knots", intervals.knots, (n_labels, 2, None))
     _finite("intervals/terms", intervals.terms, (n_labels, 2, 2, knots.shape[2]))
     _require(knots.size and np.all(np.diff(knots, axis=2) >= 0), "intervals/knots do not rise")
+
+
+def _check_means(means: LabelMeans | None, n_labels: int, n_factors: int) -> None:
+    if means is None:
+        return
+    for name, size in (("label_width", n_labels), ("factor_width", n_factors)):
+        width = _finite(f"means/{name}", getattr(means, name), (size,))
+        _require(np.all(width > 0), f"means/{name} has values that are not positive")
+    features = _finite("means/features", means.features, (None, 2 * n_labels + n_factors))
+    _finite("means/weights", means.weights, (len(features), n_labels))
+    _finite("means/stretch", means.stretch, (n_labels, 2))
+    ends = _finite("means/error_range", means.error_range, (n_labels, 2))
+    _require(len(features) and np.all(np.diff(ends) >= 0), "means/error_range does not rise, or it has no stars")
+    _require(_is_positive(means.nearness), f"means/nearness is {means.nearness!r}")
 
 
 def _is_positive(value: Any) -> bool:

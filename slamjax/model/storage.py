@@ -25,6 +25,7 @@ from slamjax.model.info import ModelInfo, TrainingRecord
 from slamjax.model.soundness import check_parts
 from slamjax.noise.calibration import Calibration
 from slamjax.noise.intervals import LocalIntervals
+from slamjax.noise.label_means import LabelMeans
 from slamjax.noise.likeness import Likeness
 from slamjax.noise.models import DiagonalNoise, LowRankNoise, Noise
 from slamjax.preprocessing.recipe import Recipe
@@ -37,7 +38,11 @@ SCHEMA = 7
 #: Fields of `Calibration` whose names in files are older than those in the code.
 _STORED = {"interval95_factor": "label_reach", "neighbour_distance": "spacing"}
 #: Fields of `Calibration` that are arrays, in groups of their own.
-_CALIBRATION_ARRAYS: dict[str, type[Any]] = {"likeness": Likeness, "intervals": LocalIntervals}
+_CALIBRATION_ARRAYS: dict[str, type[Any]] = {
+    "likeness": Likeness,
+    "intervals": LocalIntervals,
+    "means": LabelMeans,
+}
 _EMULATORS: dict[str, type[Any]] = {kind.kind: kind for kind in (KernelEmulator, PolynomialEmulator)}
 _NOISES: dict[str, type[Any]] = {kind.kind: kind for kind in (DiagonalNoise, LowRankNoise)}
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from slamjax.noise.intervals import GAUSSIAN, LocalIntervals
+from slamjax.noise.label_means import LabelMeans
 from slamjax.noise.likeness import Likeness
 
 #: Half-widths of a Gaussian's central 68 and 95 % intervals, in standard deviations.
@@ -118,6 +119,7 @@ class Calibration:
     tried : noise models that were compared: rank, floor and score
     likeness : how unlike the training set held-out stars are; None where that was not learnt
     intervals : half-widths of central 68 and 95 % intervals by place; None where they were not learnt
+    means : means of the labels of stars with such a spectrum; None where they were not learnt
 
     Examples
     --------
@@ -148,6 +150,7 @@ class Calibration:
     tried: list[dict[str, Any]] = field(default_factory=list)
     likeness: Likeness | None = None
     intervals: LocalIntervals | None = None
+    means: LabelMeans | None = None
 
     def label_scale_of(self, n_labels: int) -> np.ndarray:
         """``label_scale`` as an array (L,)."""

@@ -47,7 +47,7 @@ def learn_likeness(
     noise : of all stars, as of the emulators of the folds
     crossed : noise models, each with (N,) bool, the stars that it has not seen
     training_labels, held_out
-    error : (N, L) fitted minus known labels, scaled; NaN where the fit failed
+    error : (N, L) fitted labels minus ``held_out.x``, scaled; NaN where the fit failed
     photon_weight : see `Likeness`
     """
     rows = np.flatnonzero(np.all(np.isfinite(error), axis=1) & held_out.known.any(axis=1))
@@ -83,6 +83,11 @@ def learn_likeness(
         measures=measures,
         combined=np.sort(combine(measures, values)),
     )
+
+
+def held_out_factors(noise: Noise, stars: HeldOut, x: np.ndarray) -> Float[np.ndarray, "star factor"]:
+    """The factors c, see `ResidualParts`, of the residuals at fitted labels x (N, L), scaled."""
+    return _parts(noise, stars, _residuals(stars, x - stars.x)).loadings
 
 
 def _residuals(stars: HeldOut, error: np.ndarray) -> np.ndarray:

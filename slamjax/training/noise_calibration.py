@@ -19,7 +19,8 @@ from slamjax.training.held_out import HeldOut
 from slamjax.training.interval_learning import learn_intervals
 from slamjax.training.label_errors import LabelErrors, label_errors, quick, robust_width
 from slamjax.training.learning_curve import improvement
-from slamjax.training.likeness import learn_likeness
+from slamjax.training.likeness import held_out_factors, learn_likeness
+from slamjax.training.mean_learning import HeldOutFits, learn_means
 
 #: Degrees of freedom of a star's own noise scale that are tried.
 _TAILS = (10.0, 30.0, 100.0, 300.0, 1000.0, np.inf)
@@ -153,18 +154,23 @@ class _Crossed:
     def with_ranks(
         self, noise: LowRankNoise, calibration: Calibration, stars: HeldOut, ends: LabelErrors
     ) -> Calibration:
-        """With what stars say of intervals of labels, and of how unlike each other they are; fits end at ``ends``."""
+        """With what stars say of intervals and means of labels, and of how unlike they are; fits end at ``ends``."""
         fits = self._lowest(stars, ends)
-        error = np.where(fits.valid[:, None], fits.error, np.nan)
+        known = stars.x if stars.reference is None else stars.reference
+        error = np.where(fits.valid[:, None], known + fits.error - stars.x, np.nan)
         crossed = [(each, self.fold == k) for k, each in enumerate(self.noises)]
         weight = calibration.photon_chi2 * calibration.chi2_scale
         likeness = learn_likeness(noise, crossed, self.training_labels, stars, error, weight)
-        x, fits = (stars.x + error)[fits.valid], fits[fits.valid]
+        stars, known, x, fits = stars[fits.valid], known[fits.valid], (stars.x + error)[fits.valid], fits[fits.valid]
         shares = fits.photon_share(calibration.photons_as_stated)
         factor = calibration.stretched(fits.star_noise(calibration).variance_factor, shares, x.shape[1])
         own = np.sqrt(np.einsum("nll->nl", fits.covariance) * factor)
+        factors = held_out_factors(noise, stars, x)
         return dataclasses.replace(
-            calibration, likeness=likeness, intervals=learn_intervals(fits.pulls(factor), x, own)
+            calibration,
+            likeness=likeness,
+            intervals=learn_intervals(fits.pulls(factor), x, own),
+            means=learn_means(HeldOutFits(x, own, factors, known, fits.known_variance)),
         )
 
 
