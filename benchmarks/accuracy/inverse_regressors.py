@@ -1,9 +1,10 @@
 """Are labels with a prior better than those of regressions from flux to labels, which know the population?
 
 SLAM predicts flux from labels and fits; a regression predicts labels from flux and learns with it how common each kind
-of star is. Fits without a prior, with the density of the training stars as a prior, posterior means, and means that were
-learnt from held-out training stars are compared with a support vector regression on all pixels, gradient boosting and a multi-layer perceptron, whose settings are
-chosen by cross-validation on the training stars of each seed. All stars that were never seen count, flagged ones too.
+of star is. Fits without a prior, with the density of the training stars as a prior, posterior means, and means that
+were learnt from held-out training stars are compared with a support vector regression on all pixels, gradient boosting
+and a multi-layer perceptron, whose settings are chosen by cross-validation on the training stars of each seed. All
+stars that were never seen count, flagged ones too.
 """
 
 from __future__ import annotations

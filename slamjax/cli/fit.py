@@ -63,6 +63,10 @@ def fit(
     posterior_mean: Annotated[
         bool, typer.Option("--posterior-mean", help="Add the posterior's means: columns LABEL_mean and LABEL_std.")
     ] = False,
+    learnt_mean: Annotated[
+        bool,
+        typer.Option("--learnt-mean", help="Add means learnt from the training stars, in the same columns."),
+    ] = False,
     no_compress: Annotated[
         bool, typer.Option("--no-compress", help="Use the emulator as trained, even where a smaller one would do.")
     ] = False,
@@ -92,13 +96,15 @@ def fit(
     check_survey_output(output, model, spectra)
     if (metadata.medium or metadata.frame) and not is_table(spectra[:1]):
         raise SlamError("--medium and --frame are for slamjax tables; survey files state both")
+    if posterior_mean and learnt_mean:
+        raise SlamError("--posterior-mean and --learnt-mean make the same columns; give one of them")
     given = nuisances.nuisances()
     fitter = slamjax.Fitter(
         slamjax.Model.read(model),
         optimiser=optimiser,
         n_starts=n_starts,
         prior=priors(prior),
-        posterior_mean=posterior_mean,
+        posterior_mean="learnt" if learnt_mean else posterior_mean,
         nuisances=given,
         compress=not no_compress,
         memory=memory,

@@ -143,13 +143,8 @@ def _stretch(left: np.ndarray, logs: np.ndarray, other: np.ndarray, ends: np.nda
         def misfit(offset: float, width: Callable[[float], np.ndarray] = width) -> float:
             return float(np.log(np.maximum(robust_width(left / width(offset)), 1e-6)))
 
-        offset = (
-            _LARGEST
-            if misfit(_LARGEST) > 0
-            else -_LARGEST
-            if misfit(-_LARGEST) < 0
-            else brentq(misfit, -_LARGEST, _LARGEST)
-        )
+        # stated errors of the known labels may explain all that is left
+        offset = brentq(misfit, -_LARGEST, _LARGEST) if misfit(-_LARGEST) > 0 > misfit(_LARGEST) else -_LARGEST
         sigma = width(offset)
         cost = float(np.mean(np.log(sigma) + 0.5 * (_NU + 1) * np.log1p(np.square(left / sigma) / _NU)))
         if cost < best[0]:

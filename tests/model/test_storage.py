@@ -15,6 +15,7 @@ from slamjax.fitting import fit
 from slamjax.model import Model
 from slamjax.model.storage import _digest
 from slamjax.noise.intervals import LocalIntervals
+from slamjax.noise.label_means import LabelMeans
 from slamjax.noise.likeness import Likeness
 
 
@@ -256,10 +257,10 @@ def test_a_full_disk_is_one_sentence_and_leaves_the_old_model(saved):
     assert [path.name for path in saved.parent.iterdir()] == ["model.h5"]
 
 
-def taught(likeness=None, intervals=None):
+def taught(likeness=None, intervals=None, means=None):
     """A model whose calibration has ranks of held-out stars, two measures for its independent pixels."""
     model = giants_model()
-    calibration = dataclasses.replace(model.info.calibration, likeness=likeness, intervals=intervals)
+    calibration = dataclasses.replace(model.info.calibration, likeness=likeness, intervals=intervals, means=means)
     return dataclasses.replace(model, info=dataclasses.replace(model.info, calibration=calibration))
 
 
@@ -278,12 +279,27 @@ def ranks(**changed):
     return Likeness(**(fields | changed))
 
 
-def test_ranks_and_intervals_of_held_out_stars_are_read_as_written(tmp_path):
+def label_means(**changed):
+    rng = np.random.default_rng(0)
+    fields = {
+        "label_width": np.ones(4),
+        "factor_width": np.zeros(0),
+        "features": rng.normal(size=(9, 8)),
+        "weights": rng.normal(size=(9, 4)),
+        "stretch": np.zeros((4, 2)),
+        "error_range": np.array([[-1.0, 1.0]] * 4),
+        "nearness": 0.5,
+    }
+    return LabelMeans(**(fields | changed))
+
+
+def test_what_held_out_stars_taught_is_read_as_written(tmp_path):
     intervals = LocalIntervals.everywhere(np.array([[1.0, 2.0]] * 4))
-    taught(ranks(), intervals).write(tmp_path / "model.h5")
+    taught(ranks(), intervals, label_means()).write(tmp_path / "model.h5")
     calibration = Model.read(tmp_path / "model.h5").info.calibration
     assert calibration.likeness == ranks()
     assert calibration.intervals == intervals
+    assert calibration.means == label_means() != label_means(nearness=0.6)
 
 
 @pytest.mark.parametrize(
@@ -298,9 +314,15 @@ def test_ranks_and_intervals_of_held_out_stars_are_read_as_written(tmp_path):
             {"intervals": LocalIntervals(np.zeros((4, 2)), -np.ones((4, 2, 2)).cumsum(2), np.zeros((4, 2, 2, 2)))},
             "rise",
         ),
+        ({"means": label_means(label_width=np.zeros(4))}, "label_width has values that are not positive"),
+        ({"means": label_means(factor_width=np.ones(2))}, "factor_width has shape"),
+        ({"means": label_means(weights=np.full((9, 4), np.nan))}, "weights has values that are not finite"),
+        ({"means": label_means(features=np.ones((8, 8)))}, "weights has shape"),
+        ({"means": label_means(error_range=np.array([[1.0, -1.0]] * 4))}, "rise"),
+        ({"means": label_means(nearness=0.0)}, "nearness"),
     ],
 )
-def test_ranks_that_no_training_makes_are_an_error(made, what, tmp_path):
+def test_what_no_training_makes_is_an_error(made, what, tmp_path):
     taught(**made).write(tmp_path / "model.h5")
     with pytest.raises(SlamError, match=what):
         Model.read(tmp_path / "model.h5")
