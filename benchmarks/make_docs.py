@@ -218,8 +218,9 @@ The learnt metric may not make labels of noisy spectra worse than the isotropic 
 
 A regression predicts the mean of the labels that stars with such a spectrum have, and so knows how common each kind of
 star is. `prior="training"` and `posterior_mean=True` give fits the same knowledge, and `posterior_mean="learnt"` learns
-it from held-out training stars, as a regression does. All test stars count, flagged ones too; a star whose fit failed gets the median of the training labels. The rivals' settings are chosen by
-cross-validation on the training stars of each seed. Seeds 0 and 1 were looked at on the way and are left out.""",
+it from held-out training stars, as a regression does. All test stars count, flagged ones too; a star whose fit
+failed gets the median of the training labels. The rivals' settings are chosen by cross-validation on the training
+stars of each seed. Seeds 0 and 1 were looked at on the way and are left out.""",
     "slam_vs_quadratic": """\
 ## SLAM and a quadratic
 
