@@ -191,6 +191,9 @@ def test_a_prior_is_an_option(trained, refused, tmp_path):
     np.testing.assert_allclose(table["teff_mean"].value, expected["teff_mean"].value, rtol=1e-5)
     inside = np.clip(giants.values("logg"), *model.label_range[1])
     assert np.median(np.abs(np.asarray(table["logg_mean"]) - inside)) < 0.02
+    both = refused("fit", trained[0], GIANTS, "-o", tmp_path / "x.fits", "--posterior-mean", "--learnt-mean")
+    assert both == "--posterior-mean and --learnt-mean make the same columns; give one of them"
+    assert "no learnt means" in refused("fit", trained[0], GIANTS, "-o", tmp_path / "x.fits", "--learnt-mean")
     message = refused("fit", trained[0], GIANTS, "-o", tmp_path / "x.fits", "--prior", "logg:2")
     assert message == "--prior is 'logg:2'; give training, or LABEL:VALUE,ERROR, as in logg:logg_seismo,0.1"
     assert "no column 'seismic'" in refused(
