@@ -126,7 +126,8 @@ def _stretches(
     logs = log_error(error)
     ends = np.percentile(logs, _ENDS, axis=0).T
     found = [
-        _stretch(*columns, ends=both) for *columns, both in zip(left.T, logs.T, known_variance.T, ends, strict=True)
+        _stretch(apart, at, other, both)
+        for apart, at, other, both in zip(left.T, logs.T, known_variance.T, ends, strict=True)
     ]
     return np.array(found), ends
 

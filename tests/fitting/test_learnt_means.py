@@ -19,6 +19,9 @@ def values(table, suffix="", labels=LABELS):
 def is_nearer(model, stars, labels=LABELS, **options):
     """Ratio of mean over best label, of rms and of robust scatter, in the geometric mean of the labels; and pulls."""
     table, known = slamjax.fit(model, stars, posterior_mean="learnt", n_starts=2, **options), stars.values(labels)
+    fitted = np.isfinite(values(table)).all(axis=1)
+    assert fitted.mean() > 0.97
+    table, known = table[fitted], known[fitted]
     best, mean = (values(table, suffix, labels) - known for suffix in ("", "_mean"))
     rms = np.sqrt(np.mean(np.square(mean), axis=0) / np.mean(np.square(best), axis=0))
     robust = robust_width(mean) / robust_width(best)
