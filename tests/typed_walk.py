@@ -41,6 +41,7 @@ slamjax.fit(model.compress() if hasattr(model.host_emulator, "blocks") else mode
 slamjax.validate(model, xp_giants()[60:80]).to_table()
 slamjax.write_table(train, folder / "stars.fits")
 slamjax.fit_table(model, folder / "stars.fits", part_size=32)
+slamjax.fit_survey(model, folder / "stars.fits", folder / "survey.fits", piece_size=32)
 slamjax.crlb(model, np.array([4800.0, 2.5, -0.1]), np.full(len(model.wave), 1e6))
 spectra = slamjax.read([str(DATA / "surveys" / "spec-3586-55181-0500.fits")])
 observed = slamjax.train(
