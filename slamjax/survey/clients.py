@@ -23,6 +23,7 @@ _SETTINGS = {
     "distributed.worker.daemon": True,
     "distributed.admin.tick.limit": "60s",  # compiling holds the interpreter's lock
     "distributed.comm.timeouts.connect": "60s",
+    "distributed.deploy.lost-worker-timeout": "120s",  # to begin again takes long on a busy machine
 }
 #: How long a scheduler may take to answer.
 PATIENCE = "20s"

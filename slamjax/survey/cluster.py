@@ -41,7 +41,9 @@ def on_cluster(client: Any, job: Job, pieces: Sequence[Piece]) -> Iterator[tuple
     running: dict[Any, Piece] = {}
 
     def give_out() -> None:
-        threads = max(1, sum(client.nthreads().values()))
+        present = client.nthreads()
+        _revive(client, len(present))
+        threads = max(1, sum(present.values()))
         while len(running) < threads and (piece := next(waiting, None)) is not None:
             running[client.submit(work, job, piece, key=f"fit-{job.digest}-{piece.number}", pure=False)] = piece
 
@@ -68,6 +70,13 @@ def _finished(distributed: Any, futures: list[Any]) -> list[Any]:
         return list(distributed.wait(futures, timeout=_LOOK, return_when="FIRST_COMPLETED").done)
     except TimeoutError:
         return []
+
+
+def _revive(client: Any, present: int) -> None:
+    """Let a cluster of ours begin workers again that it has given up: their process died while it began."""
+    wanted = len(getattr(client.cluster, "worker_spec", None) or ())
+    if present < wanted:
+        client.cluster.scale(wanted)
 
 
 def _deaths(key: str, dask_scheduler: Any) -> int:
