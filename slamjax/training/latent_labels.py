@@ -26,6 +26,7 @@ from slamjax.training.catalogue_density import CatalogueDensity
 from slamjax.training.data import ScaledStars, TrainingSet
 from slamjax.training.known_labels import Fitted, KnownLabels, Posterior
 from slamjax.training.learners import Learner, Learnt, make_learner
+from slamjax.training.metric_choice import is_of
 from slamjax.training.rough_noise import rough_noise
 from slamjax.training.screening import middle, outliers
 from slamjax.training.specs import SVR, NoiseSpec, Polynomial, SearchSpec, TrainingSpec
@@ -67,6 +68,8 @@ def infer_labels(
     ``learnt``: what is learnt already from the table's labels of complete stars.
     """
     trials = _Trials(training.scaled, emulator, search, options, report)
+    if learnt is not None and not is_of(learnt, training.scaled):
+        learnt = None  # of some pixels only
     known, trial = KnownLabels.of(training.scaled, erroneous=False), None
     if _erroneous(training.scaled, options):
         latent = KnownLabels.of(training.scaled, erroneous=True)

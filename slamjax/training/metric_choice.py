@@ -106,7 +106,7 @@ class MetricChoice:
         scaled = metric.of(scaled)
         training_labels = TrainingLabels.from_scaled(scaled.x, metric.factors)
         joint_scores = None
-        if known is not None and metric.factors is None and _is_of(known, scaled):
+        if known is not None and metric.factors is None and is_of(known, scaled):
             learnt = known
         elif self.jointly:
             with one_blas_thread():
@@ -126,7 +126,7 @@ class MetricChoice:
             return joint_score(learnt.emulator, found.training_labels, held_out, seed=self.seed)
 
 
-def _is_of(learnt: Learnt, scaled: ScaledStars) -> bool:
+def is_of(learnt: Learnt, scaled: ScaledStars) -> bool:
     """Whether these stars and pixels taught it; a part is always the same part."""
     return learnt.held_out is not None and learnt.held_out.residual.shape == scaled.y.shape
 

@@ -222,6 +222,18 @@ def test_gaps_go_with_masks_logarithms_searches_and_files(tmp_path, search):
     assert np.isfinite(slamjax.fit(again, xp_giants()[110:120], n_starts=1)["fe_h"]).all()
 
 
+def test_labels_are_inferred_from_all_pixels_where_some_screen_the_stars(monkeypatch):
+    for module in ("screening", "metric_choice"):
+        monkeypatch.setattr(f"slamjax.training.{module}.MOST_PIXELS", 30)
+    stars = with_gaps(simulated(210, 1)[0], "b", 0.2)
+    emulator = slamjax.SVR(C=10, epsilon=0.05, gamma=0.1)
+    model = slamjax.train(stars, NAMES, emulator=emulator, search=TWO_FOLDS, noise="diagonal", on_progress=False)
+    lost = ~np.isfinite(np.asarray(stars.table["b"]))
+    known = np.asarray(model.host_emulator.scaling.inverse(model.training_labels.stars))
+    assert model.info.provenance["settings"]["inferred"]["gaps"] == {"b": int(lost.sum())}
+    assert np.std(known[lost, 1] - simulated(210, 1)[1][lost, 1]) < 0.35
+
+
 def test_a_comparison_is_judged_by_complete_stars():
     stars = with_gaps(xp_giants()[:90], "fe_h", 0.3)
     training = slamjax.TrainingSpec(recipe=recipe(), noise="diagonal", search=TWO_FOLDS)
