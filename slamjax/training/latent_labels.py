@@ -153,7 +153,7 @@ def _posterior_of(known: KnownLabels, fitted: Fitted, rng: np.random.Generator) 
     of_gaps = known.corrected(hidden, hidden.posterior(fitted))
     if not known.error.any():
         return of_gaps
-    gappy, of_errors = missing.any(axis=1), known.calibrated(fitted)
+    gappy, of_errors = np.asarray(missing.any(axis=1)), known.calibrated(fitted)
     return Posterior(
         np.where(gappy[:, None], of_gaps.mean, of_errors.mean),
         np.where(gappy[:, None, None], of_gaps.covariance, of_errors.covariance),

@@ -143,7 +143,8 @@ class _Crossed:
         residual = np.where(stars.known, stars.residual, np.nan)
         typical = float(np.sqrt(np.nanmedian(np.square(residual)) / MEDIAN_SQUARE))
         rng = np.random.default_rng(0)
-        sigma = typical * np.exp(rng.uniform(*np.log(_FAINT), len(residual)))
+        low, high = (float(np.log(end)) for end in _FAINT)
+        sigma = typical * np.exp(rng.uniform(low, high, len(residual)))
         fits = self.fits(stars.fainter(sigma))
         fits = fits[fits.valid]
         if len(fits.chi2) < 10:
