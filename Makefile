@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 # one worker per core, four at most; tests of one file share what they compute, so they stay together
-PYTEST := $(BIN)/pytest -q -n auto --maxprocesses 4 --dist loadfile --durations 20
+PYTEST := $(BIN)/pytest -q -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder --durations 20
 
 # uv installs many times faster than pip; where it cannot be had, pip does the same
 INSTALL = @$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python $(1) 2>/dev/null || \
@@ -14,13 +14,14 @@ BENCHMARKS := fitting.emulator_speed fitting.kernel_sum fitting.fit_speed fittin
 	accuracy.inverse_regressors calibration.calibration calibration.outliers fitting.posterior_speed calibration.sampler_agreement calibration.crlb \
 	calibration.calibration_simulated io.reading_speed
 
-.PHONY: help demo demo-survey check test torture test-oldest test-python lint docs wheel bench clean
+.PHONY: help demo demo-survey check test test-long torture test-oldest test-python lint docs wheel bench clean
 
 help:
 	@echo "make demo         train on real stars, label others, draw (demo_output/)"
 	@echo "make demo-survey  label a catalogue by sky pixel with two workers, cross-match it (demo_output/)"
 	@echo "make check        lint, types, fast tests"
-	@echo "make test         lint, types, all tests"
+	@echo "make test         lint, types, all tests but the long ones"
+	@echo "make test-long    tests that train for half a minute or more, of what benchmarks show too"
 	@echo "make torture      thousands of attempts to break slamjax with damaged files, signals, full disks (hours)"
 	@echo "make test-oldest  fast tests with the oldest dependencies that pyproject.toml allows"
 	@echo "make test-python  fast tests with other Pythons (PYTHONS='3.12 3.13')"
@@ -56,10 +57,13 @@ lint: .venv/installed-test
 	$(BIN)/lint-imports
 
 check: lint
-	$(PYTEST) -m "not slow"
+	$(PYTEST) -m "not slow and not long"
 
 test: lint
-	$(PYTEST)
+	$(PYTEST) -m "not long"
+
+test-long: .venv/installed-test
+	$(PYTEST) -m long
 
 torture: .venv/installed-test
 	PYTHONPATH=.:tests $(BIN)/python -m campaigns --table tests/campaigns/outcomes.md

@@ -71,3 +71,11 @@ def dtype(request):
     """Runs a test once in each precision, with JAX set to it."""
     with in_precision(request.param):
         yield request.param
+
+
+#: Files that take longest, which begin first, so that no worker is left alone with one of them.
+_LONGEST = ("test_notebooks", "test_campaigns", "test_label_errors", "test_docs", "test_noise_learning")
+
+
+def pytest_collection_modifyitems(items):
+    items.sort(key=lambda item: item.path.stem not in _LONGEST)

@@ -96,4 +96,4 @@ def attempt(number: int, folder: Path) -> Report:
     return judged(fit)
 
 
-CAMPAIGN = Campaign("stars and their neighbours", attempt, tried=200, short=10, seconds=240)
+CAMPAIGN = Campaign("stars and their neighbours", attempt, tried=200, short=5, seconds=240)

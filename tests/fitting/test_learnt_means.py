@@ -29,7 +29,7 @@ def is_nearer(model, stars, labels=LABELS, **options):
     return [float(np.exp(np.mean(np.log(each)))) for each in (rms, robust, pulls)]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_means_of_giants_never_seen_are_nearer_to_known_labels():
     rms, robust, pulls = is_nearer(calibrated_model(), many_giants()[1])
     assert rms < 0.95

@@ -14,7 +14,7 @@ def p_values(stars, model=None, **options):
     return np.asarray(slamjax.fit(model or calibrated_model(), stars, n_starts=1, **options)["unlike"])
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_p_values_of_giants_never_seen_are_uniform():
     p = p_values(many_giants()[1])
     assert kstest(p, "uniform").pvalue > 1e-3

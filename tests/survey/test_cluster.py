@@ -63,7 +63,7 @@ def test_two_workers_give_the_same_table_and_one_may_be_killed(client, expected,
     assert_same(slamjax.read_labels(out), expected)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_piece_that_kills_three_workers_is_set_aside(client, expected, fitter, table, tmp_path):
     client.register_plugin(Poison())
     out = tmp_path / "labels.fits"

@@ -43,6 +43,7 @@ def trained(stated):
     return model, others[:250]
 
 
+@pytest.mark.long
 def test_stated_errors_of_training_labels_are_no_part_of_a_fits_errors():
     """Judged by other stars with good labels: errors would be much too large if the catalogue's were in them."""
     widths = {}

@@ -62,6 +62,7 @@ def test_stars_that_lack_a_label_teach_the_others(emulator):
     assert width["infer"][1] < 1.1 * width["drop"][1], width
 
 
+@pytest.mark.long
 def test_errors_of_training_labels_do_not_stretch_the_labels_of_new_stars():
     """Errors of half the labels' spread: an emulator of the labels as they are is too flat, and its labels too far."""
     stars = mistaken(simulated(500, 1)[0], 0.5)

@@ -5,6 +5,7 @@ from functools import cache
 import numpy as np
 import pytest
 
+from slamjax._util.threads import one_blas_thread
 from slamjax.training.label_errors import robust_width
 from slamjax.training.mean_learning import HeldOutFits, learn_means
 
@@ -109,7 +110,9 @@ def test_a_star_has_the_same_mean_in_any_company():
     _, fits = stars(700, 5)
     whole = applied(learnt(), fits)
     for rows in (slice(0, 1), slice(100, 417)):
-        np.testing.assert_array_equal(applied(learnt(), fits.rows(rows))[0], whole[0][rows])
+        with one_blas_thread():  # more threads divide sums in other ways
+            alone = applied(learnt(), fits.rows(rows))
+        np.testing.assert_allclose(alone[0], whole[0][rows], rtol=0, atol=1e-12)
 
 
 def test_few_stars_teach_nothing():

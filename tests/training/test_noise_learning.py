@@ -247,7 +247,7 @@ def test_photon_noise_that_must_be_learnt_needs_more_stars():
         learn_noise(NoiseSpec("lowrank", photons="learnt"), emulator, training_labels, stars)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_errors_of_real_giants_are_more_honest_than_the_published_ones():
     model, others = calibrated_model(), many_giants()[1]
     assert isinstance(model.noise, LowRankNoise)

@@ -171,6 +171,7 @@ def test_uncut_stars_train_with_a_covariance():
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::slamjax.errors.SlamWarning")
+@pytest.mark.long
 def test_uncut_stars_are_searched_compared_and_validated():
     search = SearchSpec("joint", folds=3)
     model = train(uncut(), LABELS, emulator=Polynomial(ridge=[0.1, 10.0]), search=search)
