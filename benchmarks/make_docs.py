@@ -211,8 +211,9 @@ zero by chance alone; its standard error does not know that it was picked.""",
 Emulators of synthetic spectra in ten labels. "SVR, isotropic" has the settings of the other benchmarks, as the SVR with
 the learnt metric has; "best of a grid" and the network are tuned by cross-validation within the training stars. The
 Cramér-Rao bound is that of photon noise alone, with the derivatives of the SVR with the learnt metric. Rivals may have
-judged fewer stars, as said. Of N training stars, the box of L labels leaves out 2L / (N + 1) of new ones; noise carries
-others to its edge: what a perfect emulator would flag is the last table's last column.
+judged fewer stars, as said, or be missing. Training times are those of a core that was shared with several other
+programs, and no measure of speed. Of N training stars, the box of L labels leaves out 2L / (N + 1) of new ones; noise
+carries others to its edge: what a perfect emulator would flag is the last table's last column.
 """,
     "metric": """\
 The learnt metric may not make labels of noisy spectra worse than the isotropic kernel does.
