@@ -21,7 +21,7 @@ help:
 	@echo "make demo-survey  label a catalogue by sky pixel with two workers, cross-match it (demo_output/)"
 	@echo "make check        lint, types, fast tests"
 	@echo "make test         lint, types, all tests but the long ones"
-	@echo "make test-long    tests that train for half a minute or more, of what benchmarks show too"
+	@echo "make test-long    tests of a third of a minute or more, of what benchmarks and campaigns show too"
 	@echo "make torture      thousands of attempts to break slamjax with damaged files, signals, full disks (hours)"
 	@echo "make test-oldest  fast tests with the oldest dependencies that pyproject.toml allows"
 	@echo "make test-python  fast tests with other Pythons (PYTHONS='3.12 3.13')"

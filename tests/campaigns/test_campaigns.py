@@ -14,8 +14,11 @@ def worker(tmp_path_factory):
 
 def campaigns():
     """All but the killed commands, which take minutes; those that start commands take longer."""
-    slow = {name for name in frame.names() if frame.load(name).seconds > 60}
-    return [pytest.param(name, marks=[pytest.mark.slow] * (name in slow)) for name in frame.names() if name != "kills"]
+    seconds = {name: frame.load(name).seconds for name in frame.names() if name != "kills"}
+    marks = {
+        name: [pytest.mark.slow] * (took > 60) + [pytest.mark.long] * (took >= 500) for name, took in seconds.items()
+    }
+    return [pytest.param(name, marks=marks[name]) for name in seconds]
 
 
 @pytest.mark.parametrize("name", campaigns())

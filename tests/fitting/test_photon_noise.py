@@ -61,7 +61,7 @@ def forgetting(model):
     return dataclasses.replace(model, info=dataclasses.replace(model.info, calibration=calibration))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_photon_noise_is_as_stated_after_training_without_errors_and_with_equal_ones(tmp_path):
     model = blind_model()
     assert model.info.calibration.photons_as_stated

@@ -98,6 +98,7 @@ def simulated(n, seed, label_error):
     return stars, true
 
 
+@pytest.mark.long
 def test_pulls_of_true_labels_are_one_wide_where_the_catalogues_errors_are_stated():
     """The errors of fits are 0.1; the catalogue's are four times as large in variance."""
     label_error = 0.2
