@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
 import numpy as np
 
 from slamjax.errors import SlamError
@@ -11,6 +16,8 @@ from slamjax.model.model import Model
 from slamjax.spectra.selection import Selection
 from slamjax.spectra.spectra import Spectra
 
+_Argument = TypeVar("_Argument")
+_Part = TypeVar("_Part")
 #: Copies of a part's spectra that are in memory at the same time: as read, on the model's pixels, prepared, on the
 #: device, each with its errors; those of the previous part, whose slow stars are still being fitted; and the next part.
 _COPIES = 11
@@ -46,3 +53,15 @@ def stacked(tables: list[LabelTable]) -> LabelTable:
             empty = {"U": "", "S": b"", "f": np.nan}.get(table[name].dtype.kind, 0)
             table[name] = table[name].filled(empty)
     return table
+
+
+def one_ahead(function: Callable[[_Argument], _Part], arguments: Iterable[_Argument]) -> Iterator[_Part]:
+    """Results in order; the next one is computed in a thread while the caller works with the one before."""
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        pending: deque[Future[_Part]] = deque()
+        for argument in arguments:
+            pending.append(pool.submit(function, argument))
+            if len(pending) == 2:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()

@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeVar
+from collections.abc import Iterable, Iterator
 
 from slamjax._util.progress import reporter
 from slamjax._util.threads import one_blas_thread
 from slamjax.errors import SlamError
 from slamjax.fitting.fitter import Fitter, warn_without_errors
-from slamjax.fitting.parts import fitter_of, rows_within, selected, stacked
+from slamjax.fitting.parts import fitter_of, one_ahead, rows_within, selected, stacked
 from slamjax.io import LabelTable, count_rows, read_table
 from slamjax.model.model import Model
 from slamjax.spectra.selection import Selection
 from slamjax.spectra.spectra import Spectra
 from slamjax.typing import Progress
-
-_Part = TypeVar("_Part")
 
 
 def fit_table(
@@ -89,7 +84,7 @@ def fit_table(
         )
 
     def parts(starts: Iterable[int]) -> Iterator[Spectra]:
-        for n_rows, spectra in _one_ahead(read_part, starts):
+        for n_rows, spectra in one_ahead(read_part, starts):
             progress.add(n_rows, len(spectra))
             if len(spectra):
                 yield spectra
@@ -105,18 +100,6 @@ def fit_table(
             raise SlamError(f"{path} holds no spectra to fit")
         raise selection.keeps_none_of(f"the {n} rows of {path}")
     return stacked(tables)
-
-
-def _one_ahead(function: Callable[[int], _Part], arguments: Iterable[int]) -> Iterator[_Part]:
-    """Results in order; the next one is computed in a thread while the caller works with the one before."""
-    with ThreadPoolExecutor(max_workers=1) as pool:
-        pending: deque[Future[_Part]] = deque()
-        for argument in arguments:
-            pending.append(pool.submit(function, argument))
-            if len(pending) == 2:
-                yield pending.popleft().result()
-        while pending:
-            yield pending.popleft().result()
 
 
 class _RowProgress:

@@ -6,8 +6,7 @@ import dataclasses
 import os
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +19,7 @@ from slamjax._util.threads import one_blas_thread
 from slamjax.errors import SlamError, SlamWarning
 from slamjax.fitting import Fitter
 from slamjax.fitting.checkpoint import model_digest
-from slamjax.fitting.parts import fitter_of
+from slamjax.fitting.parts import fitter_of, one_ahead
 from slamjax.io import read_table
 from slamjax.model.model import Model
 from slamjax.survey.cluster import SetAside, on_cluster
@@ -298,16 +297,3 @@ class _Run:
             if text not in self._told and len(self._told) < _MOST_WARNINGS:
                 self._told.add(text)
                 warnings.warn(text, SlamWarning, stacklevel=4)
-
-
-def one_ahead(function: Callable[[Piece], Any], pieces: Iterable[Piece]) -> Iterator[Any]:
-    """Results in order; the next one is computed in a thread while the caller works with the one before."""
-    with ThreadPoolExecutor(max_workers=1) as pool:
-        pending: Future[Any] | None = None
-        for piece in pieces:
-            following = pool.submit(function, piece)
-            if pending is not None:
-                yield pending.result()
-            pending = following
-        if pending is not None:
-            yield pending.result()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,7 @@ import numpy as np
 from slamjax._util.progress import Reporter
 from slamjax._util.threads import one_blas_thread
 from slamjax.emulators.training_labels import TrainingLabels
+from slamjax.errors import SlamWarning
 from slamjax.training.data import ScaledStars, TrainingSet
 from slamjax.training.learners import Learner, Learnt, learn_jointly
 from slamjax.training.metric import ISOTROPIC, Metric, given_metric, proposed_metrics
@@ -121,7 +123,8 @@ class MetricChoice:
         learnt = found.learnt
         if learnt.emulator is None or learnt.held_out is None:
             return -np.inf
-        with one_blas_thread():
+        with one_blas_thread(), warnings.catch_warnings():
+            warnings.simplefilter("ignore", SlamWarning)  # of a trial's noise; the model's own is told later
             held_out = learnt.held_out.judged_by(found.scaled.reference, found.scaled.label_error)
             return joint_score(learnt.emulator, found.training_labels, held_out, seed=self.seed)
 
