@@ -248,6 +248,24 @@ half was seen once before the last of them.""",
 ## Reading survey files
 
 Files that are in the system's cache: what is timed is reading, not the disk.""",
+    "throughput": """\
+## Surveys of any size
+
+`slamjax.fit_survey` by two processes: XP-like stars from Parquet, made of real giants with fresh noise.""",
+    "lamost_files": """\
+### Survey files, some of them broken
+
+LAMOST's own files with fresh noise, in the observed frame, by a model of MILES; some are broken in ways that files of
+archives are.""",
+    "scaling": """\
+### How far one client carries
+
+Seconds are fitted as a sum over pieces and stars, and the client's share of a piece is timed by itself. What it would
+take to label whole surveys follows from these figures, and was not tried.""",
+    "same_labels": """\
+### The same labels however a survey is divided""",
+    "kills": """\
+### Killed, and without room""",
     "hats_round_trip": """\
 ## Catalogues by sky pixel
 

@@ -100,7 +100,7 @@ def _draw(n: int, wanted: int, rng: np.random.Generator) -> np.ndarray:
 def calibrated_model(train: Spectra, cache: Path, seed: int = 0, labels: tuple[str, ...] = LABELS) -> Model:
     """A model with low-rank noise, from ``cache`` if it was trained before with the same stars, settings and code."""
     cache.mkdir(parents=True, exist_ok=True)
-    model_file = cache / f"{_fingerprint(train, labels)}-lowrank{seed}.h5"
+    model_file = cache / f"{fingerprint(train, labels)}-lowrank{seed}.h5"
     if not model_file.exists():
         slamjax.train(train, labels, emulator=EMULATOR, recipe=RECIPE, noise="lowrank", seed=seed).write(model_file)
     return slamjax.Model.read(model_file)
@@ -114,7 +114,7 @@ def least_ess(posterior: slamjax.Posterior) -> np.ndarray:
 def train_machines(train: Spectra, cache: Path) -> Trained:
     """A model and the SVRs, from ``cache`` if they were trained before with the same stars, settings and code."""
     cache.mkdir(parents=True, exist_ok=True)
-    key = _fingerprint(train)
+    key = fingerprint(train)
     model_file, svr_file = cache / f"{key}.h5", cache / f"{key}.joblib"
     if not model_file.exists():
         slamjax.train(train, LABELS, emulator=PUBLISHED, recipe=RECIPE, noise="diagonal").write(model_file)
@@ -145,10 +145,12 @@ def _train_svrs(model: Model, train: Spectra) -> list[SVR]:
     return joblib.Parallel(n_jobs=-1, prefer="threads")(joblib.delayed(one)(pixel) for pixel in range(y.shape[1]))
 
 
-def _fingerprint(train: Spectra, labels: tuple[str, ...] = LABELS) -> str:
+def fingerprint(
+    train: Spectra, labels: tuple[str, ...] = LABELS, settings: tuple[object, ...] = (RECIPE, SVR_SETTINGS)
+) -> str:
     """Changes with the stars, the settings, scikit-learn and the training code, so that no stale model is timed."""
     digest = hashlib.sha256(train.digests().tobytes() + train.values(labels).tobytes())
-    digest.update(repr((labels, RECIPE, SVR_SETTINGS, version("scikit-learn"))).encode())
+    digest.update(repr((labels, *settings, version("scikit-learn"))).encode())
     package = Path(slamjax.__file__).parent
     for room in ("training/**/*", "preprocessing/*", "emulators/*", "noise/*", "forward/*"):
         for path in sorted(package.glob(f"{room}.py")):

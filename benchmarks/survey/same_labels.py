@@ -65,7 +65,7 @@ def main() -> None:
         f"{n:,} stars, compared with one piece:\n\n"
         + markdown_table(["run", "largest difference, errors", f"stars above {WANTED:g}", "flags that differ"], rows)
     ]
-    write_results(options.out, "survey_same_labels", {"stars": n}, {"differences": results}, text, load)
+    write_results(options.out, "same_labels", {"stars": n}, {"differences": results}, text, load)
 
 
 if __name__ == "__main__":

@@ -1,24 +1,23 @@
 """How many XP-like stars a second does a survey fit by two processes, compared with the bare Fitter? Is memory flat?
 
 Real giants over and over with fresh noise, in Parquet. The Fitter has its stars in memory, one process and the same
-cores; it is timed before and after the survey. Peaks are those of the operating system (``ru_maxrss``), first after a
-tenth of the stars. All have compiled before.
+cores; it is timed before and after the survey. Peaks are those of the operating system, first after a tenth of the
+stars. All have compiled before.
 """
 
 from __future__ import annotations
 
-import resource
 import shutil
 import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 import slamjax
 from benchmarks.common.reporting import current_load, markdown_table, write_results
 from benchmarks.common.stars import parse_options
-from benchmarks.survey.xp_like import apart, write_model, write_stars
+from benchmarks.survey.measured import apart, in_gib, survey
+from benchmarks.survey.xp_like import write_model, write_stars
 from slamjax.survey import clients
 
 #: Wanted: stars a second relative to the bare Fitter, and GiB of each process.
@@ -34,23 +33,6 @@ def bare(model: Path, paths: list[str], n: int) -> float:
     return len(spectra) / (time.perf_counter() - began)
 
 
-def peak_gib() -> float:
-    """Of this process, so far."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-
-
-def survey(client: Any, model: Path, paths: list[str], folder: Path) -> dict[str, Any]:
-    """What a run took."""
-    began = time.perf_counter()
-    report = slamjax.fit_survey(
-        slamjax.Fitter(slamjax.Model.read(model)), paths, folder / "labels.parquet", client=client
-    )
-    seconds = time.perf_counter() - began
-    peaks = [*client.run(peak_gib).values(), peak_gib()]
-    spent = {**report.collected.seconds, "writing": report.writing} if report.collected else {}
-    return {"stars": report.done_now, "seconds": seconds, "rate": report.done_now / seconds, "gib": peaks} | spent
-
-
 def main() -> None:
     options = parse_options(__doc__, n_stars=1_000_000, workers=2, bare_stars=20_000)
     load, place = current_load(), options.cache / "survey"
@@ -64,7 +46,7 @@ def main() -> None:
     n_bare = min(options.bare_stars, options.n_stars)
     rates = [apart(bare, model, all_stars, n_bare)]
     with clients.local(options.workers) as client:
-        runs = [survey(client, model, paths, place) for paths in (few, some, all_stars)][1:]
+        runs = [survey(client, model, paths, place / "labels.parquet") for paths in (few, some, all_stars)][1:]
     rates.append(apart(bare, model, all_stars, n_bare))
     shutil.rmtree(place / "labels.parquet", ignore_errors=True)
     ratio = runs[-1]["rate"] / float(np.mean(rates))
@@ -72,7 +54,7 @@ def main() -> None:
         (
             f"{run['stars']:,}",
             run["rate"],
-            ", ".join(f"{gib:.2f}" for gib in run["gib"]),
+            in_gib(run["gib"]),
             *(run[name] for name in ("reading", "preparing", "fitting", "writing")),
         )
         for run in runs
@@ -86,7 +68,7 @@ def main() -> None:
         f"its rate, wanted {WANTED:g}; each process should stay under {MOST_GIB:g} GiB. Seconds are sums over workers."
     ]
     settings = {"stars": options.n_stars, "workers": options.workers, "bare stars": n_bare}
-    write_results(options.out, "survey_throughput", settings, {"runs": runs, "bare": rates, "ratio": ratio}, text, load)
+    write_results(options.out, "throughput", settings, {"runs": runs, "bare": rates, "ratio": ratio}, text, load)
 
 
 if __name__ == "__main__":

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from astropy.table import Table
@@ -17,12 +14,6 @@ from slamjax.spectra.spectra import Spectra
 
 #: Stars of a file, and of those made at once.
 FILE, BLOCK = 100_000, 5_000
-
-
-def apart(function: Any, *arguments: Any) -> Any:
-    """Call a function in a process of its own, whose memory goes with it."""
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        return pool.submit(function, *arguments).result()
 
 
 def with_fresh_noise(stars: Spectra, first: int, n: int, seed: int) -> Spectra:
