@@ -97,9 +97,7 @@ def main() -> None:
     ]
     results = {"killed": len(killed), "retries": report.retries, "deaths": deaths, "left": left}
     results |= {"workers_same": workers_same, "client_same": client_same}
-    write_results(
-        options.out, "kills", {"stars": options.n_stars, "pieces": options.pieces}, results, text, load
-    )
+    write_results(options.out, "kills", {"stars": options.n_stars, "pieces": options.pieces}, results, text, load)
 
 
 if __name__ == "__main__":

@@ -59,7 +59,15 @@ def judged(labels: slamjax.LabelTable, paths: list[str], broken: dict[int, str])
 
 def main() -> None:
     options = parse_options(
-        __doc__ or "", miles=None, files=None, model=None, n_files=20_000, broken_every=50, workers=2, piece_size=512, keep=1
+        __doc__ or "",
+        miles=None,
+        files=None,
+        model=None,
+        n_files=20_000,
+        broken_every=50,
+        workers=2,
+        piece_size=512,
+        keep=1,
     )
     if options.files is None or (options.miles is None and options.model is None):
         raise SystemExit("give --files FOLDER (LAMOST files) and --miles miles.fits, or --model model.h5")
