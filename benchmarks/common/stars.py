@@ -44,8 +44,8 @@ class Trained:
         return np.asarray(exact.flux_mean) + np.asarray(exact.flux_scale) * scaled
 
 
-def parse_options(description: str, **defaults: int | None) -> argparse.Namespace:
-    """The command line of every benchmark; ``defaults`` are its own integer options, ``n_stars`` as ``--n-stars``.
+def parse_options(description: str, **defaults: int | str | None) -> argparse.Namespace:
+    """The command line of every benchmark; ``defaults`` are its own options, ``n_stars`` as ``--n-stars``.
 
     None makes an option for a file, such as ``--model``.
     """
@@ -64,7 +64,7 @@ def parse_options(description: str, **defaults: int | None) -> argparse.Namespac
         help="folder for trained models",
     )
     for name, value in defaults.items():
-        parser.add_argument(f"--{name.replace('_', '-')}", type=Path if value is None else int, default=value)
+        parser.add_argument(f"--{name.replace('_', '-')}", type=Path if value is None else type(value), default=value)
     return parser.parse_args()
 
 
