@@ -64,6 +64,7 @@ _HOMES = {
     "Sampler": "sampling",
     "SamplerSpec": "sampling",
     "Posterior": "sampling",
+    "sample_survey": "survey",
     # Validation: how far labels and errors can be trusted
     "validate": "validation",
     "compare": "validation",
@@ -146,6 +147,7 @@ if TYPE_CHECKING:  # the same names for type checkers and editors; a test compar
     from slamjax.survey import fit_catalog as fit_catalog
     from slamjax.survey import fit_files as fit_files
     from slamjax.survey import fit_survey as fit_survey
+    from slamjax.survey import sample_survey as sample_survey
     from slamjax.training import SVR as SVR
     from slamjax.training import DataSpec as DataSpec
     from slamjax.training import NoiseSpec as NoiseSpec

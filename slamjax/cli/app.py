@@ -20,7 +20,7 @@ COMMANDS = {
     "read": "Convert survey files to one table of spectra.",
     "train": "Train a model on stars with known labels.",
     "fit": "Fit the labels of every spectrum, with errors and flags.",
-    "collect": "Join the labels that shards of a fit have fitted.",
+    "collect": "Join what the shards of a fit, or of sampling, have finished.",
     "to-hats": "Make a catalogue by sky pixel (HATS) of label tables, for LSDB.",
     "sample": "Sample the posterior of the labels of every spectrum.",
     "validate": "Compare fitted with known labels, and errors with their scatter.",

@@ -1,4 +1,4 @@
-"""Options of who fits: this process, processes of this machine, or a Dask cluster."""
+"""Options of who works: this process, processes of this machine, or a Dask cluster."""
 
 from __future__ import annotations
 
@@ -18,27 +18,32 @@ _PANEL = "Workers"
 
 @dataclass(frozen=True)
 class Cluster:
-    """Who fits: one of these, or this process."""
+    """Who works: one of these, or this process."""
 
     workers: Annotated[
         int | None,
-        typer.Option(metavar="N", help="Fit in N processes of this machine.", rich_help_panel=_PANEL),
+        typer.Option(metavar="N", help="Work in N processes of this machine.", rich_help_panel=_PANEL),
     ] = None
     scheduler: Annotated[
         str | None,
-        typer.Option(metavar="tcp://HOST:PORT", help="Fit by the workers of a Dask cluster.", rich_help_panel=_PANEL),
+        typer.Option(metavar="tcp://HOST:PORT", help="Work by the workers of a Dask cluster.", rich_help_panel=_PANEL),
     ] = None
     slurm: Annotated[
         Path | None,
-        typer.Option(metavar="CONFIG.toml", help="Fit in SLURM jobs, as this file says.", rich_help_panel=_PANEL),
+        typer.Option(metavar="CONFIG.toml", help="Work in SLURM jobs, as this file says.", rich_help_panel=_PANEL),
     ] = None
+
+    @property
+    def chosen(self) -> list[str]:
+        """The options that were given."""
+        return [f"--{name}" for name in ("workers", "scheduler", "slurm") if getattr(self, name) is not None]
 
     @contextmanager
     def client(self, output: Path) -> Iterator[Any]:
         """A client of the chosen cluster; None for this process."""
-        chosen = [name for name in ("workers", "scheduler", "slurm") if getattr(self, name) is not None]
+        chosen = self.chosen
         if len(chosen) > 1:
-            raise SlamError(f"--{chosen[0]} and --{chosen[1]} exclude each other; give one of them")
+            raise SlamError(f"{chosen[0]} and {chosen[1]} exclude each other; give one of them")
         if not chosen:
             yield None
             return

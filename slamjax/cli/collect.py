@@ -1,4 +1,4 @@
-"""``slamjax collect``: one label table from the shards of a run."""
+"""``slamjax collect``: one table from the shards of a run."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import typer
 
 import slamjax
 from slamjax.cli.console import say_written
-from slamjax.cli.surveys import say_collected
+from slamjax.cli.surveys import say_collected, say_set_aside
 from slamjax.survey.parts import shard_folders
 
 
@@ -28,5 +28,7 @@ def collect(
     Example: `slamjax collect -o labels.fits`
     """
     given = folders or shard_folders(output)
-    say_collected(slamjax.survey.collect_shards(given, output))
+    collected = slamjax.survey.collect_shards(given, output)
+    say_collected(collected)
+    say_set_aside(collected.set_aside)
     say_written(output)

@@ -23,9 +23,18 @@ def is_table(files: list[Path]) -> bool:
     return len(files) == 1 and is_table(files[0])
 
 
-def read_spectra(files: list[Path], select: str | None = None, metadata: Metadata | None = None) -> Spectra:
+def read_spectra(
+    files: list[Path],
+    select: str | None = None,
+    metadata: Metadata | None = None,
+    survey: str | None = None,
+    n_jobs: int = -1,
+) -> Spectra:
     """The selected spectra of a slamjax table or of survey files, with missing metadata supplied."""
-    spectra = slamjax.read_table(files[0]) if is_table(files) else slamjax.read([str(path) for path in files])
+    if is_table(files):
+        spectra = slamjax.read_table(files[0])
+    else:
+        spectra = slamjax.read([str(path) for path in files], survey, n_jobs=n_jobs)
     if metadata is not None:
         spectra = spectra.with_metadata(metadata.medium, metadata.frame, metadata.fwhm)
     return spectra if select is None else spectra.select(select)

@@ -10,7 +10,6 @@ import typer
 import slamjax
 from slamjax.cli.clusters import Cluster
 from slamjax.cli.console import progress_bar
-from slamjax.cli.files import is_table
 from slamjax.cli.groups import Offered, default, offer, option_groups
 from slamjax.cli.options import (
     FitPriors,
@@ -25,7 +24,7 @@ from slamjax.cli.options import (
     Survey,
     priors,
 )
-from slamjax.cli.surveys import check_survey_output, note_kept_parts, say_report
+from slamjax.cli.surveys import PieceSize, Shard, check_survey_output, note_kept_parts, reading_of, say_report
 from slamjax.errors import SlamError
 from slamjax.fitting import OptimiserSpec
 from slamjax.survey.parts import shard_of
@@ -72,14 +71,8 @@ def fit(
     ] = False,
     memory: Memory = default(slamjax.Fitter, "memory"),
     n_jobs: Jobs = -1,
-    piece_size: Annotated[
-        int | None,
-        typer.Option(help="Most spectra, or files, that are fitted and kept together; default: as memory allows."),
-    ] = None,
-    shard: Annotated[
-        str | None,
-        typer.Option(metavar="i/N", help="Fit this share of the pieces only; `slamjax collect` joins all N."),
-    ] = None,
+    piece_size: PieceSize = None,
+    shard: Shard = None,
     optimiser: OptimiserSpec,
     cluster: Cluster,
     nuisances: NuisanceOptions,
@@ -94,8 +87,7 @@ def fit(
     Example: `slamjax fit miles.h5 "spectra/spec-*.fits" -o labels.fits`
     """
     check_survey_output(output, model, spectra)
-    if (metadata.medium or metadata.frame) and not is_table(spectra[:1]):
-        raise SlamError("--medium and --frame are for slamjax tables; survey files state both")
+    reading = reading_of(spectra, select, survey, metadata, n_jobs)
     if posterior_mean and learnt_mean:
         raise SlamError("--posterior-mean and --learnt-mean make the same columns; give one of them")
     given = nuisances.nuisances()
@@ -108,9 +100,6 @@ def fit(
         nuisances=given,
         compress=not no_compress,
         memory=memory,
-    )
-    reading = slamjax.survey.Reading(
-        select or "", survey, metadata.medium, metadata.frame, metadata.fwhm, n_jobs=n_jobs
     )
     part = None if shard is None else shard_of(shard)
     note_kept_parts(output, part)

@@ -189,12 +189,24 @@ def _run_importance(shared: Shared, targets: Target, keys: Array, *, n: int) -> 
     return jax.vmap(of_star)(targets, jax.random.wrap_key_data(keys))
 
 
-def star_keys(seed: int, n: int) -> np.ndarray:
-    """Data of the random keys of n stars."""
-    return map_padded(partial(_star_keys, jax.random.key_data(jax.random.key(seed))), (np.arange(n),), _KEYS, least=1)
+def star_keys(seed: int, numbers: np.ndarray) -> np.ndarray:
+    """Data of the random keys of stars with these numbers (N,), or pairs of numbers (N, 2).
+
+    A second number of 0 counts as none, so that (k, 0) has the key of k.
+    """
+    given = np.asarray(numbers).reshape(len(numbers), -1)
+    first, second = given[:, 0], given[:, 1] if given.shape[1] == 2 else np.zeros(len(given), int)
+    make = partial(_star_keys, jax.random.key_data(jax.random.key(seed)))
+    return map_padded(make, (first.astype(np.uint32), second.astype(np.uint32)), _KEYS, least=1)
 
 
 @compiled
-def _star_keys(seed: Any, number: Any) -> Array:
+def _star_keys(seed: Any, first: Any, second: Any) -> Array:
     key = jax.random.wrap_key_data(seed)
-    return jax.vmap(lambda k: jax.random.key_data(jax.random.fold_in(key, k)))(number)
+
+    def of_star(one: Array, other: Array) -> Array:
+        alone = jax.random.fold_in(key, one)
+        both = jax.random.fold_in(alone, other)
+        return jnp.where(other == 0, jax.random.key_data(alone), jax.random.key_data(both))
+
+    return jax.vmap(of_star)(first, second)

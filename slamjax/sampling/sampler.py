@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
@@ -96,9 +97,40 @@ class Sampler:
         self._choice: Choice | None = None
         self._wider: Sampler | None = None
         self._chosen_for: np.ndarray | None = None
+        self._is_for_any = False
+        self._seconds = 0.0
 
     def __repr__(self) -> str:
         return f"Sampler({self.model!r}, {self.spec!r})"
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The options it was made with."""
+        return {"nuisances": self.nuisances, "sampler": self.spec, "memory": self.memory}
+
+    @property
+    def variables(self) -> tuple[str, ...]:
+        """Names of what is drawn: the labels, and velocities that are free."""
+        return (*self.model.label_names, *(() if self.nuisances is None else self.nuisances.free))
+
+    @property
+    def seconds_preparing(self) -> float:
+        """Seconds that spectra were prepared for."""
+        return self._fitter.seconds_preparing + self._seconds
+
+    def for_any_spectra(self) -> Sampler:
+        """A sampler like this one whose components hold for spectra however bright.
+
+        Components are otherwise chosen for the brightest star of a call, and kept for the next one. With these, draws
+        depend on no other star: a survey has the same ones however it is divided.
+        """
+        sampler = Sampler(self.model, **self.options)
+        sampler._is_for_any = True
+        return sampler
+
+    def check(self, spectra: Spectra) -> None:
+        """Raise SlamError for spectra that cannot be sampled, before anything is computed."""
+        self._fitter.check(spectra)
 
     def sample(
         self,
@@ -107,6 +139,7 @@ class Sampler:
         prior: Prior | Sequence[Prior] = None,
         fixed: Mapping[str, Any] | None = None,
         seed: int = 0,
+        numbers: np.ndarray | None = None,
         checkpoint: Checkpoint | str | os.PathLike[str] | None = None,
         on_progress: Progress | bool | None = True,
     ) -> Posterior:
@@ -125,8 +158,11 @@ class Sampler:
         fixed : dict, optional
             Labels that are not sampled: ``{"logg": values}``, one number or N.
         seed : int
-            The draws of a star depend on the seed, its position among the spectra and, within their error, on the
-            components in use.
+            The draws of a star depend on the seed, its number and, within their error, on the components in use.
+        numbers : (N,) or (N, 2) int array, optional
+            What tells the stars' random numbers apart; by default their positions among the spectra. Where a data set
+            is sampled part by part, give the positions in all of it. A second number tells apart spectra with the same
+            first one.
         checkpoint : path or Checkpoint, optional
             A folder that keeps finished batches, so that the same call continues where a run was stopped. It is
             removed at the end; a `slamjax.Checkpoint` keeps it until the posterior is saved.
@@ -149,16 +185,19 @@ class Sampler:
         matched = self._matched(spectra)
         if matched is not self:
             options: dict[str, Any] = {"checkpoint": checkpoint, "on_progress": on_progress}
-            return matched.sample(spectra, prior=prior, fixed=fixed, seed=seed, **options)
+            return matched.sample(spectra, prior=prior, fixed=fixed, seed=seed, numbers=numbers, **options)
         factors = PriorFactors.from_option(self.model, prior, n)
         values = fixed_labels(self.model, fixed, n)
+        if numbers is not None and np.shape(numbers) not in ((n,), (n, 2)):
+            raise SlamError(f"numbers has shape {np.shape(numbers)}; give one, or a pair, for each of the {n} spectra")
+        keys = star_keys(seed, np.arange(n) if numbers is None else numbers)
         with Checkpoint.of_option(checkpoint) as kept, reporter(on_progress) as report:
             report.stage("fitting stars", shared=False)
             if kept is not None:
-                kept.begin(self._fingerprint(spectra, prior=prior, fixed=fixed, seed=seed))
+                kept.begin(self._fingerprint(spectra, prior=prior, fixed=fixed, seed=seed, numbers=numbers))
             table = self._fitter.fit(spectra, on_progress=lambda *at: report(*at))
             report.stage("sampling stars")
-            stars, rows = self._prepare(spectra, table, values, factors.per_star, seed)
+            stars, rows = self._prepare(spectra, table, values, factors.per_star, keys)
             choice, shared = self._shared(stars, factors.shared, np.isnan(values).all(axis=0))
             size = self._batch_size(choice, len(rows))
             batches: list[tuple[np.ndarray, BatchDraws]] = []
@@ -186,7 +225,8 @@ class Sampler:
         if model is self.model:
             return self
         if self._wider is None or self._wider.model is not model:
-            self._wider = Sampler(model, nuisances=self.nuisances, sampler=self.spec, memory=self.memory)
+            wider = Sampler(model, **self.options)
+            self._wider = wider.for_any_spectra() if self._is_for_any else wider
         return self._wider
 
     @cached_property
@@ -195,7 +235,7 @@ class Sampler:
         return self.model.scaled() if self.nuisances is None else self.model.quick().scaled(self.nuisances)
 
     def _prepare(
-        self, spectra: Spectra, table: QTable, fixed: np.ndarray, priors: tuple[Any, ...], seed: int
+        self, spectra: Spectra, table: QTable, fixed: np.ndarray, priors: tuple[Any, ...], keys: np.ndarray
     ) -> tuple[Stars, np.ndarray]:
         """The stars whose fit succeeded, and their rows among the spectra."""
         model, n = self.model, len(spectra)
@@ -212,8 +252,7 @@ class Sampler:
         scale = np.where(scale > 0, scale, 1.0)
         # by way of the device: unlike a NumPy array, a JAX array has the precision that JAX runs in
         priors = select(jax.tree_util.tree_map(lambda leaf: np.asarray(jnp.asarray(leaf)), priors), rows)
-        keys = star_keys(seed, n)[rows]
-        return Stars(flux, ivar, scale.astype(flux.dtype), x[rows].astype(flux.dtype), priors, keys), rows
+        return Stars(flux, ivar, scale.astype(flux.dtype), x[rows].astype(flux.dtype), priors, keys[rows]), rows
 
     def _arrays(self, spectra: Spectra, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Prepared flux and ivar (rows, P), as the device has them."""
@@ -222,7 +261,9 @@ class Sampler:
         flux, ivar = (np.empty((len(rows), model.wave.size), scaled.low.dtype) for _ in range(2))
         for start in range(0, len(rows), _PREPARED_TOGETHER):
             block = slice(start, start + _PREPARED_TOGETHER)
+            began = time.perf_counter()
             prepared = model.prepare(spectra[rows[block]])
+            self._seconds += time.perf_counter() - began
             flux[block] = scaled.flux(prepared.flux)
             ivar[block] = scaled.ivar(np.where(prepared.good & used, prepared.ivar, 0))
         return flux, ivar
@@ -246,6 +287,8 @@ class Sampler:
 
     def _choose_components(self, ivar: np.ndarray) -> Choice:
         """Components for spectra with inverse variances (P,) of at most ``ivar``, chosen anew only where needed."""
+        if self._is_for_any:  # a pixel without photon noise still has the model's own
+            ivar = np.full_like(ivar, np.inf)
         kept, before = self._choice, self._chosen_for
         if kept is not None and before is not None and before.dtype == ivar.dtype:
             if np.all(ivar <= _IVAR_MARGIN * before):
@@ -271,9 +314,11 @@ class Sampler:
         fit_in = self.memory * 2**30 / (jax.dtypes.canonicalize_dtype(float).itemsize * numbers)
         return min(power_of_two_below(int(np.clip(fit_in, 1, _LARGEST_BATCH))), power_of_two_above(n))
 
-    def _fingerprint(self, spectra: Spectra, *, prior: Any, fixed: Any, seed: int) -> dict[str, str]:
+    def _fingerprint(
+        self, spectra: Spectra, *, prior: Any, fixed: Any, seed: int, numbers: np.ndarray | None
+    ) -> dict[str, str]:
         nuisances = self.nuisances and (str(self.nuisances), self.nuisances.polynomial_sd)
-        settings = {"sampler": repr(self.spec), "memory": self.memory, "seed": seed}
+        settings = {"sampler": repr(self.spec), "memory": self.memory, "seed": seed, "numbers": numbers}
         return fingerprint(self.model, spectra, prior=prior, fixed=fixed, nuisances=nuisances, **settings)
 
     def _provenance(self, choice: Choice, spectra: Spectra) -> dict[str, Any]:

@@ -29,9 +29,10 @@ from slamjax.io.list_columns import SpectralAxis, SpectrumColumns
 from slamjax.model.model import Model
 from slamjax.spectra.length_units import stated_unit
 from slamjax.spectra.spectra import Spectra
+from slamjax.survey.engines import Engine
 from slamjax.survey.pieces import MOST_SPECTRA, Piece
 from slamjax.survey.schema import LabelSchema, label_schema
-from slamjax.survey.work import Done, Job, Read, Reading, fit_piece, fitter_of_job
+from slamjax.survey.work import Done, Job, Read, Reading, do_piece, engine_of_job
 
 #: Rows that a batch is filled up to, for partitions have any size: compiling takes longer than rows without data.
 _FEWEST = 512
@@ -149,25 +150,25 @@ def labels_of_partition(frame: Any, task: CatalogTask) -> Any:
     if not len(frame):
         return _joined(frame, task.carried, task.schema.meta())
     with _ONE_FIT, one_blas_thread():
-        fitter = fitter_of_job(task.job)
-        most = min(MOST_SPECTRA, rows_within(fitter.memory, 8 * fitter.model.wave.size))
+        engine = engine_of_job(task.job)
+        most = min(MOST_SPECTRA, rows_within(engine.memory, 8 * engine.model.wave.size))
         bounds = np.linspace(0, len(frame), -(-len(frame) // most) + 1).astype(int)
-        tables = [_fitted(fitter, frame.iloc[a:b], task).table for a, b in itertools.pairwise(bounds)]
+        tables = [_fitted(engine, frame.iloc[a:b], task).table for a, b in itertools.pairwise(bounds)]
     table = stacked([table for table in tables if table is not None])
     return _joined(frame, task.carried, task.schema.frame(table))
 
 
-def _fitted(fitter: Fitter, frame: Any, task: CatalogTask) -> Done:
+def _fitted(engine: Engine, frame: Any, task: CatalogTask) -> Done:
     """Labels of some rows; what cannot be fitted has rows without labels that say so."""
     rows = np.arange(len(frame))
     try:
         assembly = Assembly(task.columns, task.axis, task.about, task.source, len(rows), "flag")
         assembly.add(Part(frame.to_pyarrow(), rows, rows))
         spectra = assembly.spectra()
-        read = Read([filled_up(spectra, 1 if fitter.model.needs_rv(spectra) else _FEWEST)])
+        read = Read([filled_up(spectra, 1 if engine.model.needs_rv(spectra) else _FEWEST)])
     except SlamError as error:
         read = Read([], str(error))
-    done = fit_piece(fitter, task.job.reading, Piece(0, "table", (task.source,), 0, len(rows)), read)
+    done = do_piece(engine, task.job.reading, Piece(0, "table", (task.source,), 0, len(rows)), read)
     return replace(done, table=None if done.table is None else done.table[: len(rows)])
 
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from slamjax.errors import SlamError
-from slamjax.fitting import Fitter
+from slamjax.survey.engines import Engine
 from slamjax.survey.pieces import Piece
-from slamjax.survey.work import Done, Job, unfitted, work
+from slamjax.survey.work import Done, Job, problems_of, unfitted, work
 
 #: Seconds after which it is looked for new workers.
 _LOOK = 5.0
@@ -21,11 +22,12 @@ class SetAside:
 
     problem: str
 
-    def as_done(self, fitter: Fitter, piece: Piece) -> Done:
+    def as_done(self, engine: Engine, piece: Piece) -> Done:
         """Rows without labels that say so."""
         files = piece.paths if piece.kind == "files" else None
-        table = unfitted(fitter, [self.problem] * piece.n, files)
-        return Done(table, piece.n, problem=self.problem, problems=(f"{piece}: {self.problem}",))
+        table = unfitted(engine, [self.problem] * piece.n, files)
+        problems = problems_of(table, piece)
+        return Done(table, piece.n, problem=self.problem, problems=problems, began=time.time(), set_aside=True)
 
 
 def on_cluster(client: Any, job: Job, pieces: Sequence[Piece]) -> Iterator[tuple[Piece, Done | SetAside, int]]:
@@ -45,7 +47,7 @@ def on_cluster(client: Any, job: Job, pieces: Sequence[Piece]) -> Iterator[tuple
         _revive(client, len(present))
         threads = max(1, sum(present.values()))
         while len(running) < threads and (piece := next(waiting, None)) is not None:
-            running[client.submit(work, job, piece, key=f"fit-{job.digest}-{piece.number}", pure=False)] = piece
+            running[client.submit(work, job, piece, key=f"{job.task}-{job.digest}-{piece.number}", pure=False)] = piece
 
     give_out()
     while running:

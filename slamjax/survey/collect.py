@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +12,12 @@ import numpy as np
 from slamjax._util.checkpoint import Checkpoint
 from slamjax.errors import SlamError
 from slamjax.fitting.parts import stacked
-from slamjax.flags import Flag
 from slamjax.io import LabelTable, write_labels
 from slamjax.io.label_stream import write_label_blocks
 from slamjax.survey.dataset import is_dataset, write_dataset
+from slamjax.survey.draws import has_draws, renumber
 from slamjax.survey.parts import columns_of, read_about, read_part
+from slamjax.survey.report import Collected, collected_of
 from slamjax.survey.schema import LabelColumn, LabelSchema
 
 #: Numbers of missing pieces that a message names.
@@ -30,45 +30,6 @@ class DamagedPart(Exception):
 
 class NothingFittedError(SlamError):
     """There is no row to write: no spectrum is selected, or none can be fitted."""
-
-
-@dataclass(frozen=True)
-class Collected:
-    """What was written.
-
-    Attributes
-    ----------
-    n : rows
-    n_good : rows without flags
-    flags : rows with each flag
-    worst : pieces with the largest share of flagged rows, as (number, share), worst first
-    problems : of files that give no spectrum, at most a hundred
-    seconds : that workers were reading, preparing and fitting for
-    """
-
-    n: int
-    n_good: int
-    flags: Mapping[str, int]
-    worst: tuple[tuple[int, float], ...]
-    problems: tuple[str, ...]
-    seconds: Mapping[str, float]
-
-
-@dataclass
-class _Counts:
-    n: int = 0
-    n_good: int = 0
-    flags: dict[str, int] = field(default_factory=dict)
-    worst: list[tuple[float, int]] = field(default_factory=list)
-
-    def add(self, number: int, flags: np.ndarray) -> None:
-        self.n, self.n_good = self.n + len(flags), self.n_good + int(np.sum(flags == 0))
-        for flag in Flag:
-            count = int(np.sum(flags & flag != 0))
-            if count:
-                self.flags[flag.name or ""] = self.flags.get(flag.name or "", 0) + count
-        if np.any(flags):
-            self.worst = sorted([*self.worst, (float(np.mean(flags != 0)), number)], reverse=True)[:5]
 
 
 def collect(kept: Sequence[Checkpoint], output: str | os.PathLike[str]) -> Collected:
@@ -92,22 +53,38 @@ def collect(kept: Sequence[Checkpoint], output: str | os.PathLike[str]) -> Colle
     abouts = _abouts(homes)
     _refuse_if_none_is_good(abouts)
     schema = _union(abouts)
-    counts, n = _Counts(), sum(about["rows"] for about in abouts)
+    n = sum(about["rows"] for about in abouts)
     if n == 0:
         raise NothingFittedError(
             f"the selection keeps none of the {sum(about['n'] for about in abouts)} spectra; loosen it"
         )
-    blocks = _blocks(homes, abouts, schema, run["all_rows"] == "True", counts)
+    blocks = _blocks(homes, abouts, schema, run["all_rows"] == "True")
     if is_dataset(output):
         write_dataset(schema, blocks, output)
     elif Path(output).suffix.lower() in (".csv", ".ecsv"):
         write_labels(stacked(list(blocks)), output)
     else:
         write_label_blocks(schema.empty(1), n, blocks, output)
-    problems = [problem for about in abouts for problem in about["problems"]][:100]
-    seconds = {name: sum(about["seconds"].get(name, 0.0) for about in abouts) for name in abouts[0]["seconds"]}
-    worst = tuple((number, share) for share, number in counts.worst)
-    return Collected(counts.n, counts.n_good, counts.flags, worst, tuple(problems), seconds)
+    if run.get("draws"):
+        _number_draws(Path(run["draws"]), homes, abouts)
+    return collected_of(enumerate(abouts))
+
+
+def abouts_of(kept: Checkpoint) -> list[tuple[int, dict[str, Any]]]:
+    """What the parts of one shard say of themselves, with their numbers; damaged ones are left out."""
+    abouts = ((number, read_about(kept, number)) for number in sorted(kept.numbers()))
+    return [(number, about) for number, about in abouts if about]
+
+
+def _number_draws(folder: Path, homes: Sequence[Checkpoint], abouts: Sequence[Mapping[str, Any]]) -> None:
+    """Let draws have the rows of the table, too."""
+    first = 0
+    for number, (home, about) in enumerate(zip(homes, abouts, strict=True)):
+        if about["beside"] and not has_draws(folder, number):
+            raise SlamError(f"{folder} lacks the draws of piece {number}; run what is in {home.folder} again")
+        if about["beside"] and about["first"] != first:
+            renumber(folder, number, first)
+        first += about["n"]
 
 
 def _run_of(kept: Sequence[Checkpoint]) -> dict[str, str]:
@@ -211,7 +188,6 @@ def _blocks(
     abouts: Sequence[Mapping[str, Any]],
     schema: LabelSchema,
     all_rows: bool,
-    counts: _Counts,
 ) -> Iterator[LabelTable]:
     """The tables of all parts with the same columns, rows numbered through, one after the other."""
     first = 0
@@ -227,7 +203,6 @@ def _blocks(
                 raise SlamError(f"{home.path(number)} has not one row for each of its {n} spectra; delete it")
             fixed = schema.conform(table)
             fixed["row"] = rows + first
-            counts.add(number, np.asarray(fixed["flags"]))
             yield fixed
         elif all_rows and n:
             raise SlamError(f"{home.path(number)} has no rows of its {n} spectra; delete it")

@@ -11,8 +11,9 @@ from slamjax.fitting import Fitter
 from slamjax.fitting.parts import fitter_of, stacked
 from slamjax.io import LabelTable
 from slamjax.model.model import Model
+from slamjax.survey.engines import Fits
 from slamjax.survey.pieces import paths_of, pieces_of
-from slamjax.survey.work import Done, Reading, fit_piece, read_piece
+from slamjax.survey.work import Done, Reading, do_piece, read_piece
 from slamjax.typing import Progress
 
 
@@ -66,9 +67,9 @@ def fit_files(
     >>> import slamjax
     >>> labels = slamjax.fit_files(model, "lamost/*.fits", select="snr_g > 20")  # doctest: +SKIP
     """
-    fitter = fitter_of(model)
+    engine = Fits(fitter_of(model))
     reading = Reading(select, survey, fwhm=fwhm, n_jobs=n_jobs)
-    pieces = pieces_of(paths_of(files), fitter, part_size)
+    pieces = pieces_of(paths_of(files), engine, part_size)
     total, before = sum(piece.n for piece in pieces), 0
     finished: list[Done] = []
     with reporter(on_progress) as told:
@@ -78,7 +79,7 @@ def fit_files(
             def report(done: int, n: int, before: int = before, here: int = piece.n) -> None:
                 told(before + here * done // max(n, 1), total)
 
-            finished.append(fit_piece(fitter, reading, piece, read_piece(reading, piece), report))
+            finished.append(do_piece(engine, reading, piece, read_piece(reading, piece), report))
             before += piece.n
             told(before, total)
     return in_memory(finished)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import time
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,22 +16,26 @@ from astropy.units import Quantity, Unit
 
 from slamjax._util.checkpoint import Checkpoint, digest
 from slamjax.errors import SlamError
-from slamjax.fitting import Fitter
-from slamjax.fitting.checkpoint import fitter_fingerprint
 from slamjax.io import LabelTable
+from slamjax.survey.engines import Engine
 from slamjax.survey.pieces import Piece
+from slamjax.survey.report import counts_of
 from slamjax.survey.schema import LabelColumn
 from slamjax.survey.work import Done, Reading
 
 #: Of Done, what is kept beside the table.
-_NOTES = ("n", "any_good", "problem", "problems", "seconds")
+_NOTES = ("n", "any_good", "problem", "seconds", "warnings", "began", "beside", "deaths", "set_aside")
+#: What a part must say of itself.
+_NEEDED = {"columns", "rows", "counts", "piece", "first", *_NOTES}
 
 
-def fingerprint(fitter: Fitter, paths: Sequence[str], pieces: Sequence[Piece], reading: Reading) -> dict[str, str]:
+def fingerprint(engine: Engine, paths: Sequence[str], pieces: Sequence[Piece], reading: Reading) -> dict[str, str]:
     """What identifies a survey, whoever works on which of its pieces."""
     how = (reading.select, reading.survey, reading.medium, reading.frame, reading.fwhm)
     return {
-        **fitter_fingerprint(fitter),
+        "task": engine.task,
+        **engine.identity(),
+        "inputs": str(len(paths)),
         "files": digest("\n".join(map(_identity, paths))),
         "reading": digest(how),
         "piece_size": digest([piece.n for piece in pieces]),
@@ -66,12 +72,12 @@ def shard_folders(output: Path) -> list[Path]:
     return sorted(output.parent.glob(f".{output.name}.shard-*-of-*.parts"))
 
 
-def write_part(kept: Checkpoint, number: int, done: Done) -> None:
+def write_part(kept: Checkpoint, piece: Piece, done: Done) -> None:
     """Keep a finished piece."""
-    kept.write(number, part_to_arrays(done))
+    kept.write(piece.number, part_to_arrays(piece, done))
 
 
-def part_to_arrays(done: Done) -> dict[str, np.ndarray]:
+def part_to_arrays(piece: Piece, done: Done) -> dict[str, np.ndarray]:
     """A finished piece as arrays, with its columns described."""
     table = LabelTable() if done.table is None else done.table
     arrays: dict[str, np.ndarray] = {}
@@ -88,7 +94,17 @@ def part_to_arrays(done: Done) -> dict[str, np.ndarray]:
         arrays[f"column{k}"] = values
         columns.append([name, values.dtype.str, unit, values.shape[1:]])
     notes = {name: getattr(done, name) for name in _NOTES}
-    about = {"columns": columns, "meta": dict(table.meta), "rows": len(table), **notes}
+    about = {
+        "columns": columns,
+        "meta": dict(table.meta),
+        "rows": len(table),
+        "counts": counts_of(done.table),
+        "problems": [dataclasses.astuple(one) for one in done.problems],
+        "piece": str(piece),
+        "first": piece.first,
+        "ended": time.time(),
+        **notes,
+    }
     arrays["about"] = np.array(json.dumps(about))
     return arrays
 
@@ -100,7 +116,7 @@ def read_about(kept: Checkpoint, number: int) -> dict[str, Any]:
             about: dict[str, Any] = json.loads(str(np.lib.format.read_array(file, allow_pickle=False)))
     except (OSError, ValueError, KeyError, zipfile.BadZipFile, EOFError):
         return {}
-    return about if isinstance(about, dict) and {"columns", "n", "rows"} <= set(about) else {}
+    return about if isinstance(about, dict) and set(about) >= _NEEDED else {}
 
 
 def columns_of(about: dict[str, Any]) -> list[LabelColumn]:

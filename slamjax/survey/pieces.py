@@ -1,4 +1,4 @@
-"""A survey in pieces: small descriptions of some of its input, which any process can read and fit by itself."""
+"""A survey in pieces: small descriptions of some of its input, which any process can read and work on by itself."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
 
 from slamjax.errors import SlamError
-from slamjax.fitting import Fitter
 from slamjax.fitting.parts import rows_within
 from slamjax.io import count_rows, expand_pattern, is_table
+from slamjax.model.model import Model
 
 Kind = Literal["table", "files"]
 #: Most spectra of a piece: enough to keep a batch full, few enough that little is lost with a worker.
@@ -30,6 +30,7 @@ class Piece:
     kind : rows of one table, or files
     paths : of the files
     start, stop : rows of the table
+    first : spectra in front of it, where each survey file counts as one
     """
 
     number: int
@@ -37,6 +38,7 @@ class Piece:
     paths: tuple[str, ...]
     start: int = 0
     stop: int = 0
+    first: int = 0
 
     @property
     def n(self) -> int:
@@ -49,6 +51,15 @@ class Piece:
         return self.paths[0] if self.n == 1 else f"{self.n} files, {self.paths[0]} to {self.paths[-1]}"
 
 
+class Sized(Protocol):
+    """What limits pieces: a model's pixels, and GiB."""
+
+    @property
+    def model(self) -> Model: ...
+    @property
+    def memory(self) -> float: ...
+
+
 def paths_of(inputs: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) -> list[str]:
     """The files of paths, patterns and ``@lists`` (text files of paths), in order."""
     given = [inputs] if isinstance(inputs, str | os.PathLike) else inputs
@@ -58,25 +69,30 @@ def paths_of(inputs: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) 
     return paths
 
 
-def pieces_of(paths: Sequence[str], fitter: Fitter, size: int | None = None) -> list[Piece]:
+def pieces_of(paths: Sequence[str], engine: Sized, size: int | None = None, most: int = MOST_SPECTRA) -> list[Piece]:
     """The pieces of files, in order. They do not depend on who works on them.
 
     Parameters
     ----------
     paths : of `paths_of`
-    fitter : Fitter
+    engine : Engine or Fitter
         Whose ``memory`` limits the pieces.
     size : int, optional
         Most spectra, or files, of a piece.
+    most : int
+        The same, where no size is given and memory allows more.
     """
     if size is not None and size < 1:
         raise SlamError(f"a piece of {size} spectra is none; give at least 1")
     pieces: list[Piece] = []
     waiting: list[str] = []
-    most_files = size or min(MOST_FILES, rows_within(fitter.memory, 8 * fitter.model.wave.size))
+    most_files = size or min(MOST_FILES, most, rows_within(engine.memory, 8 * engine.model.wave.size))
+    total = 0
 
     def add(kind: Kind, paths: tuple[str, ...], start: int = 0, stop: int = 0) -> None:
-        pieces.append(Piece(len(pieces), kind, paths, start, stop))
+        nonlocal total
+        pieces.append(Piece(len(pieces), kind, paths, start, stop, total))
+        total += pieces[-1].n
 
     def add_files() -> None:
         for start, stop in _ranges(len(waiting), most_files):
@@ -89,7 +105,7 @@ def pieces_of(paths: Sequence[str], fitter: Fitter, size: int | None = None) -> 
             continue
         add_files()
         n, width = count_rows(path)
-        for start, stop in _ranges(n, size or min(MOST_SPECTRA, rows_within(fitter.memory, width))):
+        for start, stop in _ranges(n, size or min(most, rows_within(engine.memory, width))):
             add("table", (path,), start, stop)
     add_files()
     if not pieces:

@@ -1,69 +1,29 @@
-"""A survey from its input to its label table, piece by piece, in this process or by a cluster."""
+"""Surveys of any size: `fit_survey`, `sample_survey`, and the table of all shards."""
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import time
-import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from slamjax._util.checkpoint import Checkpoint
-from slamjax._util.files import check_writable
-from slamjax._util.progress import reporter
-from slamjax._util.threads import one_blas_thread
-from slamjax.errors import SlamError, SlamWarning
+from slamjax.errors import SlamError
 from slamjax.fitting import Fitter
-from slamjax.fitting.checkpoint import model_digest
-from slamjax.fitting.parts import fitter_of, one_ahead
-from slamjax.io import read_table
+from slamjax.fitting.parts import fitter_of
 from slamjax.model.model import Model
-from slamjax.survey.cluster import SetAside, on_cluster
-from slamjax.survey.collect import Collected, DamagedPart, NothingFittedError, collect
-from slamjax.survey.dataset import check_dataset, is_dataset
-from slamjax.survey.parts import fingerprint, folder_of, write_part
-from slamjax.survey.pieces import Piece, paths_of, pieces_of
-from slamjax.survey.work import Done, Job, Read, Reading, fit_piece, read_piece, warnings_of
+from slamjax.survey.collect import DamagedPart, collect
+from slamjax.survey.engines import Fits, Samples
+from slamjax.survey.report import Collected, SurveyReport, write_report
+from slamjax.survey.runner import check_survey_output, run_survey
+from slamjax.survey.work import Reading
 from slamjax.typing import Progress
 
-#: Different warnings of pieces that are passed on.
-_MOST_WARNINGS = 10
-
-
-@dataclass(frozen=True)
-class SurveyReport:
-    """What a run did.
-
-    Attributes
-    ----------
-    pieces : in all
-    done_now : spectra that this call fitted, the others were finished before
-    seconds : of this call, from the first piece to the last
-    writing : seconds that this process was writing parts and the table for
-    retries : how often a worker died with a piece, which was done again
-    set_aside : pieces that killed every worker they were given to
-    collected : what was written; None for a shard
-    names : of the worst pieces
-
-    Examples
-    --------
-    >>> import slamjax
-    >>> report = slamjax.fit_survey(model, "stars.fits", "labels.fits")  # doctest: +SKIP
-    >>> report.done_now / report.seconds, report.collected.flags  # doctest: +SKIP
-    """
-
-    pieces: int
-    done_now: int
-    seconds: float
-    writing: float
-    retries: int
-    set_aside: tuple[str, ...]
-    collected: Collected | None
-    names: dict[int, str] = field(default_factory=dict)
+if TYPE_CHECKING:
+    from slamjax.sampling import Sampler
+    from slamjax.sampling.conditions import Prior
 
 
 def fit_survey(
@@ -81,7 +41,8 @@ def fit_survey(
 
     The input is divided into pieces. Each finished one is kept in a folder beside the output, so that the same call
     continues where a run was stopped, with the same result; the folder goes when the output is written. A spectrum,
-    file or piece that cannot be fitted has a row that says so (``flags``, ``problem``).
+    file or piece that cannot be fitted has a row that says so (``flags``, ``problem``). What was done is written beside
+    the output, to ``<output>.report.json``.
 
     Parameters
     ----------
@@ -124,42 +85,83 @@ def fit_survey(
     >>> fitter = slamjax.Fitter(model, n_starts=1)
     >>> report = slamjax.fit_survey(fitter, os.path.join(folder, "new.fits"), os.path.join(folder, "labels.fits"))
     >>> report.collected.n, sorted(os.listdir(folder))
-    (6, ['labels.fits', 'new.fits'])
+    (6, ['labels.fits', 'labels.fits.report.json', 'new.fits'])
     """
-    fitter, reading, target = fitter_of(model), reading or Reading(), Path(output)
-    check_survey_output(target)
-    paths = paths_of(inputs)
-    pieces = pieces_of(paths, fitter, piece_size)
-    _check_first_rows(fitter, reading, pieces)
-    with Checkpoint(folder_of(target, shard)) as kept, reporter(on_progress) as told:
-        told.stage("fitting stars")
-        kept.begin(fingerprint(fitter, paths, pieces, reading))
-        if shard is not None:
-            kept.stay()
-            pieces = pieces[shard[0] - 1 :: shard[1]]
-        run = _Run(fitter, reading, pieces, kept, client, told)
-        collected = None
-        while True:
-            run.finish()
-            if shard is not None:
-                break
-            try:
-                began = time.perf_counter()
-                collected = collect([kept], target)
-                run.writing += time.perf_counter() - began
-                break
-            except DamagedPart:  # it is gone, and done again
-                continue
-            except NothingFittedError:
-                kept.drop()
-                raise
-    names = {number: str(pieces[number]) for number, _ in (collected.worst if collected else ())}
-    aside = tuple(map(str, run.set_aside))
-    return SurveyReport(len(pieces), run.done_now, run.seconds, run.writing, run.retries, aside, collected, names)
+    engine = Fits(fitter_of(model))
+    return run_survey(
+        engine, inputs, output, reading=reading, piece_size=piece_size, shard=shard, client=client,
+        on_progress=on_progress,
+    )  # fmt: skip
+
+
+def sample_survey(
+    model: Model | Sampler,
+    inputs: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+    output: str | os.PathLike[str],
+    *,
+    prior: Prior | Sequence[Prior] = None,
+    fixed: Mapping[str, float] | None = None,
+    seed: int = 0,
+    draws: str | os.PathLike[str] | None = None,
+    reading: Reading | None = None,
+    piece_size: int | None = None,
+    shard: tuple[int, int] | None = None,
+    client: Any = None,
+    on_progress: Progress | bool | None = True,
+) -> SurveyReport:
+    """Sample the posteriors of any number of spectra, and write what sums them up, in bounded memory.
+
+    As `fit_survey` in all else. A star's random numbers belong to its place in the input, so its draws are the same
+    however the input is divided.
+
+    Parameters
+    ----------
+    model : Model or Sampler
+        A Model is sampled with the default options; a `slamjax.Sampler` holds others.
+    inputs : path, glob pattern, ``@list``, or a sequence of those
+        As of `fit_survey`.
+    output : path
+        Of the table that `slamjax.Posterior.table` gives, in a format of `fit_survey`.
+    prior, fixed, seed : optional
+        As of `slamjax.Sampler.sample`; values of single stars belong to spectra in memory and are refused.
+    draws : path, optional
+        A folder for the draws, too: one Parquet file for each piece, with ``row``, identifiers and for each label
+        a list of its draws, chain by chain. Stars that could not be sampled are not in it.
+    reading, shard, client, on_progress : optional
+        As of `fit_survey`.
+    piece_size : int, optional
+        Most spectra, or files, of a piece; by default 1024 (files: 512), or as many as the sampler's ``memory`` holds.
+
+    Returns
+    -------
+    SurveyReport
+
+    Raises
+    ------
+    SlamError
+        As `fit_survey` does, or if the folder for draws has others in it.
+
+    Examples
+    --------
+    >>> import slamjax
+    >>> sampler = slamjax.Sampler(model, sampler="importance")  # doctest: +SKIP
+    >>> slamjax.sample_survey(sampler, "stars.fits", "posteriors.fits", draws="draws")  # doctest: +SKIP
+    """
+    from slamjax.sampling import Sampler
+
+    sampler = model if isinstance(model, Sampler) else Sampler(model)
+    folder = None if draws is None else Path(draws).absolute()
+    engine = Samples(sampler, prior=prior, fixed=fixed, seed=seed, draws=folder)
+    return run_survey(
+        engine, inputs, output, reading=reading, piece_size=piece_size, shard=shard, client=client,
+        on_progress=on_progress,
+    )  # fmt: skip
 
 
 def collect_shards(folders: Sequence[Path], output: str | os.PathLike[str]) -> Collected:
     """Write the label table of a survey from the parts of all its shards, which are then removed.
+
+    The whole run's report is written beside it, ``<output>.report.json``; its rate is that of all shards together.
 
     Parameters
     ----------
@@ -184,16 +186,24 @@ def collect_shards(folders: Sequence[Path], output: str | os.PathLike[str]) -> C
     check_survey_output(target)
     if not folders:
         raise SlamError(
-            f"there are no shards of {target}; run slamjax fit with --shard and this output, or name folders"
+            f"there are no shards of {target}; run slamjax fit or sample with --shard and this output, or name folders"
         )
     missing = next((folder for folder in folders if not folder.is_dir()), None)
     if missing is not None:
         raise SlamError(f"{missing} is no folder; give folders of finished parts")
     with _all_of(folders) as kept:
         try:
-            return collect(kept, target)
+            began = time.perf_counter()
+            collected = collect(kept, target)
         except DamagedPart as error:
             raise SlamError("a finished part is damaged; run its shard again with the same command") from error
+        if collected.set_aside:  # their shards may try them again
+            for one in kept:
+                one.stay()
+        writing, run = time.perf_counter() - began, kept[0].stamp()
+        rate = collected.spectra / max(collected.ended - collected.began, 1e-9)
+        write_report(target, run, collected, pieces=int(run["pieces"]), rate=rate, writing=writing)
+    return collected
 
 
 @contextmanager
@@ -201,99 +211,3 @@ def _all_of(folders: Sequence[Path]) -> Iterator[list[Checkpoint]]:
     """Checkpoints whose folders go if the block ends well, and stay if it does not."""
     with ExitStack() as stack:
         yield [stack.enter_context(Checkpoint(folder)) for folder in folders]
-
-
-def check_survey_output(output: Path) -> None:
-    """Raise SlamError unless labels can be written there; to be called before long work."""
-    if is_dataset(output):
-        check_dataset(output)
-    else:
-        check_writable(output)
-
-
-def _check_first_rows(fitter: Fitter, reading: Reading, pieces: Sequence[Piece]) -> None:
-    """Raise if the spectra of a table do not suit the model: that is told now, not of every row."""
-    for path in dict.fromkeys(piece.paths[0] for piece in pieces if piece.kind == "table"):
-        spectra = read_table(path, slice(0, 1)).with_metadata(reading.medium, reading.frame, reading.fwhm)
-        fitter.check(spectra)
-        if fitter.prior is not None:
-            fitter.prior.attached(spectra)
-
-
-class _Run:
-    """Works on the pieces that are not finished."""
-
-    def __init__(
-        self,
-        fitter: Fitter,
-        reading: Reading,
-        pieces: Sequence[Piece],
-        kept: Checkpoint,
-        client: Any,
-        told: Progress,
-    ) -> None:
-        self.fitter, self.reading, self.pieces, self.kept = fitter, reading, pieces, kept
-        self.client, self.report = client, told
-        self.total = sum(piece.n for piece in pieces)
-        self.done_now = self.retries = 0
-        self.seconds = self.writing = 0.0
-        self.set_aside: list[Piece] = []
-        self._told: set[str] = set()
-
-    def finish(self) -> None:
-        """Do all pieces that are missing."""
-        began, finished = time.perf_counter(), self.kept.numbers()
-        missing = [piece for piece in self.pieces if piece.number not in finished]
-        before = self.total - sum(piece.n for piece in missing)
-        self._report(before)
-        for piece, done in self._here(missing, before) if self.client is None else self._there(missing):
-            start = time.perf_counter()
-            write_part(self.kept, piece.number, done)
-            self.writing += time.perf_counter() - start
-            self._tell(done.warnings)
-            before += piece.n
-            self.done_now += done.n
-            self._report(before)
-        self.seconds += time.perf_counter() - began
-
-    def _here(self, pieces: Sequence[Piece], before: int) -> Iterator[tuple[Piece, Done]]:
-        """In this process; the next rows of a table are read while the ones before are fitted."""
-
-        def read(piece: Piece) -> tuple[Piece, Read | None]:
-            return piece, read_piece(self.reading, piece) if piece.kind == "table" else None
-
-        with one_blas_thread():
-            for piece, ahead in one_ahead(read, pieces):
-
-                def within(done: int, total: int, before: int = before, n: int = piece.n) -> None:
-                    self._report(before + n * done // max(total, 1))
-
-                with warnings_of() as texts:
-                    spectra = ahead if ahead is not None else read_piece(self.reading, piece)
-                    done = fit_piece(self.fitter, self.reading, piece, spectra, within)
-                yield piece, dataclasses.replace(done, warnings=tuple(texts))
-                before += piece.n
-
-    def _there(self, pieces: Sequence[Piece]) -> Iterator[tuple[Piece, Done]]:
-        """By the workers of a client."""
-        path = self.kept.folder / "model.h5"
-        if not path.exists():
-            self.fitter.model.write(path)
-        reading = Reading(**{**vars(self.reading), "n_jobs": 1})
-        job = Job(str(path.resolve()), model_digest(self.fitter.model), self.fitter.options, reading)
-        for piece, done, deaths in on_cluster(self.client, job, pieces):
-            self.retries += deaths
-            if isinstance(done, SetAside):
-                self.set_aside.append(piece)
-                done = done.as_done(self.fitter, piece)
-            yield piece, done
-
-    def _report(self, done: int) -> None:
-        self.report(done, self.total)
-
-    def _tell(self, texts: Iterable[str]) -> None:
-        """Pass on warnings of pieces, each once and not very many."""
-        for text in texts:
-            if text not in self._told and len(self._told) < _MOST_WARNINGS:
-                self._told.add(text)
-                warnings.warn(text, SlamWarning, stacklevel=4)

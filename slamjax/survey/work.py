@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 
 from slamjax.errors import SlamError, SlamWarning
-from slamjax.fitting import Fitter
 from slamjax.fitting.checkpoint import model_digest
 from slamjax.fitting.parts import selected, stacked
 from slamjax.flags import Flag
@@ -22,12 +21,12 @@ from slamjax.io import LabelTable, read, read_table
 from slamjax.model.model import Model
 from slamjax.spectra.selection import Selection
 from slamjax.spectra.spectra import Spectra
+from slamjax.survey.engines import ENGINES, Engine, Task
 from slamjax.survey.pieces import Piece
-from slamjax.survey.schema import label_schema
 from slamjax.typing import Progress
 
-#: Problems that are kept of a piece, for the report.
-_PROBLEMS = 5
+#: Files with problems that are kept of a piece, for the report.
+_PROBLEMS = 20
 
 
 @dataclass(frozen=True)
@@ -67,15 +66,32 @@ class Job:
     Attributes
     ----------
     model : file of the model
-    digest : of the model; processes keep the fitter of the last one
-    options : of `slamjax.Fitter`
+    digest : of the model; processes keep the engine of the last one
+    options : of the engine
     reading : how input is read
+    task : which engine
+    identity : what tells the options from others; by default their texts
     """
 
     model: str
     digest: str
     options: Mapping[str, Any]
     reading: Reading
+    task: Task = "fit"
+    identity: str = ""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A file with rows that have no labels: how many, and why the first one has none."""
+
+    file: str
+    rows: int
+    text: str
+
+    def __str__(self) -> str:
+        more = f" (and {self.rows - 1} more rows)" if self.rows > 1 else ""
+        return f"{self.file}: {self.text}{more}"
 
 
 @dataclass(frozen=True)
@@ -88,18 +104,26 @@ class Done:
     n : spectra of the piece, whether they are selected or not
     any_good : whether any of them has data
     problem : of the piece as a whole, or of the first file that cannot be read
-    problems : of single files
-    seconds : of reading, preparing and fitting
+    problems : of files, those with the most rows first
+    seconds : of reading, preparing and fitting or sampling
     warnings : texts of warnings
+    began : when, in seconds since 1970
+    beside : rows that are kept beside the table
+    deaths : workers that died with this piece
+    set_aside : whether all did that it was given to
     """
 
     table: LabelTable | None
     n: int
     any_good: bool = False
     problem: str = ""
-    problems: tuple[str, ...] = ()
+    problems: tuple[Problem, ...] = ()
     seconds: Mapping[str, float] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    began: float = 0.0
+    beside: int = 0
+    deaths: int = 0
+    set_aside: bool = False
 
 
 @dataclass(frozen=True)
@@ -112,26 +136,26 @@ class Read:
 
 
 def work(job: Job, piece: Piece) -> Done:
-    """Read and fit a piece, in a process that knows nothing: the unit that a cluster distributes."""
-    fitter = fitter_of_job(job)
+    """Read a piece and do a job, in a process that knows nothing: the unit that a cluster distributes."""
+    engine = engine_of_job(job)
     with warnings_of() as texts:
-        done = fit_piece(fitter, job.reading, piece, read_piece(job.reading, piece))
+        done = do_piece(engine, job.reading, piece, read_piece(job.reading, piece))
     return dataclasses.replace(done, warnings=tuple(texts))
 
 
-_fitters: dict[tuple[str, str], Fitter] = {}
+_engines: dict[tuple[str, str, str], Engine] = {}
 
 
-def fitter_of_job(job: Job) -> Fitter:
-    """The fitter of a job: a process reads a model once, and keeps templates and compiled programs."""
-    key = (job.digest, repr(job.options))
-    if key not in _fitters:
+def engine_of_job(job: Job) -> Engine:
+    """The engine of a job: a process reads a model once, and keeps templates and compiled programs."""
+    key = (job.task, job.digest, job.identity or repr(job.options))
+    if key not in _engines:
         model = Model.read(job.model)
         if model_digest(model) != job.digest:
             raise SlamError(f"{job.model} has changed since this run began; put the model back, or begin again")
-        _fitters.clear()
-        _fitters[key] = Fitter(model, **job.options)
-    return _fitters[key]
+        _engines.clear()
+        _engines[key] = ENGINES[job.task](model, job.options)
+    return _engines[key]
 
 
 @contextmanager
@@ -178,54 +202,71 @@ def _read_files(paths: Sequence[str], reading: Reading) -> tuple[list[Any], str]
     return first + second, problem or other
 
 
-def fit_piece(
-    fitter: Fitter, reading: Reading, piece: Piece, spectra: Read, on_progress: Progress | bool = False
+def do_piece(
+    engine: Engine, reading: Reading, piece: Piece, spectra: Read, on_progress: Progress | bool = False
 ) -> Done:
-    """Labels of what was read; what cannot be fitted has rows without labels that say why."""
-    began, preparing = time.perf_counter(), fitter.seconds_preparing
+    """Rows of what was read; what cannot be fitted has rows without labels that say why."""
+    began, preparing, now = time.perf_counter(), engine.seconds_preparing, time.time()
     selection = Selection(reading.select)
     tables: list[LabelTable] = []
-    n, any_good, problem = 0, False, spectra.problem
+    beside: list[Any] = []
+    n, files, any_good, problem = 0, 0, False, spectra.problem
     for group in spectra.groups:
         first, n = n, n + len(group)
         if isinstance(group, list):
             names, problems = zip(*group, strict=True)
-            tables.append(unfitted(fitter, problems, names, first))
+            tables.append(unfitted(engine, problems, names, first))
+            files += len(group)
             continue
+        numbers = _numbers(group, piece, files)
+        files = int(numbers[-1, 0]) + 1 - piece.first
         try:
             chosen = selected(dataclasses.replace(group, rows=first + np.arange(len(group))), selection)
             if len(chosen):
-                tables.append(fitter.fit(chosen, on_progress))
+                table, more = engine.rows(chosen, numbers[np.asarray(chosen.rows) - first], on_progress)
+                tables.append(table)
+                beside.append(more)
             any_good = any_good or bool(group.good.any())
         except Exception as error:  # one piece must not end a survey
             problem = problem or _told(error)
-            tables.append(unfitted(fitter, [_told(error)] * len(group), group.table.columns.get("file"), first))
+            tables.append(unfitted(engine, [_told(error)] * len(group), group.table.columns.get("file"), first))
     if not spectra.groups:
         n = piece.n
-        tables.append(unfitted(fitter, [problem] * n))
-    preparing = fitter.seconds_preparing - preparing
+        tables.append(unfitted(engine, [problem] * n))
+    kept = engine.keep(piece, beside)
+    preparing = engine.seconds_preparing - preparing
     seconds = {"reading": spectra.seconds, "preparing": preparing}
-    seconds["fitting"] = time.perf_counter() - began - preparing
-    table = stacked(tables) if tables else None
-    return Done(table, n, any_good, problem, _problems(table), seconds)
+    seconds[engine.doing] = time.perf_counter() - began - preparing
+    whole = stacked(tables) if tables else None
+    problems = problems_of(whole, piece)
+    return Done(whole, n, any_good, problem, problems, seconds, began=now - spectra.seconds, beside=kept)
 
 
-def unfitted(fitter: Fitter, problems: Sequence[str], files: Sequence[str] | None = None, first: int = 0) -> LabelTable:
+def _numbers(group: Spectra, piece: Piece, files: int) -> np.ndarray:
+    """Places (N, 2) in the survey, with so many files of the piece before: of the file or row, and within a file.
+
+    They are known before anything else is read, so that they do not depend on how a survey is divided.
+    """
+    n, place = len(group), np.arange(len(group))
+    if piece.kind == "table" or (files == 0 and n == piece.n):
+        return np.stack([piece.first + place, np.zeros(n, int)], axis=1)
+    if "file" not in group.table.colnames:  # a table of spectra among files
+        return np.stack([np.full(n, piece.first + files), place], axis=1)
+    names = np.asarray(group.table["file"])
+    is_new = np.concatenate([[True], names[1:] != names[:-1]])
+    file = np.cumsum(is_new) - 1
+    return np.stack([piece.first + files + file, place - np.flatnonzero(is_new)[file]], axis=1)
+
+
+def unfitted(engine: Engine, problems: Sequence[str], files: Sequence[str] | None = None, first: int = 0) -> LabelTable:
     """Rows without labels, flagged NO_DATA, with their problems."""
     n = len(problems)
-    table = label_schema(fitter, None if files is None else {"file": "str"}).empty(n)
+    table = engine.empty(n, {} if files is None else {"file": "str"})
     table["row"] = first + np.arange(n)
     table["problem"] = np.asarray(problems, dtype=str)
     table["flags"] = np.full(n, int(Flag.NO_DATA), np.int32)
     if files is not None:
         table["file"] = [os.path.basename(str(path)) for path in files]
-    for name in fitter.model.label_names:
-        for ending in ("_err", "_err68", "_err95", "_std"):
-            if name + ending in table.colnames:
-                table[name + ending][:] = np.inf * table[name + ending].unit
-    place = np.arange(len(fitter.model.label_names))
-    table["cov"][:] = np.nan
-    table["cov"][:, place, place] = np.inf
     return table
 
 
@@ -233,10 +274,17 @@ def _told(error: Exception) -> str:
     return str(error) if isinstance(error, SlamError) else f"{type(error).__name__}: {error}"
 
 
-def _problems(table: LabelTable | None) -> tuple[str, ...]:
-    """The first files of a piece that have a problem, with it."""
+def problems_of(table: LabelTable | None, piece: Piece) -> tuple[Problem, ...]:
+    """The files of a piece that have rows with problems, those with the most first."""
     if table is None or "problem" not in table.colnames:
         return ()
-    rows = np.flatnonzero(np.asarray(table["problem"]) != "")[:_PROBLEMS]
-    names = table["file"] if "file" in table.colnames else table["row"]
-    return tuple(f"{names[row]}: {table['problem'][row]}" for row in rows)
+    texts = np.asarray(table["problem"])
+    found: dict[str, Problem] = {}
+    for row in np.flatnonzero(texts != ""):
+        if piece.kind == "table":
+            name, text = piece.paths[0], f"row {piece.start + int(table['row'][row])}: {texts[row]}"
+        else:
+            name, text = str(table["file"][row]) if "file" in table.colnames else piece.paths[0], str(texts[row])
+        before = found.get(name)
+        found[name] = Problem(name, 1, text) if before is None else dataclasses.replace(before, rows=before.rows + 1)
+    return tuple(sorted(found.values(), key=lambda one: -one.rows)[:_PROBLEMS])

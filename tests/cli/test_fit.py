@@ -154,7 +154,8 @@ def test_shards_are_joined_by_a_command(trained, refused, tmp_path):
     np.testing.assert_array_equal(joined["row"], whole["row"])
     np.testing.assert_array_equal(joined["teff"].value, whole["teff"].value)
     assert f"of {len(whole)} stars without flags" in printed
-    assert sorted(os.listdir(tmp_path)) == ["labels.fits", "whole.fits"]
+    assert sorted(path.name for path in tmp_path.glob("*.fits")) == ["labels.fits", "whole.fits"]
+    assert not list(tmp_path.glob(".*.parts"))
     assert refused(*command, "-o", tmp_path / "x.fits", "--shard", "3/2").startswith("--shard is '3/2'; give i/N")
     message = refused(*command, "-o", tmp_path / "x.fits", "--workers", 2, "--scheduler", "tcp://localhost:1")
     assert message == "--workers and --scheduler exclude each other; give one of them"

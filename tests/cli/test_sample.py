@@ -54,6 +54,29 @@ def test_options_reach_the_sampler(trained, refused, tmp_path, monkeypatch):
     assert given["checkpoint"].folder == tmp_path / ".p.nc.parts"
 
 
+def test_a_table_is_a_survey(trained, refused, tmp_path, monkeypatch):
+    def sample_survey(sampler, inputs, output, **options):
+        given.update(options, sampler=sampler, inputs=inputs, output=output)
+        raise Sampled
+
+    class Sampled(Exception):
+        pass
+
+    given = {}
+    monkeypatch.setattr(slamjax, "sample_survey", sample_survey)
+    command = ["sample", trained[0], GIANTS, "-o", tmp_path / "p.fits", "--piece-size", 40, "--shard", "2/3"]
+    with pytest.raises(Sampled):
+        run(*command, "--draws-folder", tmp_path / "draws", *SELECT, *SHORT)
+    assert given["sampler"].spec == slamjax.SamplerSpec("importance", draws=60)
+    assert (given["piece_size"], given["shard"], given["seed"], given["prior"]) == (40, (2, 3), 3, "uniform")
+    assert (given["draws"], given["output"]) == (tmp_path / "draws", tmp_path / "p.fits")
+    assert given["reading"].select == "teff < 4300"
+    assert "leave --table out" in refused(*command, "--table", tmp_path / "t.fits")
+    command[4] = tmp_path / "p.nc"
+    assert refused(*command).startswith("--piece-size goes with a table, and ")
+    assert "--workers goes with a table" in refused(*command[:5], "--workers", 2)
+
+
 @pytest.mark.parametrize("missing", ["arviz", "h5netcdf"])
 def test_what_posterior_files_need_is_asked_for_before_anything_is_read(missing, refused, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, missing, None)

@@ -1,3 +1,4 @@
+import json
 import os
 import shutil
 import sys
@@ -13,7 +14,9 @@ from survey.conftest import SIZE, N
 
 import slamjax
 from slamjax import Flag, SlamError, SlamWarning
-from slamjax.survey import Reading, collect_shards, run
+from slamjax.survey import Reading, collect_shards, runner
+from slamjax.survey.cluster import SetAside
+from slamjax.survey.engines import Fits
 from slamjax.survey.parts import shard_folders, shard_of
 
 FILES = [str(DATA / "surveys" / name) for name in ("3709013.fits", "3703110.fits")]
@@ -21,7 +24,7 @@ FILES = [str(DATA / "surveys" / name) for name in ("3709013.fits", "3703110.fits
 
 def stopped(monkeypatch, after):
     """Let a run stop when it wants to keep one more part than ``after``."""
-    write, kept = run.write_part, []
+    write, kept = runner.write_part, []
 
     def stop(*given):
         if len(kept) == after:
@@ -29,7 +32,7 @@ def stopped(monkeypatch, after):
         kept.append(given)
         write(*given)
 
-    monkeypatch.setattr(run, "write_part", stop)
+    monkeypatch.setattr(runner, "write_part", stop)
 
 
 def test_a_table_is_fitted_as_by_one_call(expected, fitter, table):
@@ -55,7 +58,7 @@ def test_a_stopped_run_goes_on_with_the_same_result(expected, fitter, table, tmp
     assert report.done_now == N - 2 * SIZE
     assert reports == sorted(reports)
     assert (reports[0][0], reports[-1]) == (2 * SIZE, (N, N))
-    assert os.listdir(tmp_path) == ["labels.fits"]
+    assert sorted(os.listdir(tmp_path)) == ["labels.fits", "labels.fits.report.json"]
     assert_same(slamjax.read_labels(out), expected)
 
 
@@ -73,6 +76,27 @@ def test_a_damaged_part_is_done_again(expected, fitter, table, tmp_path, monkeyp
     with pytest.warns(SlamWarning, match="is damaged; its spectra are done again"):
         report = slamjax.fit_survey(fitter, table, out, piece_size=SIZE)
     assert report.done_now == N - SIZE
+    assert_same(slamjax.read_labels(out), expected)
+
+
+def test_pieces_that_were_set_aside_are_tried_again_by_the_same_call(expected, fitter, table, tmp_path, monkeypatch):
+    out = tmp_path / "labels.fits"
+
+    def one_is_deadly(client, job, pieces):
+        for piece in pieces:
+            done = runner.do_piece(Fits(fitter), job.reading, piece, runner.read_piece(job.reading, piece))
+            yield piece, SetAside("3 workers died with this piece") if piece.number == 1 else done, 0
+
+    with monkeypatch.context() as patched:
+        patched.setattr(runner, "on_cluster", one_is_deadly)
+        report = slamjax.fit_survey(fitter, table, out, piece_size=SIZE, client="a cluster")
+    assert report.set_aside == (f"rows 40 to 79 of {table}",)
+    assert report.file is not None
+    assert json.loads(report.file.read_text())["set_aside"] == list(report.set_aside)
+    assert np.sum(slamjax.read_labels(out)["problem"] == "3 workers died with this piece") == SIZE
+    report = slamjax.fit_survey(fitter, table, out, piece_size=SIZE)
+    assert (report.done_now, report.set_aside) == (SIZE, ())
+    assert sorted(os.listdir(tmp_path)) == ["labels.fits", "labels.fits.report.json"]
     assert_same(slamjax.read_labels(out), expected)
 
 
@@ -95,7 +119,8 @@ def test_shards_join_to_the_whole(expected, fitter, table, tmp_path):
     collected = collect_shards(shard_folders(out), out)
     assert (collected.n, collected.n_good) == (N, int(np.sum(expected["flags"] == 0)))
     assert_same(slamjax.read_labels(out), expected)
-    assert sorted(os.listdir(tmp_path)) == [".other.fits.shard-1-of-1.parts", "labels.fits"]
+    left = [name for name in os.listdir(tmp_path) if not name.endswith(".report.json")]
+    assert sorted(left) == [".other.fits.shard-1-of-1.parts", "labels.fits"]
     with pytest.raises(SlamError, match="there are no shards of"):
         collect_shards(shard_folders(out), out)
 
@@ -108,14 +133,14 @@ def test_a_share_is_named_by_two_numbers():
 
 
 def test_the_table_must_have_one_row_of_each_spectrum(fitter, table, tmp_path, monkeypatch):
-    fit_piece = run.fit_piece
+    do_piece = runner.do_piece
 
     def twice(*given):
-        done = fit_piece(*given)
+        done = do_piece(*given)
         done.table["row"][1] = 0
         return done
 
-    monkeypatch.setattr(run, "fit_piece", twice)
+    monkeypatch.setattr(runner, "do_piece", twice)
     with pytest.raises(SlamError, match=r"00000000\.part has not one row for each of its 40 spectra"):
         slamjax.fit_survey(fitter, table, tmp_path / "labels.fits", piece_size=SIZE)
 
@@ -129,7 +154,7 @@ def test_a_selection_leaves_out_rows_and_pieces(expected, fitter, table, tmp_pat
     np.testing.assert_allclose(found["teff"].value, expected["teff"][77].value, rtol=1e-5)
     with pytest.raises(SlamError, match="the selection keeps none of the 200 spectra; loosen it"):
         slamjax.fit_survey(fitter, table, tmp_path / "none.fits", piece_size=SIZE, reading=Reading("logg > 100"))
-    assert os.listdir(tmp_path) == ["one.fits"]
+    assert sorted(os.listdir(tmp_path)) == ["one.fits", "one.fits.report.json"]
 
 
 def test_a_piece_that_fails_has_rows_that_say_why(expected, fitter, table, tmp_path, monkeypatch):
@@ -175,7 +200,15 @@ def test_broken_and_missing_files_are_flagged_rows(tmp_path):
     assert (found["flags"] == Flag.NO_DATA).tolist() == [False, True, True, False]
     assert "no such file" in found["problem"][2]
     assert np.isfinite(found["teff"][[0, 3]]).all()
-    assert len(report.collected.problems) == 2
+    told = json.loads((tmp_path / "labels.fits.report.json").read_text())
+    assert told == json.loads(report.file.read_text())
+    assert (told["inputs"], told["pieces"], told["spectra"], told["fitted"]) == (4, 2, 4, 2)
+    assert told["flags"]["NO_DATA"] == 2
+    assert told["problems"]["rows"] == 2
+    assert [file["file"] for file in told["problems"]["files"]] == ["broken.fits", "missing.fits"]
+    assert "no such file" in told["problems"]["files"][1]["problem"]
+    assert len(told["warnings"]) == 2  # one of each piece
+    assert told["began"] <= told["ended"]
     with pytest.raises(SlamError, match=r"missing\.fits: no such file"):
         slamjax.fit_survey(fitter, missing, tmp_path / "none.fits")
     assert not (tmp_path / "none.fits").exists()
@@ -218,7 +251,8 @@ def test_texts_and_parquet_have_the_same_labels(expected, fitter, table, tmp_pat
     (tmp_path / "mine" / "notes.txt").write_text("")
     with pytest.raises(SlamError, match="mine is a folder with other files in it"):
         slamjax.fit_survey(fitter, table, tmp_path / "mine")
-    assert sorted(os.listdir(tmp_path)) == ["labels.ecsv", "labels.parquet", "mine", "stars.parquet"]
+    left = [name for name in os.listdir(tmp_path) if not name.endswith(".report.json")]
+    assert sorted(left) == ["labels.ecsv", "labels.parquet", "mine", "stars.parquet"]
 
 
 def test_spectra_in_parquet_are_fitted_as_those_in_fits(expected, fitter, table, tmp_path):
