@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 import slamjax
+from slamjax.cli.clusters import Cluster
 from slamjax.cli.console import progress_bar, say, say_written
 from slamjax.cli.files import check_output, read_spectra
 from slamjax.cli.groups import Given, option_groups
@@ -36,6 +37,7 @@ def train(
     search: SearchSpec,
     noise: NoiseSpec,
     data: DataSpec,
+    cluster: Cluster,
     metadata: Metadata,
 ) -> None:
     """The model holds one support vector regression, or one polynomial, per pixel, and the noise estimated from
@@ -52,7 +54,7 @@ def train(
     learner = (svr if emulator == "svr" else polynomial).make(**({} if degree is None else {"degree": degree}))
     stars = read_spectra(spectra, select, metadata)
     recipe = preparation.recipe_for(stars)
-    with progress_bar("training pixels") as on_progress:
+    with cluster.client(output) as client, progress_bar("training pixels") as on_progress:
         model = slamjax.train(
             stars,
             words(labels),
@@ -63,6 +65,7 @@ def train(
             log_labels=words(log_labels),
             data=data,
             seed=seed,
+            client=client,
             on_progress=on_progress,
         )
     model.write(output)

@@ -17,6 +17,7 @@ as long as held-out stars' labels in the table clearly gain by it.
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 
@@ -62,12 +63,13 @@ def infer_labels(
     options: TrainingSpec,
     report: Reporter,
     learnt: Learnt | None,
+    client: Any = None,
 ) -> tuple[TrainingSet, Learner]:
     """The training stars with labels as inferred, and their learner; stars with gaps may turn out to be outliers.
 
     ``learnt``: what is learnt already from the table's labels of complete stars.
     """
-    trials = _Trials(training.scaled, emulator, search, options, report)
+    trials = _Trials(training.scaled, emulator, search, options, report, client)
     if learnt is not None and not is_of(learnt, training.scaled):
         learnt = None  # of some pixels only
     known, trial = KnownLabels.of(training.scaled, erroneous=False), None
@@ -116,9 +118,11 @@ class _Trials:
     search: SearchSpec
     options: TrainingSpec
     report: Reporter
+    client: Any = None
 
     def learner(self, scaled: ScaledStars) -> Learner:
-        return make_learner(self.emulator, scaled, self.search, self.options.data.min_stars, self.options.seed)
+        options = self.options
+        return make_learner(self.emulator, scaled, self.search, options.data.min_stars, options.seed, self.client)
 
     def first(self, known: KnownLabels, learnt: Learnt | None) -> Fitted | None:
         """Of what is known without spectra; complete stars teach. ``learnt`` if it is known already."""

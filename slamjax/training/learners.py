@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol, Self
 
 import numpy as np
@@ -22,6 +23,7 @@ from slamjax.training.specs import SVR, Polynomial, SearchSpec
 from slamjax.training.svr.pixel import Report, SvrSettings
 from slamjax.training.svr.pixels import export_fits, export_held_out, fit_pixels
 from slamjax.training.svr.shared_kernel import chosen_solver
+from slamjax.training.svr.spread import fit_pixels_by
 from slamjax.typing import Progress
 
 
@@ -62,11 +64,12 @@ class Learner(Protocol):
 
 @dataclass(frozen=True)
 class SvrLearner:
-    """One SVR per pixel."""
+    """One SVR per pixel, by the workers of a Dask client where there is one."""
 
     candidates: tuple[Candidate, ...]
     settings: SvrSettings
     n_jobs: int
+    client: Any = None
 
     @property
     def min_stars(self) -> int:
@@ -76,7 +79,8 @@ class SvrLearner:
         return dataclasses.replace(self, candidates=(self.candidates[number],))
 
     def learn(self, scaled: ScaledStars, on_progress: Progress | None) -> Learnt:
-        fits, report = fit_pixels(scaled, self.candidates, self.settings, self.n_jobs, on_progress)
+        fit = fit_pixels if self.client is None else partial(fit_pixels_by, self.client)
+        fits, report = fit(scaled, self.candidates, self.settings, self.n_jobs, on_progress)
         trained = bool(np.any(fits.best >= 0))
         return Learnt(
             emulator=export_fits(scaled, fits, self.candidates, self.settings) if trained else None,
@@ -146,7 +150,12 @@ class PolynomialLearner:
 
 
 def make_learner(
-    emulator: SVR | Polynomial, scaled: ScaledStars, search: SearchSpec, min_stars: int | None, seed: int
+    emulator: SVR | Polynomial,
+    scaled: ScaledStars,
+    search: SearchSpec,
+    min_stars: int | None,
+    seed: int,
+    client: Any = None,
 ) -> Learner:
     """The learner of an emulator, with the hyper-parameters that the search tries."""
     n_stars, n_labels = scaled.x.shape
@@ -167,7 +176,7 @@ def make_learner(
         n_inducing=emulator.n_inducing,
         seed=seed,
     )
-    return SvrLearner(candidates, settings, emulator.n_jobs)
+    return SvrLearner(candidates, settings, emulator.n_jobs, client)
 
 
 def learn_jointly(

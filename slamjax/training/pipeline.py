@@ -46,6 +46,7 @@ def train(
     log_labels: Sequence[str] = (),
     data: DataSpec = DataSpec(),
     seed: int = 0,
+    client: Any = None,
     on_progress: Progress | bool | None = True,
 ) -> Model:
     """Train one SVR per pixel (SLAM), or one polynomial per pixel (The Cannon).
@@ -70,6 +71,9 @@ def train(
         Which stars and pixels are used, weights, scaling, and the pixels at which each label may act.
     seed : int
         Of the draw of stars, the folds, a random search, and the stars that judge noise models.
+    client : distributed.Client, optional
+        Whose workers train the SVRs, in blocks of pixels with all of their hyper-parameters and folds. By default this
+        process does.
     on_progress : callable or bool
         Called with (pixels done, pixels in all). True: the stage of training and its time on one line, in terminals and
         notebooks only; False: nothing.
@@ -105,9 +109,9 @@ def train(
     with reporter(on_progress) as report:
         report.stage("preparing")
         training = training_set(spectra, label_names(labels), options, search.folds)
-        training, learner, known = screen_stars(training, emulator, search, options, report)
+        training, learner, known = screen_stars(training, emulator, search, options, report, client)
         if is_latent(training.scaled, options):
-            training, learner = infer_labels(training, emulator, search, options, report, known)
+            training, learner = infer_labels(training, emulator, search, options, report, known, client)
             known = known if training.latent is None else None
         warn_of_left_out(training.screened, len(training.stars) + len(training.screened))
         jointly = search.kind == "joint" and known is None

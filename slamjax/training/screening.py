@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from scipy.spatial import cKDTree
 
@@ -33,6 +35,7 @@ def screen_stars(
     search: SearchSpec,
     options: TrainingSpec,
     report: Reporter,
+    client: Any = None,
 ) -> tuple[TrainingSet, Learner, Learnt | None]:
     """Leave out stars that held-out residuals show to be outliers, with one combination of hyper-parameters.
 
@@ -43,7 +46,7 @@ def screen_stars(
     """
     learnt = None
     for number in range(_ROUNDS):
-        learner = make_learner(emulator, training.scaled, search, options.data.min_stars, options.seed)
+        learner = make_learner(emulator, training.scaled, search, options.data.min_stars, options.seed, client)
         if not options.data.screen or len(training.stars) < _FEWEST:
             return training, learner, None
         single = len(learner.candidates) == 1
@@ -56,7 +59,8 @@ def screen_stars(
         if not reasons:
             return training, learner, learnt if single else None
         training = training.without(reasons, options)
-    return training, make_learner(emulator, training.scaled, search, options.data.min_stars, options.seed), None
+    learner = make_learner(emulator, training.scaled, search, options.data.min_stars, options.seed, client)
+    return training, learner, None
 
 
 def middle(learner: Learner) -> Learner:

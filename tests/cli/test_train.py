@@ -51,6 +51,12 @@ def test_outliers_are_listed_by_info_and_kept_on_request(tmp_path):
     assert "left out" not in run("info", tmp_path / "b.h5")
 
 
+def test_workers_and_a_scheduler_exclude_each_other(refused, tmp_path):
+    options = ["--labels", "teff,logg", "--workers", 2, "--scheduler", "tcp://127.0.0.1:1"]
+    told = refused("train", GIANTS, "-o", tmp_path / "m.h5", *options)
+    assert told.startswith("--workers and --scheduler exclude each other")
+
+
 def test_several_values_are_searched(tmp_path):
     options = ["--wave-range", "500", "506", "--folds", "2", "--C", "1,10", "--gamma", "0.1,scale"]
     path = tmp_path / "searched.h5"
