@@ -25,6 +25,7 @@ from astropy.coordinates import SkyCoord
 import slamjax
 from benchmarks.common.reporting import current_load, markdown_table, write_results
 from benchmarks.common.stars import LABELS, RECIPE, load_stars, parse_options, source_name
+from benchmarks.survey.catalogue import import_catalog, rows_of, write_labels_of
 from slamjax.spectra.spectra import Spectra
 from slamjax.survey.clients import local
 
@@ -94,39 +95,17 @@ def with_positions(stars: Spectra) -> tuple[Spectra, float]:
     return placed, float(np.mean(same))
 
 
-def import_catalog(stars: Spectra, folder: Path, rows: int) -> None:
-    """The catalogue ``xp`` of spectra; the schema file carries wavelengths and units into it."""
-    from dask.distributed import Client
-    from hats_import.catalog.arguments import ImportArguments
-    from hats_import.pipeline import pipeline_with_client
-
-    slamjax.write_table(stars, folder / "stars.parquet")
-    arguments = ImportArguments(
-        output_path=folder,
-        output_artifact_name="xp",
-        input_file_list=[folder / "stars.parquet"],
-        file_reader="parquet",
-        use_schema_file=folder / "stars.parquet",
-        pixel_threshold=rows,
-        highest_healpix_order=7,
-        progress_bar=False,
-    )
-    with Client(n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None) as client:
-        pipeline_with_client(arguments, client)
-
-
 def round_trip(folder: Path, seconds: dict[str, float]) -> tuple[int, Any, int, dict[str, Any]]:
     """Partitions, the labels as they are read back, how many stars match themselves, and the properties."""
     import lsdb
 
     spectra = lsdb.open_catalog(folder / "xp")
-    labels = slamjax.fit_catalog(folder / "giants.h5", spectra)
     with local(2, dashboard=False), timed(seconds, "fitting and writing by two workers, their start included"):
-        labels.write_catalog(folder / "xp_labels", resume=True, progress_bar=False)
+        write_labels_of(spectra, folder / "giants.h5", folder / "xp_labels")
     with timed(seconds, "opening and cross-matching"), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Right catalog does not have a margin cache")  # both have the same positions
         again = lsdb.open_catalog(folder / "xp_labels")
-        table = again.compute(progress_bar=False)
+        table = rows_of(again)
         both = spectra[["ra", "dec", "source_id"]].crossmatch(
             again,
             n_neighbors=1,
@@ -137,7 +116,7 @@ def round_trip(folder: Path, seconds: dict[str, float]) -> tuple[int, Any, int, 
         pairs = both.compute(progress_bar=False)
     same = pairs["source_id_of_spectra"].to_numpy() == pairs["source_id_of_labels"].to_numpy()
     properties = again.hc_structure.catalog_info.extra_dict()
-    return spectra.npartitions, table.sort_values("source_id"), int(np.sum(same)), properties
+    return spectra.npartitions, table, int(np.sum(same)), properties
 
 
 def _sorted(direct: Any) -> Any:

@@ -1,5 +1,7 @@
 """Does a survey survive kill -9? Of random workers every few seconds, then of the client itself at random moments.
 
+And a disk that is full, for the parts or for the table, and larger when the command is repeated?
+
 Every run must end with the table of an undisturbed one, number by number, and leave nothing else behind.
 """
 
@@ -20,8 +22,9 @@ from typing import Any
 import numpy as np
 
 import slamjax
-from benchmarks.common.reporting import current_load, write_results
+from benchmarks.common.reporting import current_load, markdown_table, write_results
 from benchmarks.common.stars import parse_options
+from benchmarks.survey.full_disk import on_full_disk
 from benchmarks.survey.xp_like import write_model, write_stars
 from slamjax.survey import clients
 
@@ -85,18 +88,34 @@ def main() -> None:
             deaths += 1
     subprocess.run(list(map(str, command)), check=True, capture_output=True)
     client_same = same(folder / "again.fits", folder / "whole.fits")
+    print(f"the client killed {deaths} times, same: {client_same}", flush=True)
     left = sorted(
         path.name for path in folder.iterdir() if path.name not in ("whole.fits", "killed.fits", "again.fits")
     )
+    whole = folder / "whole.fits"
+    command = ["fit", model, *paths, "--piece-size", size]
+    disks = on_full_disk(command, whole.stat().st_size, folder, lambda table: same(table, whole))
     shutil.rmtree(folder)
+    rows = [
+        (
+            name,
+            one["parts"],
+            f"{'' if one['sentence'] else '**no sentence** '}{one['said'].replace(str(folder), '…')}",
+            "the same" if one["same"] else "**another one**",
+            len(one["left"]),
+        )
+        for name, one in disks.items()
+    ]
     text = [
         f"{options.n_stars:,} stars in {options.pieces} pieces. {len(killed)} workers were killed, one every "
         f"{options.every} s: {report.retries} pieces were done again, {len(report.set_aside)} set aside, and the table "
         f"is {'the same' if workers_same else '**another one**'}. The client was killed {deaths} times: the table is "
-        f"{'the same' if client_same else '**another one**'}, and {len(left)} other files were left."
+        f"{'the same' if client_same else '**another one**'}, and {len(left)} other files were left.",
+        "A disk that is too small, and the same command once there is room:",
+        markdown_table(["fits on it", "parts kept", "what the run said", "table in the end", "other files left"], rows),
     ]
     results = {"killed": len(killed), "retries": report.retries, "deaths": deaths, "left": left}
-    results |= {"workers_same": workers_same, "client_same": client_same}
+    results |= {"workers_same": workers_same, "client_same": client_same, "full disk": disks}
     write_results(options.out, "kills", {"stars": options.n_stars, "pieces": options.pieces}, results, text, load)
 
 
