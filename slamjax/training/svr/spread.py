@@ -62,7 +62,8 @@ def blocks_of(n_pix: int, threads: int) -> list[np.ndarray]:
 
 
 def _joined(parts: Sequence[Fits], blocks: Sequence[np.ndarray], scaled: ScaledStars, n_candidates: int) -> Fits:
-    fits = Fits.untrained(parts[0].support, *scaled.y.shape, n_candidates, scaled.n_folds)
+    n_stars, n_pix = scaled.y.shape
+    fits = Fits.untrained(parts[0].support, n_stars, n_pix, n_candidates, scaled.n_folds)
     for pixels, part in zip(blocks, parts, strict=True):
         fits.put(pixels, part)
     return fits
