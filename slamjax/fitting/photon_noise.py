@@ -35,7 +35,7 @@ def photon_parts(
 def _parts(
     problem: Problem, x: Float[Array, "star label"], flux: Float[Array, "star pixel"], ivar: Float[Array, "star pixel"]
 ) -> tuple[Float[Array, "star label label"], Float[Array, "star 2"]]:
-    return jax.lax.map(partial(_of_star, problem), (x, flux, ivar))
+    return jax.lax.map(partial(_of_star, problem), (x, flux, ivar), batch_size=16)
 
 
 def _of_star(problem: Problem, given: tuple[Array, Array, Array]) -> tuple[Array, Array]:

@@ -18,7 +18,7 @@ from slamjax.fitting.postprocess import FitResult, replace_rows
 from slamjax.fitting.problem import Problem
 from slamjax.flags import Flag
 from slamjax.model.model import Model
-from slamjax.model.radial_velocity import measure_rv
+from slamjax.model.radial_velocity import REFINED_LATER, THOROUGH, velocities
 from slamjax.model.velocity_meter import VelocityMeter
 from slamjax.model.velocity_steps import SeenSpectra, velocity_step
 from slamjax.spectra.spectra import Spectra
@@ -44,13 +44,12 @@ FitAt = Callable[[Spectra, np.ndarray], FittedSpectra]
 
 def fit_observed_frame(model: Model, problem: Problem, spectra: Spectra, fit_at: FitAt, refined: bool) -> FitResult:
     """The result with velocities in km/s: as measured, or ``refined`` beside the labels."""
-    measured = measure_rv(model, spectra, on_progress=False)
-    velocity = np.asarray(measured["rv"].value)
-    error = np.asarray(measured["rv_err"].value)
+    meter = VelocityMeter.of(model)
+    velocity, error, _, contrast = velocities(meter, spectra, REFINED_LATER if refined else THOROUGH).T
     fitted = fit_at(spectra, velocity)
     result = fitted.result
     if refined:
-        left, error, growth = refine(model, problem, fitted, spectra, velocity)
+        left, error, growth = refine(meter, problem, fitted, spectra, velocity)
         for _ in range(_ROUNDS):
             rows = np.flatnonzero(np.abs(left) > _SMALL * error)
             if not rows.size:
@@ -58,14 +57,14 @@ def fit_observed_frame(model: Model, problem: Problem, spectra: Spectra, fit_at:
             velocity[rows] += left[rows]
             again = fit_at(spectra[rows], velocity[rows])
             result = replace_rows(result, again.result, rows)
-            left[rows], error[rows], growth[rows] = refine(model, problem, again, spectra[rows], velocity[rows])
+            left[rows], error[rows], growth[rows] = refine(meter, problem, again, spectra[rows], velocity[rows])
         velocity = velocity + np.nan_to_num(left)
         result = dataclasses.replace(
             result,
             covariance=result.covariance * growth[:, :, None] * growth[:, None, :],
             half_widths=result.half_widths * growth[:, None],
         )
-    unsure = spectra.good.any(axis=1) & ~(np.asarray(measured["contrast"]) > _CONTRAST)
+    unsure = spectra.good.any(axis=1) & ~(contrast > _CONTRAST)
     error = np.where(np.isfinite(velocity), error, np.inf)
     return dataclasses.replace(
         result,
@@ -75,15 +74,18 @@ def fit_observed_frame(model: Model, problem: Problem, spectra: Spectra, fit_at:
 
 
 def refine(
-    model: Model, problem: Problem, fitted: FittedSpectra, spectra: Spectra, velocity: Float[np.ndarray, " star"]
+    meter: VelocityMeter,
+    problem: Problem,
+    fitted: FittedSpectra,
+    spectra: Spectra,
+    velocity: Float[np.ndarray, " star"],
 ) -> tuple[Float[np.ndarray, " star"], Float[np.ndarray, " star"], Float[np.ndarray, "star label"]]:
     """Velocity that is left in ``spectra`` at rest by ``velocity``, and its error, km/s.
 
     NaN and infinite where the fit failed. Third, the factor by which each label's error grows when marginalised over
     the velocity.
     """
-    meter = VelocityMeter.of(model)
-    labels = fitted.result.labels
+    model, labels = meter.model, fitted.result.labels
     usable = np.isfinite(labels).all(axis=1)
     x = np.asarray(model.host_emulator.scaling(np.where(usable[:, None], labels, 1.0)), float)
     x = np.where(usable[:, None], x, np.nan)

@@ -8,6 +8,7 @@ nothing is left. The likelihood ratio of the two is the contrast.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import jax.numpy as jnp
@@ -18,7 +19,7 @@ from astropy.table import QTable
 from slamjax._util.progress import reporter
 from slamjax.errors import SlamError
 from slamjax.model.model import Model
-from slamjax.model.velocity_candidates import TemplateSet, candidates, template_set
+from slamjax.model.velocity_candidates import Candidates, candidates, template_set
 from slamjax.model.velocity_meter import VelocityMeter
 from slamjax.model.velocity_steps import SeenSpectra
 from slamjax.spectra.spectra import Spectra
@@ -26,20 +27,42 @@ from slamjax.typing import Progress
 
 #: Spectra per block: limits memory.
 _BLOCK = 128
-#: Steps of the labels from a template, and after a small change of velocity.
-_FIRST_STEPS, _MORE_STEPS = 10, 3
-#: Most times that a spectrum is brought to rest again, and a step that needs none, in errors of the velocity.
-_ROUNDS, _SMALL = 4, 0.2
+#: Most times that a spectrum is brought to rest again.
+_ROUNDS = 4
+#: Labels are not fitted to the second velocity if even this many times the χ² that the best template explains there
+#: would leave a contrast above the second.
+_BEYOND, _CLEAR = 2.0, 100.0
 #: Spectra that are by this factor brighter or fainter than predicted are in another unit.
 _OTHER_UNIT = 2.0
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How far a measurement goes.
+
+    Attributes
+    ----------
+    first_steps, more_steps : steps of the labels from a template, and after a small change of velocity
+    small : a step of the velocity, in its errors, after which a spectrum is not brought to rest again
+    """
+
+    first_steps: int = 10
+    more_steps: int = 3
+    small: float = 0.2
+
+
+#: As far as a velocity goes that is not refined, and one that a fit refines with its labels.
+THOROUGH, REFINED_LATER = Effort(), Effort(first_steps=5, small=0.5)
+#: Largest |velocity| that is searched, km/s, and number of predicted spectra.
+LIMIT, N_TEMPLATES = 1000.0, 64
 
 
 def measure_rv(
     model: Model,
     spectra: Spectra,
     *,
-    limit: float = 1000.0,
-    n_templates: int = 64,
+    limit: float = LIMIT,
+    n_templates: int = N_TEMPLATES,
     on_progress: Progress | bool | None = True,
 ) -> QTable:
     """Radial velocities by comparison with predicted spectra.
@@ -62,8 +85,9 @@ def measure_rv(
     astropy QTable
         One row per spectrum: ``rv`` and ``rv_err`` (km/s; positive for receding stars, in the frame of the spectra;
         the error is marginalised over the labels), ``correlation`` with the best template, and ``contrast``, twice the
-        logarithm of the likelihood ratio of this velocity and the best one elsewhere, with labels fitted to both. A
-        spectrum without a good pixel, or whose velocity lies at the limit, has NaN and an infinite error.
+        logarithm of the likelihood ratio of this velocity and the best one elsewhere, with labels fitted to both, or
+        with the best template elsewhere where that is far worse. A spectrum without a good pixel, or whose velocity
+        lies at the limit, has NaN and an infinite error.
 
     Raises
     ------
@@ -86,15 +110,12 @@ def measure_rv(
         raise SlamError("the model was trained in the observed frame; velocities need a model in the rest frame")
     if not limit > 0 or n_templates < 1:
         raise SlamError(f"limit is {limit} km/s and n_templates {n_templates}; give numbers above 0")
-    model = model.matched(spectra)
-    meter, templates = VelocityMeter.of(model), template_set(model, n_templates)
-    measured = np.empty((len(spectra), 4))
+    meter = VelocityMeter.of(model.matched(spectra))
     with reporter(on_progress) as report:
         report.stage("measuring velocities")
-        for start in range(0, len(spectra), _BLOCK):
-            block = spectra[start : start + _BLOCK]
-            measured[start : start + len(block)] = _measure(meter, block, templates, limit)
-            report(start + len(block), len(spectra))
+        measured = velocities(
+            meter, spectra, limit=limit, n_templates=n_templates, report=lambda done: report(done, len(spectra))
+        )
     table = QTable(measured, names=("rv", "rv_err", "correlation", "contrast"))
     for name in ("rv", "rv_err"):
         table[name] = table[name] * (u.km / u.s)
@@ -116,39 +137,79 @@ class _AtRest:
     gain: np.ndarray
     n_pix: np.ndarray
 
-    def replaced(self, rows: np.ndarray, part: _AtRest) -> _AtRest:
-        """The same with ``part`` at these rows."""
-        fields = {name: values.copy() for name, values in vars(self).items()}
-        for name, values in fields.items():
+    def replace(self, rows: np.ndarray, part: _AtRest) -> None:
+        """Put ``part`` at these rows."""
+        for name, values in vars(self).items():
             values[rows] = getattr(part, name)
-        return _AtRest(**fields)
 
     def __getitem__(self, rows: np.ndarray) -> _AtRest:
         return _AtRest(**{name: values[rows] for name, values in vars(self).items()})
 
+    def contrast(self, other_gain: np.ndarray) -> np.ndarray:
+        """(N,) twice the logarithm of the likelihood ratio to a fit with ``other_gain`` (N,).
 
-def _measure(meter: VelocityMeter, spectra: Spectra, templates: TemplateSet, limit: float) -> np.ndarray:
-    """(N, 4) velocity, error, correlation, contrast."""
-    found = candidates(meter, spectra, templates, limit)
-    best, other = (
-        _bring_to_rest(meter, spectra, found.velocity[:, k], templates.x[found.template[:, k]], _FIRST_STEPS)
-        for k in range(2)
-    )
-    swapped = np.flatnonzero(np.nan_to_num(other.gain, nan=-np.inf) > best.gain)
-    best, other = best.replaced(swapped, other[swapped]), other.replaced(swapped, best[swapped])
+        Gains are compared, for resampling smooths the noise, and does so differently at each velocity.
+        """
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return self.n_pix * np.log1p((self.gain - np.fmax(other_gain, 0)) / self.chi2)
+
+    @classmethod
+    def joined(cls, parts: Sequence[_AtRest]) -> _AtRest:
+        """Of all spectra of several parts."""
+        return cls(**{name: np.concatenate([vars(part)[name] for part in parts]) for name in vars(parts[0])})
+
+
+def velocities(
+    meter: VelocityMeter,
+    spectra: Spectra,
+    effort: Effort = THOROUGH,
+    *,
+    limit: float = LIMIT,
+    n_templates: int = N_TEMPLATES,
+    report: Callable[[int], None] | None = None,
+) -> np.ndarray:
+    """(N, 4) velocity, error, correlation, contrast of spectra in the observed frame.
+
+    ``report`` is called with the number of spectra done.
+    """
+    templates, parts = template_set(meter.model, n_templates), []
+    for rows in _blocks(len(spectra)):
+        some = spectra[rows]
+        found = candidates(meter, some, templates, limit)
+        x = templates.x[found.template[:, 0]]
+        parts.append((found, _bring_to_rest(meter, some, found.velocity[:, 0], x, effort.first_steps)))
+        if report is not None:
+            report(int(rows[-1]) + 1)
+    found, best = Candidates.joined([part[0] for part in parts]), _AtRest.joined([part[1] for part in parts])
+
+    def at_rest(rows: np.ndarray, velocity: np.ndarray, x: np.ndarray, steps: int) -> _AtRest:
+        each = (rows[block] for block in _blocks(len(rows)))
+        return _AtRest.joined([_bring_to_rest(meter, spectra[some], velocity[some], x[some], steps) for some in each])
+
+    other_gain = found.square[:, 1] * (best.gain + best.chi2)
+    rows = np.flatnonzero(~(best.contrast(_BEYOND * other_gain) > _CLEAR) & np.isfinite(found.velocity[:, 1]))
+    if rows.size:
+        x = templates.x[found.template[:, 1]]
+        other = at_rest(rows, found.velocity[:, 1], x, effort.first_steps)
+        swapped = np.nan_to_num(other.gain, nan=-np.inf) > best.gain[rows]
+        other_gain[rows] = np.where(swapped, best.gain[rows], other.gain)
+        best.replace(rows[swapped], other[swapped])
     for _ in range(_ROUNDS):
-        rows = np.flatnonzero(np.abs(best.left) > _SMALL * best.error)
+        rows = np.flatnonzero(np.abs(best.left) > effort.small * best.error)
         if not rows.size:
             break
-        velocity = best.velocity[rows] + np.clip(best.left[rows], -meter.pixel, meter.pixel)
-        best = best.replaced(rows, _bring_to_rest(meter, spectra[rows], velocity, best.x[rows], _MORE_STEPS))
+        velocity = best.velocity + np.clip(best.left, -meter.pixel, meter.pixel)
+        best.replace(rows, at_rest(rows, velocity, best.x, effort.more_steps))
     velocity = best.velocity + best.left
     sound = np.abs(velocity) <= limit
-    # gains are compared, for resampling smooths the noise, and does so differently at each velocity
-    with np.errstate(invalid="ignore", divide="ignore"):
-        contrast = best.n_pix * np.log1p((best.gain - np.fmax(other.gain, 0)) / best.chi2)
+    contrast = np.where(sound, np.nan_to_num(best.contrast(other_gain)), 0.0)
     columns = (np.where(sound, velocity, np.nan), np.where(sound, best.error, np.inf), found.correlation)
-    return np.stack([*columns, np.where(sound, np.nan_to_num(contrast), 0.0)], axis=1)
+    return np.stack([*columns, contrast], axis=1)
+
+
+def _blocks(n: int) -> Iterator[np.ndarray]:
+    """Row numbers, as many as are measured at once."""
+    return (np.arange(start, min(n, start + _BLOCK)) for start in range(0, n, _BLOCK))
 
 
 def _bring_to_rest(meter: VelocityMeter, spectra: Spectra, velocity: np.ndarray, x: np.ndarray, steps: int) -> _AtRest:

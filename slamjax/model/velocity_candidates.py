@@ -15,7 +15,8 @@ are treated exactly.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 
 import jax.numpy as jnp
 import numpy as np
@@ -30,6 +31,8 @@ from slamjax.spectra.spectra import Spectra
 
 #: Fewer pixels have no velocity.
 _FEWEST = 10
+#: A product of two spreads that is smaller than this part of the squares that it is left of is rounding.
+_FLAT = 1e-9
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,12 +43,23 @@ class Candidates:
     ----------
     velocity : (N, 2) km/s; NaN where there is none
     template : (N, 2) the template that correlates best there
-    correlation : (N,) at the highest peak
+    square : (N, 2) R² there
     """
 
     velocity: Float[np.ndarray, "star 2"]
     template: Int[np.ndarray, "star 2"]
-    correlation: Float[np.ndarray, " star"]
+    square: Float[np.ndarray, "star 2"]
+
+    @property
+    def correlation(self) -> Float[np.ndarray, " star"]:
+        """(N,) R at the highest peak."""
+        return np.sqrt(self.square[:, 0])
+
+    @classmethod
+    def joined(cls, parts: Sequence[Candidates]) -> Candidates:
+        """Of all spectra of several parts."""
+        names = [field.name for field in fields(cls)]
+        return cls(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in names})
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,22 +101,33 @@ def candidates(meter: VelocityMeter, spectra: Spectra, templates: TemplateSet, l
     most = min(int(np.ceil(limit / (LIGHT * step))), flux.shape[1] // 4)
     lags = np.arange(-most, most + 1)
     seen = np.isfinite(templates.flux)
-    level = np.nanmean(templates.flux) if seen.any() else 0.0
-    # differences from a common level keep float's digits
-    t = np.where(seen, templates.flux - level, 0).T
-    f = np.where(weight > 0, flux - level, 0)
-    everywhere = seen.all(axis=0).astype(float)
+    # differences from each one's mean keep float32's digits
+    t = _about_mean(templates.flux, seen.astype(float)).T
+    f, weight = _about_mean(flux, weight), _within_one(weight)
+    everywhere = seen.all(axis=0).astype(np.float32)
     square = np.stack([_squares(f, weight, t, everywhere, int(lag)) for lag in lags], axis=-1)  # (N, T, lag)
     known = (weight > 0).sum(axis=1) >= _FEWEST
-    found = [_two_peaks(one) if sound else (np.full(2, np.nan), 0.0) for one, sound in zip(square, known, strict=True)]
-    lag = np.stack([one[0] for one in found])
-    nearest = np.clip(np.nan_to_num(np.round(lag)), 0, 2 * most).astype(int)
-    shift = (lag - most) * step
+    places, top = _two_peaks(square.max(axis=1), known)
+    nearest = np.clip(np.nan_to_num(np.round(places)), 0, 2 * most).astype(int)
+    shift = (places - most) * step
     return Candidates(
         velocity=LIGHT * np.tanh(shift),  # λ'/λ squared is (1 + β) / (1 − β)
         template=np.stack([square[np.arange(len(f)), :, nearest[:, k]].argmax(axis=1) for k in range(2)], axis=1),
-        correlation=np.array([one[1] if sound else np.nan for one, sound in zip(found, known, strict=True)]),
+        square=top,
     )
+
+
+def _about_mean(flux: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """Flux (N, P) less each spectrum's mean, in float32; 0 without weight."""
+    flux, total = np.where(weight > 0, flux, 0), weight.sum(axis=1, keepdims=True)
+    mean = np.sum(weight * flux, axis=1, keepdims=True) / np.where(total > 0, total, 1)
+    return np.asarray(np.where(weight > 0, flux - mean, 0), np.float32)
+
+
+def _within_one(weight: np.ndarray) -> np.ndarray:
+    """(N, P) weights in float32, relative to each spectrum's largest: R does not depend on their unit."""
+    largest = weight.max(axis=1, initial=0, keepdims=True)
+    return np.asarray(weight / np.where(largest > 0, largest, 1), np.float32)
 
 
 def _squares(f: np.ndarray, w: np.ndarray, t: np.ndarray, seen: np.ndarray, lag: int) -> np.ndarray:
@@ -111,35 +136,37 @@ def _squares(f: np.ndarray, w: np.ndarray, t: np.ndarray, seen: np.ndarray, lag:
     here, there = slice(max(lag, 0), n + min(lag, 0)), slice(max(-lag, 0), n + min(-lag, 0))
     w = w[:, here] * seen[there]
     f, t = f[:, here], t[there]
-    total = w.sum(axis=1, keepdims=True)
-    total = np.where(total > 0, total, 1)
     wf = w * f
-    mean = wf.sum(axis=1, keepdims=True)
-    spread = (wf * f).sum(axis=1) - mean[:, 0] ** 2 / total[:, 0]
-    wt = w @ t
-    cross = wf @ t - mean * wt / total
-    template_spread = w @ t**2 - wt**2 / total
+    wt, square, cross = (product.astype(float) for product in (w @ t, w @ np.square(t), wf @ t))
+    total = w.sum(axis=1, keepdims=True, dtype=float)
+    total = np.where(total > 0, total, 1)
+    mean = wf.sum(axis=1, keepdims=True, dtype=float)
+    spread = np.sum(wf * f, axis=1, dtype=float) - mean[:, 0] ** 2 / total[:, 0]
+    cross -= mean * wt / total
+    template_spread = square - wt**2 / total
     scale = np.maximum(template_spread * spread[:, None], 0)
-    sound = scale > 1e-12
+    sound = scale > _FLAT * square * np.sum(wf * f, axis=1, dtype=float)[:, None]
     return np.where(sound, cross * np.abs(cross) / np.where(sound, scale, 1), 0)
 
 
-def _two_peaks(square: np.ndarray) -> tuple[np.ndarray, float]:
-    """Places (2,) of the highest peak of R² (T, lag) and of the highest other peak or end, and R of the first.
+def _two_peaks(top: np.ndarray, known: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Places (N, 2) of the highest peak of R² (N, lag) and of the highest other peak or end, and R² (N, 2) there.
 
-    NaN where there is none; a first peak at an end is none.
+    NaN where there is none; a first peak at an end is none, nor is one of a spectrum that is not ``known``.
     """
-    top = square.max(axis=0)
-    at = int(np.argmax(top))
-    if not top[at] > 0 or at in (0, len(top) - 1):
-        return np.full(2, np.nan), float("nan")
-    peak = np.zeros(len(top), bool)
-    peak[1:-1] = (top[1:-1] >= top[:-2]) & (top[1:-1] >= top[2:])
-    peak[[0, -1]] = True
-    peak[at - 1 : at + 2] = False
-    others = np.flatnonzero(peak)
-    rival = others[np.argmax(top[others])] if others.size else at
-    low, high = top[at - 1], top[at + 1]
-    bend = low - 2 * top[at] + high
-    offset = (low - high) / (2 * bend) if bend < 0 else 0.0
-    return np.array([at + offset, float(rival) if rival != at else np.nan]), float(np.sqrt(top[at]))
+    star, last = np.arange(len(top)), top.shape[1] - 1
+    if last < 2:
+        return np.full((len(top), 2), np.nan), np.full((len(top), 2), np.nan)
+    at = top.argmax(axis=1)
+    sound = known & (top[star, at] > 0) & (at > 0) & (at < last)
+    at = np.clip(at, 1, last - 1)
+    peak = np.ones(top.shape, bool)
+    peak[:, 1:-1] = (top[:, 1:-1] >= top[:, :-2]) & (top[:, 1:-1] >= top[:, 2:])
+    peak &= np.abs(np.arange(last + 1) - at[:, None]) > 1
+    other = np.where(peak, top, -np.inf).argmax(axis=1)
+    low, middle, high = (top[star, at + k] for k in (-1, 0, 1))
+    bend = low - 2 * middle + high
+    offset = np.where(bend < 0, (low - high) / (2 * np.where(bend < 0, bend, 1)), 0)
+    both = sound & peak.any(axis=1)
+    places = np.stack([np.where(sound, at + offset, np.nan), np.where(both, other, np.nan)], axis=1)
+    return places, np.stack([np.where(sound, middle, np.nan), np.where(both, top[star, other], np.nan)], axis=1)

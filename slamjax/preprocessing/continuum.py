@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import ClassVar
 
 import numpy as np
@@ -15,14 +17,18 @@ from slamjax.preprocessing.steps import set_lengths
 from slamjax.spectra.length_units import length_unit
 from slamjax.spectra.spectra import Spectra
 
-#: Pixels whose continuum is computed at once; bounds the memory of the smoothing matrix.
-_BLOCK = 1024
+#: Pixels whose continuum is computed at once: few of their weights are beyond the cut-off.
+_BLOCK = 256
+#: Most weights of a smoothing matrix that is kept for the next spectra.
+_MOST_KEPT = 2**24
 #: A smoothed pixel with less weight than this on good pixels has no continuum.
 _MIN_WEIGHT = 1e-6
 #: Standard deviations at which the Gaussian is cut off.
 _CUTOFF = 7.0
 #: A continuum of order 4 differs from that of order 2 by at most this factor.
 _WITHIN = 2.0
+#: Pixels, those near them, and the weights of the latter for each of the former, of second order and of fourth.
+Weights = tuple[slice, slice, np.ndarray, np.ndarray | None]
 #: Fewer pixels than this do not determine a smoothing spline.
 _MIN_SPLINE_PIXELS = 5
 
@@ -87,20 +93,13 @@ class GaussianContinuum(ContinuumByArm):
     def _continuum(self, spectra: Spectra) -> Continuum:
         wave = spectra.wave
         sigma = self.sigma * length_unit(self.unit).to(spectra.wave_unit)
-        width = np.gradient(wave) if wave.size > 1 else np.ones(1)
         flux = np.where(spectra.good, spectra.flux, spectra.flux.dtype.type(0))
         mask = spectra.good.astype(flux.dtype)
         out = np.empty_like(flux)
-        for start in range(0, wave.size, _BLOCK):
-            block = slice(start, start + _BLOCK)
-            ends = wave[block][0] - _CUTOFF * sigma, wave[block][-1] + _CUTOFF * sigma
-            near = slice(*np.searchsorted(wave, ends))
-            square = np.square((wave[near, None] - wave[None, block]) / sigma)
-            weights = np.exp(-0.5 * square) * width[near, None]
-            weights /= weights.sum(axis=0)
-            smooth = _mean(flux[:, near], mask[:, near], weights)
-            if self.order == 4:
-                fourth = _mean(flux[:, near], mask[:, near], weights * (1.5 - 0.5 * square))
+        for block, near, second, correction in _smoothing(wave, sigma, self.order == 4, flux.dtype):
+            smooth = _mean(flux[:, near], mask[:, near], second)
+            if correction is not None:
+                fourth = _mean(flux[:, near], mask[:, near], correction)
                 smooth = np.where(np.isfinite(fourth), np.clip(fourth, smooth / _WITHIN, smooth * _WITHIN), smooth)
             out[:, block] = smooth
         return out
@@ -110,9 +109,34 @@ class GaussianContinuum(ContinuumByArm):
         return f"continuum: Gaussian of standard deviation {self.sigma:g} {self.unit}{order}{self._describe_arms()}"
 
 
+def _smoothing(wave: np.ndarray, sigma: float, fourth_order: bool, dtype: np.dtype) -> Iterable[Weights]:
+    """Blocks of pixels and their weights, made once for pixels whose smoothing matrix is not too large to keep."""
+    near = np.searchsorted(wave, wave + _CUTOFF * sigma) - np.searchsorted(wave, wave - _CUTOFF * sigma)
+    if (1 + fourth_order) * float(np.sum(near + _BLOCK)) > _MOST_KEPT:
+        return _weights(wave, sigma, fourth_order, dtype)
+    return _kept(wave.tobytes(), str(wave.dtype), sigma, fourth_order, str(dtype))
+
+
+@lru_cache(maxsize=4)
+def _kept(wave: bytes, wave_dtype: str, sigma: float, fourth_order: bool, dtype: str) -> tuple[Weights, ...]:
+    return tuple(_weights(np.frombuffer(wave, wave_dtype), sigma, fourth_order, np.dtype(dtype)))
+
+
+def _weights(wave: np.ndarray, sigma: float, fourth_order: bool, dtype: np.dtype) -> Iterator[Weights]:
+    width = np.gradient(wave) if wave.size > 1 else np.ones(1)
+    for start in range(0, wave.size, _BLOCK):
+        block = slice(start, start + _BLOCK)
+        ends = wave[block][0] - _CUTOFF * sigma, wave[block][-1] + _CUTOFF * sigma
+        near = slice(*np.searchsorted(wave, ends))
+        square = np.square((wave[near, None] - wave[None, block]) / sigma)
+        weights = np.exp(-0.5 * square) * width[near, None]
+        weights /= weights.sum(axis=0)
+        correction = (weights * (1.5 - 0.5 * square)).astype(dtype) if fourth_order else None
+        yield block, near, weights.astype(dtype), correction
+
+
 def _mean(flux: np.ndarray, mask: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """(N, Q) means of good pixels with weights (P, Q); NaN where these are too small."""
-    weights = weights.astype(flux.dtype)
     weight = mask @ weights
     enough = weight > _MIN_WEIGHT
     return np.where(enough, flux @ weights / np.where(enough, weight, 1), np.nan)

@@ -11,6 +11,7 @@ from scipy.stats import theilslopes
 import slamjax
 from slamjax.errors import SlamError
 from slamjax.flags import Flag
+from slamjax.model import radial_velocity
 from slamjax.model.radial_velocity import measure_rv
 from slamjax.noise.models import LowRankNoise
 from slamjax.preprocessing import onto_grid
@@ -234,3 +235,21 @@ def test_no_correction_is_counted_twice():
     alone, fitted = measure_rv(miles_model(), some), slamjax.fit(miles_model(), some)
     apart = np.abs(alone["rv"].value - fitted["rv"].value) / fitted["rv_err"].value
     assert np.median(apart) < 0.3
+
+
+def test_a_velocity_that_is_clear_is_not_compared_with_labels_fitted_elsewhere(monkeypatch):
+    """The best template elsewhere, at any level, explains about as much as labels fitted there."""
+    some = observed(stars()[:8], 40.0)
+    quick = measure_rv(miles_model(), some)
+    monkeypatch.setattr(radial_velocity, "_CLEAR", np.inf)
+    full = measure_rv(miles_model(), some)
+    np.testing.assert_array_equal(quick["rv"], full["rv"])
+    np.testing.assert_allclose(quick["contrast"], full["contrast"], rtol=0.1)
+
+
+def test_a_star_does_not_depend_on_the_others():
+    some = observed(stars(), -70.0, noise=0.05)
+    alone, together = (slamjax.fit(miles_model(), part) for part in (some[3:4], some))
+    for name in ("rv", "teff", "logg", "fe_h"):
+        assert abs(alone[name] - together[name][3:4]) < 1e-3 * alone[f"{name}_err"]
+    assert alone["flags"] == together["flags"][3]

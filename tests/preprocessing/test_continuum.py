@@ -12,6 +12,7 @@ from slamjax.preprocessing import (
     ChebyshevContinuum,
     GaussianContinuum,
     SplineContinuum,
+    continuum,
 )
 from slamjax.spectra.spectra import Spectra
 
@@ -71,12 +72,19 @@ def test_a_continuum_of_fourth_order_stays_near_the_plain_one():
 
 
 def test_gaussian_continuum_is_the_same_in_blocks():
-    """Long spectra are smoothed 1024 pixels at a time."""
+    """Long spectra are smoothed 256 pixels at a time."""
     wave = np.linspace(400, 900, 2500)
     flux = 1 + 0.2 * np.sin(wave / 7)[None]
     whole = GaussianContinuum(10.0, "nm").continuum(Spectra(wave, flux, np.ones_like(flux), wave_unit="nm"))
     near = np.exp(-0.5 * ((wave[:, None] - wave) / 10) ** 2) * np.gradient(wave)
     np.testing.assert_allclose(whole[0], (near @ flux[0]) / near.sum(axis=1), rtol=1e-11)
+
+
+def test_a_smoothing_matrix_that_is_too_large_to_keep_gives_the_same(monkeypatch):
+    spectra, step = noisy(), GaussianContinuum(12.0, "nm", order=4)
+    kept = step.continuum(spectra)
+    monkeypatch.setattr(continuum, "_MOST_KEPT", 0)
+    np.testing.assert_array_equal(step.continuum(spectra), kept)
 
 
 def test_gaussian_width_is_a_length_in_any_unit():
