@@ -200,4 +200,4 @@ class _Run:
         for text in texts:
             if text not in self._told and len(self._told) < _MOST_WARNINGS:
                 self._told.add(text)
-                warnings.warn(text, SlamWarning, stacklevel=5)
+                warnings.warn(text, SlamWarning, stacklevel=6)

@@ -16,6 +16,7 @@ from slamjax.forward.likelihood import log_likelihood
 from slamjax.preprocessing import Recipe
 from slamjax.sampling import Sampler, SamplerSpec, sample, training_range
 from slamjax.sampling import sampler as sampler_module
+from slamjax.sampling.batches import star_keys
 from slamjax.sampling.likelihoods import FluxLikelihood, ProjectedLikelihood
 from slamjax.sampling.projection import choose_components
 from slamjax.training import train
@@ -113,6 +114,25 @@ def test_components_are_chosen_anew_only_for_smaller_errors():
     assert sampler._choose_components(0.5 * ivar) is first
     assert sampler._choose_components(1.4 * ivar) is first
     assert sampler._choose_components(10 * ivar) is not first
+
+
+def test_a_sampler_for_any_spectra_keeps_components_that_hold_for_the_brightest_star():
+    model = giants_model()
+    sampler = Sampler(model).for_any_spectra()
+    ivar = model.prepare(held_out()).ivar.max(axis=0)
+    choice = sampler._choose_components(ivar)
+    assert sampler._choose_components(1e4 * ivar) is choice
+    assert choice.components is not None
+    assert choice.error < 0.03
+
+
+def test_stars_have_the_random_numbers_of_their_numbers():
+    alone, pairs = star_keys(7, np.arange(5)), np.array([[3, 0], [3, 1], [3, 2], [4, 0], [0, 3]])
+    keys = star_keys(7, pairs)
+    np.testing.assert_array_equal(keys[[0, 3]], alone[[3, 4]])
+    assert len(np.unique(np.concatenate([alone, keys]), axis=0)) == 5 + 3
+    with pytest.raises(SlamError, match=r"numbers has shape \(3,\); give one, or a pair, for each of the 4 spectra"):
+        Sampler(giants_model()).sample(held_out()[:4], numbers=np.arange(3))
 
 
 def test_chi2_in_components_is_chi2_in_pixels(dtype):
