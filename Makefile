@@ -18,7 +18,7 @@ BENCHMARKS := fitting.emulator_speed fitting.kernel_sum fitting.fit_speed fittin
 
 help:
 	@echo "make demo         train on real stars, label others, draw (demo_output/)"
-	@echo "make demo-survey  label a catalogue by sky pixel with two workers, cross-match it (demo_output/)"
+	@echo "make demo-survey  label 20,000 stars and a catalogue by sky pixel with two workers (demo_output/)"
 	@echo "make check        lint, types, fast tests"
 	@echo "make test         lint, types, all tests but the long ones"
 	@echo "make test-long    tests of a third of a minute or more, of what benchmarks and campaigns show too"
@@ -48,7 +48,7 @@ demo: .venv/installed-demo
 	$(BIN)/slamjax demo -o demo_output
 
 demo-survey: .venv/installed-survey
-	$(BIN)/python -m benchmarks.survey.hats_round_trip --out demo_output
+	$(BIN)/python -m benchmarks.survey.demo --out demo_output
 
 lint: .venv/installed-test
 	$(BIN)/ruff check .

@@ -13,11 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-#: What fits on the disk, in units of the label table (parts are about as large), and further options.
-CASES: dict[str, tuple[float, tuple[str, ...]]] = {
-    "a third of the parts": (0.33, ()),
-    "a third of the parts, two workers": (0.33, ("--workers", "2")),
-    "the parts, not the table": (1.5, ()),
+#: What fits on the disk, in units of all parts, and of the label table (in place of parts before their size is known),
+#: and further options.
+CASES: dict[str, tuple[float, float, tuple[str, ...]]] = {
+    "some parts": (0.0, 0.5, ()),
+    "half of the parts, two workers": (0.5, 0.0, ("--workers", "2")),
+    "the parts, half of the table": (1.0, 0.5, ()),
 }
 #: Seconds that a run may take at most.
 _PATIENCE = 3600
@@ -67,28 +68,33 @@ def _enlarged(folder: Path, size: int) -> None:
 
 
 def on_full_disk(
-    command: Sequence[object], size: int, folder: Path, same: Callable[[Path], bool]
+    command: Sequence[object], table: int, beside: int, pieces: int, folder: Path, same: Callable[[Path], bool]
 ) -> dict[str, dict[str, Any]]:
     """How a run ends on each disk, and how the same command ends once there is room.
 
-    ``command`` lacks the output; ``size`` is that of a whole label table, and ``same`` compares with it.
+    ``command`` lacks the output. Bytes of a whole label ``table`` and of what workers need ``beside`` it are given, and
+    ``same`` compares with the table.
     """
-    found = {}
-    for name, (room, more) in CASES.items():
-        with small_disk(folder / "disk", int(room * size)) as disk:
+    found: dict[str, dict[str, Any]] = {}
+    all_parts = float(table)
+    for name, (of_parts, of_table, more) in CASES.items():
+        room = of_parts * all_parts + of_table * table + (beside if more else 0)
+        with small_disk(folder / "disk", int(room)) as disk:
             output = disk.folder / "labels.fits"
             words = list(map(str, [sys.executable, "-m", "slamjax", *command, "-o", output, *more]))
             stopped = _run(words, disk.limit)
-            parts = len(list(disk.folder.glob(".*.parts/*.part")))
+            parts = [path.stat().st_size for path in disk.folder.glob(".*.parts/*.part")]
+            all_parts = pieces * sum(parts) / len(parts) if parts else all_parts
             disk.enlarge()
             resumed = _run(words, None)
             is_same = resumed.returncode == 0 and same(output)
-            left = [path.name for path in disk.folder.iterdir() if path != output]
+            wanted = (output.name, f"{output.name}.report.json")
+            left = [path.name for path in disk.folder.iterdir() if path.name not in wanted]
             found[name] = {
                 "code": stopped.returncode,
                 "said": _last_line(stopped.stderr),
                 "sentence": stopped.returncode != 0 and "Traceback" not in stopped.stderr,
-                "parts": parts,
+                "parts": len(parts),
                 "same": is_same,
                 "left": left,
                 "resumed": _last_line(resumed.stderr) if resumed.returncode else "",

@@ -49,6 +49,7 @@ def main() -> None:
         runs = [survey(client, model, paths, place / "labels.parquet") for paths in (few, some, all_stars)][1:]
     rates.append(apart(bare, model, all_stars, n_bare))
     shutil.rmtree(place / "labels.parquet", ignore_errors=True)
+    (place / "labels.parquet.report.json").unlink(missing_ok=True)
     ratio = runs[-1]["rate"] / float(np.mean(rates))
     rows = [
         (
