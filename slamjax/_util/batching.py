@@ -56,3 +56,37 @@ def map_padded(function: Callable[..., Any], arrays: tuple[Any, ...], size: int,
     if len(parts) == 1:
         return parts[0]
     return jax.tree_util.tree_map(lambda *each: np.concatenate(each), *parts)
+
+
+def map_blocks(function: Callable[[Any], Any], arrays: Any, size: int, count: Any) -> Any:
+    """``function`` of blocks of ``size`` rows, one after the other, inside a compiled function.
+
+    Parameters
+    ----------
+    function : callable
+        Maps a pytree of arrays of ``size`` rows to another, each row from its own row. Its shape is the same for every
+        block, so what becomes of a row does not depend on the number of rows.
+    arrays : pytree
+        Leaves have N rows, N a multiple of ``size``.
+    size : int
+    count : traced integer
+        Rows that matter; the blocks behind them are not computed, and are 0.
+
+    Returns
+    -------
+    pytree of arrays with N rows
+    """
+    blocks = jax.tree_util.tree_map(lambda a: a.reshape(-1, size, *a.shape[1:]), arrays)
+
+    def of_block(k: Any) -> Any:
+        return function(jax.tree_util.tree_map(lambda a: a[k], blocks))
+
+    n = len(jax.tree_util.tree_leaves(blocks)[0])
+    like = jax.eval_shape(of_block, 0)
+    out = jax.tree_util.tree_map(lambda a: jnp.zeros((n, *a.shape), a.dtype), like)
+
+    def step(k: Any, out: Any) -> Any:
+        return jax.tree_util.tree_map(lambda into, values: into.at[k].set(values), out, of_block(k))
+
+    out = jax.lax.fori_loop(0, (count + size - 1) // size, step, out)
+    return jax.tree_util.tree_map(lambda a: a.reshape(-1, *a.shape[2:]), out)

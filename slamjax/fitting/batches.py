@@ -2,11 +2,14 @@
 
 A batch under vmap runs until its slowest member is done. So the batch is advanced a few steps at a time; between two
 visits the host fills the places of those that have finished, at the end of one part of the stars with the first ones of
-the next. Shapes stay static: three batch sizes, three compilations.
+the next. Shapes stay static. Accelerators have batches of three sizes, and the stars' spectra. A CPU has one size, and
+works through its rows in blocks of a few stars, whose intermediate results stay in its cache: of so many blocks as are
+filled, and all of one shape, so that a star's result does not depend on how many others there are.
 """
 
 from __future__ import annotations
 
+import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -18,11 +21,14 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from slamjax._util.batching import fill_up, power_of_two_above
+from slamjax._util.batching import fill_up, map_blocks, power_of_two_above
 from slamjax._util.jit import compiled
 from slamjax.fitting.prior import StarPrior
 from slamjax.fitting.problem import Minimiser, Problem, Status, Summary
 
+#: Stars of a CPU's block: more do not stay in the cache, with fewer the matrix products are inefficient
+#: (benchmarks/fitting/throughput.py).
+BLOCK = 16
 #: Batches are full, an eighth, or a sixty-fourth: the tail of slow stars does not pay for empty places.
 _SHRINK = 8
 #: A batch that would have many empty places is divided into at most so many of the next smaller size.
@@ -56,16 +62,18 @@ class Starts:
 
 @dataclass(eq=False)
 class _Part:
-    """Problems of one part that is being worked on: where its stars lie in the window, and how far each problem is.
+    """Problems of one part that is being worked on: where its stars' spectra lie, and how far each problem is.
 
     A star's starts are worked on one after the other, so that which of them are given up does not depend on other
     stars. ``waiting`` has the rows that may begin, best starts, second starts, …; ``n_ended`` counts those done.
+    ``star`` are rows of ``stars``, or of the window on an accelerator, where the part has place ``place``.
     """
 
     x: np.ndarray
     star: np.ndarray
     n_stars: int
     place: int
+    stars: Any = None
     states: Any = None
     n_ended: int = 0
     active: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=int))
@@ -99,13 +107,18 @@ class _Part:
 
 
 class _Window:
-    """Spectra of the parts that are being worked on, on the device: arrays of one shape however parts differ.
+    """Spectra of the parts that are being worked on: with each part, or on the device in arrays of one shape.
 
-    ``sizes`` are those of the batches.
+    ``sizes`` are those of the batches, ``block`` is that of the blocks in them, 0 for none.
     """
 
     def __init__(self, first: Starts, n_places: int, slots: int) -> None:
-        self.rows, self.n_places, self.free = padded_rows(len(first.flux), slots), n_places, list(range(n_places))
+        self.n_places, self.free = n_places, list(range(n_places))
+        self.block = block_size()
+        if self.block:
+            self.rows, self.sizes = sys.maxsize, [max(slots, self.block)]
+            return
+        self.rows = padded_rows(len(first.flux), slots)
         self.sizes = _batch_sizes(slots, n_places * len(first.flux))
         if n_places > 1:
             self.stars = _everywhere(_empty(first.stars, self.rows * n_places))
@@ -113,13 +126,29 @@ class _Window:
     def put(self, starts: Starts) -> _Part:
         """The part at a free place; `free` must have one, and ``rows`` at least its stars."""
         place, n = self.free.pop(0), len(starts.flux)
+        star = (np.arange(len(starts.x)) % n).astype(np.int32)
+        if self.block:
+            return _Part(starts.x, star, n, place, starts.stars)
         padded = jax.tree_util.tree_map(
             lambda a: np.pad(a, ((0, self.rows - n), *[(0, 0)] * (a.ndim - 1))), starts.stars
         )
         arrays = _everywhere(padded)
         self.stars = arrays if self.n_places == 1 else _put(self.stars, arrays, place * self.rows)
-        star = (place * self.rows + np.arange(len(starts.x)) % n).astype(np.int32)
-        return _Part(starts.x, star, n, place)
+        return _Part(starts.x, place * self.rows + star, n, place)
+
+    def stars_of(self, part: _Part, rows: np.ndarray) -> Any:
+        """The spectra of problems on the host, or their rows on the device."""
+        star = part.star[rows]
+        return star if part.stars is None else jax.tree_util.tree_map(lambda a: a[star], part.stars)
+
+    def on_device(self, stars: Any) -> Any:
+        """A batch of `stars_of`, on the device."""
+        return _spread(stars) if self.block else _take(self.stars, _spread(stars))
+
+
+def block_size() -> int:
+    """Stars that are worked on together: those of a block on one CPU; 0 where a whole batch is."""
+    return BLOCK if jax.default_backend() == "cpu" and len(jax.local_devices()) == 1 else 0
 
 
 def minimise(
@@ -163,7 +192,7 @@ def minimise(
             continue
         if not running:
             return
-        batch = _Batch(minimiser, problem, window.stars, window.sizes)
+        batch = _Batch(minimiser, problem, window)
         batch.visit(running)
         if finished is not None:
             finished(done + sum(part.n_ended for part in running))
@@ -185,13 +214,16 @@ class _Batch:
 
     minimiser: Minimiser
     problem: Problem
-    stars: Any
-    sizes: list[int]
+    window: _Window
+
+    @property
+    def sizes(self) -> list[int]:
+        return self.window.sizes
 
     def visit(self, running: Iterable[_Part]) -> None:
         """Begin waiting problems where there are places, and advance all by a few steps."""
         fresh = _next_problems(list(running), self.sizes[0])
-        for part, rows, begun in self._call(_init, fresh, lambda part, rows: (part.x[rows], part.star[rows])):
+        for part, rows, begun in self._call(_init, fresh, lambda part, rows: part.x[rows]):
             if part.states is None:
                 part.states = _empty(begun, len(part.x))
             _store(part.states, begun, rows)
@@ -219,19 +251,20 @@ class _Batch:
         self,
         function: Any,
         problems: list[tuple[_Part, np.ndarray]],
-        arguments: Callable[[_Part, np.ndarray], tuple[Any, Any]],
+        states_of: Callable[[_Part, np.ndarray], Any],
     ) -> list[tuple[_Part, np.ndarray, Any]]:
         """``function`` of the given rows of each part, in batches with few empty places."""
         problems = [(part, rows) for part, rows in problems if rows.size]
         if not problems:
             return []
-        given = [arguments(part, rows) for part, rows in problems]
+        given = [(states_of(part, rows), self.window.stars_of(part, rows)) for part, rows in problems]
         joined = jax.tree_util.tree_map(lambda *each: np.concatenate(each), *given)
         outs = []
         for rows, size in _split(sum(rows.size for _, rows in problems), self.sizes):
             padded = fill_up(rows, size)
-            batch = _spread(jax.tree_util.tree_map(lambda a, padded=padded: a[padded], joined))
-            out = function(self.minimiser, self.problem, *batch, self.stars)
+            states, stars = jax.tree_util.tree_map(lambda a, padded=padded: a[padded], joined)
+            stars = self.window.on_device(stars)
+            out = function(self.minimiser, self.window.block, self.problem, _spread(states), stars, rows.size)
             outs.append(jax.tree_util.tree_map(lambda a, n=rows.size: np.asarray(a)[:n], out))
         out = jax.tree_util.tree_map(lambda *each: np.concatenate(each), *outs)
         edges = np.cumsum([0, *(rows.size for _, rows in problems)])
@@ -264,8 +297,8 @@ def _next_problems(running: list[_Part], slots: int) -> list[tuple[_Part, np.nda
     return [(part, np.concatenate(rows)) for part, rows in zip(running, fresh, strict=True)]
 
 
-def _states_of(part: _Part, rows: np.ndarray) -> tuple[Any, np.ndarray]:
-    return jax.tree_util.tree_map(lambda a: a[rows], part.states), part.star[rows]
+def _states_of(part: _Part, rows: np.ndarray) -> Any:
+    return jax.tree_util.tree_map(lambda a: a[rows], part.states)
 
 
 def _batch_sizes(slots: int, m: int) -> list[int]:
@@ -310,25 +343,33 @@ def _put(stars: Any, arrays: Any, row: Any) -> Any:
     return jax.tree_util.tree_map(put, stars, arrays)
 
 
-@partial(compiled, static_argnums=0)
-def _init(minimiser: Minimiser, problem: Problem, x: Any, star: Any, stars: Any) -> Any:
-    return _of_each(minimiser.init, problem, x, star, stars)
+@compiled
+def _take(stars: Any, star: Any) -> Any:
+    return jax.tree_util.tree_map(lambda a: a[star], stars)
 
 
-@partial(compiled, static_argnums=0)
-def _advance(minimiser: Minimiser, problem: Problem, state: Any, star: Any, stars: Any) -> Any:
-    return _of_each(minimiser.advance, problem, state, star, stars)
+@partial(compiled, static_argnames=("minimiser", "block"))
+def _init(minimiser: Minimiser, block: int, problem: Problem, x: Any, stars: Any, count: Any) -> Any:
+    return _of_each(minimiser.init, block, problem, x, stars, count)
 
 
-@partial(compiled, static_argnums=0)
-def _summarise(minimiser: Minimiser, problem: Problem, state: Any, star: Any, stars: Any) -> Summary:
-    return _of_each(minimiser.summary, problem, state, star, stars)
+@partial(compiled, static_argnames=("minimiser", "block"))
+def _advance(minimiser: Minimiser, block: int, problem: Problem, states: Any, stars: Any, count: Any) -> Any:
+    return _of_each(minimiser.advance, block, problem, states, stars, count)
 
 
-def _of_each(function: Callable[..., Any], problem: Problem, states: Any, star: Any, stars: Any) -> Any:
-    """``function`` of each problem, with the spectrum and the prior of its star."""
+@partial(compiled, static_argnames=("minimiser", "block"))
+def _summarise(minimiser: Minimiser, block: int, problem: Problem, states: Any, stars: Any, count: Any) -> Summary:
+    return _of_each(minimiser.summary, block, problem, states, stars, count)
+
+
+def _of_each(function: Callable[..., Any], block: int, problem: Problem, states: Any, stars: Any, count: Any) -> Any:
+    """``function`` of each problem, with the spectrum and the prior of its star; of ``count`` of them where in blocks."""
 
     def of_one(state: Any, flux: Any, ivar: Any, prior: StarPrior | None) -> Any:
         return function(problem.of_star(prior), state, flux, ivar)
 
-    return jax.vmap(of_one)(states, *jax.tree_util.tree_map(lambda a: a[star], stars))
+    def of_rows(given: Any) -> Any:
+        return jax.vmap(of_one)(given[0], *given[1])
+
+    return map_blocks(of_rows, (states, stars), block, count) if block else of_rows((states, stars))
