@@ -25,7 +25,14 @@ def power_of_two_above(n: int) -> int:
     return 1 << max(0, (n - 1).bit_length())
 
 
-def map_padded(function: Callable[..., Any], arrays: tuple[Any, ...], size: int, least: int | None = None) -> Any:
+def map_padded(
+    function: Callable[..., Any],
+    arrays: tuple[Any, ...],
+    size: int,
+    least: int | None = None,
+    *,
+    counted: bool = False,
+) -> Any:
     """``function`` of all rows, block by block; every block has the same shape.
 
     Parameters
@@ -39,6 +46,8 @@ def map_padded(function: Callable[..., Any], arrays: tuple[Any, ...], size: int,
     least : int, optional
         Blocks that are not full are filled up to a power of two between this and ``size``, instead of to ``size``: less
         work for a few more compilations.
+    counted : bool
+        Whether the function also takes the number of rows that are wanted, for `map_blocks`.
 
     Returns
     -------
@@ -51,7 +60,7 @@ def map_padded(function: Callable[..., Any], arrays: tuple[Any, ...], size: int,
         target = size if least is None else min(size, max(least, power_of_two_above(rows.size)))
         filled = fill_up(rows, target)
         block = jax.tree_util.tree_map(lambda a, filled=filled: jnp.asarray(a[filled]), arrays)
-        out = function(*block)
+        out = function(*block, rows.size) if counted else function(*block)
         parts.append(jax.tree_util.tree_map(lambda a, count=rows.size: np.asarray(a)[:count], out))
     if len(parts) == 1:
         return parts[0]
@@ -67,7 +76,7 @@ def map_blocks(function: Callable[[Any], Any], arrays: Any, size: int, count: An
         Maps a pytree of arrays of ``size`` rows to another, each row from its own row. Its shape is the same for every
         block, so what becomes of a row does not depend on the number of rows.
     arrays : pytree
-        Leaves have N rows, N a multiple of ``size``.
+        Leaves have N rows.
     size : int
     count : traced integer
         Rows that matter; the blocks behind them are not computed, and are 0.
@@ -76,17 +85,20 @@ def map_blocks(function: Callable[[Any], Any], arrays: Any, size: int, count: An
     -------
     pytree of arrays with N rows
     """
-    blocks = jax.tree_util.tree_map(lambda a: a.reshape(-1, size, *a.shape[1:]), arrays)
+    n = len(jax.tree_util.tree_leaves(arrays)[0])
+
+    def in_blocks(a: Any) -> Any:
+        return jnp.pad(a, [(0, -n % size), *[(0, 0)] * (a.ndim - 1)]).reshape(-1, size, *a.shape[1:])
+
+    blocks = jax.tree_util.tree_map(in_blocks, arrays)
 
     def of_block(k: Any) -> Any:
         return function(jax.tree_util.tree_map(lambda a: a[k], blocks))
 
-    n = len(jax.tree_util.tree_leaves(blocks)[0])
-    like = jax.eval_shape(of_block, 0)
-    out = jax.tree_util.tree_map(lambda a: jnp.zeros((n, *a.shape), a.dtype), like)
+    out = jax.tree_util.tree_map(lambda a: jnp.zeros((-(-n // size), *a.shape), a.dtype), jax.eval_shape(of_block, 0))
 
     def step(k: Any, out: Any) -> Any:
         return jax.tree_util.tree_map(lambda into, values: into.at[k].set(values), out, of_block(k))
 
     out = jax.lax.fori_loop(0, (count + size - 1) // size, step, out)
-    return jax.tree_util.tree_map(lambda a: a.reshape(-1, *a.shape[2:]), out)
+    return jax.tree_util.tree_map(lambda a: a.reshape(-1, *a.shape[2:])[:n], out)

@@ -25,10 +25,8 @@ from slamjax._util.batching import fill_up, map_blocks, power_of_two_above
 from slamjax._util.jit import compiled
 from slamjax.fitting.prior import StarPrior
 from slamjax.fitting.problem import Minimiser, Problem, Status, Summary
+from slamjax.fitting.starts import BLOCK
 
-#: Stars of a CPU's block: more do not stay in the cache, with fewer the matrix products are inefficient
-#: (benchmarks/fitting/throughput.py).
-BLOCK = 16
 #: Batches are full, an eighth, or a sixty-fourth: the tail of slow stars does not pay for empty places.
 _SHRINK = 8
 #: A batch that would have many empty places is divided into at most so many of the next smaller size.
@@ -46,18 +44,20 @@ class Starts:
     ----------
     x : (M, L) starting points in scaled labels; problem k is about star k mod N, so the best starts go first
     flux, ivar : (N, P) spectra, in the unit and the precision of the device
+    factorised : (N, ...) what takes long of each star's Σ⁻¹, see `slamjax.noise.Noise.factorised`
     prior : what a prior has of each star, if there is one
     """
 
     x: np.ndarray
     flux: np.ndarray
     ivar: np.ndarray
+    factorised: Any = None
     prior: StarPrior | None = None
 
     @property
-    def stars(self) -> tuple[np.ndarray, np.ndarray, StarPrior | None]:
+    def stars(self) -> tuple[np.ndarray, np.ndarray, Any, StarPrior | None]:
         """All that problems of a star share, a pytree of arrays of N rows."""
-        return self.flux, self.ivar, self.prior
+        return self.flux, self.ivar, self.factorised, self.prior
 
 
 @dataclass(eq=False)
@@ -364,10 +364,11 @@ def _summarise(minimiser: Minimiser, block: int, problem: Problem, states: Any, 
 
 
 def _of_each(function: Callable[..., Any], block: int, problem: Problem, states: Any, stars: Any, count: Any) -> Any:
-    """``function`` of each problem, with the spectrum and the prior of its star; of ``count`` of them where in blocks."""
+    """``function`` of each problem, with the spectrum and the prior of its star; in blocks, of ``count`` of them."""
 
-    def of_one(state: Any, flux: Any, ivar: Any, prior: StarPrior | None) -> Any:
-        return function(problem.of_star(prior), state, flux, ivar)
+    def of_one(state: Any, flux: Any, ivar: Any, factorised: Any, prior: StarPrior | None) -> Any:
+        inv_cov = problem.noise.inverse_covariance(ivar, factorised)
+        return function(problem.of_star(prior), state, flux, inv_cov)
 
     def of_rows(given: Any) -> Any:
         return jax.vmap(of_one)(given[0], *given[1])

@@ -29,7 +29,7 @@ from slamjax.fitting.problem import Problem, Summary
 from slamjax.fitting.rest_frame import FittedSpectra, fit_observed_frame
 from slamjax.fitting.rv_starts import ShiftedTemplates, choose_shifted_starts, make_shifted_templates
 from slamjax.fitting.sizes import BatchSizes
-from slamjax.fitting.starts import Templates, choose_starts, make_templates
+from slamjax.fitting.starts import Templates, choose_starts, factorised, make_templates
 from slamjax.forward.nuisances import Nuisances
 from slamjax.forward.scaled import ScaledModel
 from slamjax.io.label_table import LabelTable
@@ -328,15 +328,16 @@ class Fitter:
         good = prepared.good & (self._model.trained if forward is None else np.asarray(forward.usable))
         flux, ivar = self._scaled.flux(prepared.flux), self._scaled.ivar(np.where(good, prepared.ivar, 0))
         choose: Any = choose_starts if self.nuisances is None else choose_shifted_starts
-        starts = map_padded(
-            lambda *star: choose(self._problem, self._templates, *star, self.n_starts),
-            (flux, ivar),
-            self._sizes.block,
-            least=1,
-        )
+        noise, block = self._problem.noise, self._sizes.block
+        kept = map_padded(partial(factorised, noise), (ivar,), block, counted=True) if noise.rank else None
+
+        def starts_of(flux: Any, ivar: Any, kept: Any, count: int) -> Any:
+            return choose(self._problem, self._templates, flux, ivar, self.n_starts, kept, count)
+
+        starts = map_padded(starts_of, (flux, ivar, kept), block, counted=True)
         x = np.swapaxes(starts, 0, 1).reshape(-1, starts.shape[-1])
         no_errors = ~np.any(good & np.isfinite(prepared.ivar), axis=1)
-        return Prepared(spectra, Starts(x, flux, ivar), good.sum(axis=1), prepared.snr(), no_errors)
+        return Prepared(spectra, Starts(x, flux, ivar, kept), good.sum(axis=1), prepared.snr(), no_errors)
 
 
 def fit(

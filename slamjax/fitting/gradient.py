@@ -90,8 +90,7 @@ class GradientMinimiser:
             return optax.lbfgs(memory_size=6, linesearch=search)
         return optax.adam(optax.exponential_decay(0.5, transition_steps=self.max_iter, decay_rate=1e-3))
 
-    def init(self, problem: Problem, x: X, flux: Star, ivar: Star) -> GradientState:
-        inv_cov = problem.noise.inverse_covariance(ivar)
+    def init(self, problem: Problem, x: X, flux: Star, inv_cov: InverseCovariance) -> GradientState:
         coordinates = Coordinates.from_start(problem, x, flux, inv_cov)
         v = jnp.zeros_like(x)
         x = coordinates(v)
@@ -99,9 +98,8 @@ class GradientMinimiser:
         value = problem.objective(x, flux, inv_cov)
         return GradientState(coordinates, v, x, value, self._optimiser.init(v), zero, zero + Status.RUNNING)
 
-    def advance(self, problem: Problem, state: GradientState, flux: Star, ivar: Star) -> GradientState:
+    def advance(self, problem: Problem, state: GradientState, flux: Star, inv_cov: InverseCovariance) -> GradientState:
         optimiser = self._optimiser
-        inv_cov = problem.noise.inverse_covariance(ivar)
 
         def objective(v: X) -> Float[Array, ""]:
             return problem.objective(state.coordinates(v), flux, inv_cov)
@@ -145,8 +143,7 @@ class GradientMinimiser:
         """None: that needs the curvature."""
         return np.zeros(active.size, dtype=bool)
 
-    def summary(self, problem: Problem, state: GradientState, flux: Star, ivar: Star) -> Summary:
-        inv_cov = problem.noise.inverse_covariance(ivar)
+    def summary(self, problem: Problem, state: GradientState, flux: Star, inv_cov: InverseCovariance) -> Summary:
         loss = dataclasses.replace(problem, prior=None)
         curvature = jax.hessian(loss.objective)(state.x, flux, inv_cov)
         prior = problem.prior_information(state.x)[1:, 1:]

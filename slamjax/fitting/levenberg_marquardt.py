@@ -64,7 +64,7 @@ class LevenbergMarquardt:
     max_iter: int = 60
     stride: int = 4  # steps per visit of the driver
 
-    def init(self, problem: Problem, x: X, flux: Star, ivar: Star) -> LMState:
+    def init(self, problem: Problem, x: X, flux: Star, inv_cov: InverseCovariance) -> LMState:
         """A state before its first evaluation: χ² is infinite, and the first step, of length 0, evaluates it.
 
         So new stars in a batch need no separate evaluation.
@@ -76,8 +76,7 @@ class LevenbergMarquardt:
         bend = jnp.zeros((x.size, x.size), x.dtype)
         return LMState(x, gram, bend, 3e-3 * one, 4 * one, zero, zero, zero + Status.RUNNING)
 
-    def advance(self, problem: Problem, state: LMState, flux: Star, ivar: Star) -> LMState:
-        inv_cov = problem.noise.inverse_covariance(ivar)
+    def advance(self, problem: Problem, state: LMState, flux: Star, inv_cov: InverseCovariance) -> LMState:
         return jax.lax.fori_loop(0, self.stride, lambda _, s: self._step(problem, s, flux, inv_cov), state)
 
     def _step(self, problem: Problem, state: LMState, flux: Star, inv_cov: InverseCovariance) -> LMState:
@@ -149,7 +148,7 @@ class LevenbergMarquardt:
         hopeless = here - 2 * gain > lowest + _HOPELESS
         return known & (arrived | hopeless)
 
-    def summary(self, problem: Problem, state: LMState, flux: Star, ivar: Star) -> Summary:
+    def summary(self, problem: Problem, state: LMState, flux: Star, inv_cov: InverseCovariance) -> Summary:
         objective = jnp.where(state.status == Status.REDUNDANT, jnp.inf, state.gram[0, 0])
         prior = problem.prior_information(state.x)
         data = state.gram - prior

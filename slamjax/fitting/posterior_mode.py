@@ -6,6 +6,7 @@ and the second minimises χ² − 2 w ln p: its posterior is the one that `slamj
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -41,7 +42,7 @@ def fit_again(
     order = np.argsort(np.where(np.isfinite(ends.objective), ends.objective, np.inf), axis=1, kind="stable")
     x = np.take_along_axis(ends.x, order[:, :, None], axis=1)
     x = np.swapaxes(x, 0, 1).reshape(-1, x.shape[2]).astype(starts.x.dtype)
-    again = Starts(x, starts.flux, starts.ivar, starts.prior)
+    again = dataclasses.replace(starts, x=x)
     (summary,) = minimise(minimiser, problem, [again], slots, one_part=True, finished=finished)
     assert starts.prior is not None
     return Ends.from_summary(summary, n_starts, np.asarray(starts.prior.weight, float))

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from slamjax._util.batching import map_blocks
 from slamjax._util.constants import LIGHT
 from slamjax._util.jit import compiled
 from slamjax._util.linalg import eliminate
@@ -101,19 +102,20 @@ def _smooth(terms: Any, flux: Any, weight: Any) -> Star:
 @partial(compiled, static_argnames="n_starts")
 def choose_shifted_starts(
     problem: Problem, shifted: ShiftedTemplates, flux: Float[Array, "star pixel"], ivar: Float[Array, "star pixel"],
-    n_starts: int,
+    n_starts: int, factorised: Any = None, count: Any = None,
 ) -> Float[Array, "star start parameter"]:  # fmt: skip
-    """Starting parameters of each star: labels, then velocities."""
+    """Starting parameters of each star: labels, then velocities; see `slamjax.fitting.starts.choose_starts`."""
     forward: Any = problem.emulator
     templates, n = shifted.templates, flux.shape[0]
     weight = problem.noise.weights(ivar)
     flux = jnp.where(weight > 0, flux, 0)
     if forward.terms is not None:
         ratio = shifted.level / jax.vmap(partial(_smooth, forward.terms))(flux, weight)
+        factorised = None
         flux, ivar, weight = flux * ratio, ivar / jnp.square(ratio), weight / jnp.square(ratio)
     behind = jnp.broadcast_to(shifted.fixed.astype(flux.dtype), (n, n_starts, shifted.fixed.shape[0]))
     if "rv" not in forward.free:
-        labels = choose_starts(problem, templates, flux, ivar, n_starts)
+        labels = choose_starts(problem, templates, flux, ivar, n_starts, factorised, count)
         return jnp.concatenate([labels, behind], axis=-1)
     probes = jax.lax.map(partial(_lines, forward.grid), shifted.probes)
 
@@ -127,8 +129,9 @@ def choose_shifted_starts(
         rest = jnp.interp(to, shifted.place, flux)
         return rest, jnp.where(sound, jnp.minimum(ivar[after], ivar[after - 1]), 0)
 
-    rest, rest_ivar = jax.lax.map(at_rest, (flux, weight, ivar), batch_size=_BLOCK)
-    labels = choose_starts(problem, templates, rest, rest_ivar, n_starts)
+    count = n if count is None else count
+    rest, rest_ivar = map_blocks(jax.vmap(at_rest), (flux, weight, ivar), _BLOCK, count)
+    labels = choose_starts(problem, templates, rest, rest_ivar, n_starts, count=count)
 
     def refined(star: tuple[Array, Array, Array]) -> Array:
         flux, weight, x = star
@@ -139,7 +142,7 @@ def choose_shifted_starts(
         lines = jax.vmap(partial(_lines, forward.grid))(jnp.nan_to_num(forward.at(parameters)))
         return correlate(problem, flux, weight, lines)[0]
 
-    velocity = jax.lax.map(refined, (flux, weight, labels), batch_size=_BLOCK)
+    velocity = map_blocks(jax.vmap(refined), (flux, weight, labels), _BLOCK, count)
     behind = behind.at[:, :, forward.free.index("rv")].set(velocity)
     return jnp.concatenate([labels, behind], axis=-1)
 

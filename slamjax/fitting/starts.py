@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from slamjax._util.batching import map_blocks
 from slamjax._util.jit import compiled
 from slamjax.fitting.problem import Problem, Star
 from slamjax.noise.models import Noise
@@ -22,9 +23,10 @@ APART = 1.0
 #: Templates are compared in at most this many components, and in no more than leave each of them within this
 #: distance, in units of the model's error.
 _MOST, _CLOSE = 32, 0.5
-#: Spectra per step of a loop: limits memory. The loop's body has the same shape for any number of stars, so that a
-#: star's starts do not depend on how many others there are.
-_BLOCK = 16
+#: Spectra per step of a loop: more do not stay in a CPU's cache, with fewer matrix products are inefficient. The body
+#: has the same shape for any number of stars, so that what becomes of a star does not depend on how many others there
+#: are.
+BLOCK = 16
 _matmul = partial(jnp.matmul, precision=jax.lax.Precision.HIGHEST)
 
 
@@ -58,7 +60,7 @@ def sample_stars(stars: np.ndarray) -> np.ndarray:
 
 @compiled
 def _predict(emulator: Any, x: Float[Array, "template label"]) -> Float[Array, "template pixel"]:
-    return jnp.nan_to_num(jax.lax.map(emulator.at, x, batch_size=4 * _BLOCK))
+    return jnp.nan_to_num(jax.lax.map(emulator.at, x, batch_size=4 * BLOCK))
 
 
 def in_components(noise: Noise, x: Float[Array, "template label"], flux: Float[Array, "template pixel"]) -> Templates:
@@ -92,7 +94,7 @@ def _leading(rows: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
 @compiled
 def _whitened(noise: Noise, lines: Float[Array, "template pixel"]) -> Float[Array, "template pixel"]:
     inv_cov = noise.inverse_covariance(jnp.full(lines.shape[1], jnp.inf, lines.dtype))
-    return jax.lax.map(inv_cov.whiten, lines, batch_size=4 * _BLOCK)
+    return jax.lax.map(inv_cov.whiten, lines, batch_size=4 * BLOCK)
 
 
 @partial(compiled, static_argnames="n_starts")
@@ -102,32 +104,41 @@ def choose_starts(
     flux: Float[Array, "star pixel"],
     ivar: Float[Array, "star pixel"],
     n_starts: int,
+    factorised: Any = None,
+    count: Any = None,
 ) -> Float[Array, "star start label"]:
     """For each star the best-χ² template, then the best of those at least `APART` from the first, and so on.
 
     χ² has the star's own errors and their correlations: without them a star starts, and may end, in another minimum.
     With c a template's coordinates and G = R Σ⁻¹ Rᵀ for the rows R = [f − middle; lines], it is a constant less
     2 G₀·c, plus cᵀ G c: one matrix product of the distinct elements of G and of c cᵀ.
+
+    ``factorised`` is what `slamjax.noise.Noise.factorised` gives of the stars, where it is known; the first ``count``
+    stars are wanted, all by default.
     """
     first, second = np.triu_indices(templates.lines.shape[0])
     twice = jnp.asarray(np.where(first == second, 1, 2), flux.dtype)
     pairs = templates.coordinates[:, first] * templates.coordinates[:, second]
     terms = jnp.concatenate([-2 * templates.coordinates, pairs * twice], axis=1).T
 
-    def of_star(star: tuple[Star, Star]) -> Float[Array, " term"]:
-        flux, ivar = star
-        gram = problem.noise.inverse_covariance(ivar).gram(
+    def of_star(star: tuple[Star, Star, Any]) -> Float[Array, " term"]:
+        flux, ivar, factorised = star
+        gram = problem.noise.inverse_covariance(ivar, factorised).gram(
             jnp.concatenate([(flux - templates.middle)[None], templates.lines])
         )
         return jnp.concatenate([gram[0, 1:], gram[1 + first, 1 + second]])
 
-    def starts(block: tuple[Array, Array]) -> Float[Array, "star start label"]:
+    def starts(block: tuple[Array, Array, Any]) -> Float[Array, "star start label"]:
         return _best_apart(templates.x, _matmul(jax.vmap(of_star)(block), terms), n_starts)
 
-    n = flux.shape[0]
-    padding = ((0, -n % _BLOCK), (0, 0))
-    blocks = [jnp.pad(rows, padding).reshape(-1, _BLOCK, rows.shape[1]) for rows in (flux, ivar)]
-    return jax.lax.map(starts, tuple(blocks)).reshape(-1, n_starts, templates.x.shape[1])[:n]
+    count = flux.shape[0] if count is None else count
+    return jnp.asarray(map_blocks(starts, (flux, ivar, factorised), BLOCK, count))
+
+
+@compiled
+def factorised(noise: Noise, ivar: Float[Array, "star pixel"], count: Any) -> Any:
+    """What takes long of the first ``count`` stars' Σ⁻¹, see `slamjax.noise.Noise.factorised`."""
+    return map_blocks(jax.vmap(noise.factorised), ivar, BLOCK, count)
 
 
 def _best_apart(

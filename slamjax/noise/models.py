@@ -62,8 +62,12 @@ class Noise(Protocol):
         """The same noise with JAX arrays of the default precision."""
         ...
 
-    def inverse_covariance(self, ivar: Ivar) -> InverseCovariance:
-        """Σ⁻¹ of stars with these photon errors."""
+    def factorised(self, ivar: Ivar) -> Any:
+        """What takes long of Σ⁻¹, to be kept with each star; None where nothing does."""
+        ...
+
+    def inverse_covariance(self, ivar: Ivar, factorised: Any = None) -> InverseCovariance:
+        """Σ⁻¹ of stars with these photon errors; `factorised` is computed unless it is given."""
         ...
 
     def variance_shares(self, ivar: Ivar) -> Float[Array, "*batch 2"]:
@@ -109,7 +113,10 @@ class DiagonalNoise:
         """Diagonal of Σ⁻¹."""
         return 1 / (1 / ivar + self.model_variance)
 
-    def inverse_covariance(self, ivar: Ivar) -> DiagonalInverseCovariance:
+    def factorised(self, ivar: Ivar) -> None:
+        """Nothing takes long."""
+
+    def inverse_covariance(self, ivar: Ivar, factorised: None = None) -> DiagonalInverseCovariance:
         """Σ⁻¹ of stars with these photon errors."""
         return DiagonalInverseCovariance(self.weights(ivar))
 
@@ -188,8 +195,8 @@ class LowRankNoise:
         stated = (ivar > 0) & jnp.isfinite(ivar)
         return weight, jnp.where(stated, 1 / jnp.sqrt(jnp.where(stated, ivar, 1)), 0)
 
-    def inverse_covariance(self, ivar: Ivar) -> LowRankInverseCovariance:
-        """Σ⁻¹ of stars with these photon errors."""
+    def factorised(self, ivar: Ivar) -> Float[Array, "*batch factor factor"]:
+        """L⁻¹, see `slamjax.noise.inverse_covariance.LowRankInverseCovariance`."""
         weight, photon = self._diagonal(ivar)
         v, w = self.factors, self.photon_factors
         cross = _einsum("pi,...p,pj->...ij", v, weight * photon, w)
@@ -199,9 +206,20 @@ class LowRankNoise:
         capacitance = jnp.concatenate([top, bottom], axis=-2) + jnp.eye(self.rank, dtype=weight.dtype)
         lower = jnp.linalg.cholesky(capacitance)
         eye = jnp.broadcast_to(jnp.eye(self.rank, dtype=lower.dtype), lower.shape)
-        inverse = jax.scipy.linalg.solve_triangular(lower, eye, lower=True)
-        whitener = jax.scipy.linalg.solve_triangular(jnp.swapaxes(lower, -1, -2) + eye, inverse, lower=False)
-        return LowRankInverseCovariance(weight, photon, inverse, whitener, v, w)
+        return jax.scipy.linalg.solve_triangular(lower, eye, lower=True)
+
+    def inverse_covariance(
+        self, ivar: Ivar, factorised: Float[Array, "*batch factor factor"] | None = None
+    ) -> LowRankInverseCovariance:
+        """Σ⁻¹ of stars with these photon errors."""
+        weight, photon = self._diagonal(ivar)
+        inverse = self.factorised(ivar) if factorised is None else factorised
+        # (Lᵀ + I)⁻¹ L⁻¹ = (I + L⁻ᵀ)⁻¹ L⁻ᵀ L⁻¹; in compiled functions it is computed where it is used only
+        upper = jnp.swapaxes(inverse, -1, -2)
+        right = _einsum("...ij,...jk->...ik", upper, inverse)
+        eye = jnp.eye(self.rank, dtype=inverse.dtype)
+        whitener = jax.scipy.linalg.solve_triangular(upper + eye, right, lower=False)
+        return LowRankInverseCovariance(weight, photon, inverse, whitener, self.factors, self.photon_factors)
 
     def draw(self, key: Array, ivar: Ivar) -> Flux:
         """Noise drawn from N(0, Σ); 0 at bad pixels."""
