@@ -161,13 +161,12 @@ class Fitter:
 
         with reporter(on_progress) as report, one_blas_thread():
             report.stage("fitting stars")
-            one_part = n <= fitter._sizes.chunk
-            tables = list(fitter._fit_parts([spectra], one_part, lambda done: report(min(done, n), n)))
+            tables = list(fitter._fit_parts([spectra], lambda done: report(min(done, n), n)))
         warn_without_errors(self.model, spectra)
         return stack_tables(tables)
 
     def fit_parts(
-        self, parts: Iterable[Spectra], *, one_part: bool = False, report: Callable[[int], None] | None = None
+        self, parts: Iterable[Spectra], *, report: Callable[[int], None] | None = None
     ) -> Iterator[LabelTable]:
         """Label tables of spectra that come part by part, in order; see `fit`.
 
@@ -177,15 +176,13 @@ class Fitter:
         ----------
         parts : iterable of Spectra
             Parts are drawn before the tables of the ones before are complete.
-        one_part : bool
-            There is only one, of at most the size that ``memory`` allows.
         report : callable, optional
             Called with the number of stars done.
         """
         parts = iter(parts)
         first = next(parts, None)
         if first is not None:
-            yield from self._matched(first)._fit_parts(itertools.chain([first], parts), one_part, report)
+            yield from self._matched(first)._fit_parts(itertools.chain([first], parts), report)
 
     def _matched(self, spectra: Spectra) -> Fitter:
         """The fitter whose model predicts lines as wide as those of the spectra."""
@@ -196,9 +193,7 @@ class Fitter:
             self._wider = Fitter(model, **{**self.options, "compress": False})
         return self._wider
 
-    def _fit_parts(
-        self, parts: Iterable[Spectra], one_part: bool, report: Callable[[int], None] | None
-    ) -> Iterator[LabelTable]:
+    def _fit_parts(self, parts: Iterable[Spectra], report: Callable[[int], None] | None) -> Iterator[LabelTable]:
         done, self._level_checked = 0, False
         for measured, group in itertools.groupby(self._chunks(parts), key=self._needs_measured_velocity):
             counts = [0] * (1 if self.prior is None else 2)
@@ -209,7 +204,7 @@ class Fitter:
                     report(before + sum(counts) // (self.n_starts * len(counts)))
 
             fit_group = self._fit_observed if measured else self._fit_group
-            for spectra, result in fit_group(group, one_part, finished):
+            for spectra, result in fit_group(group, finished):
                 done += len(spectra)
                 yield label_table(self.model.label_names, self.model.info.label_units, spectra, result)
 
@@ -225,7 +220,7 @@ class Fitter:
         return self.model.needs_rv(spectra) and (self.nuisances is None or self.nuisances.rv is None)
 
     def _fit_observed(
-        self, chunks: Iterable[Spectra], one_part: bool, finished: Callable[..., None]
+        self, chunks: Iterable[Spectra], finished: Callable[..., None]
     ) -> Iterator[tuple[Spectra, FitResult]]:
         """Results of spectra whose velocities are measured; one chunk after the other, for some are fitted again."""
         n_done = 0
@@ -236,7 +231,7 @@ class Fitter:
 
             def fit_at(stars: Spectra, velocity: np.ndarray, n: int = len(spectra), report: Any = first_fit) -> Any:
                 prepared = self._prepare(stars, velocity)
-                (summary,) = self._minimise([prepared.starts], True, report if len(stars) == n else None)
+                (summary,) = self._minimise([prepared.starts], report if len(stars) == n else None)
                 result = self._outcome.result(prepared, summary)
                 return FittedSpectra(result, prepared.starts.flux, prepared.starts.ivar)
 
@@ -247,7 +242,7 @@ class Fitter:
             yield spectra, result
 
     def _fit_group(
-        self, chunks: Iterable[Spectra], one_part: bool, finished: Callable[..., None]
+        self, chunks: Iterable[Spectra], finished: Callable[..., None]
     ) -> Iterator[tuple[Spectra, FitResult]]:
         """Results of spectra in the model's frame, or whose fit has a velocity."""
         waiting: deque[Prepared] = deque()
@@ -258,17 +253,14 @@ class Fitter:
                 waiting.append(self._prepare(spectra, np.zeros(len(spectra)) if self.model.needs_rv(spectra) else None))
                 yield waiting[-1].starts
 
-        for summary in self._minimise(starts(), one_part, finished):
+        for summary in self._minimise(starts(), finished):
             prepared = waiting.popleft()
             again = partial(_second, finished, n_again)
             yield prepared.spectra, self._outcome.result(prepared, summary, again)
             n_again += len(prepared.starts.x)
 
-    def _minimise(
-        self, parts: Iterable[Starts], one_part: bool, finished: Callable[[int], None] | None
-    ) -> Iterator[Summary]:
-        slots = self._sizes.slots
-        return minimise(self._minimiser, self._problem, parts, slots, one_part=one_part, finished=finished)
+    def _minimise(self, parts: Iterable[Starts], finished: Callable[[int], None] | None) -> Iterator[Summary]:
+        return minimise(self._minimiser, self._problem, parts, self._sizes.slots, finished)
 
     def check(self, spectra: Spectra) -> None:
         """Raise SlamError for spectra that cannot be fitted, before anything is computed."""

@@ -43,6 +43,6 @@ def fit_again(
     x = np.take_along_axis(ends.x, order[:, :, None], axis=1)
     x = np.swapaxes(x, 0, 1).reshape(-1, x.shape[2]).astype(starts.x.dtype)
     again = dataclasses.replace(starts, x=x)
-    (summary,) = minimise(minimiser, problem, [again], slots, one_part=True, finished=finished)
+    (summary,) = minimise(minimiser, problem, [again], slots, finished)
     assert starts.prior is not None
     return Ends.from_summary(summary, n_starts, np.asarray(starts.prior.weight, float))

@@ -93,7 +93,7 @@ def fit_table(
     with reporter(on_progress) as told, one_blas_thread():
         told.stage("fitting rows")
         progress = _RowProgress(told, n)
-        tables = list(fitter.fit_parts(parts(range(0, n, size)), one_part=n <= size, report=progress.report))
+        tables = list(fitter.fit_parts(parts(range(0, n, size)), report=progress.report))
         progress.report(progress.spectra)
     if not tables:
         if n == 0:
