@@ -6,7 +6,6 @@ from campaigns.neighbours import WAYS, differences, fitted, stars
 from models import giants_model, quadratic_model
 
 import slamjax
-from slamjax.fitting.batches import _split
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -33,13 +32,3 @@ def test_starts_of_a_star_are_the_same_beside_much_noisier_ones():
     )
     beside = fitter._prepare(mixed, None).starts.x.reshape(3, 60, -1)[:, :20]
     np.testing.assert_array_equal(alone, beside)
-
-
-@pytest.mark.parametrize(
-    ("count", "expected"),
-    [(1, [16]), (16, [16]), (40, [16, 16, 16]), (70, [128]), (300, [128, 128, 16, 16, 16])],
-)
-def test_batches_have_few_empty_places(count, expected):
-    batches = _split(count, [1024, 128, 16])
-    assert [size for _, size in batches] == expected
-    np.testing.assert_array_equal(np.concatenate([rows for rows, _ in batches]), np.arange(count))
