@@ -260,7 +260,7 @@ class Fitter:
             n_again += len(prepared.starts.x)
 
     def _minimise(self, parts: Iterable[Starts], finished: Callable[[int], None] | None) -> Iterator[Summary]:
-        return minimise(self._minimiser, self._problem, parts, self._sizes.slots, finished)
+        return minimise(self._minimiser, self._problem, parts, self._sizes.block, finished)
 
     def check(self, spectra: Spectra) -> None:
         """Raise SlamError for spectra that cannot be fitted, before anything is computed."""
@@ -306,7 +306,13 @@ class Fitter:
             rows += len(nuisances.free) + nuisances.n_coefficients
             n_pix *= 4 if nuisances.present else 1
         return BatchSizes.within(
-            self.memory, emulator, rows, n_pix, len(self._model.training_labels.stars), self.optimiser.method != "lm"
+            self.memory,
+            emulator,
+            rows,
+            n_pix,
+            self._model.noise.rank,
+            len(self._model.training_labels.stars),
+            self.optimiser.method != "lm",
         )
 
     def _prepare(self, spectra: Spectra, velocity: np.ndarray | None) -> Prepared:

@@ -77,7 +77,7 @@ class Outcome:
         problem = dataclasses.replace(self.problem, prior=prior.prior)
         starts = dataclasses.replace(prepared.starts, prior=own)
         if self.prior is not None:
-            ends = fit_again(self.minimiser, problem, ends, starts, self.sizes.slots, finished)
+            ends = fit_again(self.minimiser, problem, ends, starts, self.sizes.block, finished)
             result = self._summarised(prepared, ends)
         if sampled:
             block = power_of_two_below(max(1, self.sizes.points // POINTS))
@@ -98,7 +98,7 @@ class Outcome:
         result = summarise(model, ends, prepared.n_pix, prepared.no_errors, forward, photons)
         if forward is not None and forward.terms is not None:
             coefficients = map_padded(
-                lambda *star: _coefficients(problem, *star), (best, flux, ivar), self.sizes.slots
+                lambda *star: _coefficients(problem, *star), (best, flux, ivar), self.sizes.block
             ).astype(float)
             coefficients[~np.isfinite(result.labels).all(axis=1)] = np.nan
             result.nuisances["polynomial"] = coefficients
