@@ -5,9 +5,11 @@ from __future__ import annotations
 import inspect
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import cache, wraps
 from pathlib import Path
 from typing import Any, TypeVar
+from weakref import WeakKeyDictionary
 
 import jax
 import numpy as np
@@ -29,6 +31,10 @@ _SETTINGS = (
     "jax_default_prng_impl",
     "jax_threefry_partitionable",
 )
+#: How a program's text names LAPACK's routines.
+_LAPACK = 'custom_call_target="lapack'
+#: Whether programs that were asked about call LAPACK.
+_calls_lapack: WeakKeyDictionary[jax.stages.Compiled, bool] = WeakKeyDictionary()
 #: Programs that are in memory; those not used for longest are given up.
 _programs: OrderedDict[Any, jax.stages.Compiled] = OrderedDict()
 MOST_PROGRAMS = 256
@@ -51,14 +57,13 @@ def compiled(function: F, *, static_argnums: int | None = None, static_argnames:
     def jitted() -> Any:
         return jax.jit(function, static_argnames=tuple(static))
 
-    @wraps(function)
-    def call(*args: Any, **kwargs: Any) -> Any:
+    def bind(*args: Any, **kwargs: Any) -> Bound | None:
         given = tuple(arg for place, arg in enumerate(args) if place not in places)
         named = {name: arg for name, arg in kwargs.items() if name not in static}
         leaves, tree = jax.tree_util.tree_flatten((given, named))
         # XLA accepts options for whole programs only
         if any(isinstance(leaf, jax.core.Tracer) for leaf in leaves):
-            return function(*args, **kwargs)
+            return None
         fixed = tuple(arg for place, arg in enumerate(args) if place in places)
         fixed_named = tuple(sorted((name, arg) for name, arg in kwargs.items() if name in static))
         settings = tuple(getattr(jax.config, name, None) for name in _SETTINGS)
@@ -72,9 +77,41 @@ def compiled(function: F, *, static_argnums: int | None = None, static_argnames:
                 _programs.popitem(last=False)
         else:
             _programs.move_to_end(key)
-        return program(*given, **named)
+        return Bound(program, given, named)
 
+    @wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        program = bind(*args, **kwargs)
+        return function(*args, **kwargs) if program is None else program()
+
+    call.bind = bind  # type: ignore[attr-defined]
     return call  # type: ignore[return-value]
+
+
+@dataclass(frozen=True, eq=False)
+class Bound:
+    """A compiled program with its arguments."""
+
+    program: jax.stages.Compiled
+    given: tuple[Any, ...]
+    named: dict[str, Any]
+
+    def __call__(self) -> Any:
+        return self.program(*self.given, **self.named)
+
+    @property
+    def calls_lapack(self) -> bool:
+        known = _calls_lapack.get(self.program)
+        if known is None:
+            known = _calls_lapack[self.program] = _LAPACK in (self.program.as_text() or _LAPACK)
+        return known
+
+
+def bound(function: Any, *args: Any, **kwargs: Any) -> Bound:
+    """The program of a `compiled` function for these arguments, which are values."""
+    program = function.bind(*args, **kwargs)
+    assert isinstance(program, Bound)
+    return program
 
 
 def give_up_programs(most: int) -> bool:

@@ -3,8 +3,8 @@
 A batch under vmap runs until its slowest member is done. So the batch is advanced a few steps at a time; between two
 visits the host fills the places of those that have finished, at the end of one part of the stars with the first ones of
 the next. Shapes stay static. Accelerators have batches of three sizes. A CPU has one size, and works through it in
-blocks of a few problems, whose intermediate results stay in its cache: as many as are filled, all of one shape, so that
-a star's result does not depend on how many others there are.
+blocks of a few problems, whose intermediate results stay in its cache, as many as are filled; one such batch on each of
+its cores. All blocks have one shape, so that a star's result does not depend on how many others there are.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import numpy as np
 
 from slamjax._util.batching import fill_up, map_blocks
 from slamjax._util.jit import compiled
+from slamjax._util.together import together
 from slamjax.fitting.prior import StarPrior
 from slamjax.fitting.problem import Minimiser, Problem, Status, Summary
 from slamjax.fitting.window import Window
@@ -138,7 +139,7 @@ def minimise(
     while True:
         busy = sum(part.active.size + part.n_first_waiting for part in running)
         hidden = sum(part.n for part in running) - (running[0].n if running else 0)
-        if not exhausted and (batch is None or (busy < batch.window.sizes[0] and hidden < _HIDDEN * slots)):
+        if not exhausted and (batch is None or (busy < batch.window.slots and hidden < _HIDDEN * slots)):
             upcoming = next(source, None)
             exhausted = upcoming is None
             if upcoming is not None:
@@ -166,7 +167,7 @@ class _Batch:
 
     def visit(self, running: Iterable[_Part]) -> None:
         """Begin waiting problems where there are places, advance all by a few steps, and end those that are done."""
-        fresh = [(part, rows) for part, rows in _next_problems(list(running), self.window.sizes[0]) if rows.size]
+        fresh = [(part, rows) for part, rows in _next_problems(list(running), self.window.slots) if rows.size]
         for part, rows in fresh:
             part.place[rows] = self.window.enter(part.stars_of(rows))
             part.active = np.concatenate([part.active, rows])
@@ -190,13 +191,17 @@ class _Batch:
             return
         place = np.concatenate([part.place[rows] for part, rows in problems])
         joined = _joined([given(part, rows) for part, rows in problems])
-        window, outs = self.window, []
-        for rows, size in window.split(place.size):
+        window, calls = self.window, []
+        batches = window.split(place.size)
+        for rows, size in batches:
             filled = fill_up(rows, size)
             states = jax.tree_util.tree_map(lambda a, filled=filled: a[filled], joined)
             spread = window.spread((states, place[filled]))
-            out = function(self.minimiser, window.block, self.problem, *spread, window.stars, rows.size)
-            outs.append(jax.tree_util.tree_map(lambda a, n=rows.size: np.asarray(a)[:n], out))
+            calls.append((self.minimiser, window.block, self.problem, *spread, window.stars, rows.size))
+        outs = [
+            jax.tree_util.tree_map(lambda a, n=rows.size: np.asarray(a)[:n], out)
+            for out, (rows, _) in zip(together(function, calls), batches, strict=True)
+        ]
         out, begin = _joined(outs), 0
         for part, rows in problems:
             values = jax.tree_util.tree_map(lambda a, at=slice(begin, begin + rows.size): a[at], out)

@@ -106,7 +106,7 @@ class Outcome:
         learnt = self.posterior_mean == LEARNT
         if model.info.calibration.likeness is None and not learnt:
             return result
-        parts = residual_parts(problem, best, flux, ivar)
+        parts = residual_parts(problem, best, flux, ivar, prepared.starts.factorised)
         result = dataclasses.replace(result, unlike=unlike(model, best, parts, prepared.no_errors))
         return with_learnt_means(model, result, best, parts) if learnt else result
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import numpy as np
 from jaxtyping import Array, Float
@@ -17,10 +19,12 @@ from slamjax.noise.likeness import ResidualParts
 _BLOCK = 64
 
 
-def residual_parts(problem: Problem, x: np.ndarray, flux: np.ndarray, ivar: np.ndarray) -> ResidualParts:
+def residual_parts(
+    problem: Problem, x: np.ndarray, flux: np.ndarray, ivar: np.ndarray, factorised: Any
+) -> ResidualParts:
     """Of fits that ended at parameters x (N, V)."""
     residual = map_padded(lambda *star: _residual(problem, *star), (x.astype(flux.dtype), flux, ivar), _BLOCK)
-    return ResidualParts.of(problem.noise, residual, ivar)
+    return ResidualParts.of(problem.noise, residual, ivar, factorised)
 
 
 def unlike(model: Model, x: np.ndarray, parts: ResidualParts, no_errors: np.ndarray) -> Float[np.ndarray, " star"]:

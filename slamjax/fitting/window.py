@@ -15,6 +15,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from slamjax._util.batching import fill_up
 from slamjax._util.jit import compiled
+from slamjax._util.together import cores
 from slamjax.fitting.starts import BLOCK
 
 #: Batches of accelerators are full, an eighth, or a sixty-fourth: the tail of slow stars does not pay for empty places.
@@ -30,6 +31,7 @@ class Window:
 
     Attributes
     ----------
+    slots : places
     stars : pytree of arrays of so many rows
     free : places that hold no problem
     block : problems that a batch works on at once, one such block after the other; 0: all
@@ -40,15 +42,21 @@ class Window:
         devices = len(jax.local_devices())
         self.block = BLOCK if jax.default_backend() == "cpu" and devices == 1 else 0
         if self.block:
-            self.sizes = [-(-slots // self.block) * self.block]
-            self.stars = jax.tree_util.tree_map(lambda a: aligned_zeros((self.sizes[0], *a.shape[1:]), a.dtype), like)
+            self.n_together = cores()
+            self.sizes = [self._in_blocks(-(-slots // self.n_together))]
+            self.slots = self.n_together * self.sizes[0]
+            self.stars = jax.tree_util.tree_map(lambda a: aligned_zeros((self.slots, *a.shape[1:]), a.dtype), like)
         else:
             sizes = {max(1, slots // _SHRINK**k) for k in range(3)}
             self.sizes = sorted({-(-size // devices) * devices for size in sizes}, reverse=True)
+            self.slots, self.n_together = self.sizes[0], 1
             self.stars = everywhere(
-                jax.tree_util.tree_map(lambda a: np.zeros((self.sizes[0], *a.shape[1:]), a.dtype), like)
+                jax.tree_util.tree_map(lambda a: np.zeros((self.slots, *a.shape[1:]), a.dtype), like)
             )
-        self.free = np.arange(self.sizes[0])
+        self.free = np.arange(self.slots)
+
+    def _in_blocks(self, count: int) -> int:
+        return -(-count // self.block) * self.block
 
     def enter(self, stars: Any) -> np.ndarray:
         """Places for spectra, of which there are no more than `free` places."""
@@ -69,8 +77,14 @@ class Window:
         self.free = np.concatenate([self.free, places])
 
     def split(self, count: int) -> list[tuple[np.ndarray, int]]:
-        """Which of ``count`` problems go into a batch together, and its size: few empty places, and few batches."""
+        """Which of ``count`` problems go into a batch together, and its size: few empty places, and few batches.
+
+        On a CPU as many batches as it has cores.
+        """
         batches, begin = [], 0
+        if self.block:
+            step = min(self.sizes[0], self._in_blocks(-(-count // self.n_together)))
+            return [(np.arange(k, min(count, k + step)), self.sizes[0]) for k in range(0, count, step)]
         while begin < count:
             left = count - begin
             size = min((s for s in self.sizes if s >= left), default=self.sizes[0])

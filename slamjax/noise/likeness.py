@@ -56,21 +56,26 @@ class ResidualParts:
         return ResidualParts(**{name: values[rows] for name, values in vars(self).items()})
 
     @classmethod
-    def of(cls, noise: Noise, residual: np.ndarray, ivar: np.ndarray) -> ResidualParts:
-        """From residuals and inverse variances (N, P), both and ``noise`` in the precision and unit of the device."""
-        found = map_padded(lambda *star: _apart(noise, *star), (residual, ivar), _BLOCK)
+    def of(cls, noise: Noise, residual: np.ndarray, ivar: np.ndarray, factorised: Any = None) -> ResidualParts:
+        """From residuals and inverse variances (N, P), both and ``noise`` in the precision and unit of the device.
+
+        ``factorised`` is what `slamjax.noise.Noise.factorised` gives of each star, where it is known.
+        """
+        found = map_padded(lambda *star: _apart(noise, *star), (residual, ivar, factorised), _BLOCK)
         return cls(*(np.asarray(each, float) for each in found))
 
 
 @compiled
-def _apart(noise: Any, residual: Float[Array, "star pixel"], ivar: Float[Array, "star pixel"]) -> tuple[Array, ...]:
-    def one(residual: Array, ivar: Array) -> tuple[Array, ...]:
-        inv_cov = noise.inverse_covariance(ivar)
+def _apart(
+    noise: Any, residual: Float[Array, "star pixel"], ivar: Float[Array, "star pixel"], factorised: Any
+) -> tuple[Array, ...]:
+    def one(residual: Array, ivar: Array, factorised: Any) -> tuple[Array, ...]:
+        inv_cov = noise.inverse_covariance(ivar, factorised)
         loadings, rest = inv_cov.apart(residual)
         model, photon = noise.variance_shares(ivar)
         return jnp.sum(jnp.square(rest)), loadings, model, photon, jnp.sum(inv_cov.weight > 0)
 
-    return jax.vmap(one)(residual, ivar)
+    return jax.vmap(one)(residual, ivar, factorised)
 
 
 @dataclass(frozen=True, eq=False)
