@@ -23,6 +23,7 @@ def with_fresh_noise(stars: Spectra, first: int, n: int, seed: int) -> Spectra:
     ivar = np.asarray(stars.ivar)[rows]
     sigma = np.where(ivar > 0, 1 / np.sqrt(np.where(ivar > 0, ivar, 1)), 0)
     flux = np.asarray(stars.flux)[rows] + sigma * rng.normal(size=ivar.shape)
+    ivar = ivar / 2  # the spectra have noise of their own
     table = Table({"source_id": np.arange(first, first + n), **{name: stars.values(name)[rows] for name in LABELS}})
     return Spectra(
         stars.wave,

@@ -124,9 +124,10 @@ class Likeness:
         Uniform from 0 to 1 for stars like the training set, small for others. Values below one in the number of
         held-out stars are extrapolated.
         """
-        logs = log_measures(parts, distance, self.whitener, self.photon_weight)
-        values = self.standardised(logs, parts)
-        return survival(self.combined, combine(self.measures, values))
+        with np.errstate(invalid="ignore"):  # spectra without good pixels: NaN
+            logs = log_measures(parts, distance, self.whitener, self.photon_weight)
+            values = self.standardised(logs, parts)
+            return survival(self.combined, combine(self.measures, values))
 
     def standardised(self, logs: np.ndarray, parts: ResidualParts) -> np.ndarray:
         """(F, N) from the measures' logarithms; few pixels scatter more."""

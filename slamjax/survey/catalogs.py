@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from slamjax._util.files import existing_file
+from slamjax._util.freed_memory import keep_freed_memory
 from slamjax._util.threads import one_blas_thread
 from slamjax._version import __version__
 from slamjax.errors import SlamError
@@ -34,8 +35,6 @@ from slamjax.survey.pieces import MOST_SPECTRA, Piece
 from slamjax.survey.schema import LabelSchema, label_schema
 from slamjax.survey.work import Done, Job, Read, Reading, do_piece, engine_of_job
 
-#: Rows that a batch is filled up to, for partitions have any size: compiling takes longer than rows without data.
-_FEWEST = 512
 #: One partition is fitted at a time in a process: a fit has all cores of its process anyway.
 _ONE_FIT = threading.Lock()
 
@@ -149,6 +148,7 @@ def labels_of_partition(frame: Any, task: CatalogTask) -> Any:
     """The labels of a partition, joined to the columns that are carried: what LSDB's workers run."""
     if not len(frame):
         return _joined(frame, task.carried, task.schema.meta())
+    keep_freed_memory()
     with _ONE_FIT, one_blas_thread():
         engine = engine_of_job(task.job)
         most = min(MOST_SPECTRA, rows_within(engine.memory, 8 * engine.model.wave.size))
@@ -164,20 +164,10 @@ def _fitted(engine: Engine, frame: Any, task: CatalogTask) -> Done:
     try:
         assembly = Assembly(task.columns, task.axis, task.about, task.source, len(rows), "flag")
         assembly.add(Part(frame.to_pyarrow(), rows, rows))
-        spectra = assembly.spectra()
-        read = Read([filled_up(spectra, 1 if engine.model.needs_rv(spectra) else _FEWEST)])
+        read = Read([assembly.spectra()])
     except SlamError as error:
         read = Read([], str(error))
-    done = do_piece(engine, task.job.reading, Piece(0, "table", (task.source,), 0, len(rows)), read)
-    return replace(done, table=None if done.table is None else done.table[: len(rows)])
-
-
-def filled_up(spectra: Spectra, least: int) -> Spectra:
-    """The spectra and, behind them, ones without a good pixel: a power of two in all, ``least`` or more."""
-    n = len(spectra)
-    size = max(least, 1 << (n - 1).bit_length())
-    more = spectra[np.minimum(np.arange(size), n - 1)]
-    return more.with_arrays(more.flux, np.where(np.arange(size)[:, None] < n, more.ivar, more.ivar.dtype.type(0)))
+    return do_piece(engine, task.job.reading, Piece(0, "table", (task.source,), 0, len(rows)), read)
 
 
 def properties_of(fitter: Fitter, job: Job) -> dict[str, str]:

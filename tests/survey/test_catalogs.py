@@ -115,14 +115,6 @@ def test_an_empty_partition_is_exactly_the_meta():
     assert list(empty.columns[:4]) == ["ra", "dec", "ak_targ", "problem"]
 
 
-@pytest.mark.parametrize(("n", "least", "size"), [(1, 1, 1), (5, 1, 8), (8, 1, 8), (5, 16, 16), (17, 16, 32)])
-def test_batches_are_filled_up_with_spectra_without_data(n, least, size):
-    filled = catalogs.filled_up(held_out()[:n], least)
-    assert len(filled) == size
-    np.testing.assert_array_equal(filled.ivar[:n], held_out().ivar[:n])
-    assert not filled.good[n:].any()
-
-
 def test_nested_spectra_with_errors_are_fitted():
     data = frame(stars(), errors="sigma")
     others = [name for name in data.columns if name not in ("flux", "sigma")]
