@@ -17,8 +17,8 @@ def keep_freed_memory() -> None:
     """Undo that Dask's nannies make a worker return all freed memory at once.
 
     They set MALLOC_TRIM_THRESHOLD_, which also ends glibc's adaption to what a program needs. Each matrix product of a
-    fit takes and frees a few hundred kB, and page faults took as long as the products. Processes that Dask did not begin
-    are left as they are.
+    fit takes and frees a few hundred kB, and page faults took as long as the products. Processes that Dask did not
+    begin are left as they are.
     """
     if "MALLOC_TRIM_THRESHOLD_" not in os.environ:
         return
