@@ -108,6 +108,12 @@ default `fit` compresses a model of this size.""",
 How the cost of a fit grows. It is compared with `least_squares` at its fastest, given model and Jacobian of all
 pixels as NumPy matrix products. A fit of large spectra costs less than the matrix products of its own evaluations,
 because `fit` compresses such a model.""",
+    "one_process_xp": """\
+### Since the version before
+
+Stars a second of one process, beside those of an earlier version of slamjax (commit bf704c1), in turns: XP spectra with
+low-rank noise, and LAMOST spectra whose velocities are measured.""",
+    "one_process_lamost": "",
     "memory": """\
 ## Tables larger than memory""",
     "ten_parts": """\
@@ -287,10 +293,13 @@ giants. The spread of the labels is what one would get without a spectrum, by gi
 }
 
 
-def _module(name: str) -> str:
-    """The module that writes these results: ``benchmarks.<group>.<name>``."""
-    (script,) = HERE.glob(f"*/{name}.py")
-    return f"benchmarks.{script.parent.name}.{name}"
+def _command(name: str) -> str:
+    """The command that writes these results; ``<name>_<size>`` are those of ``--size``."""
+    stem, size = name, ""
+    if not list(HERE.glob(f"*/{name}.py")):
+        stem, _, size = name.rpartition("_")
+    (script,) = HERE.glob(f"*/{stem}.py")
+    return f"python -m benchmarks.{script.parent.name}.{stem}" + (f" --size {size}" if size else "")
 
 
 def main() -> None:
@@ -305,7 +314,7 @@ def main() -> None:
     for name, text in SECTIONS.items():
         if name in missing:
             continue
-        parts += [text, f"`python -m {_module(name)}`", (options.results / f"{name}.md").read_text().strip()]
+        parts += [*filter(None, [text]), f"`{_command(name)}`", (options.results / f"{name}.md").read_text().strip()]
     options.target.write_text("\n\n".join(parts) + "\n")
     print(f"wrote {options.target}")
 

@@ -34,7 +34,7 @@ class Worker:
     """A process that measures one checkout of slamjax whenever it is asked to."""
 
     def __init__(self, checkout: Path, model: Path, labels: Path, n: int, seed: int, files: list[str]) -> None:
-        script = Path(__file__).with_name("throughput_worker.py")
+        script = Path(__file__).with_name("one_process_worker.py")
         command = [sys.executable, str(script), str(model), str(labels), str(n), str(seed), *files]
         environment = os.environ | {"PYTHONPATH": str(checkout)}
         self.process = subprocess.Popen(
@@ -102,7 +102,7 @@ def main() -> None:
         raise SystemExit(f"--size is {options.size}; give {' or '.join(STARS)}")
     load, is_xp = current_load(), options.size == "xp"
     n = options.n_stars or STARS[options.size]
-    place = options.cache / "throughput"
+    place = options.cache / "one_process"
     place.mkdir(parents=True, exist_ok=True)
     files: list[str] = []
     if not is_xp:
@@ -170,7 +170,7 @@ def main() -> None:
             ),
         ]
     settings = {"size": options.size, "stars": n, "turns": options.repeats}
-    write_results(options.out, f"throughput_{options.size}", settings, results, sections, load)
+    write_results(options.out, f"one_process_{options.size}", settings, results, sections, load)
 
 
 if __name__ == "__main__":

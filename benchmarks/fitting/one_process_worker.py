@@ -1,6 +1,6 @@
-"""Fit stars again and again whenever ``throughput.py`` asks for it; with the slamjax that PYTHONPATH names.
+"""Fit stars again and again whenever ``one_process.py`` asks for it; with the slamjax that PYTHONPATH names.
 
-    python throughput_worker.py model.h5 labels.npz 416 0 [lamost.fits ...]
+    python one_process_worker.py model.h5 labels.npz 416 0 [lamost.fits ...]
 
 The stars are those of the files, of the embedded giants without files, over and over, each time with other noise. After
 a first run, which compiles and leaves the labels in ``labels.npz``, each line of the input makes it measure once and
