@@ -1,4 +1,4 @@
-"""Memory that is freed and needed again at once, in processes that Dask begins."""
+"""Memory that is freed and needed again at once, where Dask has changed what becomes of it."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ _BYTES = {_MMAP_THRESHOLD: 32 * 2**20, _TRIM_THRESHOLD: 256 * 2**20}
 
 @cache
 def keep_freed_memory() -> None:
-    """Undo that Dask's nannies make a worker return all freed memory at once.
+    """Undo that Dask makes its workers, and what their client begins, return all freed memory at once.
 
-    They set MALLOC_TRIM_THRESHOLD_, which also ends glibc's adaption to what a program needs. Each matrix product of a
-    fit takes and frees a few hundred kB, and page faults took as long as the products. Processes that Dask did not
-    begin are left as they are.
+    It sets MALLOC_TRIM_THRESHOLD_, which also ends glibc's adaption to what a program needs. Each matrix product of a
+    fit takes and frees a few hundred kB, and page faults took as long as the products. Other processes are left as they
+    are.
     """
     if "MALLOC_TRIM_THRESHOLD_" not in os.environ:
         return

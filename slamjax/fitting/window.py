@@ -14,6 +14,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from slamjax._util.batching import fill_up
+from slamjax._util.freed_memory import keep_freed_memory
 from slamjax._util.jit import compiled
 from slamjax._util.together import cores
 from slamjax.fitting.starts import BLOCK
@@ -42,6 +43,7 @@ class Window:
         devices = len(jax.local_devices())
         self.block = BLOCK if jax.default_backend() == "cpu" and devices == 1 else 0
         if self.block:
+            keep_freed_memory()
             self.n_together = cores()
             self.sizes = [self._in_blocks(-(-slots // self.n_together))]
             self.slots = self.n_together * self.sizes[0]

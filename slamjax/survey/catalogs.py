@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 
 from slamjax._util.files import existing_file
-from slamjax._util.freed_memory import keep_freed_memory
 from slamjax._util.threads import one_blas_thread
 from slamjax._version import __version__
 from slamjax.errors import SlamError
@@ -148,7 +147,6 @@ def labels_of_partition(frame: Any, task: CatalogTask) -> Any:
     """The labels of a partition, joined to the columns that are carried: what LSDB's workers run."""
     if not len(frame):
         return _joined(frame, task.carried, task.schema.meta())
-    keep_freed_memory()
     with _ONE_FIT, one_blas_thread():
         engine = engine_of_job(task.job)
         most = min(MOST_SPECTRA, rows_within(engine.memory, 8 * engine.model.wave.size))

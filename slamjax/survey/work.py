@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 
-from slamjax._util.freed_memory import keep_freed_memory
 from slamjax.errors import SlamError, SlamWarning
 from slamjax.fitting.checkpoint import model_digest
 from slamjax.fitting.parts import selected, stacked
@@ -138,7 +137,6 @@ class Read:
 
 def work(job: Job, piece: Piece) -> Done:
     """Read a piece and do a job, in a process that knows nothing: the unit that a cluster distributes."""
-    keep_freed_memory()
     engine = engine_of_job(job)
     with warnings_of() as texts:
         done = do_piece(engine, job.reading, piece, read_piece(job.reading, piece))
