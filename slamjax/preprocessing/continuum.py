@@ -21,6 +21,8 @@ from slamjax.spectra.spectra import Spectra
 _BLOCK = 256
 #: Most weights of a smoothing matrix that is kept for the next spectra.
 _MOST_KEPT = 2**24
+#: Spectra that are smoothed at once: limits memory.
+_ROWS = 1024
 #: A smoothed pixel with less weight than this on good pixels has no continuum.
 _MIN_WEIGHT = 1e-6
 #: Standard deviations at which the Gaussian is cut off.
@@ -136,10 +138,18 @@ def _weights(wave: np.ndarray, sigma: float, fourth_order: bool, dtype: np.dtype
 
 
 def _mean(flux: np.ndarray, mask: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """(N, Q) means of good pixels with weights (P, Q); NaN where these are too small."""
-    weight = mask @ weights
-    enough = weight > _MIN_WEIGHT
-    return np.where(enough, flux @ weights / np.where(enough, weight, 1), np.nan)
+    """(N, Q) means of good pixels with weights (P, Q); NaN where these are too small.
+
+    Sums are in float64: those of float32 depend, in their last digit, on how many spectra and threads there are.
+    """
+    out = np.empty((len(flux), weights.shape[1]), flux.dtype)
+    exact = weights.astype(float)
+    for start in range(0, len(flux), _ROWS):
+        rows = slice(start, start + _ROWS)
+        weight = mask[rows].astype(float) @ exact
+        enough = weight > _MIN_WEIGHT
+        out[rows] = np.where(enough, flux[rows].astype(float) @ exact / np.where(enough, weight, 1), np.nan)
+    return out
 
 
 @dataclass(frozen=True)
