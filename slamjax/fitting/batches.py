@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -49,9 +49,18 @@ class Starts:
     prior: StarPrior | None = None
 
     @property
-    def stars(self) -> tuple[np.ndarray, np.ndarray, Any, StarPrior | None]:
-        """All that problems of a star share, a pytree of arrays of N rows."""
-        return self.flux, self.ivar, self.factorised, self.prior
+    def stars(self) -> StarRows:
+        """What problems of a star share."""
+        return StarRows(self.flux, self.ivar, self.factorised, self.prior)
+
+
+class StarRows(NamedTuple):
+    """What problems of a star share, of N stars or of one; see `Starts`."""
+
+    flux: Any
+    ivar: Any
+    factorised: Any
+    prior: StarPrior | None
 
 
 @dataclass(eq=False)
@@ -264,12 +273,12 @@ def _of_each(
 ) -> Any:
     """``function`` of each problem, with the spectrum and the prior at its place; in blocks, of ``count`` problems."""
 
-    def of_one(state: Any, flux: Any, ivar: Any, factorised: Any, prior: StarPrior | None) -> Any:
-        inv_cov = problem.noise.inverse_covariance(ivar, factorised)
-        return function(problem.of_star(prior), state, flux, inv_cov)
+    def of_one(state: Any, star: StarRows) -> Any:
+        inv_cov = problem.noise.inverse_covariance(star.ivar, star.factorised)
+        return function(problem.of_star(star.prior), state, star.flux, inv_cov)
 
     def of_rows(given: Any) -> Any:
         state, place = given
-        return jax.vmap(of_one)(state, *jax.tree_util.tree_map(lambda a: a[place], stars))
+        return jax.vmap(of_one)(state, jax.tree_util.tree_map(lambda a: a[place], stars))
 
     return map_blocks(of_rows, (states, place), block, count) if block else of_rows((states, place))

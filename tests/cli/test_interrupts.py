@@ -154,9 +154,15 @@ def test_a_stopped_fit_keeps_its_parts_and_the_same_command_goes_on(trained, tmp
     assert process.returncode == 130
     assert "finished parts are kept in .out.fits.parts, the same command continues" in err
     assert len([line for line in err.splitlines() if line.strip()]) == 1
-    assert sorted(os.listdir(tmp_path)) == [".out.fits.parts", "many.fits", "whole.fits"]
+    assert sorted(os.listdir(tmp_path)) == [
+        ".out.fits.parts",
+        "many.fits",
+        "whole.fits",
+        "whole.fits.report.json",
+    ]
     subprocess.run([*command, "out.fits"], cwd=tmp_path, check=True, capture_output=True)
-    assert sorted(os.listdir(tmp_path)) == ["many.fits", "out.fits", "whole.fits"]
+    tables = ["out.fits", "out.fits.report.json", "whole.fits", "whole.fits.report.json"]
+    assert sorted(os.listdir(tmp_path)) == ["many.fits", *tables]
     whole, continued = (slamjax.read_labels(tmp_path / name) for name in ("whole.fits", "out.fits"))
     assert whole.colnames == continued.colnames
     for name in whole.colnames:
