@@ -22,6 +22,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 #: pool of two threads (jaxlib 0.10). In the order of least memory they rarely coincide; code here is also written so
 #: that each depends on the one before.
 _IN_ORDER = {"xla_cpu_enable_concurrency_optimized_scheduler": False}
+_ONE_THREAD = {"xla_cpu_multi_thread_eigen": False}
 _MAPS = Path("/proc/self/maps")
 #: JAX's settings that a program depends on beside its arguments.
 _SETTINGS = (
@@ -43,10 +44,17 @@ MOST_PROGRAMS = 256
 MOST_MAPS = 16_000
 
 
-def compiled(function: F, *, static_argnums: int | None = None, static_argnames: str | Sequence[str] = ()) -> F:
+def compiled(
+    function: F,
+    *,
+    static_argnums: int | None = None,
+    static_argnames: str | Sequence[str] = (),
+    one_thread: bool = False,
+) -> F:
     """``jax.jit(function)`` that does not deadlock on few cores and does not compile what another process compiled.
 
-    Inside another jit it is the function itself. Programs are kept, see `slamjax.keep_programs`.
+    Inside another jit it is the function itself. Programs are kept, see `slamjax.keep_programs`. With ``one_thread``
+    its products are not divided between cores: the last digit of a sum does not depend on how many there are.
     """
     names = list(inspect.signature(function).parameters)
     static = {static_argnames} if isinstance(static_argnames, str) else set(static_argnames)
@@ -71,7 +79,7 @@ def compiled(function: F, *, static_argnums: int | None = None, static_argnames:
         program = _programs.get(key)
         if program is None:
             give_up_programs(MOST_MAPS)
-            program = _program(jitted().lower(*args, **kwargs), function.__name__, given, named)
+            program = _program(jitted().lower(*args, **kwargs), function.__name__, given, named, one_thread)
             _programs[key] = program
             while len(_programs) > MOST_PROGRAMS:
                 _programs.popitem(last=False)
@@ -127,15 +135,18 @@ def give_up_programs(most: int) -> bool:
     return True
 
 
-def _program(lowered: Any, name: str, given: tuple[Any, ...], named: dict[str, Any]) -> jax.stages.Compiled:
+def _program(
+    lowered: Any, name: str, given: tuple[Any, ...], named: dict[str, Any], one_thread: bool
+) -> jax.stages.Compiled:
     """A program that runs: one that was kept is tried first, for XLA finds some faults only then."""
-    program = load(lowered, _options(), name)
+    options = _options(one_thread)
+    program = load(lowered, options, name)
     if program is not None:
         try:
             jax.block_until_ready(program(*given, **named))
         except Exception:  # whatever it is, compiling helps
             program = None
-    return compile_and_keep(lowered, _options(), name) if program is None else program
+    return compile_and_keep(lowered, options, name) if program is None else program
 
 
 def _kind(leaf: Any) -> Any:
@@ -148,10 +159,13 @@ def _kind(leaf: Any) -> Any:
 
 
 @cache
-def _options() -> dict[str, Any] | None:
-    """The option, if this version of XLA knows it."""
-    try:
-        jax.jit(lambda x: x, compiler_options=_IN_ORDER)(np.float32(0))
-    except (RuntimeError, ValueError):  # XlaRuntimeError is a RuntimeError
-        return None
-    return dict(_IN_ORDER)
+def _options(one_thread: bool) -> dict[str, Any] | None:
+    """The options that this version of XLA knows."""
+    known: dict[str, Any] = {}
+    for option in (_IN_ORDER, _ONE_THREAD if one_thread else {}):
+        try:
+            jax.jit(lambda x: x, compiler_options=option)(np.float32(0))
+        except (RuntimeError, ValueError):  # XlaRuntimeError is a RuntimeError
+            continue
+        known |= option
+    return known or None

@@ -249,19 +249,19 @@ def _store(target: Any, values: Any, rows: np.ndarray) -> None:
         into[rows] = part
 
 
-@partial(compiled, static_argnames=("minimiser", "block"))
+@partial(compiled, static_argnames=("minimiser", "block"), one_thread=True)
 def _init(minimiser: Minimiser, block: int, problem: Problem, x: Any, place: Any, stars: Any, count: Any) -> Any:
     return _of_each(minimiser.init, block, problem, x, place, stars, count)
 
 
-@partial(compiled, static_argnames=("minimiser", "block"))
+@partial(compiled, static_argnames=("minimiser", "block"), one_thread=True)
 def _advance(
     minimiser: Minimiser, block: int, problem: Problem, states: Any, place: Any, stars: Any, count: Any
 ) -> Any:
     return _of_each(minimiser.advance, block, problem, states, place, stars, count)
 
 
-@partial(compiled, static_argnames=("minimiser", "block"))
+@partial(compiled, static_argnames=("minimiser", "block"), one_thread=True)
 def _summarise(
     minimiser: Minimiser, block: int, problem: Problem, states: Any, place: Any, stars: Any, count: Any
 ) -> Any:

@@ -31,7 +31,7 @@ def photon_parts(
     return photon.astype(float), expected.astype(float)
 
 
-@compiled
+@partial(compiled, one_thread=True)
 def _parts(
     problem: Problem, x: Float[Array, "star label"], flux: Float[Array, "star pixel"], ivar: Float[Array, "star pixel"]
 ) -> tuple[Float[Array, "star label label"], Float[Array, "star 2"]]:

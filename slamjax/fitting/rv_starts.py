@@ -69,7 +69,7 @@ def make_shifted_templates(problem: Problem, stars: np.ndarray, wave: np.ndarray
     return ShiftedTemplates(templates, level, jnp.asarray(np.log(wave)), probes, jnp.asarray(fixed))
 
 
-@compiled
+@partial(compiled, one_thread=True)
 def _levelled(problem: Problem, x: Array) -> tuple[Array, Array]:
     forward: Any = problem.emulator
     usable = jnp.asarray(forward.usable)
@@ -99,7 +99,7 @@ def _smooth(terms: Any, flux: Any, weight: Any) -> Star:
     return jnp.where(fitted > floor, fitted, floor)
 
 
-@partial(compiled, static_argnames="n_starts")
+@partial(compiled, static_argnames="n_starts", one_thread=True)
 def choose_shifted_starts(
     problem: Problem, shifted: ShiftedTemplates, flux: Float[Array, "star pixel"], ivar: Float[Array, "star pixel"],
     n_starts: int, factorised: Any = None, count: Any = None,

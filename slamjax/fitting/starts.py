@@ -58,14 +58,15 @@ def sample_stars(stars: np.ndarray) -> np.ndarray:
     return np.asarray(stars)[np.sort(rows)]
 
 
-@compiled
+@partial(compiled, one_thread=True)
 def _predict(emulator: Any, x: Float[Array, "template label"]) -> Float[Array, "template pixel"]:
     return jnp.nan_to_num(jax.lax.map(emulator.at, x, batch_size=4 * BLOCK))
 
 
 def in_components(noise: Noise, x: Float[Array, "template label"], flux: Float[Array, "template pixel"]) -> Templates:
     """Templates of given flux (T, P) in the leading components of their differences in units of the model's error."""
-    middle = jnp.mean(flux, axis=0)
+    # on the host: the last digit of a mean by several threads depends on their number
+    middle = jnp.asarray(np.mean(np.asarray(flux, float), axis=0), flux.dtype)
     lines = flux - middle
     white = np.asarray(_whitened(noise, lines), float)
     values, along = _leading(white, min(_MOST, *white.shape))
@@ -91,13 +92,13 @@ def _leading(rows: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
     return values[:n], vectors[:, :n]
 
 
-@compiled
+@partial(compiled, one_thread=True)
 def _whitened(noise: Noise, lines: Float[Array, "template pixel"]) -> Float[Array, "template pixel"]:
     inv_cov = noise.inverse_covariance(jnp.full(lines.shape[1], jnp.inf, lines.dtype))
     return jax.lax.map(inv_cov.whiten, lines, batch_size=4 * BLOCK)
 
 
-@partial(compiled, static_argnames="n_starts")
+@partial(compiled, static_argnames="n_starts", one_thread=True)
 def choose_starts(
     problem: Problem,
     templates: Templates,
@@ -135,7 +136,7 @@ def choose_starts(
     return jnp.asarray(map_blocks(starts, (flux, ivar, factorised), BLOCK, count))
 
 
-@compiled
+@partial(compiled, one_thread=True)
 def factorised(noise: Noise, ivar: Float[Array, "star pixel"], count: Any) -> Any:
     """What takes long of the first ``count`` stars' Σ⁻¹, see `slamjax.noise.Noise.factorised`."""
     return map_blocks(jax.vmap(noise.factorised), ivar, BLOCK, count)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import jax
@@ -41,7 +42,7 @@ def unlike(model: Model, x: np.ndarray, parts: ResidualParts, no_errors: np.ndar
     return np.where((parts.n_pix > x.shape[1]) & ~(no_errors & model.info.has_errors), p, np.nan)
 
 
-@compiled
+@partial(compiled, one_thread=True)
 def _residual(
     problem: Problem, x: Float[Array, "star label"], flux: Float[Array, "star pixel"], ivar: Float[Array, "star pixel"]
 ) -> Float[Array, "star pixel"]:

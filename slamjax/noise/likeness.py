@@ -15,6 +15,7 @@ Each becomes a p-value by its place among held-out stars of like photon noise. T
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from functools import partial
 from typing import Any
 
 import jax
@@ -65,7 +66,7 @@ class ResidualParts:
         return cls(*(np.asarray(each, float) for each in found))
 
 
-@compiled
+@partial(compiled, one_thread=True)
 def _apart(
     noise: Any, residual: Float[Array, "star pixel"], ivar: Float[Array, "star pixel"], factorised: Any
 ) -> tuple[Array, ...]:

@@ -7,9 +7,13 @@ from slamjax._util import jit
 from slamjax._util.jit import _options, compiled
 
 
-def test_this_xla_knows_the_scheduling_option():
-    """Without it batches are compiled as by jax.jit, and may hang on few cores: look for another remedy then."""
-    assert _options() is not None
+def test_this_xla_knows_the_options():
+    """Without the first batches are compiled as by jax.jit, and may hang on few cores: look for another remedy then.
+
+    Without the second, labels depend on the number of cores in their last digits.
+    """
+    assert _options(False) == jit._IN_ORDER
+    assert _options(True) == jit._IN_ORDER | jit._ONE_THREAD
 
 
 def test_compiled_once_and_usable_inside_other_transformations():
