@@ -21,8 +21,8 @@ from slamjax.spectra.spectra import Spectra
 _BLOCK = 256
 #: Most weights of a smoothing matrix that is kept for the next spectra.
 _MOST_KEPT = 2**24
-#: Spectra that are smoothed at once: limits memory.
-_ROWS = 1024
+#: Spectra that are smoothed at once.
+_ROWS = 16
 #: A smoothed pixel with less weight than this on good pixels has no continuum.
 _MIN_WEIGHT = 1e-6
 #: Standard deviations at which the Gaussian is cut off.
@@ -140,15 +140,21 @@ def _weights(wave: np.ndarray, sigma: float, fourth_order: bool, dtype: np.dtype
 def _mean(flux: np.ndarray, mask: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """(N, Q) means of good pixels with weights (P, Q); NaN where these are too small.
 
-    Sums are in float64: those of float32 depend, in their last digit, on how many spectra and threads there are.
+    Sums are in float64, and products have one shape, whose last rows may not be used: otherwise the last digit depends
+    on how many spectra there are.
     """
-    out = np.empty((len(flux), weights.shape[1]), flux.dtype)
+    n = len(flux)
+    out = np.empty((n, weights.shape[1]), flux.dtype)
     exact = weights.astype(float)
-    for start in range(0, len(flux), _ROWS):
-        rows = slice(start, start + _ROWS)
-        weight = mask[rows].astype(float) @ exact
+    rows = np.zeros((2 * _ROWS, flux.shape[1]))
+    for start in range(0, n, _ROWS):
+        count = min(_ROWS, n - start)
+        for half, values in enumerate((flux, mask)):
+            rows[half * _ROWS : half * _ROWS + count] = values[start : start + count]
+        total = rows @ exact
+        weight = total[_ROWS : _ROWS + count]
         enough = weight > _MIN_WEIGHT
-        out[rows] = np.where(enough, flux[rows].astype(float) @ exact / np.where(enough, weight, 1), np.nan)
+        out[start : start + count] = np.where(enough, total[:count] / np.where(enough, weight, 1), np.nan)
     return out
 
 
