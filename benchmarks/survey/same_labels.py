@@ -159,9 +159,7 @@ def main() -> None:
         f"{n:,} stars, compared with one piece:",
         markdown_table(header, rows),
         f"All differences are {'' if met else '**not** '}within {WANTED:g} of an error, but for ties: stars with "
-        f"two minima whose χ² is the same to {SAME_CHI2:g} of it, so that rounding decides. A fit in float32 ends "
-        "where the step that is left is below 0.002 of an error; rounding, which depends on the other stars of a "
-        "batch, lets some end a step sooner or later.",
+        f"two minima whose χ² is the same to {SAME_CHI2:g} of it, so that rounding would decide.",
     ]
     write_results(options.out, "same_labels", {"stars": n}, {"differences": results}, text, load)
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 import slamjax
 from slamjax.cli.clusters import Cluster
-from slamjax.cli.console import progress_bar
 from slamjax.cli.groups import Offered, default, offer, option_groups
 from slamjax.cli.options import (
     FitPriors,
@@ -24,10 +23,9 @@ from slamjax.cli.options import (
     Survey,
     priors,
 )
-from slamjax.cli.surveys import PieceSize, Shard, check_survey_output, note_kept_parts, reading_of, say_report
+from slamjax.cli.surveys import PieceSize, Shard, check_survey_output, reading_of, run_survey
 from slamjax.errors import SlamError
 from slamjax.fitting import OptimiserSpec
-from slamjax.survey.parts import shard_of
 
 offer(
     OptimiserSpec,
@@ -101,17 +99,5 @@ def fit(
         compress=not no_compress,
         memory=memory,
     )
-    part = None if shard is None else shard_of(shard)
-    note_kept_parts(output, part)
-    with cluster.client(output) as client, progress_bar("fitting stars") as on_progress:
-        report = slamjax.fit_survey(
-            fitter,
-            [str(path) for path in spectra],
-            output,
-            reading=reading,
-            piece_size=piece_size,
-            shard=part,
-            client=client,
-            on_progress=on_progress,
-        )
-    say_report(report, output)
+    how: dict[str, Any] = {"reading": reading, "piece_size": piece_size, "cluster": cluster, "shard": shard}
+    run_survey(slamjax.fit_survey, fitter, spectra, output, doing="fitting", **how)

@@ -24,10 +24,9 @@ from slamjax.cli.options import (
     SpectraFiles,
     Survey,
 )
-from slamjax.cli.surveys import PieceSize, Shard, check_survey_output, note_kept_parts, reading_of, say_report
+from slamjax.cli.surveys import PieceSize, Shard, check_survey_output, reading_of, run_survey
 from slamjax.errors import SlamError
 from slamjax.sampling import SamplerSpec
-from slamjax.survey.parts import shard_of
 
 #: Names of outputs that end so are NetCDF files of all draws.
 _NETCDF = (".nc", ".nc4", ".netcdf", ".h5", ".hdf5")
@@ -94,22 +93,8 @@ def sample(
     check_survey_output(output, model, spectra)
     reading = reading_of(spectra, select, survey, metadata, n_jobs)
     built = slamjax.Sampler(slamjax.Model.read(model), **options)
-    part = None if shard is None else shard_of(shard)
-    note_kept_parts(output, part)
-    with cluster.client(output) as client, progress_bar("sampling stars") as on_progress:
-        report = slamjax.sample_survey(
-            built,
-            [str(path) for path in spectra],
-            output,
-            draws=draws_folder,
-            reading=reading,
-            piece_size=piece_size,
-            shard=part,
-            client=client,
-            on_progress=on_progress,
-            **how,
-        )
-    say_report(report, output)
+    how |= {"draws": draws_folder, "reading": reading, "piece_size": piece_size, "cluster": cluster, "shard": shard}
+    run_survey(slamjax.sample_survey, built, spectra, output, doing="sampling", **how)
     if draws_folder is not None:
         say_written(draws_folder)
 

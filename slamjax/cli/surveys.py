@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from slamjax.cli.console import counted_flags, say, say_error, say_written
+from slamjax.cli.clusters import Cluster
+from slamjax.cli.console import counted_flags, progress_bar, say, say_error, say_written
 from slamjax.cli.files import check_inputs, is_table
 from slamjax.cli.interrupts import note_if_stopped
 from slamjax.cli.options import Metadata
@@ -49,6 +50,28 @@ def check_survey_output(output: Path, model: Path, spectra: list[Path]) -> None:
 
     check_survey_output(output)
     check_inputs(output, [model, *spectra[:_LOOKED_FOR]])
+
+
+def run_survey(
+    call: Callable[..., SurveyReport],
+    engine: Any,
+    spectra: list[Path],
+    output: Path,
+    *,
+    doing: str,
+    cluster: Cluster,
+    shard: str | None,
+    **options: Any,
+) -> None:
+    """`slamjax.fit_survey` or `slamjax.sample_survey`, by whoever the options name, and what it did."""
+    from slamjax.survey.parts import shard_of
+
+    part = None if shard is None else shard_of(shard)
+    note_kept_parts(output, part)
+    with cluster.client(output) as client, progress_bar(f"{doing} stars") as on_progress:
+        paths = [str(path) for path in spectra]
+        report = call(engine, paths, output, shard=part, client=client, on_progress=on_progress, **options)
+    say_report(report, output)
 
 
 def note_kept_parts(output: Path, shard: tuple[int, int] | None) -> None:

@@ -207,9 +207,11 @@ class _Batch:
             states = jax.tree_util.tree_map(lambda a, filled=filled: a[filled], joined)
             spread = window.spread((states, place[filled]))
             calls.append((self.minimiser, window.block, self.problem, *spread, window.stars, rows.size))
+        # programs of several devices must reach them all in one order
+        results = together(function, calls) if window.block else [function(*call) for call in calls]
         outs = [
             jax.tree_util.tree_map(lambda a, n=rows.size: np.asarray(a)[:n], out)
-            for out, (rows, _) in zip(together(function, calls), batches, strict=True)
+            for out, (rows, _) in zip(results, batches, strict=True)
         ]
         out, begin = _joined(outs), 0
         for part, rows in problems:

@@ -20,7 +20,7 @@ from slamjax.spectra.spectra import Spectra
 #: Pixels whose continuum is computed at once: few of their weights are beyond the cut-off.
 _BLOCK = 256
 #: Most weights of a smoothing matrix that is kept for the next spectra.
-_MOST_KEPT = 2**24
+_MOST_KEPT = 2**23
 #: Spectra that are smoothed at once.
 _ROWS = 16
 #: A smoothed pixel with less weight than this on good pixels has no continuum.
@@ -98,7 +98,7 @@ class GaussianContinuum(ContinuumByArm):
         flux = np.where(spectra.good, spectra.flux, spectra.flux.dtype.type(0))
         mask = spectra.good.astype(flux.dtype)
         out = np.empty_like(flux)
-        for block, near, second, correction in _smoothing(wave, sigma, self.order == 4, flux.dtype):
+        for block, near, second, correction in _smoothing(wave, sigma, self.order == 4):
             smooth = _mean(flux[:, near], mask[:, near], second)
             if correction is not None:
                 fourth = _mean(flux[:, near], mask[:, near], correction)
@@ -111,20 +111,20 @@ class GaussianContinuum(ContinuumByArm):
         return f"continuum: Gaussian of standard deviation {self.sigma:g} {self.unit}{order}{self._describe_arms()}"
 
 
-def _smoothing(wave: np.ndarray, sigma: float, fourth_order: bool, dtype: np.dtype) -> Iterable[Weights]:
+def _smoothing(wave: np.ndarray, sigma: float, fourth_order: bool) -> Iterable[Weights]:
     """Blocks of pixels and their weights, made once for pixels whose smoothing matrix is not too large to keep."""
     near = np.searchsorted(wave, wave + _CUTOFF * sigma) - np.searchsorted(wave, wave - _CUTOFF * sigma)
     if (1 + fourth_order) * float(np.sum(near + _BLOCK)) > _MOST_KEPT:
-        return _weights(wave, sigma, fourth_order, dtype)
-    return _kept(wave.tobytes(), str(wave.dtype), sigma, fourth_order, str(dtype))
+        return _weights(wave, sigma, fourth_order)
+    return _kept(wave.tobytes(), str(wave.dtype), sigma, fourth_order)
 
 
 @lru_cache(maxsize=4)
-def _kept(wave: bytes, wave_dtype: str, sigma: float, fourth_order: bool, dtype: str) -> tuple[Weights, ...]:
-    return tuple(_weights(np.frombuffer(wave, wave_dtype), sigma, fourth_order, np.dtype(dtype)))
+def _kept(wave: bytes, dtype: str, sigma: float, fourth_order: bool) -> tuple[Weights, ...]:
+    return tuple(_weights(np.frombuffer(wave, dtype), sigma, fourth_order))
 
 
-def _weights(wave: np.ndarray, sigma: float, fourth_order: bool, dtype: np.dtype) -> Iterator[Weights]:
+def _weights(wave: np.ndarray, sigma: float, fourth_order: bool) -> Iterator[Weights]:
     width = np.gradient(wave) if wave.size > 1 else np.ones(1)
     for start in range(0, wave.size, _BLOCK):
         block = slice(start, start + _BLOCK)
@@ -133,8 +133,8 @@ def _weights(wave: np.ndarray, sigma: float, fourth_order: bool, dtype: np.dtype
         square = np.square((wave[near, None] - wave[None, block]) / sigma)
         weights = np.exp(-0.5 * square) * width[near, None]
         weights /= weights.sum(axis=0)
-        correction = (weights * (1.5 - 0.5 * square)).astype(dtype) if fourth_order else None
-        yield block, near, weights.astype(dtype), correction
+        correction = weights * (1.5 - 0.5 * square) if fourth_order else None
+        yield block, near, weights, correction
 
 
 def _mean(flux: np.ndarray, mask: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -145,13 +145,12 @@ def _mean(flux: np.ndarray, mask: np.ndarray, weights: np.ndarray) -> np.ndarray
     """
     n = len(flux)
     out = np.empty((n, weights.shape[1]), flux.dtype)
-    exact = weights.astype(float)
     rows = np.zeros((2 * _ROWS, flux.shape[1]))
     for start in range(0, n, _ROWS):
         count = min(_ROWS, n - start)
         for half, values in enumerate((flux, mask)):
             rows[half * _ROWS : half * _ROWS + count] = values[start : start + count]
-        total = rows @ exact
+        total = rows @ weights
         weight = total[_ROWS : _ROWS + count]
         enough = weight > _MIN_WEIGHT
         out[start : start + count] = np.where(enough, total[:count] / np.where(enough, weight, 1), np.nan)

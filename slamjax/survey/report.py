@@ -19,7 +19,7 @@ from slamjax.io import LabelTable
 from slamjax.survey.work import Problem
 
 #: Worst pieces, files with problems, and different warnings that are told.
-_WORST, _FILES, _MOST_WARNINGS = 5, 20, 10
+_WORST, _FILES, MOST_WARNINGS = 5, 20, 10
 
 
 @dataclass(frozen=True)
@@ -139,7 +139,7 @@ def collected_of(abouts: Iterable[tuple[int, Mapping[str, Any]]]) -> Collected:
         n_problems=sum(one["problems"] for one in counts),
         retries=sum(about["deaths"] for about in parts.values()),
         set_aside=tuple(about["piece"] for about in parts.values() if about["set_aside"]),
-        warnings=tuple(texts)[:_MOST_WARNINGS],
+        warnings=tuple(texts)[:MOST_WARNINGS],
         began=min((about["began"] for about in parts.values()), default=0.0),
         ended=max((about["ended"] for about in parts.values()), default=0.0),
         names={k: parts[k]["piece"] for _, k in worst},

@@ -112,7 +112,7 @@ def sample_survey(
     """Sample the posteriors of any number of spectra, and write what sums them up, in bounded memory.
 
     As `fit_survey` in all else. A star's random numbers belong to its place in the input, so its draws are the same
-    however the input is divided.
+    within rounding however the input is divided.
 
     Parameters
     ----------

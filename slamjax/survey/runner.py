@@ -24,12 +24,9 @@ from slamjax.survey.dataset import check_dataset, is_dataset
 from slamjax.survey.engines import Engine
 from slamjax.survey.parts import fingerprint, folder_of, read_about, write_part
 from slamjax.survey.pieces import Piece, paths_of, pieces_of
-from slamjax.survey.report import Collected, SurveyReport, collected_of, write_report
+from slamjax.survey.report import MOST_WARNINGS, Collected, SurveyReport, collected_of, write_report
 from slamjax.survey.work import Done, Job, Read, Reading, do_piece, read_piece, warnings_of
 from slamjax.typing import Progress
-
-#: Different warnings of pieces that are passed on.
-_MOST_WARNINGS = 10
 
 
 def run_survey(
@@ -198,6 +195,6 @@ class _Run:
     def _tell(self, texts: Iterable[str]) -> None:
         """Pass on warnings of pieces, each once and not very many."""
         for text in texts:
-            if text not in self._told and len(self._told) < _MOST_WARNINGS:
+            if text not in self._told and len(self._told) < MOST_WARNINGS:
                 self._told.add(text)
                 warnings.warn(text, SlamWarning, stacklevel=6)

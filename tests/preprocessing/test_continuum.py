@@ -120,6 +120,15 @@ def test_a_flat_spectrum_becomes_one(step):
     np.testing.assert_array_equal(flat.good, spectra.good)
 
 
+@pytest.mark.parametrize("order", [2, 4])
+def test_gaussian_continuum_of_a_spectrum_does_not_depend_on_the_others(order):
+    """Digit by digit: labels would otherwise depend on how a survey is divided."""
+    spectra, step = xp_giants()[:50], GaussianContinuum(50.0, "nm", order=order)
+    whole = step.continuum(spectra)
+    parts = [step.continuum(spectra[rows]) for rows in (slice(0, 1), slice(1, 18), slice(18, 50))]
+    np.testing.assert_array_equal(whole, np.concatenate(parts))
+
+
 @pytest.mark.parametrize("step", CONTINUA, ids=lambda step: step.name)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_errors_are_divided_by_the_same_continuum_as_flux(step, dtype):
