@@ -89,6 +89,7 @@ bench: .venv/installed-bench
 	$(if $(DATA),$(BIN)/python -m benchmarks.accuracy.label_gaps --n-train 500 --n-test 1500 $(TABLE))
 	$(if $(DATA),$(BIN)/python -m benchmarks.calibration.unlike $(TABLE) --n-train 1000 --n-test 3000)
 	$(if $(MILES),$(BIN)/python -m benchmarks.calibration.nuisances --miles $(MILES))
+	$(if $(MILES),$(BIN)/python -m benchmarks.accuracy.line_spread --miles $(MILES))
 	$(if $(MILES),$(BIN)/python -m benchmarks.calibration.velocities --miles $(MILES))
 	$(if $(and $(MILES),$(LAMOST)),$(BIN)/python -m benchmarks.accuracy.lamost --miles $(MILES) --files $(LAMOST))
 	$(BIN)/python -m benchmarks.make_docs

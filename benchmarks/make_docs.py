@@ -191,6 +191,11 @@ not.""",
 Simulation-based calibration (Talts et al. 2018, arXiv:1804.06788) and TARP (Lemos et al. 2023, PMLR 202, 19256):
 labels drawn from the prior, spectra from the likelihood, posteriors from `slamjax.sample`. A test that cannot
 fail shows nothing, so the same posteriors are also tested with their errors enlarged and reduced by a fifth.""",
+    "line_spread": """\
+## A line spread for each spectrum
+
+MILES stars convolved one by one to widths of their own, fitted under each star's own line spread, under the mean of
+all, and as if nothing were known of it.""",
     "lamost": """\
 ## From MILES to LAMOST
 

@@ -24,7 +24,7 @@ def assert_same(a, b):
         assert getattr(a, name).dtype == getattr(b, name).dtype, name
     assert (a.wave_unit, a.medium, a.frame, a.flux_unit) == (b.wave_unit, b.medium, b.frame, b.flux_unit)
     assert type(a.fwhm) is type(b.fwhm)
-    assert np.array_equal(a.fwhm, b.fwhm)
+    assert np.array_equal(a.fwhm, b.fwhm, equal_nan=isinstance(a.fwhm, np.ndarray))
     assert a.table.colnames == b.table.colnames
     for name in a.table.colnames:
         np.testing.assert_array_equal(np.asarray(a.table[name]), np.asarray(b.table[name]))
@@ -68,5 +68,12 @@ def spectra_of_any_kind(draw):
         medium=draw(st.sampled_from(["vacuum", "air", "unknown"])),
         frame=draw(st.sampled_from(["rest", "observed", "unknown"])),
         flux_unit=draw(st.sampled_from([None, "", "1e-17 erg / (s cm2 AA)", "3 W / (m2 nm)", "Jy", "adu"])),
-        fwhm=draw(st.one_of(st.none(), st.floats(1e-3, 1e3), hnp.arrays(np.float64, p, elements=st.floats(1e-3, 1e3)))),
+        fwhm=draw(
+            st.one_of(
+                st.none(),
+                st.floats(1e-3, 1e3),
+                hnp.arrays(np.float64, p, elements=st.floats(1e-3, 1e3)),
+                hnp.arrays(np.float64, (n, p), elements=st.one_of(st.floats(1e-3, 1e3), st.just(np.nan))),
+            )
+        ),
     )

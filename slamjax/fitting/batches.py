@@ -40,6 +40,7 @@ class Starts:
     flux, ivar : (N, P) spectra, in the unit and the precision of the device
     factorised : (N, ...) what takes long of each star's Σ⁻¹, see `slamjax.noise.Noise.factorised`
     prior : what a prior has of each star, if there is one
+    line_spread : (N, P) σ of the Gaussians by which predictions are convolved for each star, if stars have their own
     """
 
     x: np.ndarray
@@ -47,11 +48,12 @@ class Starts:
     ivar: np.ndarray
     factorised: Any = None
     prior: StarPrior | None = None
+    line_spread: np.ndarray | None = None
 
     @property
     def stars(self) -> StarRows:
         """What problems of a star share."""
-        return StarRows(self.flux, self.ivar, self.factorised, self.prior)
+        return StarRows(self.flux, self.ivar, self.factorised, self.prior, self.line_spread)
 
 
 class StarRows(NamedTuple):
@@ -61,6 +63,7 @@ class StarRows(NamedTuple):
     ivar: Any
     factorised: Any
     prior: StarPrior | None
+    line_spread: Any = None
 
 
 @dataclass(eq=False)
@@ -277,7 +280,7 @@ def _of_each(
 
     def of_one(state: Any, star: StarRows) -> Any:
         inv_cov = problem.noise.inverse_covariance(star.ivar, star.factorised)
-        return function(problem.of_star(star.prior), state, star.flux, inv_cov)
+        return function(problem.of_star(star.prior, star.line_spread), state, star.flux, inv_cov)
 
     def of_rows(given: Any) -> Any:
         state, place = given

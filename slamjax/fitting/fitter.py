@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import time
 import warnings
@@ -34,6 +35,7 @@ from slamjax.forward.nuisances import Nuisances
 from slamjax.forward.scaled import ScaledModel
 from slamjax.io.label_table import LabelTable
 from slamjax.model.model import Model
+from slamjax.model.own_line_spread import half_width, line_spread_grid, own_sigma
 from slamjax.spectra.spectra import Spectra
 from slamjax.spectra.units import check_units
 from slamjax.typing import Progress
@@ -195,7 +197,7 @@ class Fitter:
 
     def _fit_parts(self, parts: Iterable[Spectra], report: Callable[[int], None] | None) -> Iterator[LabelTable]:
         done, self._level_checked = 0, False
-        for measured, group in itertools.groupby(self._chunks(parts), key=self._needs_measured_velocity):
+        for (measured, n_near), group in itertools.groupby(self._chunks(parts), key=self._kind):
             counts = [0] * (1 if self.prior is None else 2)
 
             def finished(problems: int, stage: int = 0, before: int = done, counts: list[int] = counts) -> None:
@@ -203,8 +205,12 @@ class Fitter:
                 if report is not None:
                     report(before + sum(counts) // (self.n_starts * len(counts)))
 
+            problem = dataclasses.replace(
+                self._problem,
+                line_spread=line_spread_grid(self._model.info, self._model.trained, n_near, self._scaled.dtype),
+            )
             fit_group = self._fit_observed if measured else self._fit_group
-            for spectra, result in fit_group(group, finished):
+            for spectra, result in fit_group(problem, group, finished):
                 done += len(spectra)
                 yield label_table(self.model.label_names, self.model.info.label_units, spectra, result)
 
@@ -215,12 +221,17 @@ class Fitter:
             for start in range(0, len(spectra), self._sizes.chunk):
                 yield spectra[start : start + self._sizes.chunk]
 
-    def _needs_measured_velocity(self, spectra: Spectra) -> bool:
-        """Whether the velocity is measured before the fit, which does not have one of its own."""
-        return self.model.needs_rv(spectra) and (self.nuisances is None or self.nuisances.rv is None)
+    def _kind(self, spectra: Spectra) -> tuple[bool, int]:
+        """What must be alike for spectra to be fitted together.
+
+        Whether the velocity is measured before the fit, which does not have one of its own, and the neighbours of a
+        pixel that line spreads of single stars reach.
+        """
+        measured = self.model.needs_rv(spectra) and (self.nuisances is None or self.nuisances.rv is None)
+        return measured, half_width(self._model.info, spectra)
 
     def _fit_observed(
-        self, chunks: Iterable[Spectra], finished: Callable[..., None]
+        self, problem: Problem, chunks: Iterable[Spectra], finished: Callable[..., None]
     ) -> Iterator[tuple[Spectra, FitResult]]:
         """Results of spectra whose velocities are measured; one chunk after the other, for some are fitted again."""
         n_done = 0
@@ -230,19 +241,19 @@ class Fitter:
                 finished(before + problems)
 
             def fit_at(stars: Spectra, velocity: np.ndarray, n: int = len(spectra), report: Any = first_fit) -> Any:
-                prepared = self._prepare(stars, velocity)
-                (summary,) = self._minimise([prepared.starts], report if len(stars) == n else None)
-                result = self._outcome.result(prepared, summary)
-                return FittedSpectra(result, prepared.starts.flux, prepared.starts.ivar)
+                prepared = self._prepare(stars, velocity, problem)
+                (summary,) = self._minimise(problem, [prepared.starts], report if len(stars) == n else None)
+                result = self._outcome_of(problem).result(prepared, summary)
+                return FittedSpectra(result, prepared.starts.flux, prepared.starts.ivar, prepared.starts.line_spread)
 
-            result = fit_observed_frame(self._model, self._problem, spectra, fit_at, refined=self.nuisances is None)
+            result = fit_observed_frame(self._model, problem, spectra, fit_at, refined=self.nuisances is None)
             n_done += len(spectra)
             for stage in range(1 if self.prior is None else 2):
                 finished(n_done * self.n_starts, stage)
             yield spectra, result
 
     def _fit_group(
-        self, chunks: Iterable[Spectra], finished: Callable[..., None]
+        self, problem: Problem, chunks: Iterable[Spectra], finished: Callable[..., None]
     ) -> Iterator[tuple[Spectra, FitResult]]:
         """Results of spectra in the model's frame, or whose fit has a velocity."""
         waiting: deque[Prepared] = deque()
@@ -250,17 +261,21 @@ class Fitter:
 
         def starts() -> Iterator[Starts]:
             for spectra in chunks:
-                waiting.append(self._prepare(spectra, np.zeros(len(spectra)) if self.model.needs_rv(spectra) else None))
+                velocity = np.zeros(len(spectra)) if self.model.needs_rv(spectra) else None
+                waiting.append(self._prepare(spectra, velocity, problem))
                 yield waiting[-1].starts
 
-        for summary in self._minimise(starts(), finished):
+        outcome = self._outcome_of(problem)
+        for summary in self._minimise(problem, starts(), finished):
             prepared = waiting.popleft()
             again = partial(_second, finished, n_again)
-            yield prepared.spectra, self._outcome.result(prepared, summary, again)
+            yield prepared.spectra, outcome.result(prepared, summary, again)
             n_again += len(prepared.starts.x)
 
-    def _minimise(self, parts: Iterable[Starts], finished: Callable[[int], None] | None) -> Iterator[Summary]:
-        return minimise(self._minimiser, self._problem, parts, self._sizes.block, finished)
+    def _minimise(
+        self, problem: Problem, parts: Iterable[Starts], finished: Callable[[int], None] | None
+    ) -> Iterator[Summary]:
+        return minimise(self._minimiser, problem, parts, self._sizes.block, finished)
 
     def check(self, spectra: Spectra) -> None:
         """Raise SlamError for spectra that cannot be fitted, before anything is computed."""
@@ -286,10 +301,9 @@ class Fitter:
         scaled, spec = self._scaled, self.optimiser
         return Problem(scaled.emulator, scaled.noise, scaled.low, scaled.high, spec.loss)
 
-    @cached_property
-    def _outcome(self) -> Outcome:
-        problem = (self._problem, self._minimiser, self.n_starts)
-        return Outcome(self._model, self._scaled.forward, *problem, self._sizes, self.prior, self.posterior_mean)
+    def _outcome_of(self, problem: Problem) -> Outcome:
+        fitted = (problem, self._minimiser, self.n_starts)
+        return Outcome(self._model, self._scaled.forward, *fitted, self._sizes, self.prior, self.posterior_mean)
 
     @cached_property
     def _templates(self) -> Templates | ShiftedTemplates:
@@ -315,8 +329,9 @@ class Fitter:
             self.optimiser.method != "lm",
         )
 
-    def _prepare(self, spectra: Spectra, velocity: np.ndarray | None) -> Prepared:
+    def _prepare(self, spectra: Spectra, velocity: np.ndarray | None, problem: Problem | None = None) -> Prepared:
         """Prepared spectra and where their fits start."""
+        problem = self._problem if problem is None else problem
         began = time.perf_counter()
         prepared, forward = self._model.prepare(spectra, velocity), self._scaled.forward
         self.seconds_preparing += time.perf_counter() - began
@@ -325,17 +340,19 @@ class Fitter:
             self._level_checked = True
         good = prepared.good & (self._model.trained if forward is None else np.asarray(forward.usable))
         flux, ivar = self._scaled.flux(prepared.flux), self._scaled.ivar(np.where(good, prepared.ivar, 0))
+        own = None if problem.line_spread is None else own_sigma(self._model.info, prepared).astype(flux.dtype)
         choose: Any = choose_starts if self.nuisances is None else choose_shifted_starts
-        noise, block = self._problem.noise, self._sizes.block
+        noise, block = problem.noise, self._sizes.block
         kept = map_padded(partial(factorised, noise), (ivar,), block, counted=True) if noise.rank else None
 
-        def starts_of(flux: Any, ivar: Any, kept: Any, count: int) -> Any:
-            return choose(self._problem, self._templates, flux, ivar, self.n_starts, kept, count)
+        def starts_of(flux: Any, ivar: Any, kept: Any, own: Any, count: int) -> Any:
+            return choose(problem, self._templates, flux, ivar, self.n_starts, kept, count, own)
 
-        starts = map_padded(starts_of, (flux, ivar, kept), block, counted=True)
+        starts = map_padded(starts_of, (flux, ivar, kept, own), block, counted=True)
         x = np.swapaxes(starts, 0, 1).reshape(-1, starts.shape[-1])
         no_errors = ~np.any(good & np.isfinite(prepared.ivar), axis=1)
-        return Prepared(spectra, Starts(x, flux, ivar, kept), good.sum(axis=1), prepared.snr(), no_errors)
+        starting = Starts(x, flux, ivar, kept, line_spread=own)
+        return Prepared(spectra, starting, good.sum(axis=1), prepared.snr(), no_errors)
 
 
 def fit(

@@ -81,7 +81,7 @@ class Outcome:
             result = self._summarised(prepared, ends)
         if sampled:
             block = power_of_two_below(max(1, self.sizes.points // POINTS))
-            mean, std = posterior_means(problem, ends, (starts.flux, starts.ivar, own), block)
+            mean, std = posterior_means(problem, ends, starts.stars._replace(factorised=None), block)
             failed = ~np.isfinite(result.labels).all(axis=1)[:, None]
             result = dataclasses.replace(result, mean=np.where(failed, np.nan, mean), std=np.where(failed, np.inf, std))
         return result
@@ -89,30 +89,32 @@ class Outcome:
     def _summarised(self, prepared: Prepared, ends: Ends) -> FitResult:
         """The result of the best ends."""
         model, problem, forward = self.model, self.problem, self.forward
-        flux, ivar = prepared.starts.flux, prepared.starts.ivar
+        stars = prepared.starts.stars
         best = ends.of_best(ends.x)
         photons = None
         if model.info.calibration.photon_chi2 and not prepared.no_errors.all():
             stated = model.info.calibration.photons_as_stated
-            photons = photon_parts(problem, best, flux, ivar, stated)
+            photons = photon_parts(problem, best, stars, stated)
         result = summarise(model, ends, prepared.n_pix, prepared.no_errors, forward, photons)
         if forward is not None and forward.terms is not None:
-            coefficients = map_padded(
-                lambda *star: _coefficients(problem, *star), (best, flux, ivar), self.sizes.block
-            ).astype(float)
+            given = (best, stars.flux, stars.ivar, stars.line_spread)
+            coefficients = map_padded(lambda *star: _coefficients(problem, *star), given, self.sizes.block)
+            coefficients = coefficients.astype(float)
             coefficients[~np.isfinite(result.labels).all(axis=1)] = np.nan
             result.nuisances["polynomial"] = coefficients
         result = dataclasses.replace(result, snr=prepared.snr)
         learnt = self.posterior_mean == LEARNT
         if model.info.calibration.likeness is None and not learnt:
             return result
-        parts = residual_parts(problem, best, flux, ivar, prepared.starts.factorised)
+        parts = residual_parts(problem, best, stars)
         result = dataclasses.replace(result, unlike=unlike(model, best, parts, prepared.no_errors))
         return with_learnt_means(model, result, best, parts) if learnt else result
 
 
 @compiled
-def _coefficients(problem: Problem, x: Any, flux: Any, ivar: Any) -> jax.Array:
-    forward: Any = problem.emulator
-    inv_cov = jax.vmap(problem.noise.inverse_covariance)(ivar)
-    return jax.vmap(forward.coefficients)(inv_cov, x, flux)
+def _coefficients(problem: Problem, x: Any, flux: Any, ivar: Any, line_spread: Any) -> jax.Array:
+    def of_star(x: Any, flux: Any, inv_cov: Any, sigma: Any) -> jax.Array:
+        forward: Any = problem.of_star(None, sigma).emulator
+        return forward.coefficients(inv_cov, x, flux)
+
+    return jax.vmap(of_star)(x, flux, jax.vmap(problem.noise.inverse_covariance)(ivar), line_spread)

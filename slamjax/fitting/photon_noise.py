@@ -10,6 +10,7 @@ from jaxtyping import Array, Float
 
 from slamjax._util.batching import map_padded
 from slamjax._util.jit import compiled
+from slamjax.fitting.batches import StarRows
 from slamjax.fitting.problem import Problem
 from slamjax.noise.photon_part import photon_information
 
@@ -17,28 +18,33 @@ from slamjax.noise.photon_part import photon_information
 _BLOCK = 64
 
 
-def photon_parts(
-    problem: Problem, x: np.ndarray, flux: np.ndarray, ivar: np.ndarray, of_labels: bool
-) -> tuple[np.ndarray, np.ndarray]:
+def photon_parts(problem: Problem, x: np.ndarray, stars: StarRows, of_labels: bool) -> tuple[np.ndarray, np.ndarray]:
     """(N, V, V) the photons' part of the information at parameters x (N, V), and (N, 2) Σ s²/D and Σ a σ²/D.
 
     Without ``of_labels`` the former is 0, and only χ² is taken apart.
     """
+    flux, ivar = stars.flux, stars.ivar
     if not of_labels:
         expected = map_padded(lambda each: problem.noise.variance_shares(each), (ivar,), _BLOCK)
         return np.zeros((*x.shape, x.shape[1])), np.asarray(expected, float)
-    photon, expected = map_padded(lambda *star: _parts(problem, *star), (x.astype(flux.dtype), flux, ivar), _BLOCK)
+    given = (x.astype(flux.dtype), flux, ivar, stars.line_spread)
+    photon, expected = map_padded(lambda *star: _parts(problem, *star), given, _BLOCK)
     return photon.astype(float), expected.astype(float)
 
 
 @partial(compiled, one_thread=True)
 def _parts(
-    problem: Problem, x: Float[Array, "star label"], flux: Float[Array, "star pixel"], ivar: Float[Array, "star pixel"]
+    problem: Problem,
+    x: Float[Array, "star label"],
+    flux: Float[Array, "star pixel"],
+    ivar: Float[Array, "star pixel"],
+    line_spread: Float[Array, "star pixel"] | None,
 ) -> tuple[Float[Array, "star label label"], Float[Array, "star 2"]]:
-    return jax.lax.map(partial(_of_star, problem), (x, flux, ivar), batch_size=16)
+    return jax.lax.map(partial(_of_star, problem), (x, flux, ivar, line_spread), batch_size=16)
 
 
-def _of_star(problem: Problem, given: tuple[Array, Array, Array]) -> tuple[Array, Array]:
-    x, flux, ivar = given
-    photon = photon_information(problem.noise, ivar, lambda inv_cov: problem.information(x, flux, inv_cov))
+def _of_star(problem: Problem, given: tuple[Array, Array, Array, Array | None]) -> tuple[Array, Array]:
+    x, flux, ivar, sigma = given
+    own = problem.of_star(None, sigma)
+    photon = photon_information(problem.noise, ivar, lambda inv_cov: own.information(x, flux, inv_cov))
     return photon[1:, 1:], problem.noise.variance_shares(ivar)

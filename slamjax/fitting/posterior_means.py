@@ -12,7 +12,6 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -24,9 +23,9 @@ from scipy.stats import qmc
 from slamjax._util.batching import map_padded
 from slamjax._util.jit import compiled
 from slamjax.emulators.scaling import LabelScaling
+from slamjax.fitting.batches import StarRows
 from slamjax.fitting.covariance import separation
 from slamjax.fitting.postprocess import Ends
-from slamjax.fitting.prior import StarPrior
 from slamjax.fitting.problem import Problem
 from slamjax.forward.emulator import ForwardEmulator
 from slamjax.forward.label_density import log_volume
@@ -86,7 +85,7 @@ def _numbers(n_par: int, number: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def posterior_means(
-    problem: Problem, ends: Ends, stars: tuple[np.ndarray, np.ndarray, StarPrior], block: int
+    problem: Problem, ends: Ends, stars: StarRows, block: int
 ) -> tuple[Float[np.ndarray, "star label"], Float[np.ndarray, "star label"]]:
     """Means and standard deviations (N, L) of the labels in physical units.
 
@@ -94,18 +93,19 @@ def posterior_means(
     ----------
     problem : with a prior; its labels stay within the box
     ends : where the fits ended
-    stars : flux and ivar (N, P), and the prior of each star
+    stars : spectra, and the prior of each star
     block : stars that are worked on at once
     """
     scaling = problem.emulator.scaling
     host = LabelScaling(np.asarray(scaling.center, float), np.asarray(scaling.width, float), scaling.log)
-    weight = np.asarray(stars[2].weight, float)
+    assert stars.prior is not None
+    weight = np.asarray(stars.prior.weight, float)
     draws = _Draws.start(_of_minima(ends, weight, np.asarray(problem.high - problem.low, float)))
     rows = np.arange(len(weight))
     for number in range(MOST_ROUNDS):
         x = draws.proposals[-1][rows].points(number)
         some = jax.tree_util.tree_map(lambda a, rows=rows: a[rows], stars)
-        log_p = map_padded(partial(_log_posterior, problem), (x.astype(stars[0].dtype), some), block)
+        log_p = map_padded(partial(_log_posterior, problem), (x.astype(stars.flux.dtype), some), block)
         draws.add(rows, x, log_p.astype(float))
         if number + 1 >= ROUNDS:
             rows = rows[draws.effective(rows) < ENOUGH]
@@ -211,15 +211,17 @@ def _of_minima(ends: Ends, weight: np.ndarray, span: np.ndarray) -> _Proposal:
 
 @compiled
 def _log_posterior(
-    problem: Problem, x: Float[Array, "star point parameter"], stars: tuple[Array, Array, StarPrior]
+    problem: Problem, x: Float[Array, "star point parameter"], stars: StarRows
 ) -> Float[Array, "star point"]:
     """ln of the posterior density of scaled parameters, up to a constant of each star."""
-    return jax.vmap(partial(_of_star, problem))(x, *stars)
+    return jax.vmap(partial(_of_star, problem))(x, stars)
 
 
-def _of_star(problem: Problem, x: Float[Array, "point parameter"], flux: Any, ivar: Any, own: StarPrior) -> Array:
-    emulator, inv_cov = problem.emulator, problem.noise.inverse_covariance(ivar)
+def _of_star(problem: Problem, x: Float[Array, "point parameter"], star: StarRows) -> Array:
+    flux, own = star.flux, star.prior
+    emulator, inv_cov = problem.of_star(None, star.line_spread).emulator, problem.noise.inverse_covariance(star.ivar)
     assert problem.prior is not None
+    assert own is not None
     prior = dataclasses.replace(problem.prior, star=own)
     scaled = x[:, : emulator.scaling.n_labels]
     if isinstance(emulator, ForwardEmulator):

@@ -15,6 +15,7 @@ from jaxtyping import Array, Float
 from slamjax.emulators.base import Emulator
 from slamjax.fitting.prior import Prior, StarPrior
 from slamjax.forward.emulator import ForwardEmulator
+from slamjax.forward.line_spread import LineSpreadGrid, seen_through
 from slamjax.noise.inverse_covariance import InverseCovariance
 from slamjax.noise.models import Noise
 from slamjax.typing import Scalar
@@ -38,7 +39,10 @@ class Status(IntEnum):
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Problem:
-    """Emulator, noise, the box of scaled parameters that is searched, loss and prior, of all stars or of one."""
+    """Emulator, noise, the box of scaled parameters that is searched, loss and prior, of all stars or of one.
+
+    ``line_spread`` is what that of each star is made from, where stars have their own.
+    """
 
     emulator: Emulator | ForwardEmulator
     noise: Noise
@@ -46,12 +50,17 @@ class Problem:
     high: X
     loss: Loss = field(metadata={"static": True})
     prior: Prior | None = None
+    line_spread: LineSpreadGrid | None = None
 
-    def of_star(self, star: StarPrior | None) -> Problem:
-        """The problem of a star, with what the prior has of it."""
+    def of_star(self, star: StarPrior | None, sigma: Star | None = None) -> Problem:
+        """The problem of a star, with what the prior has of it, and the line spread of ``sigma`` (P,)."""
+        problem = self
+        if self.line_spread is not None and sigma is not None:
+            emulator = seen_through(self.emulator, self.line_spread.of_star(sigma))
+            problem = dataclasses.replace(problem, emulator=emulator, line_spread=None)
         if self.prior is None or star is None:
-            return self
-        return dataclasses.replace(self, prior=self.prior.of_star(star))
+            return problem
+        return dataclasses.replace(problem, prior=self.prior.of_star(star))
 
     def information(self, x: X, flux: Star, inv_cov: InverseCovariance) -> Float[Array, "row row"]:
         """Gram matrix of residual and Jacobian, see `slamjax.emulators.base.Standardised.information`."""

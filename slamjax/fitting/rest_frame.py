@@ -31,11 +31,12 @@ _CONTRAST = 20.0
 
 @dataclass(frozen=True, eq=False)
 class FittedSpectra:
-    """The result of spectra, and their prepared flux and ivar as the device has them."""
+    """The result of spectra, and their prepared flux, ivar and own line spreads (`Starts`) as the device has them."""
 
     result: FitResult
     flux: np.ndarray
     ivar: np.ndarray
+    line_spread: np.ndarray | None = None
 
 
 #: Fits spectra at given velocities (N,).
@@ -44,7 +45,7 @@ FitAt = Callable[[Spectra, np.ndarray], FittedSpectra]
 
 def fit_observed_frame(model: Model, problem: Problem, spectra: Spectra, fit_at: FitAt, refined: bool) -> FitResult:
     """The result with velocities in km/s: as measured, or ``refined`` beside the labels."""
-    meter = VelocityMeter.of(model)
+    meter = VelocityMeter.of(model, problem.line_spread)
     velocity, error, _, contrast = velocities(meter, spectra, REFINED_LATER if refined else THOROUGH).T
     fitted = fit_at(spectra, velocity)
     result = fitted.result
@@ -89,7 +90,7 @@ def refine(
     usable = np.isfinite(labels).all(axis=1)
     x = np.asarray(model.host_emulator.scaling(np.where(usable[:, None], labels, 1.0)), float)
     x = np.where(usable[:, None], x, np.nan)
-    given = SeenSpectra(fitted.flux, fitted.ivar)
+    given = SeenSpectra(fitted.flux, fitted.ivar, line_spread=fitted.line_spread)
     step = meter.step(spectra, velocity, x, given)
     growth = velocity_step(problem, meter.stencil, x, given).growth
     left = np.clip(step.left, -2 * meter.pixel, 2 * meter.pixel)

@@ -102,7 +102,7 @@ def _smooth(terms: Any, flux: Any, weight: Any) -> Star:
 @partial(compiled, static_argnames="n_starts", one_thread=True)
 def choose_shifted_starts(
     problem: Problem, shifted: ShiftedTemplates, flux: Float[Array, "star pixel"], ivar: Float[Array, "star pixel"],
-    n_starts: int, factorised: Any = None, count: Any = None,
+    n_starts: int, factorised: Any = None, count: Any = None, line_spread: Float[Array, "star pixel"] | None = None,
 ) -> Float[Array, "star start parameter"]:  # fmt: skip
     """Starting parameters of each star: labels, then velocities; see `slamjax.fitting.starts.choose_starts`."""
     forward: Any = problem.emulator
@@ -115,7 +115,7 @@ def choose_shifted_starts(
         flux, ivar, weight = flux * ratio, ivar / jnp.square(ratio), weight / jnp.square(ratio)
     behind = jnp.broadcast_to(shifted.fixed.astype(flux.dtype), (n, n_starts, shifted.fixed.shape[0]))
     if "rv" not in forward.free:
-        labels = choose_starts(problem, templates, flux, ivar, n_starts, factorised, count)
+        labels = choose_starts(problem, templates, flux, ivar, n_starts, factorised, count, line_spread)
         return jnp.concatenate([labels, behind], axis=-1)
     probes = jax.lax.map(partial(_lines, forward.grid), shifted.probes)
 
@@ -131,7 +131,7 @@ def choose_shifted_starts(
 
     count = n if count is None else count
     rest, rest_ivar = map_blocks(jax.vmap(at_rest), (flux, weight, ivar), _BLOCK, count)
-    labels = choose_starts(problem, templates, rest, rest_ivar, n_starts, count=count)
+    labels = choose_starts(problem, templates, rest, rest_ivar, n_starts, None, count, line_spread)
 
     def refined(star: tuple[Array, Array, Array]) -> Array:
         flux, weight, x = star

@@ -107,6 +107,7 @@ def choose_starts(
     n_starts: int,
     factorised: Any = None,
     count: Any = None,
+    line_spread: Float[Array, "star pixel"] | None = None,
 ) -> Float[Array, "star start label"]:
     """For each star the best-χ² template, then the best of those at least `APART` from the first, and so on.
 
@@ -115,25 +116,28 @@ def choose_starts(
     2 G₀·c, plus cᵀ G c: one matrix product of the distinct elements of G and of c cᵀ.
 
     ``factorised`` is what `slamjax.noise.Noise.factorised` gives of the stars, where it is known; the first ``count``
-    stars are wanted, all by default.
+    stars are wanted, all by default. ``line_spread`` are the stars' own, see `slamjax.fitting.batches.Starts`:
+    templates are convolved for each star.
     """
     first, second = np.triu_indices(templates.lines.shape[0])
     twice = jnp.asarray(np.where(first == second, 1, 2), flux.dtype)
     pairs = templates.coordinates[:, first] * templates.coordinates[:, second]
     terms = jnp.concatenate([-2 * templates.coordinates, pairs * twice], axis=1).T
 
-    def of_star(star: tuple[Star, Star, Any]) -> Float[Array, " term"]:
-        flux, ivar, factorised = star
-        gram = problem.noise.inverse_covariance(ivar, factorised).gram(
-            jnp.concatenate([(flux - templates.middle)[None], templates.lines])
-        )
+    def of_star(star: tuple[Star, Star, Any, Star | None]) -> Float[Array, " term"]:
+        flux, ivar, factorised, sigma = star
+        middle, lines = templates.middle, templates.lines
+        if problem.line_spread is not None and sigma is not None:
+            convolve = problem.line_spread.of_star(sigma)
+            middle, lines = convolve(middle), convolve(lines)
+        gram = problem.noise.inverse_covariance(ivar, factorised).gram(jnp.concatenate([(flux - middle)[None], lines]))
         return jnp.concatenate([gram[0, 1:], gram[1 + first, 1 + second]])
 
-    def starts(block: tuple[Array, Array, Any]) -> Float[Array, "star start label"]:
+    def starts(block: tuple[Array, Array, Any, Array | None]) -> Float[Array, "star start label"]:
         return _best_apart(templates.x, _matmul(jax.vmap(of_star)(block), terms), n_starts)
 
     count = flux.shape[0] if count is None else count
-    return jnp.asarray(map_blocks(starts, (flux, ivar, factorised), BLOCK, count))
+    return jnp.asarray(map_blocks(starts, (flux, ivar, factorised, line_spread), BLOCK, count))
 
 
 @partial(compiled, one_thread=True)

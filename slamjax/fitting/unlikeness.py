@@ -11,6 +11,7 @@ from jaxtyping import Array, Float
 
 from slamjax._util.batching import map_padded
 from slamjax._util.jit import compiled
+from slamjax.fitting.batches import StarRows
 from slamjax.fitting.problem import Problem
 from slamjax.forward.emulator import ForwardEmulator
 from slamjax.model.model import Model
@@ -20,12 +21,11 @@ from slamjax.noise.likeness import ResidualParts
 _BLOCK = 64
 
 
-def residual_parts(
-    problem: Problem, x: np.ndarray, flux: np.ndarray, ivar: np.ndarray, factorised: Any
-) -> ResidualParts:
+def residual_parts(problem: Problem, x: np.ndarray, stars: StarRows) -> ResidualParts:
     """Of fits that ended at parameters x (N, V)."""
-    residual = map_padded(lambda *star: _residual(problem, *star), (x.astype(flux.dtype), flux, ivar), _BLOCK)
-    return ResidualParts.of(problem.noise, residual, ivar, factorised)
+    given = (x.astype(stars.flux.dtype), stars.flux, stars.ivar, stars.line_spread)
+    residual = map_padded(lambda *star: _residual(problem, *star), given, _BLOCK)
+    return ResidualParts.of(problem.noise, residual, stars.ivar, stars.factorised)
 
 
 def unlike(model: Model, x: np.ndarray, parts: ResidualParts, no_errors: np.ndarray) -> Float[np.ndarray, " star"]:
@@ -44,10 +44,24 @@ def unlike(model: Model, x: np.ndarray, parts: ResidualParts, no_errors: np.ndar
 
 @partial(compiled, one_thread=True)
 def _residual(
-    problem: Problem, x: Float[Array, "star label"], flux: Float[Array, "star pixel"], ivar: Float[Array, "star pixel"]
+    problem: Problem,
+    x: Float[Array, "star label"],
+    flux: Float[Array, "star pixel"],
+    ivar: Float[Array, "star pixel"],
+    line_spread: Float[Array, "star pixel"] | None,
 ) -> Float[Array, "star pixel"]:
+    if line_spread is not None:
+        return jax.vmap(partial(_own_residual, problem))(x, flux, ivar, line_spread)
     emulator = problem.emulator
     if isinstance(emulator, ForwardEmulator) and emulator.terms is not None:
         inv_cov = jax.vmap(problem.noise.inverse_covariance)(ivar)
         return flux - jax.vmap(emulator.prediction)(inv_cov, x, flux)
+    return flux - emulator.at(x)
+
+
+def _own_residual(problem: Problem, x: Array, flux: Array, ivar: Array, sigma: Array) -> Array:
+    """Of one star with a line spread of its own."""
+    emulator: Any = problem.of_star(None, sigma).emulator
+    if isinstance(emulator, ForwardEmulator):
+        return flux - emulator.prediction(problem.noise.inverse_covariance(ivar), x, flux)
     return flux - emulator.at(x)

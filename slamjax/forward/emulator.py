@@ -63,6 +63,7 @@ class ForwardEmulator:
     usable : (P,) bool: pixels that may count; near the ends and near untrained pixels, flux is not predicted at all
         allowed velocities
     nuisances : Nuisances
+    line_spread : of one star, at observed wavelengths (`slamjax.forward.line_spread.LineSpread`), or None
 
     Examples
     --------
@@ -80,6 +81,7 @@ class ForwardEmulator:
     terms: Float[AnyArray, "term pixel"] | None
     usable: AnyArray
     nuisances: Nuisances = field(metadata={"static": True})
+    line_spread: Any = None
 
     @classmethod
     def from_emulator(cls, emulator: Any, wave: Float[np.ndarray, " pixel"], nuisances: Nuisances) -> ForwardEmulator:
@@ -189,12 +191,16 @@ class ForwardEmulator:
     def at(self, x: Parameters) -> Flux:
         """Flux (..., P) at parameters (..., L + V), the polynomial being 1."""
         flux = self.emulator.at(x[..., : self.n_labels])
-        if self.grid is None:
-            return flux
-        return self.grid.back(self.grid.transform(flux) * self.grid.factor(self._values(x)))
+        if self.grid is not None:
+            flux = self.grid.back(self.grid.transform(flux) * self.grid.factor(self._values(x)))
+        return flux if self.line_spread is None else self.line_spread(flux)
 
     def at_with_jacobian(self, x: Parameters) -> tuple[Flux, Jacobian]:
         """Flux (..., P) and its derivatives (..., L + V, P) with respect to the parameters."""
+        flux, slopes = self._moved_with_jacobian(x)
+        return (flux, slopes) if self.line_spread is None else (self.line_spread(flux), self.line_spread(slopes))
+
+    def _moved_with_jacobian(self, x: Parameters) -> tuple[Flux, Jacobian]:
         flux, slopes = self.emulator.at_with_jacobian(x[..., : self.n_labels])
         if self.grid is None:
             return flux, slopes

@@ -17,6 +17,7 @@ from jaxtyping import Array, Float
 from slamjax.emulators.base import Emulator
 from slamjax.emulators.training_labels import TrainingLabels
 from slamjax.forward.emulator import ForwardEmulator
+from slamjax.forward.line_spread import LineSpreadGrid
 from slamjax.forward.nuisances import Nuisances
 from slamjax.noise.models import Noise, ivar_in_unit
 from slamjax.typing import Flux, Ivar
@@ -39,6 +40,8 @@ class ScaledModel:
     low, high : (L,) arrays
         Bounds of the scaled labels, and of the free velocities behind them if there are nuisances.
     nuisances : Nuisances, optional
+    line_spread : LineSpreadGrid, optional
+        What that of each star is made from, where spectra have their own.
     """
 
     unit: float
@@ -47,6 +50,7 @@ class ScaledModel:
     low: Float[Array, " parameter"]
     high: Float[Array, " parameter"]
     nuisances: Nuisances | None = field(default=None, metadata={"static": True})
+    line_spread: LineSpreadGrid | None = None
 
     @classmethod
     def from_host(

@@ -9,6 +9,7 @@ from jaxtyping import Float
 
 from slamjax.errors import SlamError
 from slamjax.io.surveys.base import SurveySpectra
+from slamjax.spectra.line_spread import fwhm_at
 from slamjax.spectra.resampling import pixel_edges, resample
 
 #: Step in log10 λ of LAMOST's low resolution, SDSS and BOSS, whose spectra start at different pixels of one grid.
@@ -67,14 +68,30 @@ def place(
     return flux, ivar
 
 
-def common_line_spread(
-    spectra: Sequence[SurveySpectra], wave: Float[np.ndarray, " pixel"]
-) -> Float[np.ndarray, " pixel"] | None:
-    """(P,) Å: the median line spread of files that state one, at ``wave``; None if not all of them do."""
+def line_spreads(
+    results: Sequence[SurveySpectra | str], wave: Float[np.ndarray, " pixel"]
+) -> Float[np.ndarray, "*star pixel"] | None:
+    """Line spread in Å at ``wave``: of each row (N, P) where it was measured for each spectrum, else one for all (P,).
+
+    A row is NaN where a file, or a part of it that lacks ``wave``, does not state it. One for all is the median of the
+    files'; None if not all of them state it.
+    """
+    spectra = [one for one in results if isinstance(one, SurveySpectra)]
+    if any(one.fwhm is not None and one.fwhm.ndim == 2 for one in spectra):
+        return np.concatenate([_rows_of_line_spread(one, wave) for one in results])
     known = [(one.wave, one.fwhm) for one in spectra if one.fwhm is not None]
     if len(known) < len(spectra):
         return None
     return np.median([np.interp(wave, at, fwhm) for at, fwhm in known], axis=0)
+
+
+def _rows_of_line_spread(one: SurveySpectra | str, wave: np.ndarray) -> np.ndarray:
+    """(N, P) of one file."""
+    if isinstance(one, str) or one.fwhm is None:
+        return np.full((1 if isinstance(one, str) else len(one), len(wave)), np.nan)
+    edges = pixel_edges(one.wave)
+    rows = np.asarray(fwhm_at(np.broadcast_to(one.fwhm, one.flux.shape), one.wave, wave, 1.0))
+    return np.where((wave >= edges[0]) & (wave <= edges[-1]), rows, np.nan)
 
 
 def _gaps(wave: np.ndarray) -> np.ndarray:

@@ -88,15 +88,18 @@ class Assembly:
         if self.columns.errors in self._arrays:
             errors = self._arrays[self.columns.errors]
             given[self.columns.errors_are] = Column(errors, unit=_unit_in(self.schema, self.columns.errors))
-        unit = _unit_in(self.schema, self.columns.flux)
+        unit, table, fwhm = _unit_in(self.schema, self.columns.flux), self._table(), self.axis.fwhm
+        if fwhm is None and "fwhm" in table.colnames and table["fwhm"].shape == flux.shape:
+            fwhm = np.asarray(table["fwhm"], float)
+            table.remove_column("fwhm")
         return Spectra(
             wave,
             flux,
-            table=self._table(),
+            table=table,
             wave_unit=self._unit,
             medium=self.axis.medium,
             frame=self.axis.frame,
-            fwhm=self.axis.fwhm,
+            fwhm=fwhm,
             flux_unit=None if unit is None else flux_unit(unit, f"of {self.source}"),
             rows=self._rows,
             source=self.source,

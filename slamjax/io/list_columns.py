@@ -2,8 +2,9 @@
 
 One row per star. ``flux`` and ``ivar`` (or ``error``, ``flux_error``) are lists of P numbers; a missing number is a bad
 pixel. The wavelengths, their unit, medium, frame and line spread are JSON in the schema's metadata, under ``slamjax``;
-or each row has its own in a column ``wave``, the same in all rows. Units of columns are in the metadata of their
-fields, under ``unit``.
+or each row has its own in a column ``wave``, the same in all rows. Line spreads that each star has of its own are a
+list column ``fwhm`` in the unit of the wavelengths. Units of columns are in the metadata of their fields, under
+``unit``.
 """
 
 from __future__ import annotations
@@ -41,7 +42,8 @@ class SpectralAxis:
     @classmethod
     def of(cls, spectra: Spectra) -> SpectralAxis:
         """That of spectra in memory."""
-        details = (spectra.medium, spectra.frame, spectra.fwhm, tuple(spectra.table.meta.get("comments", ())))
+        fwhm = None if spectra.has_own_line_spreads else spectra.fwhm
+        details = (spectra.medium, spectra.frame, fwhm, tuple(spectra.table.meta.get("comments", ())))
         return cls(spectra.wave, spectra.wave_unit.to_string(), *details)
 
     def same(self, other: SpectralAxis) -> bool:

@@ -82,14 +82,18 @@ def _to_arrow(spectra: Spectra, with_ivar: bool | None = None) -> Any:
     pa = import_pyarrow()
     source, table = spectra.source, spectra.table
     arrays, fields = [], []
+    taken = (*_VECTORS, "fwhm") if spectra.has_own_line_spreads else _VECTORS
     for name in table.colnames:
-        if name in _VECTORS or (name in ("error", "wave") and table[name].ndim > 1):
+        if name in taken or (name in ("error", "wave") and table[name].ndim > 1):
             raise SlamError(f"the table of {source} has a column {name!r}, which is kept for the spectra; rename it")
         array, field = to_arrow_column(table[name], name, source)
         arrays.append(array)
         fields.append(field)
     known = not np.all(np.isposinf(spectra.ivar)) if with_ivar is None else with_ivar
-    for name, values in (("flux", spectra.flux), ("ivar", spectra.ivar))[: 1 + known]:
+    vectors = [("flux", spectra.flux), ("ivar", spectra.ivar)][: 1 + known]
+    if spectra.has_own_line_spreads:
+        vectors.append(("fwhm", np.asarray(spectra.fwhm)))
+    for name, values in vectors:
         offsets = pa.array(np.arange(len(values) + 1, dtype=np.int32) * np.int32(spectra.n_pix))
         array = pa.ListArray.from_arrays(offsets, pa.array(np.ascontiguousarray(values).reshape(-1)))
         unit = spectra.flux_unit if name == "flux" else None

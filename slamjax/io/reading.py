@@ -21,7 +21,7 @@ from slamjax._util.progress import reporter
 from slamjax.errors import SlamError, SlamWarning
 from slamjax.io.catalog import Catalogue, CatalogueLike, On
 from slamjax.io.fits_files import open_fits
-from slamjax.io.grids import common_grid, common_line_spread, place
+from slamjax.io.grids import common_grid, line_spreads, place
 from slamjax.io.metadata import metadata_table
 from slamjax.io.parquet import is_parquet
 from slamjax.io.surveys import gaia, specutils_memory
@@ -126,7 +126,7 @@ def read(
     grid = common_grid(spectra) if wave is None else _checked_grid(wave)
     unit = spectra[0].unit if wave is None and len({one.unit for one in spectra}) == 1 else "Angstrom"
     flux, ivar = _on_grid(results, grid)
-    fwhm = common_line_spread(spectra, grid)
+    fwhm = line_spreads(results, grid)
     table = metadata_table(names, results, ivar)
     _warn_ignored(table["mask_ignored"] if "mask_ignored" in table.colnames else np.zeros(0))
     in_angstrom = float(f"{length_unit(unit).to(u.AA):.12g}")  # astropy's nm has 9.999999999999998 Å

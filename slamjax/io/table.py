@@ -5,8 +5,9 @@ FITS has the HDU SPECTRA, one row per star, and the HDU WAVELENGTH, one column w
 SPECTRA holds the vector columns ``flux`` and ``ivar`` or ``flux_error`` (neither if errors are unknown) beside labels
 and metadata. The unit (TUNIT) of ``flux`` is empty for a dimensionless one and left out where it is not known; errors
 without a unit are in that of the flux. The header of WAVELENGTH has ``WAVEMED`` (air or vacuum), ``FRAME`` (rest or
-observed) and, if known, ``FWHM`` in the column's unit; a line spread that depends on wavelength is a column ``fwhm``
-beside the wavelengths. `slamjax.io.list_columns` describes Parquet.
+observed) and, if known, ``FWHM`` in the column's unit. A line spread that depends on wavelength is a column ``fwhm``
+beside the wavelengths; if each star has its own (NaN: unknown), ``fwhm`` is a vector column of SPECTRA in the unit of
+the wavelengths. `slamjax.io.list_columns` describes Parquet.
 """
 
 from __future__ import annotations
@@ -115,6 +116,9 @@ def read_table(path: str | os.PathLike[str], rows: slice | None = None, *, bad_r
         flux = flux[:, None]
     stated = next((name for name in _ERRORS if name in table.colnames), None)
     errors: Any = {} if stated is None else {_ERRORS[stated]: table[stated]}
+    if "fwhm" in table.colnames and table["fwhm"].ndim == 2:
+        grid["fwhm"] = plain_column(table["fwhm"])
+        table.remove_column("fwhm")
     table.remove_columns([name for name in _VECTORS if name in table.colnames])
     table.meta.clear()
     if comments:
@@ -166,7 +170,7 @@ def write_table(spectra: Spectra, path: str | os.PathLike[str]) -> None:
         write_parquet(spectra, path)
         return
     table = _storable(spectra.table.copy(), spectra.source)
-    for name in _VECTORS:
+    for name in (*_VECTORS, "fwhm") if spectra.has_own_line_spreads else _VECTORS:
         if name in table.colnames:
             raise SlamError(
                 f"the table of {spectra.source} has a column {name!r}, which is kept for the spectra; rename it"
@@ -174,11 +178,13 @@ def write_table(spectra: Spectra, path: str | os.PathLike[str]) -> None:
     comments = table.meta.pop("comments", [])
     table.meta.clear()
     table["flux"] = Column(spectra.flux, unit=spectra.flux_unit)
+    if spectra.has_own_line_spreads:
+        table["fwhm"] = Column(np.asarray(spectra.fwhm), unit=spectra.wave_unit)
     if not np.all(np.isposinf(spectra.ivar)):
         table["ivar"] = spectra.ivar
     unit = spectra.wave_unit.to_string("fits")
     columns = [fits.Column("wavelength", "D", unit=unit, array=spectra.wave)]
-    if isinstance(spectra.fwhm, np.ndarray):
+    if isinstance(spectra.fwhm, np.ndarray) and not spectra.has_own_line_spreads:
         columns.append(fits.Column("fwhm", "D", unit=unit, array=spectra.fwhm))
     waves = fits.BinTableHDU.from_columns(columns, name="WAVELENGTH")
     waves.header["WAVEMED"] = (spectra.medium, "medium of the wavelengths")

@@ -26,6 +26,7 @@ from slamjax.forward.scaled import ScaledModel
 from slamjax.model.facts import model_facts, model_title
 from slamjax.model.info import ModelInfo
 from slamjax.model.named_labels import LabelsLike, labels_of, warn_outside
+from slamjax.model.own_line_spread import as_seen
 from slamjax.model.storage import ModelParts, read_parts, write_parts
 from slamjax.noise.calibration import Calibration
 from slamjax.noise.models import DiagonalNoise, Noise
@@ -34,7 +35,7 @@ from slamjax.preprocessing.recipe import Recipe
 from slamjax.preprocessing.resolution import MatchResolution, blur_to, extra_sigma, gaussian_kernel
 from slamjax.preprocessing.target_grid import TargetGrid
 from slamjax.spectra.spectra import Spectra
-from slamjax.typing import Flux
+from slamjax.typing import AnyArray, Flux
 
 
 @jax.tree_util.register_dataclass
@@ -186,7 +187,8 @@ class Model:
         Flux is converted to the unit of the training spectra, if both are stated and the recipe has no continuum.
         Spectra on the model's pixels are used as they are; others are brought to its medium, rest frame and
         wavelengths in one resampling, and convolved to its line spread where they state a narrower one. Where they
-        state a wider one, `matched` gives a model that predicts as wide lines.
+        state a wider one, `matched` gives a model that predicts as wide lines; where each spectrum states its own,
+        `as_seen` convolves predictions for each.
 
         Parameters
         ----------
@@ -209,7 +211,7 @@ class Model:
             placed = in_flux_unit(placed, info.flux_unit, "the model was trained on flux")
         treatment = info.recipe.treatment
         if info.fwhm is not None and placed.fwhm is not None:
-            if np.any(extra_sigma(info.fwhm, placed.fwhm) > 0):
+            if not placed.has_own_line_spreads and np.any(extra_sigma(info.fwhm, placed.fwhm) > 0):
                 warnings.warn(
                     f"{spectra.source} has a line spread of up to {np.max(placed.fwhm):g} {info.wave_unit}, wider than "
                     f"the model's: model.matched(spectra) predicts as wide lines",
@@ -233,7 +235,8 @@ class Model:
         Returns
         -------
         Model
-            This one, if the spectra or the model do not state their line spread, or it is wide enough everywhere.
+            This one, if the spectra or the model do not state their line spread, or it is wide enough everywhere. So
+            it is if each spectrum states its own, because no model fits them all: see `as_seen`.
 
         Examples
         --------
@@ -250,7 +253,7 @@ class Model:
         """
         info = self.info
         theirs = None if info.fwhm is None else spectra.fwhm_at(self.wave, info.wave_unit)
-        if info.fwhm is None or theirs is None:
+        if info.fwhm is None or theirs is None or spectra.has_own_line_spreads:
             return self
         sigma = np.broadcast_to(extra_sigma(info.fwhm, theirs), self.wave.shape)
         if not np.any(sigma > 0):
@@ -262,6 +265,22 @@ class Model:
             wider = dataclasses.replace(parent.info, fwhm=np.broadcast_to(np.maximum(info.fwhm, theirs), sigma.shape))
             self._cache[key] = dataclasses.replace(parent, host_emulator=emulator, info=wider)
         return self._cache[key]
+
+    def as_seen(self, prepared: Spectra, flux: Flux) -> Float[AnyArray, "star pixel"]:
+        """Predicted flux (N, P) with lines as wide as those of each of N spectra, where these state their own.
+
+        Parameters
+        ----------
+        prepared : Spectra
+            From `prepare`.
+        flux : (N, P) array
+
+        Returns
+        -------
+        (N, P) array
+            The same flux where all spectra have one line spread.
+        """
+        return as_seen(self.info, self.trained, prepared, flux)
 
     def _in_components(self) -> Model:
         """The model in components, of which every pixel is a sum, whatever its kernel."""

@@ -19,6 +19,7 @@ from astropy.table import QTable
 from slamjax._util.progress import reporter
 from slamjax.errors import SlamError
 from slamjax.model.model import Model
+from slamjax.model.own_line_spread import half_width, line_spread_grid, own_sigma
 from slamjax.model.velocity_candidates import Candidates, candidates, template_set
 from slamjax.model.velocity_meter import VelocityMeter
 from slamjax.model.velocity_steps import SeenSpectra
@@ -110,7 +111,9 @@ def measure_rv(
         raise SlamError("the model was trained in the observed frame; velocities need a model in the rest frame")
     if not limit > 0 or n_templates < 1:
         raise SlamError(f"limit is {limit} km/s and n_templates {n_templates}; give numbers above 0")
-    meter = VelocityMeter.of(model.matched(spectra))
+    matched = model.matched(spectra)
+    near = half_width(matched.info, spectra)
+    meter = VelocityMeter.of(matched, line_spread_grid(matched.info, matched.trained, near, matched.scaled().dtype))
     with reporter(on_progress) as report:
         report.stage("measuring velocities")
         measured = velocities(
@@ -219,7 +222,8 @@ def _bring_to_rest(meter: VelocityMeter, spectra: Spectra, velocity: np.ndarray,
     good = prepared.good & model.trained
     flux, ivar = prepared.flux.astype(float), np.where(good, prepared.ivar, 0)
     level = _other_level(flux, good, np.asarray(meter.predicted(x), float) * scaled.unit)[:, None]
-    given = SeenSpectra(scaled.flux(flux / level), scaled.ivar(ivar * np.square(level)))
+    own = None if scaled.line_spread is None else own_sigma(model.info, prepared).astype(scaled.dtype)
+    given = SeenSpectra(scaled.flux(flux / level), scaled.ivar(ivar * np.square(level)), line_spread=own)
     x = meter.settle(spectra, velocity, x, given, steps)
     step, n_pix = meter.step(spectra, velocity, x, given), good.sum(axis=1)
     error = step.error(model.info.velocity_scale, n_pix)

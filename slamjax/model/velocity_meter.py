@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from slamjax.forward.line_spread import LineSpreadGrid
 from slamjax.forward.scaled import ScaledModel
 from slamjax.forward.velocity import VelocityStencil
 from slamjax.model.coarse_pixels import CoarsePixels
@@ -39,12 +40,14 @@ class VelocityMeter:
     coarse: CoarsePixels | None
 
     @classmethod
-    def of(cls, model: Model) -> VelocityMeter:
+    def of(cls, model: Model, line_spread: LineSpreadGrid | None = None) -> VelocityMeter:
+        """``line_spread`` is what that of each star is made from, where spectra have their own."""
         scaled = model.scaled()
         noise = model.with_diagonal_noise().noise.in_unit(scaled.unit)
         noise = jax.tree_util.tree_map(lambda a: jnp.asarray(a, scaled.dtype), noise)
         stencil = VelocityStencil.from_wavelengths(model.wave, model.trained, model.info.fwhm)
-        return cls(model, dataclasses.replace(scaled, noise=noise), stencil, CoarsePixels.of(model))
+        seen = dataclasses.replace(scaled, noise=noise, line_spread=line_spread)
+        return cls(model, seen, stencil, CoarsePixels.of(model))
 
     @property
     def pixel(self) -> float:

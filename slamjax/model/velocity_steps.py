@@ -21,6 +21,7 @@ from slamjax._util.batching import map_padded
 from slamjax._util.constants import LIGHT
 from slamjax._util.jit import compiled
 from slamjax.forward.gauss_newton import gauss_newton
+from slamjax.forward.line_spread import seen_through
 from slamjax.forward.velocity import VelocityStencil, rows_with_velocity
 from slamjax.noise.inverse_covariance import DiagonalInverseCovariance
 
@@ -39,18 +40,22 @@ class Scaled(Protocol):
     def low(self) -> Any: ...
     @property
     def high(self) -> Any: ...
+    @property
+    def line_spread(self) -> Any: ...
 
 
 @dataclass(frozen=True, eq=False)
 class SeenSpectra:
     """N spectra at rest as velocities are measured from them, in the unit of the device.
 
-    ``slope`` (N, P) is ∂f/∂v of the prediction; None where the prediction's own pixels say it.
+    ``slope`` (N, P) is ∂f/∂v of the prediction; None where the prediction's own pixels say it. ``line_spread`` (N, P)
+    is σ of the Gaussians by which predictions are convolved, where spectra have their own line spreads.
     """
 
     flux: Float[np.ndarray, "star pixel"]
     ivar: Float[np.ndarray, "star pixel"]
     slope: Float[np.ndarray, "star pixel"] | None = None
+    line_spread: Float[np.ndarray, "star pixel"] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,7 +98,8 @@ def velocity_step(
     usable = np.isfinite(x).all(axis=1)
     x = np.clip(np.where(usable[:, None], np.nan_to_num(x), (low + high) / 2), low, high).astype(flux.dtype)
     program = partial(_grams, scaled, stencil.on_device(flux.dtype))
-    whole, photon = (gram.astype(float) for gram in map_padded(program, (x, flux, seen.ivar, seen.slope), _BLOCK))
+    given = (x, flux, seen.ivar, seen.slope, seen.line_spread)
+    whole, photon = (gram.astype(float) for gram in map_padded(program, given, _BLOCK))
     sound = usable & np.isfinite(whole).all(axis=(1, 2)) & np.isfinite(photon).all(axis=(1, 2)) & (whole[:, -1, -1] > 0)
     # an unconstrained label is known to its range
     weak = np.diag(np.concatenate([1 / np.square(high - low), [1e-12]]))
@@ -124,18 +130,26 @@ def _grams(
     flux: Float[Array, "star pixel"],
     ivar: Float[Array, "star pixel"],
     slope: Float[Array, "star pixel"] | None,
+    line_spread: Float[Array, "star pixel"] | None,
 ) -> tuple[Float[Array, "star row row"], Float[Array, "star parameter parameter"]]:
     """R Σ⁻¹ Rᵀ of all rows, and R D⁻¹ S D⁻¹ Rᵀ of all but the residual: D is the diagonal part of Σ, S the photons'."""
 
-    def one(given: tuple[Array, Array, Array, Array | None]) -> tuple[Array, Array]:
-        x, flux, ivar, slope = given
-        rows = rows_with_velocity(scaled.emulator, stencil, x, flux, slope)
+    def one(given: tuple[Array, Array, Array, Array | None, Array | None]) -> tuple[Array, Array]:
+        x, flux, ivar, slope, sigma = given
+        rows = rows_with_velocity(_emulator(scaled, sigma), stencil, x, flux, slope)
         inv_cov = scaled.noise.inverse_covariance(ivar)
         stated = (ivar > 0) & jnp.isfinite(ivar)
         photon = jnp.where(stated, jnp.square(inv_cov.weight) / jnp.where(stated, ivar, 1), 0)
         return inv_cov.gram(rows), DiagonalInverseCovariance(photon).gram(rows[1:])
 
-    return jax.lax.map(one, (x, flux, ivar, slope), batch_size=_BLOCK)
+    return jax.lax.map(one, (x, flux, ivar, slope, line_spread), batch_size=_BLOCK)
+
+
+def _emulator(scaled: Scaled, sigma: Array | None) -> Any:
+    """That of one star, seen through its own line spread if it has one."""
+    if sigma is None or scaled.line_spread is None:
+        return scaled.emulator
+    return seen_through(scaled.emulator, scaled.line_spread.of_star(sigma))
 
 
 def settle(
@@ -150,30 +164,39 @@ def settle(
     dtype = seen.flux.dtype
     program = partial(_settled, scaled, stencil.on_device(dtype))
 
-    def batch(x: Array, flux: Array, ivar: Array) -> Array:
-        return program(x, flux, ivar, jnp.asarray(most, dtype), steps=steps)
+    def batch(x: Array, flux: Array, ivar: Array, sigma: Array | None) -> Array:
+        return program(x, flux, ivar, sigma, jnp.asarray(most, dtype), steps=steps)
 
-    return map_padded(batch, (x.astype(dtype), seen.flux, seen.ivar), _BLOCK)
+    return map_padded(batch, (x.astype(dtype), seen.flux, seen.ivar, seen.line_spread), _BLOCK)
 
 
 @partial(compiled, static_argnames="steps")
 def _settled(
-    scaled: Scaled, stencil: VelocityStencil, x: Array, flux: Array, ivar: Array, most: Array, *, steps: int
+    scaled: Scaled,
+    stencil: VelocityStencil,
+    x: Array,
+    flux: Array,
+    ivar: Array,
+    sigma: Array | None,
+    most: Array,
+    *,
+    steps: int,
 ) -> Array:
     low, high = scaled.low, scaled.high
 
-    def one(given: tuple[Array, Array, Array]) -> Array:
-        x, flux, ivar = given
+    def one(given: tuple[Array, Array, Array, Array | None]) -> Array:
+        x, flux, ivar, sigma = given
+        emulator = _emulator(scaled, sigma)
         inv_cov = scaled.noise.inverse_covariance(ivar)
 
         def without_velocity(x: Array) -> Array:
-            gram = inv_cov.gram(rows_with_velocity(scaled.emulator, stencil, x, flux))
+            gram = inv_cov.gram(rows_with_velocity(emulator, stencil, x, flux))
             along = gram[:-1, -1]
             return gram[:-1, :-1] - along[:, None] * along / (gram[-1, -1] + 1 / jnp.square(most))
 
         return gauss_newton(without_velocity, x, low, high, steps, weak=1.0)[0]
 
-    return jax.lax.map(one, (x, flux, ivar), batch_size=_BLOCK)
+    return jax.lax.map(one, (x, flux, ivar, sigma), batch_size=_BLOCK)
 
 
 def pixel_velocity(wave: Float[np.ndarray, " pixel"]) -> float:

@@ -270,10 +270,10 @@ def plot_predictive(model: Model, spectra: Spectra, posterior: Posterior, *, row
     )
     prepared = model.prepare(spectrum, velocity)
     one = posterior[star]
-    clean = one.predictive(model, _PREDICTIONS)[:, 0]
+    clean = one.predictive(model, _PREDICTIONS, spectra=prepared)[:, 0]
     # bad pixels have no photon error: their band shows the model error alone
     ivar = np.where(prepared.good, prepared.ivar, np.inf)
-    noisy = one.predictive(model, _PREDICTIONS, with_noise=True, ivar=ivar)[:, 0]
+    noisy = one.predictive(model, _PREDICTIONS, with_noise=True, ivar=ivar, spectra=prepared)[:, 0]
     observed = np.where(prepared.good[0] & model.trained, prepared.flux[0], np.nan)
     median = np.where(model.trained, np.median(clean, axis=0), np.nan)
     figure = new_figure(9, 4.6)

@@ -126,7 +126,7 @@ def _fitted(model: Model, spectra: Spectra, labels: Table, rows: np.ndarray) -> 
     model = model.matched(spectra)
     velocity = np.asarray(numbers(labels["rv"]))[rows] if model.needs_rv(spectra) else None
     prepared = model.prepare(spectra[rows], velocity)
-    predicted = np.asarray(model.emulator(labels_of(model, labels[rows])), float)
+    predicted = np.asarray(model.as_seen(prepared, model.emulator(labels_of(model, labels[rows]))), float)
     observed = np.where(prepared.good & model.trained, prepared.flux, np.nan)
     # the error of held-out stars: the noise model's Σ also holds the errors of the known labels
     model_error = np.asarray(model.info.pixels["model_error"], float)

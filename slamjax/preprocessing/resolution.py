@@ -73,10 +73,11 @@ class MatchResolution:
             )
             return spectra
         target = self.fwhm * length_unit(self.unit).to(spectra.wave_unit)
-        wider = np.max(spectra.fwhm) > (1 + _TOLERANCE) * target
+        widest = np.max(np.nan_to_num(spectra.fwhm))
+        wider = widest > (1 + _TOLERANCE) * target
         if wider:
             warnings.warn(
-                f"{spectra.source} has a line spread of {np.max(spectra.fwhm):g} {spectra.wave_unit}, wider than the "
+                f"{spectra.source} has a line spread of {widest:g} {spectra.wave_unit}, wider than the "
                 f"{target:g} to match: it cannot be sharpened and stays as wide (models follow: fits broaden what "
                 "they predict)",
                 SlamWarning,
@@ -89,15 +90,23 @@ class MatchResolution:
 
 
 def blur_to(spectra: Spectra, target: LineSpread) -> Spectra:
-    """Spectra of a known line spread, blurred to ``target`` in the unit of ``wave``; wider ones stay as wide."""
+    """Spectra of a known line spread, blurred to ``target`` in the unit of ``wave``; wider ones stay as wide.
+
+    So do pixels of unknown widths.
+    """
     assert spectra.fwhm is not None
     sigma = extra_sigma(spectra.fwhm, target)
-    blurred = _blur(spectra, sigma) if np.any(sigma > 0) else spectra
+    blurred = spectra
+    if np.any(sigma > 0):
+        blurred = _blur_each(spectra, np.asarray(sigma)) if np.ndim(sigma) == 2 else _blur(spectra, sigma)
     return dataclasses.replace(blurred, fwhm=np.maximum(spectra.fwhm, target))
 
 
 def extra_sigma(fwhm: LineSpread, target: LineSpread) -> LineSpread:
-    """Standard deviation of the Gaussian that widens ``fwhm`` to ``target``; 0 where it is as wide or wider."""
+    """Standard deviation of the Gaussian that widens ``fwhm`` to ``target``; 0 where it is as wide or wider.
+
+    So it is where a width is unknown (NaN).
+    """
     square = np.square(target) - np.square(fwhm)
     return np.sqrt(np.where(square > np.square(_TOLERANCE * np.asarray(target)), square, 0)) / FWHM
 
@@ -112,6 +121,33 @@ def _blur(spectra: Spectra, sigma: LineSpread) -> Spectra:
     flux = (kernel @ np.where(good, spectra.flux, 0).T.astype(float)).T / covered
     ivar = inverse_variances((kernel @ variances(spectra.ivar).T).T / covered**2, valid)
     return spectra.with_arrays(flux.astype(spectra.flux.dtype), ivar.astype(spectra.ivar.dtype))
+
+
+def _blur_each(spectra: Spectra, sigma: Float[np.ndarray, "star pixel"]) -> Spectra:
+    """`_blur` with widths of each spectrum: the same sums, neighbour by neighbour."""
+    wave, good = spectra.wave, spectra.good
+    width = np.diff(pixel_edges(wave)) if wave.size > 1 else np.ones(1)
+    scale = np.maximum(sigma, 1e-9 * width)
+    reach = _CUTOFF * sigma.max(axis=0)
+    at = np.arange(wave.size)
+    farthest = max(
+        int(np.max(at - np.searchsorted(wave, wave - reach))),
+        int(np.max(np.searchsorted(wave, wave + reach, side="right") - 1 - at)),
+    )
+    seen = np.stack([good, np.where(good, spectra.flux, 0), variances(spectra.ivar)]).astype(float)
+    sums, total = np.zeros(seen.shape), np.zeros(sigma.shape)
+    for step in range(-farthest, farthest + 1):
+        to = slice(max(0, -step), wave.size - max(0, step))
+        other = slice(max(0, step), wave.size - max(0, -step))
+        away = (wave[other] - wave[to]) / scale[:, to]
+        weight = np.where(np.abs(away) <= _CUTOFF, np.exp(-0.5 * np.square(away)) * width[other], 0)
+        sums[:, :, to] += weight * seen[:, :, other]
+        total[:, to] += weight
+    covered, flux, variance = sums / total
+    valid = covered >= MIN_COVERAGE
+    covered = np.where(valid, covered, 1)
+    ivar = inverse_variances(variance / covered**2, valid)
+    return spectra.with_arrays((flux / covered).astype(spectra.flux.dtype), ivar.astype(spectra.ivar.dtype))
 
 
 def gaussian_kernel(wave: Float[np.ndarray, " pixel"], sigma: LineSpread) -> csr_array:

@@ -50,6 +50,7 @@ class Stars:
     x : (N, L) scaled labels (and coordinates of velocities) to start from
     priors : distributions with one row per star
     keys : (N, K) data of random keys
+    line_spread : (N, P) σ of the Gaussians by which predictions are convolved, where stars have their own line spreads
     """
 
     flux: Any
@@ -58,6 +59,7 @@ class Stars:
     x: Any
     priors: tuple[Any, ...]
     keys: Any
+    line_spread: Any = None
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,7 @@ def select(tree: Tree, rows: np.ndarray) -> Tree:
 
 def sample_batch(shared: Shared, stars: Stars, spec: SamplerSpec, size: int) -> BatchDraws:
     """Draws from the posteriors of N ≤ ``size`` stars; batches are padded to ``size``, so that they compile once."""
-    spectra = (stars.flux, stars.ivar, stars.noise_scale, stars.x, stars.priors)
+    spectra = (stars.flux, stars.ivar, stars.noise_scale, stars.x, stars.priors, stars.line_spread)
     targets = map_padded(partial(_make_targets, shared), spectra, size)
     if spec.method in ("nuts", "hmc"):
         return _sample_chains(shared, (targets, stars.keys), spec, size)
@@ -157,8 +159,8 @@ def _sample_importance(shared: Shared, stars: tuple[Any, ...], spec: SamplerSpec
 
 
 @compiled
-def _make_targets(shared: Shared, flux: Any, ivar: Any, noise_scale: Any, x: Any, priors: Any) -> Target:
-    return jax.vmap(partial(make_target, shared))(flux, ivar, noise_scale, x, priors)
+def _make_targets(shared: Shared, flux: Any, ivar: Any, noise_scale: Any, x: Any, priors: Any, sigma: Any) -> Target:
+    return jax.vmap(partial(make_target, shared))(flux, ivar, noise_scale, x, priors, sigma)
 
 
 @partial(compiled, static_argnames="spec")

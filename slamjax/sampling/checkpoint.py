@@ -35,6 +35,8 @@ def write_draws(kept: Checkpoint, start: int, draws: BatchDraws) -> None:
 
 def fingerprint(model: Model, spectra: Spectra, **settings: Any) -> dict[str, str]:
     """What identifies a run: digests of the model, the spectra and all settings."""
+    if spectra.has_own_line_spreads:  # one for all is in the model, which is matched to it
+        settings["line_spread"] = spectra.fwhm
     return {
         "model": model_digest(model),
         "spectra": digest(spectra.digests(), spectra.ivar, spectra.rows, spectra.wave),

@@ -17,6 +17,7 @@ from jaxtyping import Array, Float
 
 from slamjax.emulators.scaling import LabelScaling
 from slamjax.forward.label_density import log_volume
+from slamjax.forward.line_spread import LineSpreadGrid
 from slamjax.sampling.distributions import log_prob_inside
 from slamjax.sampling.likelihoods import StarFlux, X, log_likelihood_from_chi2
 from slamjax.typing import Scalar
@@ -38,12 +39,14 @@ class Shared:
     scaling : of the labels
     priors : distributions of physical labels, multiplied
     free : positions in x of what is sampled: labels, and velocities behind them
+    line_spread : what that of each star is made from, where stars have their own
     """
 
     likelihood: Any
     scaling: LabelScaling
     priors: tuple[dist.Distribution, ...]
     free: tuple[int, ...] = field(metadata={"static": True})
+    line_spread: LineSpreadGrid | None = None
 
 
 @jax.tree_util.register_dataclass
@@ -134,11 +137,16 @@ def make_target(
     noise_scale: Scalar,
     x: X,
     priors: tuple[dist.Distribution, ...],
+    sigma: StarFlux | None = None,
 ) -> Target:
-    """A star's target about the posterior's mode, whitened by the curvature there; the search starts at ``x``."""
+    """A star's target about the posterior's mode, whitened by the curvature there; the search starts at ``x``.
+
+    ``sigma`` is that of the Gaussians by which predictions are convolved, where stars have their own line spreads.
+    """
     noise = shared.likelihood.noise
+    own = None if shared.line_spread is None or sigma is None else shared.line_spread.of_star(sigma)
     start = Target(
-        data=shared.likelihood.prepare_star(flux, ivar, x),
+        data=shared.likelihood.prepare_star(flux, ivar, x, own),
         priors=priors,
         logdet=noise.inverse_covariance(ivar).logdet(),
         n_pix=jnp.sum(noise.weights(ivar) > 0).astype(flux.dtype),

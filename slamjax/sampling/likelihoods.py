@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from slamjax.emulators.base import Emulator
+from slamjax.forward.line_spread import LineSpread, seen_through
 from slamjax.noise.inverse_covariance import InverseCovariance
 from slamjax.noise.models import Noise
 from slamjax.sampling.components import Components
@@ -37,8 +38,8 @@ class Likelihood(Protocol):
     @property
     def noise(self) -> Noise: ...
 
-    def prepare_star(self, flux: StarFlux, ivar: StarFlux, x: X) -> Any:
-        """What is kept of a spectrum, for labels about ``x``."""
+    def prepare_star(self, flux: StarFlux, ivar: StarFlux, x: X, line_spread: LineSpread | None = None) -> Any:
+        """What is kept of a spectrum, for labels about ``x``; ``line_spread`` is the star's own, if it has one."""
         ...
 
     def chi2_and_logdet(self, data: Any, x: X, noise_scale: Any) -> tuple[Scalar, Any]:
@@ -74,10 +75,11 @@ class LabelsOnly(ABC):
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class FluxStar:
-    """A spectrum and its inverse covariance."""
+    """A spectrum, its inverse covariance, and its own line spread, if it has one."""
 
     flux: StarFlux
     inv_cov: InverseCovariance
+    line_spread: LineSpread | None = None
 
 
 @jax.tree_util.register_dataclass
@@ -88,11 +90,12 @@ class FluxLikelihood(LabelsOnly):
     emulator: Emulator
     noise: Noise
 
-    def prepare_star(self, flux: StarFlux, ivar: StarFlux, x: X) -> FluxStar:
-        return FluxStar(flux, self.noise.inverse_covariance(ivar))
+    def prepare_star(self, flux: StarFlux, ivar: StarFlux, x: X, line_spread: LineSpread | None = None) -> FluxStar:
+        return FluxStar(flux, self.noise.inverse_covariance(ivar), line_spread)
 
     def chi2(self, data: FluxStar, x: X) -> Scalar:
-        return jnp.sum(jnp.square(data.inv_cov.whiten(data.flux - self.emulator.at(x))))
+        predicted = seen_through(self.emulator, data.line_spread).at(x)
+        return jnp.sum(jnp.square(data.inv_cov.whiten(data.flux - predicted)))
 
 
 @jax.tree_util.register_dataclass
@@ -123,10 +126,13 @@ class ProjectedLikelihood(LabelsOnly):
     noise: Noise
     components: Components
 
-    def prepare_star(self, flux: StarFlux, ivar: StarFlux, x: X) -> ProjectedStar:
+    def prepare_star(
+        self, flux: StarFlux, ivar: StarFlux, x: X, line_spread: LineSpread | None = None
+    ) -> ProjectedStar:
         inv_cov = self.noise.inverse_covariance(ivar)
-        residual = inv_cov.whiten(flux - self.emulator.at(x))
-        columns = jax.vmap(inv_cov.whiten)(self.components.basis).T
+        residual = inv_cov.whiten(flux - seen_through(self.emulator, line_spread).at(x))
+        basis = jnp.asarray(self.components.basis)
+        columns = jax.vmap(inv_cov.whiten)(basis if line_spread is None else line_spread(basis)).T
         orthogonal, root = jnp.linalg.qr(columns)
         lead = jnp.matmul(orthogonal.T, residual, precision=_PRECISION)
         rest = jnp.sum(jnp.square(residual - jnp.matmul(orthogonal, lead, precision=_PRECISION)))

@@ -18,6 +18,7 @@ from jaxtyping import Array
 from scipy.special import expit
 
 from slamjax.forward.emulator import ForwardEmulator
+from slamjax.forward.line_spread import LineSpread, seen_through
 from slamjax.forward.nuisances import WIDTHS
 from slamjax.noise.models import Noise
 from slamjax.sampling.likelihoods import FluxStar, StarFlux, X
@@ -35,12 +36,13 @@ class ForwardLikelihood:
     emulator: ForwardEmulator
     noise: Noise
 
-    def prepare_star(self, flux: StarFlux, ivar: StarFlux, x: X) -> FluxStar:
-        return FluxStar(flux, self.noise.inverse_covariance(ivar))
+    def prepare_star(self, flux: StarFlux, ivar: StarFlux, x: X, line_spread: LineSpread | None = None) -> FluxStar:
+        return FluxStar(flux, self.noise.inverse_covariance(ivar), line_spread)
 
     def chi2_and_logdet(self, data: FluxStar, x: X, noise_scale: Any) -> tuple[Scalar, Any]:
         """χ² of S = s Σ + F T Fᵀ, with s the noise scale, and ln |S| − ln |s Σ|, which depends on x through F."""
-        return self.emulator.marginal(data.inv_cov, parameters(self.emulator, x), data.flux, noise_scale)
+        emulator = seen_through(self.emulator, data.line_spread)
+        return emulator.marginal(data.inv_cov, parameters(emulator, x), data.flux, noise_scale)
 
     def log_prior(self, x: X) -> Scalar:
         """ln prior of the velocities' coordinates."""

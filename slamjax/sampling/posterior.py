@@ -21,6 +21,7 @@ from slamjax.model.model import Model
 from slamjax.sampling.arviz_io import read_netcdf, to_inference_data, write_netcdf
 from slamjax.sampling.diagnostics import Diagnostics
 from slamjax.sampling.summary import SHOWN, posterior_facts
+from slamjax.spectra.spectra import Spectra
 from slamjax.spectra.units import with_unit
 
 if TYPE_CHECKING:
@@ -255,7 +256,14 @@ class Posterior:
         return self.table().brief()
 
     def predictive(
-        self, model: Model, n: int = 100, *, with_noise: bool = False, ivar: np.ndarray | None = None, seed: int = 0
+        self,
+        model: Model,
+        n: int = 100,
+        *,
+        with_noise: bool = False,
+        ivar: np.ndarray | None = None,
+        spectra: Spectra | None = None,
+        seed: int = 0,
     ) -> np.ndarray:
         """Spectra predicted at n draws of each star, from all chains together.
 
@@ -272,6 +280,8 @@ class Posterior:
             Add draws of the model's noise, times each star's ``stars["noise_scale"]``.
         ivar : (star, pixel) array, optional
             Inverse variances of the prepared spectra, for ``with_noise``; without them only the model error is drawn.
+        spectra : Spectra, optional
+            The prepared spectra, whose own line spreads are applied, if they state such.
         seed : int
             Of the choice of draws and of the noise.
 
@@ -288,6 +298,8 @@ class Posterior:
         flat = self.labels.reshape(-1, *self.labels.shape[2:])
         rows = np.random.default_rng(seed).choice(len(flat), n, replace=n > len(flat))
         flux = self._predict(model, flat[rows].astype(np.float64))
+        if spectra is not None and spectra.has_own_line_spreads:
+            flux = np.stack([model.as_seen(spectra, one) for one in flux])
         if not with_noise:
             return flux
         if ivar is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import time
 from collections.abc import Mapping, Sequence
@@ -22,6 +23,7 @@ from slamjax.fitting import Fitter
 from slamjax.forward.nuisances import Nuisances
 from slamjax.forward.scaled import ScaledModel
 from slamjax.model.model import Model
+from slamjax.model.own_line_spread import half_width, line_spread_grid, own_sigma
 from slamjax.sampling.assemble import assemble
 from slamjax.sampling.batches import BatchDraws, Stars, sample_batch, select, star_keys
 from slamjax.sampling.checkpoint import fingerprint, read_draws, write_draws
@@ -199,6 +201,10 @@ class Sampler:
             report.stage("sampling stars")
             stars, rows = self._prepare(spectra, table, values, factors.per_star, keys)
             choice, shared = self._shared(stars, factors.shared, np.isnan(values).all(axis=0))
+            grid = line_spread_grid(
+                self.model.info, self.model.trained, half_width(self.model.info, spectra), self._scaled.dtype
+            )
+            shared = dataclasses.replace(shared, line_spread=grid)
             size = self._batch_size(choice, len(rows))
             batches: list[tuple[np.ndarray, BatchDraws]] = []
             for start in range(0, len(rows), size):
@@ -247,18 +253,19 @@ class Sampler:
         if self._scaled.forward is not None:
             x = np.concatenate([x, start_velocities(self._scaled.forward, table)], axis=1)
         rows = np.flatnonzero(usable)
-        flux, ivar = self._arrays(spectra, rows)
+        flux, ivar, own = self._arrays(spectra, rows)
         scale = np.asarray(table["noise_scale"], float)[rows]
         scale = np.where(scale > 0, scale, 1.0)
         # by way of the device: unlike a NumPy array, a JAX array has the precision that JAX runs in
         priors = select(jax.tree_util.tree_map(lambda leaf: np.asarray(jnp.asarray(leaf)), priors), rows)
-        return Stars(flux, ivar, scale.astype(flux.dtype), x[rows].astype(flux.dtype), priors, keys[rows]), rows
+        scale, x = scale.astype(flux.dtype), x[rows].astype(flux.dtype)
+        return Stars(flux, ivar, scale, x, priors, keys[rows], own), rows
 
-    def _arrays(self, spectra: Spectra, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Prepared flux and ivar (rows, P), as the device has them."""
+    def _arrays(self, spectra: Spectra, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+        """Prepared flux and ivar (rows, P), as the device has them, and line spreads if these are the stars' own."""
         model, scaled = self.model, self._scaled
         used = model.trained if scaled.forward is None else np.asarray(scaled.forward.usable)
-        flux, ivar = (np.empty((len(rows), model.wave.size), scaled.low.dtype) for _ in range(2))
+        flux, ivar, own = (np.zeros((len(rows), model.wave.size), scaled.low.dtype) for _ in range(3))
         for start in range(0, len(rows), _PREPARED_TOGETHER):
             block = slice(start, start + _PREPARED_TOGETHER)
             began = time.perf_counter()
@@ -266,7 +273,8 @@ class Sampler:
             self._seconds += time.perf_counter() - began
             flux[block] = scaled.flux(prepared.flux)
             ivar[block] = scaled.ivar(np.where(prepared.good & used, prepared.ivar, 0))
-        return flux, ivar
+            own[block] = own_sigma(model.info, prepared)
+        return flux, ivar, own if half_width(model.info, spectra) else None
 
     def _shared(self, stars: Stars, priors: tuple[Any, ...], is_free: np.ndarray) -> tuple[Choice, Shared]:
         """How the likelihood is evaluated, and what all stars have in common, on the device."""

@@ -62,7 +62,7 @@ def checked_fields(given: Mapping[str, Any]) -> dict[str, Any]:
         "wave_unit": unit,
         "medium": given["medium"],
         "frame": given["frame"],
-        "fwhm": checked_fwhm(given["fwhm"], unit, wave.size, source),
+        "fwhm": checked_fwhm(given["fwhm"], unit, flux.shape, source),
         "flux_unit": flux_unit,
         "rows": rows,
         "source": source,

@@ -21,7 +21,7 @@ from slamjax.spectra.flux_units import describe_flux_unit
 from slamjax.spectra.flux_units import flux_unit as as_flux_unit
 from slamjax.spectra.identifiers import identifier_columns, star_groups
 from slamjax.spectra.length_units import length_unit
-from slamjax.spectra.line_spread import checked_fwhm, fwhm_at, same_fwhm
+from slamjax.spectra.line_spread import LineSpread, are_own, checked_fwhm, fwhm_at, same_fwhm
 from slamjax.spectra.selection import Selection
 from slamjax.spectra.summary import spectra_facts, spectra_title
 
@@ -65,8 +65,9 @@ class Spectra:
         Medium of the wavelengths.
     frame : "rest", "observed" or "unknown"
         The star's rest frame, or the barycentric or observer's frame.
-    fwhm : float, (P,) array or Quantity, optional
-        Full width at half maximum of the line-spread function, in ``wave_unit``, or that of each pixel.
+    fwhm : float, (P,) or (N, P) array or Quantity, optional
+        Full width at half maximum of the line-spread function, in ``wave_unit``, that of each pixel, or that of each
+        pixel of each spectrum (NaN: unknown), by which fits convolve what they predict for it.
     flux_unit : astropy unit or str, optional
         Unit of the flux, for comparison with a model's: "erg/s/cm2/AA", "Jy", "" for dimensionless; None: not stated.
         A Quantity in another unit is converted.
@@ -100,7 +101,7 @@ class Spectra:
     wave_unit: u.UnitBase
     medium: Medium
     frame: Frame
-    fwhm: float | Float[np.ndarray, " pixel"] | None
+    fwhm: LineSpread | None
     flux_unit: u.UnitBase | None
     rows: Int[np.ndarray, " star"]
     source: str
@@ -157,6 +158,11 @@ class Spectra:
         """Whether the error of any pixel is known."""
         return bool(np.any(np.isfinite(self.ivar) & (self.ivar > 0)))
 
+    @property
+    def has_own_line_spreads(self) -> bool:
+        """Whether each spectrum states a line spread of its own: ``fwhm`` is (N, P)."""
+        return are_own(self.fwhm)
+
     def __repr__(self) -> str:
         return (
             f"Spectra({len(self)} x {self.n_pix} pixels, {self.wave[0]:g}-{self.wave[-1]:g} {self.wave_unit} "
@@ -182,16 +188,18 @@ class Spectra:
             rows = [int(rows)]
         if isinstance(rows, list):
             rows = np.asarray(rows, dtype=bool if rows and isinstance(rows[0], (bool, np.bool_)) else int)
-        return self._with(flux=self.flux[rows], ivar=self.ivar[rows], table=self.table[rows], rows=self.rows[rows])
+        fwhm = self.fwhm[rows] if self.has_own_line_spreads else self.fwhm  # type: ignore[index]
+        parts = {"table": self.table[rows], "rows": self.rows[rows], "fwhm": fwhm}
+        return self._with(flux=self.flux[rows], ivar=self.ivar[rows], **parts)
 
     def on_pixels(self, pixels: slice | np.ndarray) -> Spectra:
         """The same spectra on a subset of their pixels, given by a slice, indices or a mask."""
-        fwhm = self.fwhm[pixels] if isinstance(self.fwhm, np.ndarray) else self.fwhm
+        fwhm = self.fwhm[..., pixels] if isinstance(self.fwhm, np.ndarray) else self.fwhm
         return self._with(wave=self.wave[pixels], flux=self.flux[:, pixels], ivar=self.ivar[:, pixels], fwhm=fwhm)
 
     def fwhm_at(
         self, wave: Float[np.ndarray, " new_pixel"], unit: u.UnitBase | str
-    ) -> float | Float[np.ndarray, " new_pixel"] | None:
+    ) -> float | Float[np.ndarray, "*star new_pixel"] | None:
         """The line spread at other wavelengths, both in ``unit``; a width of each pixel is interpolated."""
         return fwhm_at(self.fwhm, self.wave, wave, self.wave_unit.to(length_unit(unit)))
 
@@ -221,7 +229,7 @@ class Spectra:
         ----------
         medium : "vacuum" or "air", optional
         frame : "rest" or "observed", optional
-        fwhm : float, (P,) array or Quantity, optional
+        fwhm : float, (P,) or (N, P) array or Quantity, optional
             Line spread (full width at half maximum), in ``wave_unit``; it replaces a survey's nominal widths.
         flux_unit : astropy unit or str, optional
 
@@ -246,7 +254,7 @@ class Spectra:
                 raise SlamError(f"{name} is {given!r}; give one of {', '.join(allowed)}")
             if given is not None and stated not in ("unknown", given):
                 raise SlamError(f"{self.source} says that its {name} is {stated}, not {given}; leave {name} out")
-        width = checked_fwhm(fwhm, self.wave_unit, self.n_pix, self.source)
+        width = checked_fwhm(fwhm, self.wave_unit, self.flux.shape, self.source)
         if isinstance(width, float) and isinstance(self.fwhm, float) and not same_fwhm(width, self.fwhm):
             raise SlamError(f"{self.source} says that its line spread is {self.fwhm:g}, not {width:g}; leave fwhm out")
         unit = as_flux_unit(flux_unit)

@@ -16,6 +16,7 @@ from slamjax.model.info import ModelInfo, TrainingRecord
 from slamjax.model.model import Model
 from slamjax.noise.calibration import Calibration
 from slamjax.preprocessing.recipe import Recipe
+from slamjax.spectra.line_spread import common_fwhm
 from slamjax.spectra.spectra import Spectra
 from slamjax.training.data import TrainingSet, label_names, training_set
 from slamjax.training.latent_labels import infer_labels, is_latent
@@ -219,7 +220,7 @@ def _model_info(
         wave_unit=str(prepared.wave_unit),
         medium=prepared.medium,
         frame=prepared.frame,
-        fwhm=prepared.fwhm,
+        fwhm=common_fwhm(prepared.fwhm, prepared.wave),
         recipe=training.recipe,
         pixels=pixels,
         candidates=candidates,

@@ -85,7 +85,7 @@ def recalibrate_noise(model: Model, spectra: Spectra, *, noise: NoiseKind | Nois
     matched = model.matched(stars)
     prepared = matched.prepare(stars, velocity)
     x = np.asarray(model.host_emulator.scaling(labels[kept]))
-    predicted = np.asarray(matched.emulator(labels[kept]), float)
+    predicted = np.asarray(matched.as_seen(prepared, matched.emulator(labels[kept])), float)
     good = prepared.good & model.trained & ~absurd_pixels(prepared)
     held_out = HeldOut(
         x,

@@ -9,6 +9,7 @@ from slamjax.forward.scaled import ScaledModel
 from slamjax.forward.velocity import VelocityStencil
 from slamjax.model.velocity_steps import SeenSpectra, pixel_velocity, settle, velocity_step
 from slamjax.noise.models import DiagonalNoise
+from slamjax.spectra.line_spread import common_fwhm
 from slamjax.spectra.spectra import Spectra
 from slamjax.training.held_out import HeldOut
 
@@ -57,7 +58,7 @@ def _ratios(
     if not len(stars.x):
         return np.empty(0)
     scaled = ScaledModel.from_host(emulator, noise, training_labels)
-    stencil = VelocityStencil.from_wavelengths(prepared.wave, trained, prepared.fwhm)
+    stencil = VelocityStencil.from_wavelengths(prepared.wave, trained, common_fwhm(prepared.fwhm, prepared.wave))
     predicted = np.asarray(emulator.on_device().at(stars.x), float)
     flux = scaled.flux(np.where(known, predicted + stars.residual, 0))
     seen = SeenSpectra(flux, scaled.ivar(np.where(known, stars.ivar, 0)))

@@ -159,7 +159,7 @@ def _flag_counts(flags: np.ndarray) -> dict[str, int]:
 
 
 def _grid(wave: np.ndarray, unit: Any, medium: str, frame: str, fwhm: Any) -> dict[str, Any]:
-    spread = None if fwhm is None else [np.min(fwhm), np.max(fwhm)]
+    spread = None if fwhm is None or np.all(np.isnan(fwhm)) else [np.nanmin(fwhm), np.nanmax(fwhm)]
     ends = {"low": wave[0], "high": wave[-1]} if wave.size else {"low": None, "high": None}
     return {"pixels": wave.size, **ends, "unit": str(unit), "medium": medium, "frame": frame, "fwhm": spread}
 

@@ -13,6 +13,7 @@ from models import LABELS, SVR_10, TWO_FOLDS, giants_model, held_out
 from slamjax.errors import SlamError
 from slamjax.flags import Flag
 from slamjax.forward.likelihood import log_likelihood
+from slamjax.forward.line_spread import LineSpreadGrid
 from slamjax.preprocessing import Recipe
 from slamjax.sampling import Sampler, SamplerSpec, sample, training_range
 from slamjax.sampling import sampler as sampler_module
@@ -135,7 +136,8 @@ def test_stars_have_the_random_numbers_of_their_numbers():
         Sampler(giants_model()).sample(held_out()[:4], numbers=np.arange(3))
 
 
-def test_chi2_in_components_is_chi2_in_pixels(dtype):
+@pytest.mark.parametrize("width", [0.0, 3.0])
+def test_chi2_in_components_is_chi2_in_pixels(dtype, width):
     """Within a posterior about a star's fit, masked pixels included; in float32 as closely as kernel sums allow."""
     model, spectra = giants_model(), held_out()[:4]
     ivar = spectra.ivar.copy()
@@ -144,7 +146,9 @@ def test_chi2_in_components_is_chi2_in_pixels(dtype):
     spectra = spectra.with_arrays(spectra.flux, ivar)
     unit = model.host_emulator.flux_unit()
     exact, noise = model.host_emulator.in_unit(unit), model.noise.in_unit(unit)
-    flux, ivar = Sampler(model)._arrays(spectra, np.arange(4))
+    flux, ivar, _ = Sampler(model)._arrays(spectra, np.arange(4))
+    grid = LineSpreadGrid.from_wavelengths(model.wave, model.trained, 8).on_device(dtype)
+    own = grid.of_star(jnp.linspace(0.5, 1, model.wave.size) * width) if width else None
     choice = choose_components(exact, noise, model.training_labels, ivar.max(axis=0))
     assert choice.components.rank < model.wave.size
     emulator, noise = (jax.tree_util.tree_map(jnp.asarray, part) for part in (exact, noise))
@@ -152,7 +156,7 @@ def test_chi2_in_components_is_chi2_in_pixels(dtype):
     rng = np.random.default_rng(0)
     for star_flux, star_ivar, at in zip(flux, ivar, np.asarray(model.training_labels.stars)[:4], strict=True):
         at = jnp.asarray(at, dtype)
-        first, second = (likelihood.prepare_star(star_flux, star_ivar, at) for likelihood in (pixels, components))
+        first, second = (likelihood.prepare_star(star_flux, star_ivar, at, own) for likelihood in (pixels, components))
         for step in 0.2 * rng.normal(size=(5, 4)):
             x = at + jnp.asarray(step, dtype)
             expected = float(pixels.chi2(first, x))

@@ -287,10 +287,31 @@ def test_a_line_spread_of_each_pixel_follows_its_pixels_and_gives_way_to_a_measu
     np.testing.assert_array_equal(spectra[:1].fwhm, spectra.fwhm)
     np.testing.assert_allclose(spectra.fwhm_at(np.array([4005.0, 4020.0]), "Angstrom"), [1.5, 3.0])
     assert spectra.with_metadata(fwhm=0.25).fwhm == 0.25
-    with pytest.raises(SlamError, match="give one width, or one for each of 4 pixels"):
+    with pytest.raises(
+        SlamError, match="give one width, one for each of 4 pixels, or one for each pixel of each spectrum"
+    ):
         Spectra(spectra.wave, spectra.flux, wave_unit="nm", fwhm=np.ones(3))
     with pytest.raises(SlamError, match="give a width above 0"):
         Spectra(spectra.wave, spectra.flux, wave_unit="nm", fwhm=np.array([1.0, 1.0, 0.0, 1.0]))
+
+
+def test_line_spreads_of_each_spectrum_follow_their_rows_and_pixels():
+    own = np.array([[0.1, 0.2, np.nan, 0.4], [0.2, 0.2, 0.3, 0.3], [0.5, 0.5, 0.5, 0.5]])
+    spectra = Spectra(np.linspace(400, 403, 4), np.ones((3, 4)), wave_unit="nm", fwhm=own)
+    assert spectra.has_own_line_spreads
+    np.testing.assert_array_equal(spectra[[2, 0]].fwhm, own[[2, 0]])
+    np.testing.assert_array_equal(spectra[1].fwhm, own[1:2])
+    np.testing.assert_array_equal(spectra.on_pixels(slice(1, 3)).fwhm, own[:, 1:3])
+    found = spectra.fwhm_at(np.array([3990.0, 4005.0, 4010.0, 4015.0, 4030.0]), "Angstrom")
+    unknown = [1.0, 1.5, 2.0, np.nan, 4.0]  # beside a pixel of which nothing is known
+    np.testing.assert_allclose(found, [unknown, [2.0, 2.0, 2.0, 2.5, 3.0], [5.0] * 5])
+    assert "FWHM 0.1 to 0.5 nm" in spectra.facts()["wavelengths"]
+    shared = spectra.with_metadata(fwhm=0.25)
+    assert not shared.has_own_line_spreads
+    with pytest.raises(SlamError, match="fwhm of spectra has shape"):
+        Spectra(spectra.wave, spectra.flux, wave_unit="nm", fwhm=np.ones((2, 4)))
+    with pytest.raises(SlamError, match="give a width above 0"):
+        Spectra(spectra.wave, spectra.flux, wave_unit="nm", fwhm=np.where(own > 0.4, np.inf, own))
 
 
 @pytest.mark.parametrize(

@@ -44,8 +44,8 @@ class SurveySpectra:
         "mask_ignored" whose mask was ignored.
     unit : str
         Unit of wavelength in which users expect this survey's spectra.
-    fwhm : (P,) Å, or None
-        Line spread, where the file or the survey states it.
+    fwhm : (P,) or (N, P) Å, or None
+        Line spread, where the survey or the file states it: (N, P) if it was measured for each spectrum.
     flux_unit : str or unit, or None
         Unit of the flux, where the survey states one; LAMOST's is relative.
     """
@@ -58,7 +58,7 @@ class SurveySpectra:
     metadata: dict[str, Any] = field(default_factory=dict)
     medium: Medium = "vacuum"
     unit: str = "Angstrom"
-    fwhm: Float[np.ndarray, " pixel"] | None = None
+    fwhm: Float[np.ndarray, "*star pixel"] | None = None
     flux_unit: str | u.UnitBase | None = None
 
     def __len__(self) -> int:

@@ -48,13 +48,14 @@ def _spec(hdus: fits.HDUList) -> SurveySpectra:
 
 
 def _line_spread(hdu: fits.BinTableHDU, wave: np.ndarray) -> np.ndarray | None:
-    """FWHM in Å. ``wdisp`` is the standard deviation of the line spread in pixels of 1e-4 dex, 0 where it is unknown.
+    """(1, P) FWHM in Å of this spectrum.
 
+    ``wdisp`` is the standard deviation of the line spread in pixels of 1e-4 dex, 0 where it is unknown.
     https://data.sdss.org/datamodel/files/BOSS_SPECTRO_REDUX/RUN2D/spectra/PLATE4/spec.html
     """
     sigma = read_columns(hdu, ("wdisp",), required=False).get("wdisp", np.zeros(0)).astype(float)
     known = np.isfinite(sigma) & (sigma > 0)
-    return FWHM * _PIXEL * wave * np.interp(wave, wave[known], sigma[known]) if known.any() else None
+    return (FWHM * _PIXEL * wave * np.interp(wave, wave[known], sigma[known]))[None] if known.any() else None
 
 
 LOADERS: dict[str, Loader] = {"sdss": (_is_spec, _spec)}

@@ -4,11 +4,14 @@ import warnings
 
 import numpy as np
 import pytest
+from astropy.io import fits
+from scipy.sparse import dia_array
 from specutils import SpectrumList
 from survey_files import DESI, altered, opened
 
 from slamjax.errors import SlamError
 from slamjax.io import read
+from slamjax.io.surveys.desi import widths_of_bands
 
 
 @pytest.fixture(scope="module")
@@ -70,3 +73,55 @@ def test_a_file_with_one_arm_is_read(tmp_path):
     one, all_arms = read(altered(DESI, tmp_path / "blue.fits", only_blue)), read(DESI)
     assert one.n_pix == 150
     np.testing.assert_array_equal(one.flux[:, :99], all_arms.flux[:, :99])
+
+
+@pytest.mark.parametrize("n_bands", [11, 12])
+def test_line_widths_are_those_of_the_rows_of_the_resolution_matrix(n_bands):
+    """Rows are Gaussians of given widths; SciPy's matrix of diagonals says where an element belongs."""
+    n_pix = 60
+    fwhm = np.stack([np.linspace(2.0, 3.0, n_pix), np.full(n_pix, 2.5)])
+    at = np.arange(n_pix)
+    offsets = np.arange(n_bands // 2, n_bands // 2 - n_bands, -1)
+    bands = np.zeros((2, n_bands, n_pix))
+    for star in range(2):
+        sigma = fwhm[star] / np.sqrt(8 * np.log(2))
+        for k, offset in enumerate(offsets):
+            rows = at - offset  # SciPy: data[k, j] is the element in column j of the diagonal ``offset``
+            known = (rows >= 0) & (rows < n_pix)
+            width = sigma[np.clip(rows, 0, n_pix - 1)]
+            bands[star, k] = np.where(known, np.exp(-0.5 * np.square(offset / width)) / width, 0)
+        dense = dia_array((bands[star], offsets), shape=(n_pix, n_pix)).toarray()
+        np.testing.assert_allclose(dense[30, 31] / dense[30, 30], np.exp(-0.5 / sigma[30] ** 2))
+    found = widths_of_bands(bands)
+    np.testing.assert_allclose(found[:, 8:-8], fwhm[:, 8:-8], rtol=0.01)
+    np.testing.assert_array_equal(found[:, 0], found[:, 5])
+    assert np.all(np.isnan(widths_of_bands(np.zeros((1, 11, 5)))))
+
+
+def test_the_arms_line_widths_are_joined_as_their_flux_is(tmp_path):
+    def with_matrices(hdus):
+        for arm, width in (("B", 1.0), ("R", 0.8), ("Z", 0.7)):
+            shape = hdus[f"{arm}_FLUX"].shape
+            profile = np.exp(-0.5 * np.square(np.arange(5, -6, -1) / width)) / width
+            bands = np.broadcast_to(profile[:, None], (shape[0], 11, shape[1])).astype(np.float32)
+            hdus.append(fits.ImageHDU(np.array(bands), name=f"{arm}_RESOLUTION"))
+
+    path = altered(DESI, tmp_path / "matrices.fits", with_matrices)
+    spectra, plain = read(path), read(DESI)
+    assert spectra.fwhm.shape == spectra.flux.shape
+    np.testing.assert_array_equal(spectra.flux, plain.flux)
+    blue = np.nanmedian(spectra.fwhm[:, spectra.wave < 5700], axis=1)
+    np.testing.assert_allclose(blue, 1.0 * 0.8 * np.sqrt(8 * np.log(2)), rtol=0.01)
+    known = np.isfinite(spectra.fwhm)
+    assert np.all(known[spectra.good])
+    sigma = spectra.fwhm[known] / (0.8 * np.sqrt(8 * np.log(2)))
+    assert sigma.min() > 0.65
+    assert sigma.max() < 1.01
+
+
+def test_damaged_resolution_matrices_are_told(tmp_path):
+    def cut(hdus):
+        hdus.append(fits.ImageHDU(np.ones((5, 11, 3), np.float32), name="B_RESOLUTION"))
+
+    with pytest.raises(SlamError, match="has resolution matrices of"):
+        read(altered(DESI, tmp_path / "cut.fits", cut))

@@ -184,13 +184,27 @@ def test_the_line_spread_of_sdss_spectra_is_that_of_the_file(tmp_path, path):
     assert known.mean() > 0.9
     at = 10 ** row["loglam"].astype(float)
     sigma = row["wdisp"].astype(float) * at * (10**1e-4 - 1)
-    np.testing.assert_allclose(np.interp(at, spectra.wave, spectra.fwhm)[known], 2.35482 * sigma[known], rtol=1e-3)
+    np.testing.assert_allclose(np.interp(at, spectra.wave, spectra.fwhm[0])[known], 2.35482 * sigma[known], rtol=1e-3)
     assert np.all((spectra.fwhm > 2) & (spectra.fwhm < 5))  # Å: R is 1500 to 2500
 
     def none(hdus):
         hdus[1].data["wdisp"] = 0
 
-    assert read(altered(path, tmp_path / "unknown.fits", none)).fwhm is None
+    unknown = altered(path, tmp_path / "unknown.fits", none)
+    assert read(unknown).fwhm is None
+    both = read([unknown, path])
+    assert np.all(np.isnan(both.fwhm[0]))
+    np.testing.assert_array_equal(both.fwhm[1], spectra.fwhm[0])
+
+
+def test_each_file_keeps_its_own_line_spread():
+    alone, together = [read(path) for path in (SDSS, BOSS)], read([BOSS, SDSS])
+    assert together.fwhm.shape == together.flux.shape
+    for row, one in zip((1, 0), alone, strict=True):
+        at = np.searchsorted(together.wave, one.wave * (1 - 1e-6))
+        np.testing.assert_allclose(together.fwhm[row, at], one.fwhm[0], rtol=1e-6)
+        outside = (together.wave < one.wave[0] * 0.999) | (together.wave > one.wave[-1] * 1.001)
+        assert np.all(np.isnan(together.fwhm[row, outside]))
 
 
 def test_apogee_files_of_all_kinds_state_the_same_line_spread(tmp_path):
