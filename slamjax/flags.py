@@ -49,7 +49,7 @@ FLAG_MEANINGS: dict[Flag, str] = {
     Flag.HIGH_RHAT: "R-hat above 1.03: the chains have not converged to the same distribution",
     Flag.DIVERGENCES: "more than 1 % of the draws ended a divergent trajectory: the posterior may be biased",
     Flag.NOT_SAMPLED: "no posterior, because the fit that it starts from failed; draws are NaN",
-    Flag.NUISANCE_AT_BOUND: "a velocity or a broadening ended at its bound; labels and errors may not be valid",
+    Flag.NUISANCE_AT_BOUND: "a velocity, width or extinction ended at its bound; labels and errors may not be valid",
     Flag.UNSURE_VELOCITY: "ambiguous radial velocity: no velocity fits clearly better; labels may be biased",
 }
 

@@ -10,13 +10,13 @@ import typer
 import slamjax
 from slamjax.cli.clusters import Cluster
 from slamjax.cli.groups import Offered, default, offer, option_groups
+from slamjax.cli.nuisance_options import NuisanceOptions
 from slamjax.cli.options import (
     FitPriors,
     Jobs,
     Memory,
     Metadata,
     ModelFile,
-    NuisanceOptions,
     Select,
     SpectraFiles,
     Starts,

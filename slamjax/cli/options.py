@@ -11,7 +11,6 @@ import typer
 from slamjax.errors import SlamError
 
 if TYPE_CHECKING:
-    from slamjax.forward import Free, Gaussian, Nuisances
     from slamjax.preprocessing import Recipe
     from slamjax.spectra import Spectra
 
@@ -157,73 +156,6 @@ class Preparation:
             bad_pixels=rules,
             fwhm=self.resolution,
         )
-
-
-_NUISANCES = "Nuisances"
-_VELOCITY = "KM/S"
-
-
-@dataclass(frozen=True)
-class NuisanceOptions:
-    """What shapes a spectrum beside its labels, as text."""
-
-    rv: Annotated[
-        str | None,
-        typer.Option(
-            metavar=_VELOCITY,
-            help='Radial velocity: "free", a range as -300:300, a prior as 20+-5, or a fixed number.',
-            rich_help_panel=_NUISANCES,
-        ),
-    ] = None
-    sigma_v: Annotated[
-        str | None,
-        typer.Option(metavar=_VELOCITY, help="Gaussian broadening, given like --rv.", rich_help_panel=_NUISANCES),
-    ] = None
-    vsini: Annotated[
-        str | None,
-        typer.Option(
-            metavar=_VELOCITY, help="Projected rotation v sin i, given like --rv.", rich_help_panel=_NUISANCES
-        ),
-    ] = None
-    polynomial: Annotated[
-        int | None,
-        typer.Option(
-            metavar="DEGREE",
-            help="Multiply the model by a polynomial in wavelength, whose coefficients are fitted.",
-            rich_help_panel=_NUISANCES,
-        ),
-    ] = None
-
-    def nuisances(self) -> Nuisances:
-        from slamjax.forward import Nuisances
-
-        return Nuisances(
-            rv=velocity("--rv", self.rv),
-            sigma_v=velocity("--sigma-v", self.sigma_v),
-            vsini=velocity("--vsini", self.vsini),
-            polynomial=self.polynomial,
-        )
-
-
-def velocity(flag: str, text: str | None) -> Free | Gaussian | Literal["free"] | float | None:
-    """A velocity that is free, free within a range, known within errors, fixed, or absent."""
-    from slamjax.forward import Free, Gaussian
-
-    if text is None:
-        return None
-    try:
-        if text == "free":
-            return "free"
-        if "+-" in text:
-            return Gaussian(*(float(part) for part in text.split("+-")))
-        if ":" in text:
-            return Free(*(float(part) for part in text.split(":")))
-        return float(text)
-    except (TypeError, ValueError):
-        raise SlamError(
-            f'{flag} is {text!r}; give "free", a range such as -300:300, a known value such as 20+-5, or a number, '
-            "in km/s"
-        ) from None
 
 
 def words(text: str) -> list[str]:

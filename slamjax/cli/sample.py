@@ -13,12 +13,12 @@ from slamjax.cli.clusters import Cluster
 from slamjax.cli.console import flag_summary, progress_bar, say, say_written
 from slamjax.cli.files import check_output, kept_parts, read_spectra
 from slamjax.cli.groups import default, option_groups
+from slamjax.cli.nuisance_options import NuisanceOptions
 from slamjax.cli.options import (
     Jobs,
     Memory,
     Metadata,
     ModelFile,
-    NuisanceOptions,
     PriorName,
     Select,
     SpectraFiles,

@@ -35,7 +35,7 @@ from slamjax.forward.nuisances import Nuisances
 from slamjax.forward.scaled import ScaledModel
 from slamjax.io.label_table import LabelTable
 from slamjax.model.model import Model
-from slamjax.model.own_line_spread import half_width, line_spread_grid, own_sigma
+from slamjax.model.own_line_spread import half_width, line_spread_grid, own_sigma, with_line_spread_of
 from slamjax.spectra.spectra import Spectra
 from slamjax.spectra.units import check_units
 from slamjax.typing import Progress
@@ -69,8 +69,9 @@ class Fitter:
         held-out stars (`slamjax.noise.label_means.LabelMeans`); it knows how common each kind of star was among them.
     nuisances : Nuisances, optional
         Nuisance parameters: velocity, broadening, rotation, a polynomial (lm only). Label errors are then marginalised
-        over them. Columns ``rv``, ``rv_err``, ``sigma_v``, … (km/s) and ``polynomial`` (Legendre coefficients) hold
-        their values.
+        over them. Columns ``rv``, ``rv_err``, ``sigma_v``, … (km/s), ``resolution``, ``extinction`` (mag), ``r_v`` and
+        ``polynomial`` (Legendre coefficients) hold their values. With ``resolution``, line spreads that spectra state
+        are not used.
     compress : bool
         Compress a large emulator first where that moves no label by more than 1 % of its error
         (`slamjax.Model.compress`).
@@ -155,6 +156,7 @@ class Fitter:
         SlamError
             If the spectra do not cover the model, or their labels are in units that the model's cannot be converted to.
         """
+        spectra = self.as_given(spectra)
         fitter = self._matched(spectra)
         fitter.check(spectra)
         n = len(spectra)
@@ -181,10 +183,16 @@ class Fitter:
         report : callable, optional
             Called with the number of stars done.
         """
-        parts = iter(parts)
+        parts = map(self.as_given, parts)
         first = next(parts, None)
         if first is not None:
             yield from self._matched(first)._fit_parts(itertools.chain([first], parts), report)
+
+    def as_given(self, spectra: Spectra) -> Spectra:
+        """The spectra as they are fitted: with the model's line spread where the resolution is a nuisance."""
+        if self.nuisances is None or self.nuisances.resolution is None or not isinstance(spectra, Spectra):
+            return spectra
+        return with_line_spread_of(self.model.info, spectra)
 
     def _matched(self, spectra: Spectra) -> Fitter:
         """The fitter whose model predicts lines as wide as those of the spectra."""
@@ -318,7 +326,7 @@ class Fitter:
         rows, n_pix = emulator.n_labels + 1, self._model.wave.size
         if nuisances is not None:  # rows of the velocities and of the polynomial, and all of them in Fourier space
             rows += len(nuisances.free) + nuisances.n_coefficients
-            n_pix *= 4 if nuisances.present else 1
+            n_pix *= 4 if nuisances.moving else 1
         return BatchSizes.within(
             self.memory,
             emulator,

@@ -8,6 +8,7 @@ import numpy as np
 from astropy import units as u
 
 from slamjax.fitting.postprocess import FitResult
+from slamjax.forward.nuisances import UNITS
 from slamjax.io.label_table import LabelTable
 from slamjax.spectra.spectra import Spectra
 from slamjax.spectra.units import known_unit, with_unit
@@ -23,10 +24,11 @@ def label_table(names: Sequence[str], units: Sequence[str], spectra: Spectra, re
     ``dec``, ``rv`` and ``rv_err`` (km/s) as measured or as in the input, then for each label
     <label>, <label>_err, <label>_err68 and <label>_err95 (half-widths of the 68 and 95 % intervals: as many errors as
     held-out stars near in this label and its error showed), where they are wanted <label>_mean and <label>_std (of the
-    posterior) and, where the input has that label, <label>_ref; the nuisances (velocities in km/s, the polynomial's
-    coefficients); ``chi2``, ``n_pix``, ``snr``, ``unlike`` (the fraction of stars like the training set whose spectra
-    are at least as unlike it: small for odd stars), ``n_iter``, ``flags``, ``noise_scale`` (the factor by which this
-    star's Σ exceeds the noise model's) and ``cov``, the labels' covariance (L, L) in products of the labels' units.
+    posterior) and, where the input has that label, <label>_ref; the nuisances (velocities in km/s, extinction in mag,
+    the polynomial's coefficients); ``chi2``, ``n_pix``, ``snr``, ``unlike`` (the fraction of stars like the training
+    set whose spectra are at least as unlike it: small for odd stars), ``n_iter``, ``flags``, ``noise_scale`` (the
+    factor by which this star's Σ exceeds the noise model's) and ``cov``, the labels' covariance (L, L) in products of
+    the labels' units.
     """
     table = LabelTable()
     table["row"] = spectra.rows
@@ -54,7 +56,7 @@ def label_table(names: Sequence[str], units: Sequence[str], spectra: Spectra, re
         if name in columns and columns[name].dtype.kind in "iuf":
             table[f"{name}_ref"] = _reference(spectra, name, unit)
     for name, values in result.nuisances.items():
-        table[name] = values if name == "polynomial" else values * (u.km / u.s)
+        table[name] = values if name == "polynomial" else with_unit(values, UNITS[name.removesuffix("_err")])
     table["chi2"] = result.chi2
     table["n_pix"] = result.n_pix.astype(np.int32)
     table["snr"] = np.asarray(result.snr, np.float32)

@@ -12,7 +12,7 @@ from slamjax.fitting.covariance import covariances, separation
 from slamjax.fitting.problem import Summary
 from slamjax.flags import Flag
 from slamjax.forward.emulator import ForwardEmulator
-from slamjax.forward.nuisances import WIDTHS
+from slamjax.forward.nuisances import SQUARES
 from slamjax.model.model import Model
 from slamjax.noise.calibration import PhotonShares
 from slamjax.noise.photon_part import photon_shares
@@ -279,28 +279,19 @@ def _in_physical_units(
 def _velocities(
     forward: ForwardEmulator, parameters: np.ndarray, covariance: np.ndarray
 ) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """Columns of the free velocities (N,) in km/s with errors, and which stars have one at a bound.
+    """Columns of the free nuisances (N,) in their units with errors, and which stars have one at a bound.
 
-    The square of a width w is fitted, with an error e: the width's error is e / 2w, but at most √e, the width that the
-    data allow where none is measured. A width of zero is not a bound.
+    See `slamjax.forward.coordinates`. A width of zero is not a bound, nor is the model's own resolution.
     """
     columns: dict[str, np.ndarray] = {}
     stuck = np.zeros(len(parameters), bool)
     low, high = forward.bounds()
     for k, name in enumerate(forward.free):
-        value, sigma = parameters[:, k], np.sqrt(covariance[:, k, k])
+        value, sigma, coordinate = parameters[:, k], np.sqrt(covariance[:, k, k]), forward.coordinate_of(name)
+        value = np.maximum(value, 0) if name in SQUARES else value
+        columns[name] = np.asarray(coordinate.value(value))
+        columns[f"{name}_err"] = np.asarray(coordinate.error(value, sigma))
         edge = _EDGE * (high[k] - low[k])
         stuck |= value >= high[k] - edge
-        if name in WIDTHS:
-            value = np.maximum(value, 0)
-            columns[name] = np.asarray(forward.velocity(name, value))
-            known = np.isfinite(sigma)
-            finite = np.where(known, sigma, 1)
-            error = np.square(finite) / (4 * np.maximum(value, finite / 4))
-            columns[f"{name}_err"] = np.where(known, forward.velocity(name, error), np.inf)
-            stuck |= (low[k] > 0) & (value <= low[k] + edge)
-        else:
-            columns[name] = np.asarray(forward.velocity(name, value))
-            columns[f"{name}_err"] = np.asarray(forward.velocity(name, sigma))
-            stuck |= value <= low[k] + edge
+        stuck |= (value <= low[k] + edge) & (name not in SQUARES or low[k] > 0)
     return columns, stuck

@@ -3,7 +3,7 @@
 If a spectrum is shifted by hundreds of km/s, its lines do not overlap with the model's, and least squares does not
 converge. So each spectrum is correlated with a few templates over all allowed velocities, shifted to the rest frame of
 the best, compared with all templates, and correlated again with its starting templates. If there is a polynomial,
-spectra and templates are first divided by their best-fitting polynomials.
+spectra and templates are first divided by their best-fitting polynomials. A free extinction has templates at several.
 """
 
 from __future__ import annotations
@@ -23,13 +23,15 @@ from slamjax._util.jit import compiled
 from slamjax._util.linalg import eliminate
 from slamjax.emulators.training_labels import far_apart
 from slamjax.fitting.problem import Problem, Star
-from slamjax.fitting.starts import Templates, choose_starts, in_components, sample_stars
+from slamjax.fitting.starts import MAX_TEMPLATES, Templates, choose_starts, in_components, sample_stars
 from slamjax.typing import AnyArray, Scalar
 
 #: Number of templates in the first correlation, far apart in labels.
 _PROBES = 16
 #: Largest degree of the polynomial that is divided out: higher ones would follow spectral lines.
 _SMOOTH = 4
+#: Number of extinctions at which there are templates, evenly between the bounds.
+_EXTINCTIONS = 5
 #: Spectra per block: limits memory.
 _BLOCK = 32
 _PRECISION = jax.lax.Precision.HIGHEST
@@ -42,11 +44,12 @@ class ShiftedTemplates:
 
     Attributes
     ----------
-    templates : in the rest frame, at the starting widths, each scaled to the same ``level``
+    templates : in the rest frame, at the starting widths, each scaled to the same ``level``; behind their labels the
+        extinction, if it is free
     level : (P,) best-fitting polynomial of the mean template; 1 without a polynomial
     place : (P,) ln λ
     probes : (K, P) templates of the first correlation
-    fixed : (V,) starting velocity parameters; rv is determined for each star
+    fixed : (V,) starting parameters of the nuisances; rv and extinction are determined for each star
     """
 
     templates: Templates
@@ -62,11 +65,28 @@ def make_shifted_templates(problem: Problem, stars: np.ndarray, wave: np.ndarray
     x = sample_stars(stars)
     fixed = np.array([forward.coordinate(name, forward.nuisances.start(name)) for name in forward.free])
     at_rest = np.array([0.0 if name == "rv" else value for name, value in zip(forward.free, fixed, strict=True)])
-    rows = jnp.asarray(np.concatenate([x, np.broadcast_to(at_rest, (len(x), len(at_rest)))], axis=1))
+    known = list(range(forward.n_labels))
+    if "extinction" in forward.free:
+        place = forward.free.index("extinction")
+        low, high = forward.bounds()
+        x, at_rest = _through_dust(x, at_rest, place, (float(low[place]), float(high[place])))
+        known.append(forward.n_labels + place)
+    rows = jnp.asarray(np.concatenate([x, np.broadcast_to(at_rest, (len(x), at_rest.shape[-1]))], axis=1))
     flux, level = _levelled(problem, rows)
-    templates = in_components(problem.noise, rows[:, : forward.n_labels], flux)
+    templates = in_components(problem.noise, rows[:, jnp.asarray(known)], flux)
     probes = flux[far_apart(x, _PROBES)]
     return ShiftedTemplates(templates, level, jnp.asarray(np.log(wave)), probes, jnp.asarray(fixed))
+
+
+def _through_dust(
+    x: np.ndarray, nuisances: np.ndarray, place: int, bounds: tuple[float, float]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Labels (K, L) and nuisances (K, V) of templates at several extinctions, which stand at ``place``."""
+    x = x[:: -(-_EXTINCTIONS * len(x) // MAX_TEMPLATES)]
+    extinction = np.linspace(bounds[0], bounds[1], _EXTINCTIONS + 2)[1:-1]
+    behind = np.tile(nuisances, (_EXTINCTIONS * len(x), 1))
+    behind[:, place] = np.repeat(extinction, len(x))
+    return np.tile(x, (_EXTINCTIONS, 1)), behind
 
 
 @partial(compiled, one_thread=True)
@@ -115,8 +135,8 @@ def choose_shifted_starts(
         flux, ivar, weight = flux * ratio, ivar / jnp.square(ratio), weight / jnp.square(ratio)
     behind = jnp.broadcast_to(shifted.fixed.astype(flux.dtype), (n, n_starts, shifted.fixed.shape[0]))
     if "rv" not in forward.free:
-        labels = choose_starts(problem, templates, flux, ivar, n_starts, factorised, count, line_spread)
-        return jnp.concatenate([labels, behind], axis=-1)
+        starts = choose_starts(problem, templates, flux, ivar, n_starts, factorised, count, line_spread)
+        return jnp.concatenate(_with_extinction(forward, starts, behind), axis=-1)
     probes = jax.lax.map(partial(_lines, forward.grid), shifted.probes)
 
     def at_rest(star: tuple[Array, Array, Array]) -> tuple[Array, Array]:
@@ -131,7 +151,8 @@ def choose_shifted_starts(
 
     count = n if count is None else count
     rest, rest_ivar = map_blocks(jax.vmap(at_rest), (flux, weight, ivar), _BLOCK, count)
-    labels = choose_starts(problem, templates, rest, rest_ivar, n_starts, None, count, line_spread)
+    starts = choose_starts(problem, templates, rest, rest_ivar, n_starts, None, count, line_spread)
+    labels, behind = _with_extinction(forward, starts, behind)
 
     def refined(star: tuple[Array, Array, Array]) -> Array:
         flux, weight, x = star
@@ -145,6 +166,14 @@ def choose_shifted_starts(
     velocity = map_blocks(jax.vmap(refined), (flux, weight, labels), _BLOCK, count)
     behind = behind.at[:, :, forward.free.index("rv")].set(velocity)
     return jnp.concatenate([labels, behind], axis=-1)
+
+
+def _with_extinction(forward: Any, starts: Array, behind: Array) -> tuple[Array, Array]:
+    """Labels of starts, and nuisances ``behind`` with the starts' extinction, if it is free."""
+    labels = starts[..., : forward.n_labels]
+    if "extinction" not in forward.free:
+        return labels, behind
+    return labels, behind.at[..., forward.free.index("extinction")].set(starts[..., -1])
 
 
 def _lines(grid: Any, flux: Star) -> Float[Array, " fine"]:

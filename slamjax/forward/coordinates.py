@@ -18,7 +18,7 @@ import numpy as np
 from slamjax._util.constants import LIGHT
 
 #: Widths below this fraction of a pixel are replaced by it in slopes: that of √s is infinite at 0.
-_NARROW = 0.02
+NARROW = 0.02
 #: km/s by which the full width at half maximum of a Gaussian exceeds c / R of its standard deviation.
 _FWHM = float(2 * np.sqrt(2 * np.log(2)))
 
@@ -71,7 +71,7 @@ class Width:
 
     def slope(self, parameter: Any) -> Any:
         module = _module(parameter)
-        return self.scale / (2 * module.sqrt(module.maximum(parameter, _NARROW**2)))
+        return self.scale / (2 * module.sqrt(module.maximum(parameter, NARROW**2)))
 
     def error(self, parameter: Any, sigma: Any) -> Any:
         """σ / 2v, but at most √σ, the width that the data allow where none is measured."""

@@ -21,6 +21,7 @@ from scipy.interpolate import CubicSpline
 
 from slamjax._util.constants import LIGHT
 from slamjax.errors import SlamError
+from slamjax.forward.coordinates import ResolvingPower
 from slamjax.forward.nuisances import Nuisances
 from slamjax.forward.rotation import rotation_transform
 from slamjax.typing import AnyArray, Flux
@@ -215,10 +216,13 @@ class VelocityGrid:
         return cls(Bridge.from_mask(trained), to_log, from_log, ramp, frequency, n_fine, unit, step)
 
 
-def reach(nuisances: Nuisances) -> float:
-    """Largest shift of flux in ln λ at the largest allowed velocities."""
+def reach(nuisances: Nuisances, resolution: float | None = None) -> float:
+    """Largest shift of flux in ln λ at the largest allowed velocities; ``resolution`` is the model's, if it counts."""
     shift = max(abs(bound) for bound in nuisances.bounds("rv"))
     sigma, vsini = nuisances.bounds("sigma_v")[1], nuisances.bounds("vsini")[1]
+    if resolution is not None:
+        lowest = ResolvingPower(1.0, resolution).parameter(nuisances.bounds("resolution")[0])
+        sigma = float(np.sqrt(lowest))
     return float(np.arctanh(shift / LIGHT) + (_REACH_SIGMA * sigma + vsini) / LIGHT)
 
 

@@ -1,9 +1,9 @@
-"""Nuisances around an emulator: P_n(λ) × [emulator(θ) ⊗ G(v, σ) ⊗ R(v sin i)], and the polynomial solved for.
+"""Nuisances around an emulator: P_n(λ) × 10^(−0.4 A(λ)) × [emulator(θ) ⊗ G(v, σ) ⊗ R(v sin i)].
 
-A `ForwardEmulator` is called like an emulator. Its parameters are the scaled labels, followed by the free velocities:
-rv in units of the model's pixel, widths as squares of that unit. The polynomial's coefficients c are linear and have a
-Gaussian prior N(m, T), so they are never parameters. With F = f B, the flux times each Legendre term, a spectrum is
-N(F m, Σ + F T Fᵀ) once they are integrated out, and
+A `ForwardEmulator` is called like an emulator. Its parameters are the scaled labels, followed by the free nuisances:
+rv in units of the model's pixel, widths as squares of that unit, extinction in mag (`slamjax.forward.coordinates`).
+The polynomial's coefficients c are linear and have a Gaussian prior N(m, T), so they are never parameters. With
+F = f B, the flux times each Legendre term, a spectrum is N(F m, Σ + F T Fᵀ) once they are integrated out, and
 
     rᵀ(Σ + F T Fᵀ)⁻¹r = min_c (y − F c)ᵀΣ⁻¹(y − F c) + (c − m)ᵀT⁻¹(c − m)
     ln |Σ + F T Fᵀ| = ln |Σ| + ln |T| + ln |T⁻¹ + FᵀΣ⁻¹F|
@@ -26,16 +26,18 @@ from numpy.polynomial import legendre
 from slamjax._util.linalg import eliminate
 from slamjax.emulators.scaling import LabelScaling
 from slamjax.errors import SlamError
+from slamjax.forward.coordinates import NARROW, Coordinate, Linear, ResolvingPower, Width
 from slamjax.forward.doppler import VelocityGrid, reach, untouched
-from slamjax.forward.nuisances import WIDTHS, Nuisances
+from slamjax.forward.extinction import curve_of, dimming, dimming_slopes
+from slamjax.forward.nuisances import MOVING, WIDTHS, Nuisances
 from slamjax.forward.orthogonal import orthonormal
+from slamjax.forward.pixel_facts import PixelFacts
+from slamjax.forward.resolution import own_resolution
 from slamjax.noise.inverse_covariance import InverseCovariance
 from slamjax.typing import AnyArray, Flux, Jacobian, Labels, Scalar
 
 #: Smallest fraction of the trained pixels that must be left to a fit.
 _ENOUGH = 0.3
-#: Widths below this fraction of a pixel are replaced by it in a prior: the slope of √s is infinite at 0.
-_NARROW = 0.02
 #: A polynomial term is left out where its prior allows no larger standard deviation than this on a star's pixels.
 _HELD = {4: 1e-6, 8: 1e-12}
 _matmul = partial(jnp.matmul, precision=jax.lax.Precision.HIGHEST)
@@ -63,6 +65,8 @@ class ForwardEmulator:
     usable : (P,) bool: pixels that may count; near the ends and near untrained pixels, flux is not predicted at all
         allowed velocities
     nuisances : Nuisances
+    curve : (2, P) a and b of the extinction curve, or None
+    resolution : the model's own R, where one of spectra is a nuisance
     line_spread : of one star, at observed wavelengths (`slamjax.forward.line_spread.LineSpread`), or None
 
     Examples
@@ -82,17 +86,22 @@ class ForwardEmulator:
     usable: AnyArray
     nuisances: Nuisances = field(metadata={"static": True})
     line_spread: Any = None
+    curve: Float[AnyArray, "2 pixel"] | None = None
+    resolution: float | None = field(default=None, metadata={"static": True})
 
     @classmethod
-    def from_emulator(cls, emulator: Any, wave: Float[np.ndarray, " pixel"], nuisances: Nuisances) -> ForwardEmulator:
-        """Around any emulator of pixels at ``wave`` (P,), on the host."""
+    def from_emulator(
+        cls, emulator: Any, wave: Float[np.ndarray, " pixel"], nuisances: Nuisances, facts: PixelFacts | None = None
+    ) -> ForwardEmulator:
+        """Around any emulator of pixels at ``wave`` (P,), on the host; a resolution and extinction need ``facts``."""
         wave = np.asarray(wave, float)
         trained = np.asarray(emulator.trained)
         grid, usable, terms = None, trained, None
-        if nuisances.present:
+        resolution, curve = own_resolution(nuisances, facts), curve_of(nuisances, facts)
+        if nuisances.moving:
             if not np.all(wave > 0):
                 raise SlamError("velocities need wavelengths above 0")
-            farthest = reach(nuisances)
+            farthest = reach(nuisances, resolution)
             usable = untouched(wave, trained, farthest)
             if usable.sum() < max(2, _ENOUGH * trained.sum()):
                 raise SlamError(
@@ -104,7 +113,7 @@ class ForwardEmulator:
         if nuisances.polynomial is not None:
             place = 2 * (wave - wave[0]) / (wave[-1] - wave[0]) - 1
             terms = legendre.legvander(place, nuisances.polynomial).T
-        return cls(emulator, grid, terms, usable, nuisances)
+        return cls(emulator, grid, terms, usable, nuisances, curve=curve, resolution=resolution)
 
     def on_device(self) -> ForwardEmulator:
         """The same emulator with JAX arrays of the default precision."""
@@ -123,38 +132,40 @@ class ForwardEmulator:
 
     @property
     def free(self) -> tuple[str, ...]:
-        """Velocities that stand behind the labels among the parameters."""
+        """Nuisances that stand behind the labels among the parameters."""
         return self.nuisances.free
 
-    def units(self) -> np.ndarray:
-        """(V,) km/s of a step of 1 in each free velocity, of widths in their root."""
-        return np.full(len(self.free), 1.0 if self.grid is None else self.grid.unit)
-
-    def coordinate(self, name: str, velocity: Any) -> Any:
-        """A velocity, km/s, as the parameter that stands for it."""
-        assert self.grid is not None
-        scaled = velocity / self.grid.unit
-        return scaled * scaled if name in WIDTHS else scaled
-
-    def velocity(self, name: str, parameter: Any) -> Any:
-        """The velocity, km/s, that a parameter stands for."""
+    def coordinate_of(self, name: str) -> Coordinate:
+        """How a nuisance stands among the parameters."""
+        if name not in MOVING:
+            return Linear()
         assert self.grid is not None
         if name in WIDTHS:
-            root = jnp.sqrt if isinstance(parameter, Array) else np.sqrt
-            return self.grid.unit * root(parameter)
-        return self.grid.unit * parameter
+            return Width(self.grid.unit)
+        if name == "resolution":
+            assert self.resolution is not None
+            return ResolvingPower(self.grid.unit, self.resolution)
+        return Linear(self.grid.unit)
+
+    def coordinate(self, name: str, value: Any) -> Any:
+        """A nuisance's value, km/s or in its own unit, as the parameter that stands for it."""
+        return self.coordinate_of(name).parameter(value)
+
+    def velocity(self, name: str, parameter: Any) -> Any:
+        """The value, km/s or in its own unit, that a parameter stands for."""
+        return self.coordinate_of(name).value(parameter)
 
     def bounds(self) -> tuple[np.ndarray, np.ndarray]:
-        """Bounds (V,) and (V,) of the free velocities' parameters."""
+        """Bounds (V,) and (V,) of the free nuisances' parameters."""
         ends = [[self.coordinate(name, bound) for bound in self.nuisances.bounds(name)] for name in self.free]
-        low, high = np.array(ends).reshape(-1, 2).T
+        low, high = np.sort(np.array(ends, float).reshape(-1, 2), axis=1).T
         return low, high
 
     def parameters(self, labels: Labels, **velocities: Any) -> Parameters:
-        """Parameters (..., L + V) of labels (..., L) in physical units and every free velocity (...), km/s."""
+        """Parameters (..., L + V) of labels (..., L) in physical units and every free nuisance (...), in its unit."""
         if set(velocities) != set(self.free):
             raise SlamError(
-                f"velocities given are {', '.join(velocities) or 'none'}; the free ones are "
+                f"nuisances given are {', '.join(velocities) or 'none'}; the free ones are "
                 f"{', '.join(self.free) or 'none'}"
             )
         x = jnp.asarray(self.scaling(labels))
@@ -172,8 +183,8 @@ class ForwardEmulator:
         labels : (..., L) in physical units
         polynomial : (..., n + 1), optional
             Legendre coefficients; by default 1, 0, 0, ….
-        **velocities : (...), km/s
-            Every free one by its name: rv, sigma_v, vsini.
+        **velocities : (...)
+            Every free nuisance by its name: rv, sigma_v, vsini (km/s), resolution, extinction (mag), r_v.
         """
         flux = self.at(self.parameters(labels, **velocities))
         if polynomial is None:
@@ -191,23 +202,32 @@ class ForwardEmulator:
     def at(self, x: Parameters) -> Flux:
         """Flux (..., P) at parameters (..., L + V), the polynomial being 1."""
         flux = self.emulator.at(x[..., : self.n_labels])
+        values = self._values(x)
         if self.grid is not None:
-            flux = self.grid.back(self.grid.transform(flux) * self.grid.factor(self._values(x)))
-        return flux if self.line_spread is None else self.line_spread(flux)
+            flux = self.grid.back(self.grid.transform(flux) * self.grid.factor(values))
+        flux = flux if self.line_spread is None else self.line_spread(flux)
+        return flux if self.curve is None else flux * dimming(self.curve, values)
 
     def at_with_jacobian(self, x: Parameters) -> tuple[Flux, Jacobian]:
         """Flux (..., P) and its derivatives (..., L + V, P) with respect to the parameters."""
-        flux, slopes = self._moved_with_jacobian(x)
-        return (flux, slopes) if self.line_spread is None else (self.line_spread(flux), self.line_spread(slopes))
+        values = self._values(x)
+        flux, slopes = self._moved_with_jacobian(x, values)
+        if self.line_spread is not None:
+            flux, slopes = self.line_spread(flux), self.line_spread(slopes)
+        if self.curve is None:
+            return flux, slopes
+        factor = dimming(self.curve, values)
+        flux, slopes = flux * factor, slopes * factor[..., None, :]
+        dust = [flux * slope for slope in dimming_slopes(self.curve, values, self.free)]
+        return flux, jnp.concatenate([slopes, *(row[..., None, :] for row in dust)], axis=-2)
 
-    def _moved_with_jacobian(self, x: Parameters) -> tuple[Flux, Jacobian]:
+    def _moved_with_jacobian(self, x: Parameters, values: dict[str, Any]) -> tuple[Flux, Jacobian]:
         flux, slopes = self.emulator.at_with_jacobian(x[..., : self.n_labels])
         if self.grid is None:
             return flux, slopes
-        values = self._values(x)
         plain = self.grid.transform(jnp.concatenate([flux[..., None, :], slopes], axis=-2))
         moved = plain * self.grid.factor(values)[..., None, :]
-        by_velocity = [plain[..., 0, :] * slope for slope in self.grid.slopes(values, self.free)]
+        by_velocity = [plain[..., 0, :] * slope for slope in self.grid.slopes(values, self._moving_free)]
         rows = self.grid.back(jnp.concatenate([moved, *(row[..., None, :] for row in by_velocity)], axis=-2))
         return rows[..., 0, :], rows[..., 1:, :]
 
@@ -217,16 +237,21 @@ class ForwardEmulator:
         return jnp.concatenate([(flux - predicted)[..., None, :], slopes], axis=-2)
 
     def _values(self, x: Parameters) -> dict[str, Any]:
-        """Parameter of every velocity in the model, of shape (..., 1)."""
+        """Parameter of every nuisance in the model, of shape (..., 1); a resolution counts as the width it adds."""
         values: dict[str, Any] = {}
         for name in self.nuisances.present:
             if name in self.free:
                 k = self.n_labels + self.free.index(name)
-                values[name] = x[..., k : k + 1]
+                value = x[..., k : k + 1]
             else:
-                fixed = self.coordinate(name, self.nuisances.bounds(name)[0])
-                values[name] = jnp.full((1,), fixed, x.dtype)
+                value = jnp.full((1,), self.coordinate(name, self.nuisances.bounds(name)[0]), x.dtype)
+            values["sigma_v" if name == "resolution" else name] = value
         return values
+
+    @property
+    def _moving_free(self) -> tuple[str, ...]:
+        """Free nuisances of the grid, by the grid's names."""
+        return tuple("sigma_v" if name == "resolution" else name for name in self.free if name in MOVING)
 
     # --- with the polynomial solved or integrated out, one star at a time
 
@@ -309,7 +334,7 @@ class ForwardEmulator:
         return _matmul(legendre_of, legendre_of.T) / self.nuisances.polynomial_sd**2
 
     def velocity_cost(self, x: Parameters) -> Scalar:
-        """Σ ((v − mean) / sd)² of velocities with a Gaussian prior, at parameters (L + V,)."""
+        """Σ ((v − mean) / sd)² of nuisances with a Gaussian prior, at parameters (L + V,)."""
         return jnp.sum(jnp.square(self._prior_rows(x)[0]))
 
     def _prior_rows(self, x: Parameters) -> Float[Array, "row prior"]:
@@ -317,15 +342,10 @@ class ForwardEmulator:
         gaussian = [(k, name) for k, name in enumerate(self.free) if getattr(self.nuisances, name).is_gaussian]
         rows = jnp.zeros((1 + x.shape[-1], len(gaussian)), x.dtype)
         for column, (k, name) in enumerate(gaussian):
-            assert self.grid is not None
-            prior, place, unit = getattr(self.nuisances, name), self.n_labels + k, self.grid.unit
-            if name in WIDTHS:
-                width = jnp.sqrt(jnp.maximum(x[place], _NARROW**2))
-                value, slope = unit * width, unit / (2 * width)
-            else:
-                value, slope = unit * x[place], jnp.asarray(unit, x.dtype)
-            rows = rows.at[0, column].set((prior.mean - value) / prior.sd)
-            rows = rows.at[1 + place, column].set(slope / prior.sd)
+            prior, place, coordinate = getattr(self.nuisances, name), self.n_labels + k, self.coordinate_of(name)
+            at = jnp.maximum(x[place], NARROW**2) if name in WIDTHS else x[place]
+            rows = rows.at[0, column].set((prior.mean - coordinate.value(at)) / prior.sd)
+            rows = rows.at[1 + place, column].set(coordinate.slope(at) / prior.sd)
         return rows
 
 

@@ -19,6 +19,7 @@ from slamjax.emulators.training_labels import TrainingLabels
 from slamjax.forward.emulator import ForwardEmulator
 from slamjax.forward.line_spread import LineSpreadGrid
 from slamjax.forward.nuisances import Nuisances
+from slamjax.forward.pixel_facts import PixelFacts
 from slamjax.noise.models import Noise, ivar_in_unit
 from slamjax.typing import Flux, Ivar
 
@@ -71,10 +72,11 @@ class ScaledModel:
         training_labels: TrainingLabels,
         wave: Float[np.ndarray, " pixel"],
         nuisances: Nuisances,
+        facts: PixelFacts | None = None,
     ) -> ScaledModel:
         """The same with nuisances around the emulator; ``wave`` (P,) are the model's wavelengths."""
         unit = emulator.flux_unit()
-        forward = ForwardEmulator.from_emulator(emulator.in_unit(unit).padded(), wave, nuisances)
+        forward = ForwardEmulator.from_emulator(emulator.in_unit(unit).padded(), wave, nuisances, facts)
         low, high = forward.bounds()
         low = np.concatenate([np.asarray(training_labels.low), low])
         high = np.concatenate([np.asarray(training_labels.high), high])

@@ -22,6 +22,7 @@ from slamjax.emulators.training_labels import TrainingLabels
 from slamjax.errors import SlamError, SlamWarning
 from slamjax.forward.emulator import ForwardEmulator
 from slamjax.forward.nuisances import Nuisances
+from slamjax.forward.pixel_facts import PixelFacts
 from slamjax.forward.scaled import ScaledModel
 from slamjax.model.facts import model_facts, model_title
 from slamjax.model.info import ModelInfo
@@ -34,7 +35,9 @@ from slamjax.preprocessing.flux_unit import in_flux_unit
 from slamjax.preprocessing.recipe import Recipe
 from slamjax.preprocessing.resolution import MatchResolution, blur_to, extra_sigma, gaussian_kernel
 from slamjax.preprocessing.target_grid import TargetGrid
+from slamjax.spectra.length_units import length_unit
 from slamjax.spectra.spectra import Spectra
+from slamjax.spectra.wavelengths import to_vacuum
 from slamjax.typing import AnyArray, Flux
 
 
@@ -350,9 +353,16 @@ class Model:
         Raises
         ------
         SlamError
-            If the nuisances leave too few pixels, or the wavelengths are not positive.
+            If the nuisances leave too few pixels, or the model lacks what they need of its pixels.
         """
-        return ForwardEmulator.from_emulator(self.host_emulator, self.wave, nuisances).on_device()
+        return ForwardEmulator.from_emulator(self.host_emulator, self.wave, nuisances, self._pixel_facts).on_device()
+
+    @property
+    def _pixel_facts(self) -> PixelFacts:
+        info = self.info
+        vacuum = to_vacuum(self.wave, info.wave_unit) if info.medium == "air" else self.wave
+        resolution = None if info.fwhm is None else float(np.median(self.wave / info.fwhm))
+        return PixelFacts(vacuum * length_unit(info.wave_unit).to("micron"), resolution, not info.recipe.has_continuum)
 
     def scaled(self, nuisances: Nuisances | None = None) -> ScaledModel:
         """Emulator and noise on the device, of flux in a unit near the training stars' spread.
@@ -366,7 +376,7 @@ class Model:
                 with jax.ensure_compile_time_eval():
                     self._cache[key] = ScaledModel.from_host(*parts)
             return self._cache[key]
-        return ScaledModel.with_nuisances(*parts, self.wave, nuisances)
+        return ScaledModel.with_nuisances(*parts, self.wave, nuisances, self._pixel_facts)
 
     def write(self, path: str | os.PathLike[str]) -> None:
         """Write the model file (HDF5); `Model.read` returns the same model, bit by bit.

@@ -58,3 +58,12 @@ def as_seen(info: ModelInfo, trained: np.ndarray, placed: Spectra, flux: Flux) -
 @compiled
 def _convolved(grid: LineSpreadGrid, flux: Any, sigma: Any) -> Any:
     return jax.vmap(lambda one, width: grid.of_star(width)(one))(flux, sigma)
+
+
+def with_line_spread_of(info: ModelInfo, spectra: Spectra) -> Spectra:
+    """The spectra with the model's line spread in place of their own."""
+    if info.fwhm is None:
+        return spectra
+    scale = spectra.wave_unit.to(info.wave_unit)
+    at = np.interp(spectra.wave * scale, info.wave, np.broadcast_to(info.fwhm, info.wave.shape))
+    return spectra.with_metadata(fwhm=at / scale)

@@ -11,6 +11,7 @@ from astropy.table import QTable
 
 from slamjax.flags import Flag
 from slamjax.forward.emulator import ForwardEmulator
+from slamjax.forward.nuisances import UNITS
 from slamjax.model.model import Model
 from slamjax.sampling.batches import BatchDraws
 from slamjax.sampling.diagnostics import Diagnostics
@@ -35,7 +36,7 @@ def assemble(
     n, n_labels = len(table), len(model.label_names)
     names, units = model.label_names, model.info.label_units
     if forward is not None:
-        names, units = (*names, *forward.free), (*units, *["km / s"] * len(forward.free))
+        names, units = (*names, *forward.free), (*units, *(UNITS[name] for name in forward.free))
     shape = (spec.chains, spec.draws, n)
     dtype = jax.dtypes.canonicalize_dtype(float)
     labels = np.full((*shape, len(names)), np.nan, dtype)

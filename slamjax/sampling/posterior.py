@@ -15,7 +15,7 @@ from astropy import units as u
 from slamjax._util.cards import html_card
 from slamjax._util.files import existing_file
 from slamjax.errors import SlamError
-from slamjax.forward.nuisances import VELOCITIES, Free, Nuisances
+from slamjax.forward.nuisances import R_V, Free, Nuisances
 from slamjax.io.label_table import BriefTable, LabelTable, brief_rows
 from slamjax.model.model import Model
 from slamjax.sampling.arviz_io import read_netcdf, to_inference_data, write_netcdf
@@ -41,7 +41,8 @@ class Posterior:
     Attributes
     ----------
     label_names, label_units : tuple of str
-        Those of the model, fixed labels included; then rv, sigma_v, vsini, if sampled.
+        Those of the model, fixed labels included; then nuisances (rv, sigma_v, vsini, resolution, extinction, r_v), if
+        sampled.
     labels : (chain, draw, star, label) float array
         Draws in physical units; NaN for a star that could not be sampled.
     log_density : (chain, draw, star) float array
@@ -267,8 +268,8 @@ class Posterior:
     ) -> np.ndarray:
         """Spectra predicted at n draws of each star, from all chains together.
 
-        Velocities that were sampled are applied. A polynomial that was marginalised is 1, and fixed velocities are not
-        applied.
+        Nuisances that were sampled are applied. A polynomial that was marginalised is 1, and fixed velocities and
+        extinctions are not applied.
 
         Parameters
         ----------
@@ -321,12 +322,24 @@ class Posterior:
         velocities = {name: draws[..., n_labels + k] for k, name in enumerate(self.label_names[n_labels:])}
         if not all(np.isfinite(values).any() for values in velocities.values()):
             return np.full((*draws.shape[:-1], model.wave.size), np.nan, draws.dtype)
-        largest = {name: float(np.nanmax(np.abs(values))) + 1 for name, values in velocities.items()}
-        bounds = {name: Free(-value if name == "rv" else 0.0, value) for name, value in largest.items()}
-        rv, sigma_v, vsini = (bounds.get(name) for name in VELOCITIES)
-        forward = model.with_nuisances(Nuisances(rv=rv, sigma_v=sigma_v, vsini=vsini))
+        bounds = {name: _bounds_about(name, values) for name, values in velocities.items()}
+        if "extinction" in bounds:
+            bounds.setdefault("r_v", float(self.attrs.get("r_v", R_V)))
+        forward = model.with_nuisances(Nuisances(**bounds))
         flux = [
             np.asarray(forward(draws[k][..., :n_labels], **{name: values[k] for name, values in velocities.items()}))
             for k in range(len(draws))
         ]
         return np.stack(flux)
+
+
+def _bounds_about(name: str, values: np.ndarray) -> Any:
+    """Bounds of a nuisance that allow all of its draws."""
+    low, high = float(np.nanmin(values)), float(np.nanmax(values))
+    if name == "resolution":
+        return Free(0.99 * low, 1.01 * high)
+    if name == "r_v":
+        return "free"
+    if name == "rv":
+        low = -max(abs(low), abs(high))
+    return Free(low - 1 if name in ("rv", "extinction") else 0.0, max(abs(low), abs(high)) + 1)

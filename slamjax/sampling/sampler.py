@@ -59,7 +59,7 @@ class Sampler:
     ----------
     model : Model
     nuisances : Nuisances, optional
-        What shapes the spectra besides their labels. Free velocities are sampled, in km/s, as variables after the
+        What shapes the spectra besides their labels. Free ones are sampled, in their units, as variables after the
         labels; the polynomial is marginalised analytically.
     sampler : "auto", "importance", "nuts", "hmc" or SamplerSpec
         How to sample, and how many draws.
@@ -184,6 +184,7 @@ class Sampler:
         n = len(spectra)
         if n == 0:
             raise SlamError(f"{spectra.source} holds no spectra to sample")
+        spectra = self._fitter.as_given(spectra)
         matched = self._matched(spectra)
         if matched is not self:
             options: dict[str, Any] = {"checkpoint": checkpoint, "on_progress": on_progress}
@@ -329,6 +330,14 @@ class Sampler:
         settings = {"sampler": repr(self.spec), "memory": self.memory, "seed": seed, "numbers": numbers}
         return fingerprint(self.model, spectra, prior=prior, fixed=fixed, nuisances=nuisances, **settings)
 
+    @property
+    def _fixed_r_v(self) -> dict[str, float]:
+        """R_V, which predictions of the posterior need, where it is not drawn."""
+        nuisances = self.nuisances
+        if nuisances is None or nuisances.r_v is None or "r_v" in nuisances.free:
+            return {}
+        return {"r_v": nuisances.bounds("r_v")[0]}
+
     def _provenance(self, choice: Choice, spectra: Spectra) -> dict[str, Any]:
         return {
             "likelihood": choice.reason,
@@ -336,6 +345,7 @@ class Sampler:
             "sampler": self.spec.method,
             "warmup": self.spec.warmup,
             "nuisances": "none" if self.nuisances is None else str(self.nuisances),
+            **self._fixed_r_v,
             "source": spectra.source,
             "model": repr(self.model),
             "model_provenance": {key: str(value) for key, value in self.model.info.provenance.items()},

@@ -13,6 +13,7 @@ from slamjax.errors import SlamError
 from slamjax.fitting import Fitter
 from slamjax.fitting.checkpoint import fitter_fingerprint
 from slamjax.flags import Flag
+from slamjax.forward.nuisances import UNITS
 from slamjax.io import LabelTable
 from slamjax.model.model import Model
 from slamjax.spectra.spectra import Spectra
@@ -236,7 +237,7 @@ class Samples:
         from slamjax.sampling import Diagnostics, Posterior
 
         names = self.sampler.variables
-        units = (*self.model.info.label_units, *["km / s"] * (len(names) - len(self.model.label_names)))
+        units = (*self.model.info.label_units, *(UNITS[name] for name in names[len(self.model.label_names) :]))
         unknown, alone = np.full((n, len(names)), np.nan), np.full(n, np.nan)
         stars = {"row": np.arange(n), **{name: np.zeros(n, kind) for name, kind in carried.items()}}
         stars["problem"] = np.full(n, "")

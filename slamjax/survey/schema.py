@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from slamjax.fitting import Fitter
+from slamjax.forward.nuisances import UNITS
 from slamjax.io import LabelTable
 from slamjax.io.label_arrow import to_arrow
 from slamjax.spectra.units import label_unit, with_unit
@@ -148,12 +149,12 @@ def label_schema(
 
 
 def _nuisances(fitter: Fitter) -> Iterator[LabelColumn]:
-    """Velocities that are fitted with the labels, and coefficients of a polynomial."""
+    """Nuisances that are fitted with the labels, and coefficients of a polynomial."""
     nuisances = fitter.nuisances
     if nuisances is None:
         return
     for name in nuisances.free:
-        yield LabelColumn(name, "float64", _KM_S)
-        yield LabelColumn(f"{name}_err", "float64", _KM_S)
+        yield LabelColumn(name, "float64", UNITS[name])
+        yield LabelColumn(f"{name}_err", "float64", UNITS[name])
     if nuisances.n_coefficients:
         yield LabelColumn("polynomial", "float64", shape=(nuisances.n_coefficients,))

@@ -27,7 +27,7 @@ from astropy.table import Table
 from scipy.stats import norm
 
 from slamjax.errors import SlamError
-from slamjax.forward.nuisances import VELOCITIES
+from slamjax.forward.nuisances import UNITS
 from slamjax.noise.intervals import GAUSSIAN
 from slamjax.validation.bins import numbers
 
@@ -239,8 +239,8 @@ def compare_posterior(posterior: Posterior, *, reference_errors: np.ndarray | No
     >>> calibration_table(compare_posterior(posterior))  # doctest: +SKIP
     """
     stars = posterior.stars
-    # velocities that were sampled together with the labels have no known value
-    kept = [k for k, name in enumerate(posterior.label_names) if name not in VELOCITIES or f"{name}_ref" in stars]
+    # nuisances that were sampled together with the labels have no known value
+    kept = [k for k, name in enumerate(posterior.label_names) if name not in UNITS or f"{name}_ref" in stars]
     names = tuple(posterior.label_names[k] for k in kept)
     absent = [f"{name}_ref" for name in names if f"{name}_ref" not in stars]
     if absent:

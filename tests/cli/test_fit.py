@@ -11,7 +11,7 @@ from helpers import DATA, miles, xp_giants
 from models import miles_model
 
 import slamjax
-from slamjax.cli.options import velocity
+from slamjax.cli.nuisance_options import NuisanceOptions, velocity
 
 SURVEY_FILES = [DATA / "surveys" / name for name in ("3709013.fits", "3703110.fits")]
 #: A dozen of the 150 giants: larger batches compile anew.
@@ -208,3 +208,10 @@ def test_velocities_are_parsed():
     assert velocity("--rv", "-30:40.5") == slamjax.Free(-30, 40.5)
     assert velocity("--rv", "20+-5") == slamjax.Gaussian(20, 5)
     assert velocity("--rv", "-12") == -12.0
+
+
+def test_all_nuisances_have_options():
+    given = NuisanceOptions(rv="free", resolution="1800+-100", extinction="0:2", r_v="3.3", polynomial=1).nuisances()
+    assert given == slamjax.Nuisances(
+        rv="free", resolution=slamjax.Gaussian(1800, 100), extinction=slamjax.Free(0, 2), r_v=3.3, polynomial=1
+    )
