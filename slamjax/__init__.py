@@ -16,6 +16,7 @@ from slamjax._version import __version__ as __version__
 _HOMES = {
     # Data: spectra and catalogues, read and written
     "Spectra": "spectra",
+    "Observations": "spectra",
     "read": "io",
     "read_table": "io",
     "write_table": "io",
@@ -38,6 +39,7 @@ _HOMES = {
     "recalibrate_noise": "training",
     # Model: spectra, and their noise, as functions of labels
     "Model": "model",
+    "JointModel": "model",
     "measure_rv": "model",
     "KernelEmulator": "emulators",
     "PolynomialEmulator": "emulators",
@@ -52,6 +54,8 @@ _HOMES = {
     # Fitting: labels, errors and flags of stars
     "fit": "fitting",
     "Fitter": "fitting",
+    "JointFitter": "fitting",
+    "JointFit": "fitting",
     "OptimiserSpec": "fitting",
     "fit_table": "fitting",
     "fit_files": "survey",
@@ -116,6 +120,8 @@ if TYPE_CHECKING:  # the same names for type checkers and editors; a test compar
     from slamjax.errors import SlamError as SlamError
     from slamjax.errors import SlamWarning as SlamWarning
     from slamjax.fitting import Fitter as Fitter
+    from slamjax.fitting import JointFit as JointFit
+    from slamjax.fitting import JointFitter as JointFitter
     from slamjax.fitting import OptimiserSpec as OptimiserSpec
     from slamjax.fitting import fit as fit
     from slamjax.fitting import fit_table as fit_table
@@ -134,6 +140,7 @@ if TYPE_CHECKING:  # the same names for type checkers and editors; a test compar
     from slamjax.io import register_specutils as register_specutils
     from slamjax.io import write_labels as write_labels
     from slamjax.io import write_table as write_table
+    from slamjax.model import JointModel as JointModel
     from slamjax.model import Model as Model
     from slamjax.model import measure_rv as measure_rv
     from slamjax.noise import DiagonalNoise as DiagonalNoise
@@ -143,6 +150,7 @@ if TYPE_CHECKING:  # the same names for type checkers and editors; a test compar
     from slamjax.sampling import Sampler as Sampler
     from slamjax.sampling import SamplerSpec as SamplerSpec
     from slamjax.sampling import sample as sample
+    from slamjax.spectra import Observations as Observations
     from slamjax.spectra import Spectra as Spectra
     from slamjax.survey import fit_catalog as fit_catalog
     from slamjax.survey import fit_files as fit_files

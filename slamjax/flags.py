@@ -32,6 +32,7 @@ class Flag(enum.IntFlag):
     NOT_SAMPLED = 4096
     NUISANCE_AT_BOUND = 8192
     UNSURE_VELOCITY = 16384
+    VARIABLE_VELOCITY = 32768
 
 
 #: The meaning of each flag, for tables and documentation.
@@ -51,6 +52,7 @@ FLAG_MEANINGS: dict[Flag, str] = {
     Flag.NOT_SAMPLED: "no posterior, because the fit that it starts from failed; draws are NaN",
     Flag.NUISANCE_AT_BOUND: "a velocity, width or extinction ended at its bound; labels and errors may not be valid",
     Flag.UNSURE_VELOCITY: "ambiguous radial velocity: no velocity fits clearly better; labels may be biased",
+    Flag.VARIABLE_VELOCITY: "the velocities of the star's spectra differ by more than their errors: a binary, perhaps",
 }
 
 

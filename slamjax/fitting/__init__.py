@@ -1,6 +1,8 @@
 """From prepared spectra to labels: starts, minimisers, batches, and the table of results."""
 
 from slamjax.fitting.fitter import Fitter as Fitter
-from slamjax.fitting.fitter import fit as fit
+from slamjax.fitting.joint import JointFit as JointFit
+from slamjax.fitting.joint import JointFitter as JointFitter
+from slamjax.fitting.one_call import fit as fit
 from slamjax.fitting.optimiser import OptimiserSpec as OptimiserSpec
 from slamjax.fitting.streaming import fit_table as fit_table

@@ -363,59 +363,6 @@ class Fitter:
         return Prepared(spectra, starting, good.sum(axis=1), prepared.snr(), no_errors)
 
 
-def fit(
-    model: Model,
-    spectra: Spectra,
-    *,
-    optimiser: Method | OptimiserSpec = "lm",
-    n_starts: int = 3,
-    prior: PriorOption = None,
-    posterior_mean: PosteriorMean = False,
-    nuisances: Nuisances | None = None,
-    compress: bool = True,
-    memory: float = 1.0,
-    on_progress: Progress | bool | None = True,
-) -> LabelTable:
-    """Labels, errors and flags of every spectrum: ``Fitter(model, ...).fit(spectra)``.
-
-    Parameters
-    ----------
-    model : Model
-    spectra : Spectra
-        As read; see `slamjax.Fitter.fit`.
-    optimiser, n_starts, prior, posterior_mean, nuisances, compress, memory
-        See `slamjax.Fitter`.
-    on_progress : callable or bool
-        Called with (stars done, stars in all). By default a line in terminals and notebooks; False for none.
-
-    Returns
-    -------
-    LabelTable
-        One row per spectrum: labels with errors and units, covariances, χ², flags. A failed fit has NaN labels and
-        infinite errors.
-
-    Raises
-    ------
-    SlamError
-        If the spectra do not cover the model, or the options exclude each other.
-
-    Examples
-    --------
-    >>> import slamjax
-    >>> stars, new_stars = slamjax.datasets.load_xp_giants()
-    >>> recipe = slamjax.Recipe.make(wave_range=(500, 560), wave_unit="nm")
-    >>> model = slamjax.train(stars[:100], ["teff"], emulator=slamjax.Polynomial(), recipe=recipe, noise="diagonal")
-    >>> labels = slamjax.fit(model, new_stars[:3], n_starts=1)
-    >>> labels["teff", "teff_err", "chi2", "flags"].colnames
-    ['teff', 'teff_err', 'chi2', 'flags']
-    >>> labels["teff_err"].unit
-    Unit("K")
-    """
-    options: dict[str, Any] = {"prior": prior, "posterior_mean": posterior_mean, "nuisances": nuisances}
-    fitter = Fitter(model, optimiser=optimiser, n_starts=n_starts, compress=compress, memory=memory, **options)
-    return fitter.fit(spectra, on_progress)
-
-
 def _second(finished: Callable[..., None], before: int, problems: int) -> None:
     """Progress of the fits with a prior."""
     finished(before + problems, 1)

@@ -183,17 +183,17 @@ def summarise(
     conditions = {
         Flag.NO_DATA: empty,
         Flag.NOT_CONVERGED: ~converged,
-        Flag.AT_BOUND: _at_bound(x[:, :n_labels], covariance, box),
+        Flag.AT_BOUND: at_bound(x[:, :n_labels], covariance, box.low, box.high),
         Flag.OUTSIDE_TRAINING: model.training_labels.outside_on_host(x[:, :n_labels]),
         Flag.FEW_PIXELS: n_pix < _FEW * max(1, int(_usable(model, forward).sum())),
         Flag.HIGH_CHI2: noise.chi2 > noise.limit * dof,
-        Flag.MULTIPLE_MINIMA: _has_rival(ends, curvature + prior, box.span, unit),
+        Flag.MULTIPLE_MINIMA: has_rival(ends, curvature + prior, box.span, unit),
         Flag.UNCONSTRAINED: unconstrained[:, :n_labels].any(axis=1),
         Flag.NO_ERRORS: no_errors & model.info.has_errors,
     }
     columns: dict[str, np.ndarray] = {}
     if forward is not None:
-        columns, stuck = _velocities(forward, x[:, n_labels:], full[:, n_labels:, n_labels:])
+        columns, stuck = velocity_columns(forward, x[:, n_labels:], full[:, n_labels:, n_labels:])
         conditions[Flag.NUISANCE_AT_BOUND] = stuck
     flags = np.zeros(len(n_pix), dtype=np.int32)
     for flag, condition in conditions.items():
@@ -244,15 +244,15 @@ def _usable(model: Model, forward: ForwardEmulator | None) -> np.ndarray:
     return model.trained if forward is None else np.asarray(forward.usable)
 
 
-def _at_bound(x: np.ndarray, covariance: np.ndarray, box: _Box) -> np.ndarray:
-    """(N,) bool: stars with a label at the edge of the training range."""
-    width = box.high - box.low
+def at_bound(x: np.ndarray, covariance: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    """(N,) bool: stars with a label at the edge of the training range, from ``low`` to ``high``."""
+    width = high - low
     sigma = np.sqrt(np.einsum("nll->nl", covariance))
     edge = np.maximum(_EDGE * width, np.minimum(0.1 * sigma, 100 * _EDGE * width))
-    return np.any((x <= box.low + edge) | (x >= box.high - edge), axis=1)
+    return np.any((x <= low + edge) | (x >= high - edge), axis=1)
 
 
-def _has_rival(ends: Ends, curvature: np.ndarray, span: np.ndarray, unit: np.ndarray) -> np.ndarray:
+def has_rival(ends: Ends, curvature: np.ndarray, span: np.ndarray, unit: np.ndarray) -> np.ndarray:
     """(N,) bool: another start ended elsewhere and fits about as well."""
     lowest = ends.of_best(ends.objective)
     x = ends.x.astype(float)
@@ -276,7 +276,7 @@ def _in_physical_units(
     return labels, covariance
 
 
-def _velocities(
+def velocity_columns(
     forward: ForwardEmulator, parameters: np.ndarray, covariance: np.ndarray
 ) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """Columns of the free nuisances (N,) in their units with errors, and which stars have one at a bound.

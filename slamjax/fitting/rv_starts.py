@@ -23,7 +23,14 @@ from slamjax._util.jit import compiled
 from slamjax._util.linalg import eliminate
 from slamjax.emulators.training_labels import far_apart
 from slamjax.fitting.problem import Problem, Star
-from slamjax.fitting.starts import MAX_TEMPLATES, Templates, choose_starts, in_components, sample_stars
+from slamjax.fitting.starts import (
+    MAX_TEMPLATES,
+    Templates,
+    choose_starts,
+    in_components,
+    sample_stars,
+    template_chi2,
+)
 from slamjax.typing import AnyArray, Scalar
 
 #: Number of templates in the first correlation, far apart in labels.
@@ -125,18 +132,52 @@ def choose_shifted_starts(
     n_starts: int, factorised: Any = None, count: Any = None, line_spread: Float[Array, "star pixel"] | None = None,
 ) -> Float[Array, "star start parameter"]:  # fmt: skip
     """Starting parameters of each star: labels, then velocities; see `slamjax.fitting.starts.choose_starts`."""
+    count = flux.shape[0] if count is None else count
+    rest, rest_ivar, kept = _at_rest(problem, shifted, flux, ivar, factorised, count)
+    starts = choose_starts(problem, shifted.templates, rest, rest_ivar, n_starts, kept, count, line_spread)
+    return jnp.concatenate(
+        [starts[..., : problem.emulator.n_labels], _velocities(problem, shifted, flux, ivar, starts, count)], axis=-1
+    )
+
+
+@partial(compiled, one_thread=True)
+def shifted_chi2(
+    problem: Problem, shifted: ShiftedTemplates, flux: Float[Array, "star pixel"], ivar: Float[Array, "star pixel"],
+    factorised: Any, count: Any,
+) -> Float[Array, "star template"]:  # fmt: skip
+    """χ² with each template at the velocity of the best probe; see `slamjax.fitting.starts.template_chi2`."""
+    rest, rest_ivar, kept = _at_rest(problem, shifted, flux, ivar, factorised, count)
+    return jnp.asarray(template_chi2(problem, shifted.templates, rest, rest_ivar, kept, count))
+
+
+@partial(compiled, one_thread=True)
+def starting_velocities(
+    problem: Problem, shifted: ShiftedTemplates, flux: Float[Array, "star pixel"], ivar: Float[Array, "star pixel"],
+    labels: Float[Array, "star start label"], count: Any,
+) -> Float[Array, "star start velocity"]:  # fmt: skip
+    """Velocity parameters to start from, at given labels."""
+    return _velocities(problem, shifted, flux, ivar, labels, count)
+
+
+def _levelled_star(problem: Problem, shifted: ShiftedTemplates, flux: Array, ivar: Array) -> tuple[Any, Any, Any]:
+    """Flux, its ivar and its weight, divided by the best-fitting polynomials where there are any."""
     forward: Any = problem.emulator
-    templates, n = shifted.templates, flux.shape[0]
     weight = problem.noise.weights(ivar)
     flux = jnp.where(weight > 0, flux, 0)
-    if forward.terms is not None:
-        ratio = shifted.level / jax.vmap(partial(_smooth, forward.terms))(flux, weight)
-        factorised = None
-        flux, ivar, weight = flux * ratio, ivar / jnp.square(ratio), weight / jnp.square(ratio)
-    behind = jnp.broadcast_to(shifted.fixed.astype(flux.dtype), (n, n_starts, shifted.fixed.shape[0]))
+    if forward.terms is None:
+        return flux, ivar, weight
+    ratio = shifted.level / jax.vmap(partial(_smooth, forward.terms))(flux, weight)
+    return flux * ratio, ivar / jnp.square(ratio), weight / jnp.square(ratio)
+
+
+def _at_rest(
+    problem: Problem, shifted: ShiftedTemplates, flux: Array, ivar: Array, factorised: Any, count: Any
+) -> tuple[Any, Any, Any]:
+    """Flux and ivar at rest by the velocity of the best probe; ``factorised`` where it still holds."""
+    forward: Any = problem.emulator
+    flux, ivar, weight = _levelled_star(problem, shifted, flux, ivar)
     if "rv" not in forward.free:
-        starts = choose_starts(problem, templates, flux, ivar, n_starts, factorised, count, line_spread)
-        return jnp.concatenate(_with_extinction(forward, starts, behind), axis=-1)
+        return flux, ivar, factorised if forward.terms is None else None
     probes = jax.lax.map(partial(_lines, forward.grid), shifted.probes)
 
     def at_rest(star: tuple[Array, Array, Array]) -> tuple[Array, Array]:
@@ -149,10 +190,21 @@ def choose_shifted_starts(
         rest = jnp.interp(to, shifted.place, flux)
         return rest, jnp.where(sound, jnp.minimum(ivar[after], ivar[after - 1]), 0)
 
-    count = n if count is None else count
     rest, rest_ivar = map_blocks(jax.vmap(at_rest), (flux, weight, ivar), _BLOCK, count)
-    starts = choose_starts(problem, templates, rest, rest_ivar, n_starts, None, count, line_spread)
+    return rest, rest_ivar, None
+
+
+def _velocities(
+    problem: Problem, shifted: ShiftedTemplates, flux: Array, ivar: Array, starts: Array, count: Any
+) -> Float[Array, "star start velocity"]:
+    """Nuisances to start from, at labels, and extinction behind them if it is free."""
+    forward: Any = problem.emulator
+    flux, ivar, weight = _levelled_star(problem, shifted, flux, ivar)
+    n, n_starts = starts.shape[:2]
+    behind = jnp.broadcast_to(shifted.fixed.astype(flux.dtype), (n, n_starts, shifted.fixed.shape[0]))
     labels, behind = _with_extinction(forward, starts, behind)
+    if "rv" not in forward.free:
+        return behind
 
     def refined(star: tuple[Array, Array, Array]) -> Array:
         flux, weight, x = star
@@ -164,8 +216,7 @@ def choose_shifted_starts(
         return correlate(problem, flux, weight, lines)[0]
 
     velocity = map_blocks(jax.vmap(refined), (flux, weight, labels), _BLOCK, count)
-    behind = behind.at[:, :, forward.free.index("rv")].set(velocity)
-    return jnp.concatenate([labels, behind], axis=-1)
+    return behind.at[:, :, forward.free.index("rv")].set(velocity)
 
 
 def _with_extinction(forward: Any, starts: Array, behind: Array) -> tuple[Array, Array]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -119,8 +120,35 @@ def choose_starts(
     stars are wanted, all by default. ``line_spread`` are the stars' own, see `slamjax.fitting.batches.Starts`:
     templates are convolved for each star.
     """
+    compare = _comparison(problem, templates)
+
+    def starts(block: tuple[Array, Array, Any, Array | None]) -> Float[Array, "star start label"]:
+        return best_apart(templates.x, compare(block), n_starts)
+
+    count = flux.shape[0] if count is None else count
+    return jnp.asarray(map_blocks(starts, (flux, ivar, factorised, line_spread), BLOCK, count))
+
+
+@partial(compiled, one_thread=True)
+def template_chi2(
+    problem: Problem,
+    templates: Templates,
+    flux: Float[Array, "star pixel"],
+    ivar: Float[Array, "star pixel"],
+    factorised: Any,
+    count: Any,
+) -> Float[Array, "star template"]:
+    """χ² of the first ``count`` stars with each template but for a constant of each star, see `choose_starts`."""
+    return jnp.asarray(map_blocks(_comparison(problem, templates), (flux, ivar, factorised, None), BLOCK, count))
+
+
+def _comparison(
+    problem: Problem, templates: Templates
+) -> Callable[[tuple[Array, Array, Any, Array | None]], Float[Array, "star template"]]:
+    """χ² with each template, but for a constant of each star, of a block of (flux, ivar, factorised, line spread)."""
     first, second = np.triu_indices(templates.lines.shape[0])
-    twice = jnp.asarray(np.where(first == second, 1, 2), flux.dtype)
+    dtype = templates.lines.dtype
+    twice = jnp.asarray(np.where(first == second, 1, 2), dtype)
     pairs = templates.coordinates[:, first] * templates.coordinates[:, second]
     terms = jnp.concatenate([-2 * templates.coordinates, pairs * twice], axis=1).T
 
@@ -133,11 +161,7 @@ def choose_starts(
         gram = problem.noise.inverse_covariance(ivar, factorised).gram(jnp.concatenate([(flux - middle)[None], lines]))
         return jnp.concatenate([gram[0, 1:], gram[1 + first, 1 + second]])
 
-    def starts(block: tuple[Array, Array, Any, Array | None]) -> Float[Array, "star start label"]:
-        return _best_apart(templates.x, _matmul(jax.vmap(of_star)(block), terms), n_starts)
-
-    count = flux.shape[0] if count is None else count
-    return jnp.asarray(map_blocks(starts, (flux, ivar, factorised, line_spread), BLOCK, count))
+    return lambda block: _matmul(jax.vmap(of_star)(block), terms)
 
 
 @partial(compiled, one_thread=True)
@@ -146,9 +170,10 @@ def factorised(noise: Noise, ivar: Float[Array, "star pixel"], count: Any) -> An
     return map_blocks(jax.vmap(noise.factorised), ivar, BLOCK, count)
 
 
-def _best_apart(
+def best_apart(
     x: Float[Array, "template label"], chi2: Float[Array, "star template"], n_starts: int
 ) -> Float[Array, "star start label"]:
+    """(N, S) templates at x (T, L): that of the lowest χ², then the best at least `APART` from it, and so on."""
     taken: list[Array] = []
     for _ in range(n_starts):
         best = jnp.argmin(chi2, axis=1)

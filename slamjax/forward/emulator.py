@@ -201,17 +201,30 @@ class ForwardEmulator:
 
     def at(self, x: Parameters) -> Flux:
         """Flux (..., P) at parameters (..., L + V), the polynomial being 1."""
-        flux = self.emulator.at(x[..., : self.n_labels])
+        return self.moved(self.emulator.at(x[..., : self.n_labels]), x)
+
+    def at_with_jacobian(self, x: Parameters) -> tuple[Flux, Jacobian]:
+        """Flux (..., P) and its derivatives (..., L + V, P) with respect to the parameters."""
+        flux, slopes = self.emulator.at_with_jacobian(x[..., : self.n_labels])
+        return self.moved_with_jacobian(flux, slopes, x)
+
+    def moved(self, flux: Flux, x: Parameters) -> Flux:
+        """Flux (..., P) of the emulator, changed by the nuisances among parameters (..., L + V)."""
         values = self._values(x)
         if self.grid is not None:
             flux = self.grid.back(self.grid.transform(flux) * self.grid.factor(values))
         flux = flux if self.line_spread is None else self.line_spread(flux)
         return flux if self.curve is None else flux * dimming(self.curve, values)
 
-    def at_with_jacobian(self, x: Parameters) -> tuple[Flux, Jacobian]:
-        """Flux (..., P) and its derivatives (..., L + V, P) with respect to the parameters."""
+    def moved_with_jacobian(self, flux: Flux, slopes: Jacobian, x: Parameters) -> tuple[Flux, Jacobian]:
+        """The same of flux (..., P) and its derivatives (..., L, P) by the labels; those by nuisances are added."""
         values = self._values(x)
-        flux, slopes = self._moved_with_jacobian(x, values)
+        if self.grid is not None:
+            plain = self.grid.transform(jnp.concatenate([flux[..., None, :], slopes], axis=-2))
+            moved = plain * self.grid.factor(values)[..., None, :]
+            by_velocity = [plain[..., 0, :] * slope for slope in self.grid.slopes(values, self._moving_free)]
+            rows = self.grid.back(jnp.concatenate([moved, *(row[..., None, :] for row in by_velocity)], axis=-2))
+            flux, slopes = rows[..., 0, :], rows[..., 1:, :]
         if self.line_spread is not None:
             flux, slopes = self.line_spread(flux), self.line_spread(slopes)
         if self.curve is None:
@@ -220,16 +233,6 @@ class ForwardEmulator:
         flux, slopes = flux * factor, slopes * factor[..., None, :]
         dust = [flux * slope for slope in dimming_slopes(self.curve, values, self.free)]
         return flux, jnp.concatenate([slopes, *(row[..., None, :] for row in dust)], axis=-2)
-
-    def _moved_with_jacobian(self, x: Parameters, values: dict[str, Any]) -> tuple[Flux, Jacobian]:
-        flux, slopes = self.emulator.at_with_jacobian(x[..., : self.n_labels])
-        if self.grid is None:
-            return flux, slopes
-        plain = self.grid.transform(jnp.concatenate([flux[..., None, :], slopes], axis=-2))
-        moved = plain * self.grid.factor(values)[..., None, :]
-        by_velocity = [plain[..., 0, :] * slope for slope in self.grid.slopes(values, self._moving_free)]
-        rows = self.grid.back(jnp.concatenate([moved, *(row[..., None, :] for row in by_velocity)], axis=-2))
-        return rows[..., 0, :], rows[..., 1:, :]
 
     def residual_and_jacobian(self, x: Parameters, flux: Flux) -> Float[Array, "*batch row pixel"]:
         """Rows [flux − f(x); ∂f/∂x₁; …] (..., L + V + 1, P), the polynomial being 1."""
@@ -263,12 +266,12 @@ class ForwardEmulator:
         the parameters once the polynomial is unknown.
         """
         predicted, slopes = self.at_with_jacobian(x)
-        more = self._prior_rows(x)
+        more = self.prior_rows(x)
         if self.terms is None:
             rows = jnp.concatenate([(flux - predicted)[None], slopes])
             return inv_cov.gram(rows) + _gram(more)
         predicted = jnp.where(self.usable, predicted, 0)
-        terms, legendre_of = self._terms(inv_cov)
+        terms, legendre_of = self.terms_for(inv_cov.weight)
         lines = predicted * terms
         change, _ = self._solve(inv_cov.gram(jnp.concatenate([(flux - predicted)[None], lines])), legendre_of)
         best = 1 + _matmul(change, terms)
@@ -276,7 +279,7 @@ class ForwardEmulator:
         slopes = slopes * best
         n = slopes.shape[0]
         gram = inv_cov.gram(jnp.concatenate([slopes, lines]))
-        taken, _ = eliminate(gram[n:, n:] + self._weakest(legendre_of), gram[n:, :n])
+        taken, _ = eliminate(gram[n:, n:] + self.weakest(legendre_of), gram[n:, :n])
         slopes = slopes - _matmul(taken.T, lines)
         about = -_matmul(jnp.concatenate([change[None], taken.T]), legendre_of) / self.nuisances.polynomial_sd
         return inv_cov.gram(jnp.concatenate([residual[None], slopes])) + _gram(about) + _gram(more)
@@ -284,7 +287,7 @@ class ForwardEmulator:
     def coefficients(self, inv_cov: InverseCovariance, x: Parameters, flux: Flux) -> Float[Array, " term"]:
         """The polynomial's best coefficients (n + 1,) at given parameters (L + V,)."""
         predicted = jnp.where(self.usable, self.at(x), 0)
-        terms, legendre_of = self._terms(inv_cov)
+        terms, legendre_of = self.terms_for(inv_cov.weight)
         gram = inv_cov.gram(jnp.concatenate([(flux - predicted)[None], predicted * terms]))
         return _matmul(self._solve(gram, legendre_of)[0], legendre_of).at[0].add(1)
 
@@ -301,7 +304,7 @@ class ForwardEmulator:
         if self.terms is None:
             residual = flux - predicted
             return jnp.sum(jnp.square(inv_cov.whiten(residual))) / noise_scale, jnp.zeros((), residual.dtype)
-        terms, legendre_of = self._terms(inv_cov)
+        terms, legendre_of = self.terms_for(inv_cov.weight)
         gram = inv_cov.gram(jnp.concatenate([(flux - predicted)[None], predicted * terms])) / noise_scale
         change, logdet = self._solve(gram, legendre_of)
         residual = flux - predicted * (1 + _matmul(change, terms))
@@ -310,9 +313,8 @@ class ForwardEmulator:
         chi2 = jnp.sum(jnp.square(inv_cov.whiten(residual))) / noise_scale + square
         return chi2, logdet + 2 * terms.shape[0] * float(np.log(sd))
 
-    def _terms(self, inv_cov: InverseCovariance) -> tuple[Float[Array, "term pixel"], Float[Array, "term term"]]:
-        """The star's basis Q of polynomials, and their Legendre coefficients B: c = Bᵀ of those in Q."""
-        weight = inv_cov.weight
+    def terms_for(self, weight: Float[AnyArray, " pixel"]) -> tuple[Array, Array]:
+        """A basis Q of polynomials for pixels of this weight, and its Legendre coefficients B: c = Bᵀ of Q's."""
         degree = self.nuisances.n_coefficients - 1
         place = jnp.asarray(self.terms[1] if degree else jnp.zeros(weight.shape), weight.dtype)  # type: ignore[index]
         q, legendre_of = orthonormal(place, weight, degree)
@@ -326,27 +328,32 @@ class ForwardEmulator:
         self, gram: Float[Array, "row row"], legendre_of: Float[Array, "term term"]
     ) -> tuple[Float[Array, " term"], Scalar]:
         """Best coefficients in Q less their prior mean, and ln |T⁻¹ + FᵀΣ⁻¹F|, of rows residual and f Q."""
-        solution, logdet = eliminate(gram[1:, 1:] + self._weakest(legendre_of), gram[1:, :1])
+        solution, logdet = eliminate(gram[1:, 1:] + self.weakest(legendre_of), gram[1:, :1])
         return solution[:, 0], logdet - 2 * jnp.sum(jnp.log(jnp.abs(jnp.diagonal(legendre_of))))
 
-    def _weakest(self, legendre_of: Float[Array, "term term"]) -> Float[Array, "term term"]:
+    def weakest(self, legendre_of: Float[Array, "term term"]) -> Float[Array, "term term"]:
         """T⁻¹ of coefficients in Q."""
         return _matmul(legendre_of, legendre_of.T) / self.nuisances.polynomial_sd**2
 
     def velocity_cost(self, x: Parameters) -> Scalar:
         """Σ ((v − mean) / sd)² of nuisances with a Gaussian prior, at parameters (L + V,)."""
-        return jnp.sum(jnp.square(self._prior_rows(x)[0]))
+        return jnp.sum(jnp.square(self.prior_rows(x)[0]))
 
-    def _prior_rows(self, x: Parameters) -> Float[Array, "row prior"]:
+    def prior_rows(self, x: Parameters) -> Float[Array, "row prior"]:
         """(1 + L + V, K): residual of each Gaussian prior, in standard deviations, and its slopes below."""
         gaussian = [(k, name) for k, name in enumerate(self.free) if getattr(self.nuisances, name).is_gaussian]
         rows = jnp.zeros((1 + x.shape[-1], len(gaussian)), x.dtype)
         for column, (k, name) in enumerate(gaussian):
-            prior, place, coordinate = getattr(self.nuisances, name), self.n_labels + k, self.coordinate_of(name)
-            at = jnp.maximum(x[place], NARROW**2) if name in WIDTHS else x[place]
-            rows = rows.at[0, column].set((prior.mean - coordinate.value(at)) / prior.sd)
-            rows = rows.at[1 + place, column].set(coordinate.slope(at) / prior.sd)
+            place = self.n_labels + k
+            residual, slope = prior_row(getattr(self.nuisances, name), name, self.coordinate_of(name), x[place])
+            rows = rows.at[0, column].set(residual).at[1 + place, column].set(slope)
         return rows
+
+
+def prior_row(prior: Any, name: str, coordinate: Coordinate, parameter: Any) -> tuple[Any, Any]:
+    """Residual of a nuisance's Gaussian prior, in standard deviations, and its slope by the nuisance's parameter."""
+    at = jnp.maximum(parameter, NARROW**2) if name in WIDTHS else parameter
+    return (prior.mean - coordinate.value(at)) / prior.sd, coordinate.slope(at) / prior.sd
 
 
 def _gram(rows: Float[Array, "row column"]) -> Float[Array, "row row"]:

@@ -8,11 +8,11 @@ from slamjax.sampling.distributions import TrainingDensity as TrainingDensity
 from slamjax.sampling.distributions import TrainingRange as TrainingRange
 from slamjax.sampling.numpyro_model import SpectrumDistribution as SpectrumDistribution
 from slamjax.sampling.numpyro_model import spectrum_model as spectrum_model
+from slamjax.sampling.one_call import sample as sample
 from slamjax.sampling.posterior import Posterior as Posterior
 from slamjax.sampling.priors import known as known
 from slamjax.sampling.priors import normal as normal
 from slamjax.sampling.priors import training_density as training_density
 from slamjax.sampling.priors import training_range as training_range
 from slamjax.sampling.sampler import Sampler as Sampler
-from slamjax.sampling.sampler import sample as sample
 from slamjax.sampling.specs import SamplerSpec as SamplerSpec

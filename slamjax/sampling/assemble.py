@@ -53,14 +53,16 @@ def assemble(
         rhat[rows], ess_bulk[rows], ess_tail[rows] = draws.rhat, draws.ess_bulk, draws.ess_tail
         khat[rows], sampler[rows] = draws.khat, draws.sampler
     diagnostics = Diagnostics(rhat, ess_bulk, ess_tail)
-    flags = _flags(np.array(table["flags"], dtype=np.int32), np.char.str_len(sampler) > 0, diagnostics, diverging)
+    flags = flags_of_draws(
+        np.array(table["flags"], dtype=np.int32), np.char.str_len(sampler) > 0, diagnostics, diverging
+    )
     stars = _star_columns(table, names)
     return Posterior(
         names, units, labels, log_density, diverging, diagnostics, khat, sampler, flags, stars, attrs
     )  # fmt: skip
 
 
-def _flags(flags: np.ndarray, sampled: np.ndarray, quality: Diagnostics, diverging: np.ndarray) -> np.ndarray:
+def flags_of_draws(flags: np.ndarray, sampled: np.ndarray, quality: Diagnostics, diverging: np.ndarray) -> np.ndarray:
     """The fit's flags (N,), and those of the draws."""
     least_ess = np.fmin.reduce([*quality.ess_bulk.T, *quality.ess_tail.T])
     with np.errstate(invalid="ignore"):

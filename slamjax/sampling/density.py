@@ -59,8 +59,8 @@ class Target:
     data : the spectrum, from `Likelihood.prepare_star`
     priors : further priors of this star
     logdet : ln |Σ|
-    n_pix : number of good pixels
-    noise_scale : the star's factor of Σ
+    n_pix : number of good pixels; of the spectra of each model, if there are several
+    noise_scale : the star's factor of Σ, or of that of each model
     center : (L,) x₀; fixed labels have their values here
     lower : (F, F) L, of the free labels
     """
@@ -68,8 +68,8 @@ class Target:
     data: Any
     priors: tuple[dist.Distribution, ...]
     logdet: Scalar
-    n_pix: Scalar
-    noise_scale: Scalar
+    n_pix: Float[Array, "*model"]
+    noise_scale: Float[Array, "*model"]
     center: X
     lower: Float[Array, "free free"]
 
@@ -88,12 +88,12 @@ def draw_at(shared: Shared, target: Target, u: U) -> X:
 def log_density_at(shared: Shared, target: Target, x: X) -> Scalar:
     """ln of the posterior density of x, up to the evidence."""
     chi2, extra_logdet = shared.likelihood.chi2_and_logdet(target.data, x, target.noise_scale)
-    logdet = target.logdet + target.n_pix * jnp.log(target.noise_scale) + extra_logdet
+    logdet = target.logdet + jnp.sum(target.n_pix * jnp.log(target.noise_scale)) + extra_logdet
     scaled = x[: shared.scaling.n_labels]
     labels = shared.scaling.inverse(scaled)
     prior = sum((log_prob_inside(p, labels) for p in (*shared.priors, *target.priors)), start=jnp.zeros(()))
     return (
-        log_likelihood_from_chi2(shared.likelihood.noise, chi2, logdet, target.n_pix)
+        log_likelihood_from_chi2(shared.likelihood.noise, chi2, logdet, jnp.sum(target.n_pix))
         + prior
         + log_volume(shared.scaling, scaled)
         + shared.likelihood.log_prior(x)
@@ -134,7 +134,7 @@ def make_target(
     shared: Shared,
     flux: StarFlux,
     ivar: StarFlux,
-    noise_scale: Scalar,
+    noise_scale: Float[Array, "*model"],
     x: X,
     priors: tuple[dist.Distribution, ...],
     sigma: StarFlux | None = None,
@@ -149,7 +149,7 @@ def make_target(
         data=shared.likelihood.prepare_star(flux, ivar, x, own),
         priors=priors,
         logdet=noise.inverse_covariance(ivar).logdet(),
-        n_pix=jnp.sum(noise.weights(ivar) > 0).astype(flux.dtype),
+        n_pix=shared.likelihood.n_pix(ivar).astype(flux.dtype),
         noise_scale=noise_scale,
         center=x,
         lower=jnp.eye(len(shared.free), dtype=x.dtype),

@@ -32,6 +32,11 @@ def log_likelihood_from_chi2(noise: Noise, chi2: Any, logdet: Any, n_pix: Any) -
     return -0.5 * (chi2 + logdet + n_pix * jnp.log(2 * jnp.pi))
 
 
+def n_good(noise: Noise, ivar: StarFlux) -> Any:
+    """Number of pixels that count."""
+    return jnp.sum(noise.weights(ivar) > 0)
+
+
 class Likelihood(Protocol):
     """χ² of a star at scaled labels; what does not depend on the labels is computed once per star."""
 
@@ -44,6 +49,10 @@ class Likelihood(Protocol):
 
     def chi2_and_logdet(self, data: Any, x: X, noise_scale: Any) -> tuple[Scalar, Any]:
         """rᵀS⁻¹r, and the part of ln |S| that depends on x; S is Σ times the star's noise scale, and more."""
+        ...
+
+    def n_pix(self, ivar: StarFlux) -> Any:
+        """Number of good pixels."""
         ...
 
     def log_prior(self, x: X) -> Any:
@@ -64,6 +73,11 @@ class LabelsOnly(ABC):
 
     def chi2_and_logdet(self, data: Any, x: X, noise_scale: Any) -> tuple[Scalar, Any]:
         return self.chi2(data, x) / noise_scale, 0.0
+
+    noise: Any
+
+    def n_pix(self, ivar: StarFlux) -> Any:
+        return n_good(self.noise, ivar)
 
     def log_prior(self, x: X) -> Any:
         return 0.0

@@ -13,7 +13,7 @@ from scipy.optimize import least_squares
 import slamjax
 from slamjax.errors import SlamError
 from slamjax.fitting.covariance import covariances
-from slamjax.fitting.postprocess import _velocities
+from slamjax.fitting.postprocess import velocity_columns
 from slamjax.flags import Flag
 from slamjax.forward.nuisances import Free, Gaussian, Nuisances
 from slamjax.spectra.spectra import Spectra
@@ -212,7 +212,7 @@ def test_the_error_of_a_width_is_linear_far_from_0_and_an_upper_limit_near_0():
     forward = all_miles_model().with_nuisances(Nuisances(sigma_v=Free(0, 150)))
     unit = forward.grid.unit
     square, error = np.array([[4.0], [0.0], [1.0]]), np.array([0.04, 0.09, np.inf])
-    columns, stuck = _velocities(forward, square, np.square(error)[:, None, None])
+    columns, stuck = velocity_columns(forward, square, np.square(error)[:, None, None])
     np.testing.assert_allclose(columns["sigma_v"], [2 * unit, 0, unit])
     np.testing.assert_allclose(columns["sigma_v_err"], [0.01 * unit, 0.3 * unit, np.inf])
     assert not stuck.any()

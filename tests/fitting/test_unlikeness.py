@@ -62,3 +62,14 @@ def test_p_values_survive_saving_and_hardly_depend_on_precision(tmp_path):
     with in_precision("float64"):
         double = p_values(stars, back)
     assert np.median(np.abs(np.log(single / double))) < 0.05
+
+
+def test_a_joint_fit_of_one_spectrum_has_the_calibrated_errors():
+    """Low-rank noise, photon shares and stretched errors: the joint fit calibrates them as the plain one does."""
+    model, stars = calibrated_model(), many_giants()[1][:30]
+    plain, joint = slamjax.fit(model, stars), slamjax.fit({"xp": model}, {"xp": stars}).labels
+    for name in model.label_names:
+        error = np.asarray(plain[f"{name}_err"], float)
+        difference = np.asarray(joint[name], float) - np.asarray(plain[name], float)
+        assert np.max(np.abs(difference) / error) < 0.02
+        np.testing.assert_allclose(np.asarray(joint[f"{name}_err"], float), error, rtol=2e-3)

@@ -1,0 +1,196 @@
+"""Several visits of a star in one fit: do errors shrink as they should, are they honest, and what does it cost?
+
+Simulated from a MILES model (`--model`, or `--miles` to train one): every visit has a velocity, a continuum and photon
+noise of its own, the emulator's error is the star's. The same spectra are fitted one by one, with the same nuisances,
+in the same run. Posteriors by ranks (SBC): stars from the prior.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import slamjax
+from benchmarks.accuracy.lamost import LABELS, SELECTION, train, with_label_errors
+from benchmarks.common.reporting import current_load, markdown_table, write_results
+from benchmarks.common.scatter import robust_width
+from benchmarks.common.stars import fingerprint, parse_options
+from slamjax.noise import LowRankNoise
+from slamjax.sampling import training_range
+from slamjax.spectra.spectra import Spectra
+from slamjax.validation import prepared_model
+from slamjax.validation.ranks import rank_test, thin_draws
+
+NUISANCES = slamjax.Nuisances(rv=slamjax.Free(-30, 30), polynomial=2, polynomial_sd=0.05)
+VISITS = (1, 2, 4, 8)
+SNR = 30.0
+#: p of every label, after Bonferroni, is to be above this; pulls between these; time against single fits.
+LEVEL, PULLS, COST = 0.01, (0.9, 1.1), 1.3
+
+
+def model_of(miles: Path, cache: Path) -> slamjax.Model:
+    """The model of `benchmarks.accuracy.lamost`, from ``cache`` if it was trained before."""
+    stars = with_label_errors(slamjax.read_table(miles).select(SELECTION))
+    cache.mkdir(parents=True, exist_ok=True)
+    file = cache / f"miles-{fingerprint(stars, LABELS)}.h5"
+    if not file.exists():
+        train(stars).write(file)
+    return slamjax.Model.read(file)
+
+
+def observed(model: slamjax.Model, labels: np.ndarray, n_visits: int, seed: int) -> tuple[Any, dict[str, np.ndarray]]:
+    """Stars with these labels, each seen so many times; what was put in."""
+    n, rng = len(labels), np.random.default_rng(seed)
+    rv = rng.uniform(-30, 30, (n, n_visits))
+    polynomial = np.array([1.0, 0, 0]) + NUISANCES.polynomial_sd * rng.normal(size=(n, n_visits, 3))
+    forward = model.with_nuisances(NUISANCES)
+    program = jax.jit(lambda x, v, c: forward(x, rv=v, polynomial=c))
+    flux = np.concatenate(
+        [
+            np.asarray(program(np.repeat(labels[k : k + 64], n_visits, axis=0), rv[k : k + 64].ravel(),
+                               polynomial[k : k + 64].reshape(-1, 3)))
+            for k in range(0, n, 64)
+        ]
+    )  # fmt: skip
+    ivar = np.full(flux.shape, SNR**2, np.float32)
+    noise: Any = model.noise.on_device()
+    keys = jax.random.split(jax.random.key(seed), 2)
+    common = noise.draw(keys[0], jnp.full((n, flux.shape[1]), jnp.inf))
+    photons = rng.normal(size=flux.shape) / SNR
+    if isinstance(noise, LowRankNoise):
+        own = LowRankNoise(*(jnp.zeros_like(each) for each in (noise.model_variance, noise.factors)),
+                           noise.photon_scale, noise.photon_factors)  # fmt: skip
+        photons = np.asarray(own.draw(keys[1], jnp.asarray(ivar)))
+    flux = np.nan_to_num(flux) + np.repeat(np.asarray(common), n_visits, axis=0) + photons
+    star = np.repeat(np.arange(n), n_visits)
+    info = model.info
+    spectra = Spectra(
+        model.wave, flux, ivar, {"star": star}, info.wave_unit, medium=info.medium, frame="rest", fwhm=info.fwhm
+    )
+    return slamjax.Observations({"visits": spectra}, "star"), {"rv": rv, "polynomial": polynomial}
+
+
+def bound(joint: slamjax.JointModel, labels: np.ndarray, truth: dict[str, np.ndarray], spectra: Spectra) -> np.ndarray:
+    """(N, L) errors by the information at the truth."""
+    n, n_visits = truth["rv"].shape
+    parts = joint.parts((("visits", n_visits),))
+    emulator = parts.emulator
+    (arm,) = emulator.arms
+    x = np.concatenate([np.asarray(joint.scaling(labels)), truth["rv"] / float(arm.forward.grid.unit)], axis=1)
+    unit = parts.units[0]
+    flux, ivar = spectra.flux.reshape(n, -1) / unit, spectra.ivar.reshape(n, -1) * unit**2
+    ivar = ivar * np.tile(np.asarray(arm.forward.usable), n_visits)
+
+    @jax.jit
+    def of_star(given: Any) -> Any:
+        at, flux, ivar = given
+        return emulator.information(parts.noise.inverse_covariance(ivar), at, flux)
+
+    grams = np.asarray(jax.lax.map(of_star, tuple(jnp.asarray(each, jnp.float32) for each in (x, flux, ivar))), float)
+    covariance = np.linalg.inv(grams[:, 1:, 1:])
+    errors = np.sqrt(np.einsum("nii->ni", covariance))[:, : labels.shape[1]]
+    return errors * np.asarray(joint.scaling.slope(x[:, : labels.shape[1]]))
+
+
+def draw_labels(model: slamjax.Model, n: int, seed: int) -> np.ndarray:
+    """Labels by the prior that posteriors have."""
+    return np.asarray(training_range(model).sample(jax.random.key(seed), (n,)), float)
+
+
+def of_visits(
+    joint: slamjax.JointModel, model: slamjax.Model, n_stars: int, n_visits: int, seed: int
+) -> dict[str, Any]:
+    labels = draw_labels(model, n_stars, seed)
+    stars, truth = observed(model, labels, n_visits, seed + 1)
+    spectra = stars.spectra["visits"]
+    fitter, single = slamjax.JointFitter(joint), slamjax.Fitter(model, nuisances=NUISANCES)
+    seconds = {}
+    for name, call in (("joint", lambda: fitter.fit(stars, False)), ("single", lambda: single.fit(spectra, False))):
+        call()
+        began = time.perf_counter()
+        found = call()
+        seconds[name] = time.perf_counter() - began
+        if name == "joint":
+            table, rows = found.labels, found.spectra
+    bad = slamjax.Flag.NO_DATA | slamjax.Flag.NOT_CONVERGED | slamjax.Flag.AT_BOUND | slamjax.Flag.UNCONSTRAINED
+    good = (np.asarray(table["flags"]) & int(bad)) == 0
+    limits = bound(joint, labels, truth, spectra)
+    result: dict[str, Any] = {"visits": n_visits, "stars": int(good.sum()), "seconds": seconds}
+    for k, name in enumerate(LABELS):
+        error = np.asarray(table[f"{name}_err"], float)[good]
+        difference = np.asarray(table[name], float)[good] - labels[good, k]
+        result[name] = {
+            "scatter": robust_width(difference),
+            "error": float(np.median(error)),
+            "stated_over_bound": float(np.median(error / limits[good, k])),
+            "pull": robust_width(difference / error),
+        }
+    pulls = (np.asarray(rows["rv"], float) - truth["rv"].ravel()) / np.asarray(rows["rv_err"], float)
+    result["rv"] = {"error": float(np.median(np.asarray(rows["rv_err"], float))),
+                    "pull": robust_width(pulls[np.repeat(good, n_visits)])}  # fmt: skip
+    result["cost"] = seconds["joint"] / seconds["single"]
+    return result
+
+
+def by_ranks(joint: slamjax.JointModel, model: slamjax.Model, n: int, n_visits: int, seed: int) -> dict[str, Any]:
+    labels = draw_labels(model, n, seed)
+    stars, _ = observed(model, labels, n_visits, seed + 1)
+    began = time.perf_counter()
+    posterior = slamjax.sample(joint, stars, seed=seed, on_progress=False)
+    seconds = time.perf_counter() - began
+    draws = np.stack([posterior[name] for name in LABELS], axis=-1)
+    sampled = np.isfinite(draws).all(axis=(0, 1, 3))
+    thin = thin_draws(np.asarray(draws[:, :, sampled], float))
+    test = rank_test(labels[sampled], thin, LABELS)
+    return {"stars": int(sampled.sum()), "visits": n_visits, "p": test.p_bonferroni, "passes": bool(test.passes(LEVEL)),
+            "seconds": seconds}  # fmt: skip
+
+
+def main() -> None:
+    options = parse_options(__doc__, miles=None, model=None, n_stars=400, n_ranked=400)
+    load = current_load()
+    trained = slamjax.Model.read(options.model) if options.model else model_of(options.miles, options.cache)
+    model = prepared_model(trained)
+    joint = slamjax.JointModel({"visits": model}, nuisances={"visits": NUISANCES})
+    rows = [of_visits(joint, options.n_stars, k, options.seed) for k in VISITS]
+    ranks = by_ranks(joint, model, options.n_ranked, 2, options.seed + 100)
+    text = [
+        f"Visits of S/N {SNR:g}, each with its velocity and a polynomial of degree {NUISANCES.polynomial}; "
+        f"{options.n_stars} stars, {model.wave.size} pixels. Wanted: pulls from {PULLS[0]} to {PULLS[1]}, stated "
+        f"errors of the bound (Fisher information at the truth), no more than {COST} times the time of single fits of "
+        "the same spectra:\n\n"
+        + markdown_table(
+            [
+                "visits",
+                *(f"{name}: error (pull)" for name in LABELS),
+                "stated / bound",
+                "rv km/s (pull)",
+                "time / single",
+            ],
+            [
+                (
+                    row["visits"],
+                    *(f"{row[name]['error']:.3g} ({row[name]['pull']:.2f})" for name in LABELS),
+                    "–".join(f"{f([row[name]['stated_over_bound'] for name in LABELS]):.2f}" for f in (min, max)),
+                    f"{row['rv']['error']:.2f} ({row['rv']['pull']:.2f})",
+                    f"{row['cost']:.2f}",
+                )
+                for row in rows
+            ],
+        ),
+        f"Ranks of the true labels of {ranks['stars']} stars of two visits among draws of their posteriors: p after "
+        f"Bonferroni {', '.join(f'{name} {p:.2f}' for name, p in zip(LABELS, ranks['p'], strict=True))}; "
+        f"{'uniform' if ranks['passes'] else 'NOT uniform'} at {LEVEL:g}. "
+        f"{ranks['stars'] / ranks['seconds']:.1f} stars a second.",
+    ]
+    settings = {"stars": options.n_stars, "ranked": options.n_ranked, "S/N": SNR, "seed": options.seed}
+    write_results(options.out, "visits", settings, {"fits": rows, "ranks": ranks}, text, load)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,415 @@
+"""`JointFitter`: labels of stars from all that was observed of them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from scipy.spatial import cKDTree
+
+from slamjax._util.batching import map_padded
+from slamjax._util.jit import compiled
+from slamjax._util.progress import reporter
+from slamjax._util.threads import one_blas_thread
+from slamjax.errors import SlamError
+from slamjax.fitting.batches import Starts, minimise
+from slamjax.fitting.joint.concluded import Concluded, latest, rows_of
+from slamjax.fitting.joint.ends import GroupData, conclude
+from slamjax.fitting.joint.kinds import Kind, Left, Seen
+from slamjax.fitting.joint.layouts import Group, groups
+from slamjax.fitting.joint.priors import star_prior
+from slamjax.fitting.joint.tables import JointFit, Results
+from slamjax.fitting.levenberg_marquardt import LevenbergMarquardt
+from slamjax.fitting.postprocess import Ends
+from slamjax.fitting.prior import Prior, StarPrior
+from slamjax.fitting.problem import Problem
+from slamjax.fitting.sizes import BatchSizes
+from slamjax.fitting.starts import MAX_TEMPLATES, best_apart, factorised, sample_stars
+from slamjax.model.joint import JointModel, joint_model
+from slamjax.noise.joint import JointFactorised
+from slamjax.spectra.observations import Observations
+from slamjax.typing import LogPrior, Progress
+
+#: Most times that spectra are brought to rest again, and a negligible correction in units of the velocity's error.
+_ROUNDS, _SMALL = 3, 0.2
+#: Stars that are fitted at once.
+_CHUNK = 4096
+#: Stars per block when starts are chosen.
+_BLOCK = 256
+
+#: Labels of single stars that are known from elsewhere, or a function ln p of the joint labels in jax.numpy.
+JointPrior = Mapping[str, Any] | LogPrior | None
+
+
+class JointFitter:
+    """Fits of all that was observed of each star, under several models: made once, used for any number of stars.
+
+    χ² is the sum over a star's spectra, each under its own model, with labels in common and the nuisances of each
+    spectrum for itself. Spectra of one model share its emulator error (`slamjax.noise.visits`): photon noise averages
+    down with their number, what the emulator gets wrong does not.
+
+    Parameters
+    ----------
+    models : JointModel, or mapping of str to Model
+    n_starts : int
+        Starts per star.
+    prior : optional
+        Labels known from elsewhere, ``{"logg": (value, error)}``: numbers, or arrays with one value for each star (NaN:
+        not known of that star); or a function ln p of the joint labels (L,) in jax.numpy.
+    compress : bool
+        Compress large emulators first where that moves no label by more than 1 % of its error.
+    memory : float
+        GiB that a batch may take on the device.
+
+    Raises
+    ------
+    SlamError
+        If the models do not go together.
+
+    Examples
+    --------
+    >>> import slamjax
+    >>> stars, others = slamjax.datasets.load_xp_giants()
+    >>> blue, red = (slamjax.Recipe.make(wave_range=at, wave_unit="nm") for at in ((500, 560), (600, 660)))
+    >>> options = {"emulator": slamjax.Polynomial(), "noise": "diagonal"}
+    >>> models = {name: slamjax.train(stars[:100], ["teff"], recipe=recipe, **options)
+    ...           for name, recipe in (("blue", blue), ("red", red))}
+    >>> fitted = slamjax.JointFitter(models).fit({"blue": others[:4], "red": others[:4]})
+    >>> len(fitted.labels), len(fitted.spectra)
+    (4, 8)
+    """
+
+    def __init__(
+        self,
+        models: JointModel | Mapping[str, Any],
+        *,
+        n_starts: int = 3,
+        prior: JointPrior = None,
+        compress: bool = True,
+        memory: float = 1.0,
+    ) -> None:
+        if n_starts < 1:
+            raise SlamError(f"n_starts is {n_starts}; give at least 1")
+        if not memory > 0:
+            raise SlamError(f"memory is {memory} GiB; give more than 0")
+        self.model, self.n_starts, self.prior = joint_model(models), n_starts, prior
+        self.compress, self.memory = compress, memory
+        self._minimiser = LevenbergMarquardt()
+        self._kinds: dict[tuple[str, int], Kind] = {}
+        self._templates: dict[Any, Any] = {}
+
+    def __repr__(self) -> str:
+        return f"JointFitter({self.model!r}, n_starts={self.n_starts})"
+
+    def fit(self, stars: Observations | Mapping[str, Any], on_progress: Progress | bool | None = True) -> JointFit:
+        """Labels, errors and flags of every star, and the nuisances of every spectrum.
+
+        Parameters
+        ----------
+        stars : Observations, or mapping of str to Spectra with one row for each star
+            As read; each model's recipe prepares its spectra. Where they are in the observed frame, the model was
+            trained in the rest frame, and ``rv`` is no nuisance, each spectrum's velocity is measured and refined at
+            the joint labels.
+        on_progress : callable or bool
+            Called with (stars done, stars in all). By default a line in terminals and notebooks; False for none.
+
+        Returns
+        -------
+        JointFit
+
+        Raises
+        ------
+        SlamError
+            If spectra are of a kind that no model is for, or do not cover their model.
+        """
+        stars = stars if isinstance(stars, Observations) else Observations(stars)
+        with reporter(on_progress) as report:
+            report.stage("fitting stars")
+            return self.fit_and_keep(stars, report)[0]
+
+    def fit_and_keep(self, stars: Observations, report: Callable[[int, int], None]) -> tuple[JointFit, list[Concluded]]:
+        """The fit, and the groups of stars in which they were fitted, for what follows it."""
+        model, kinds = self._matched(stars)
+        prior, own = star_prior(model, self.prior, len(stars))
+        results = Results.empty(model, stars)
+        concluded = []
+        with one_blas_thread():
+            for first in range(0, len(stars), _CHUNK):
+                rows = np.arange(first, min(first + _CHUNK, len(stars)))
+                run = _Run(self, model, kinds, stars[rows], prior, None if own is None else rows_of(own, rows))
+                run.fit(partial(_report_behind, report, first, len(stars)))
+                results.store(rows, run.results, stars)
+                concluded += [each.behind(first) for each in run.concluded]
+        return results.finished(stars), concluded
+
+    def _matched(self, stars: Observations) -> tuple[JointModel, dict[str, Kind]]:
+        """The models whose predictions have lines as wide as the spectra's, and what is made of each once."""
+        unknown = set(stars.spectra) - set(self.model.models)
+        if unknown:
+            raise SlamError(
+                f"spectra {min(unknown)!r} have no model; name them as one of {', '.join(self.model.models)}"
+            )
+        model = self.model.compressed() if self.compress else self.model
+        wider = {name: model.models[name].matched(each) for name, each in stars.spectra.items() if len(each)}
+        if any(each is not model.models[name] for name, each in wider.items()):
+            model = model.with_models(wider)
+        kinds = {}
+        for name in stars.spectra:
+            key = (name, id(model.models[name]))
+            kind = self._kinds.setdefault(key, Kind(name, model.models[name], model.nuisances[name]))
+            kind.check(stars.spectra[name])
+            kinds[name] = kind
+        return model, kinds
+
+    def templates(self, model: JointModel, kinds: Mapping[str, Kind]) -> tuple[np.ndarray, dict[str, Any]]:
+        """Joint scaled labels (T, L) of stars that all models know, and the templates of each."""
+        key = tuple((name, id(kind)) for name, kind in kinds.items())
+        if key not in self._templates:
+            x = template_labels(model, list(kinds))
+            self._templates[key] = x, {name: k.templates(model.own_labels(name, x)) for name, k in kinds.items()}
+        return self._templates[key]
+
+
+class _Run:
+    """One fit of a chunk of stars."""
+
+    def __init__(
+        self,
+        fitter: JointFitter,
+        model: JointModel,
+        kinds: dict[str, Kind],
+        stars: Observations,
+        prior: Prior | None,
+        own: StarPrior | None,
+    ) -> None:
+        self.fitter, self.model, self.kinds, self.stars = fitter, model, kinds, stars
+        self.prior, self.own = prior, own
+        self.results = Results.empty(model, stars)
+        self.concluded: list[Concluded] = []
+
+    def fit(self, report: Callable[[int], None]) -> None:
+        spectra, stars = self.stars.spectra, self.stars.stars
+        velocity, contrast = {}, {}
+        for name, kind in self.kinds.items():
+            velocity[name], contrast[name] = kind.measured(spectra[name])
+        seen = {name: kind.see(spectra[name], velocity[name]) for name, kind in self.kinds.items()}
+        left: dict[str, Left] = {}
+        wanted = np.arange(len(self.stars))
+        measured = [name for name, kind in self.kinds.items() if kind.measures(spectra[name])]
+        for _ in range(_ROUNDS + 1 if measured else 1):
+            self._fit_stars(wanted, seen, report)
+            moved = np.zeros(len(self.stars), bool)
+            for name in measured:
+                kind = self.kinds[name]
+                x = model_labels(self.model, name, self.results)[stars[name]]
+                left[name] = kind.left(spectra[name], seen[name], x)
+                rows = np.flatnonzero(np.abs(left[name].velocity) > _SMALL * left[name].error)
+                if rows.size:
+                    again = kind.see(spectra[name][rows], seen[name].velocity[rows] + left[name].velocity[rows])
+                    seen[name] = seen[name].with_rows(rows, again)
+                    moved[stars[name][rows]] = True
+            wanted = np.flatnonzero(moved)
+            if not wanted.size:
+                break
+        self.concluded = latest(self.concluded, len(self.stars))
+        for k, each in enumerate(self.concluded if measured else ()):
+            data = dataclasses.replace(each.data, growth=_growth(each, left))
+            result = conclude(self.model, each.problem, each.ends, data)
+            self.concluded[k] = dataclasses.replace(each, data=data, result=result)
+            self.results.put(self.concluded[k])
+        for name in self.kinds:
+            self.results.see(name, seen[name], left.get(name), contrast[name])
+        report(len(self.stars))
+
+    def _fit_stars(self, wanted: np.ndarray, seen: Mapping[str, Seen], report: Callable[[int], None]) -> None:
+        """Fit some of the stars, all that have the same numbers of spectra together."""
+        chosen = np.isin(np.arange(len(self.stars)), wanted)
+        x, velocities = self._starts(seen, chosen)
+        done = len(self.stars) - len(wanted)
+        for group in groups(self.stars.stars, len(self.stars)):
+            kept = chosen[group.stars]
+            if kept.any():
+                part = Group(group.layout, group.stars[kept], {name: each[kept] for name, each in group.rows.items()})
+                self._fit_group(part, seen, (x, velocities))
+                done += int(kept.sum())
+                report(done)
+
+    def _starts(self, seen: Mapping[str, Seen], chosen: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """Joint scaled labels (N, S, L) to start from, and velocity parameters (M, S, V) of every spectrum."""
+        at, templates = self.fitter.templates(self.model, self.kinds)
+        chi2 = np.zeros((len(self.stars), len(at)), np.float32)
+        rows = {name: np.flatnonzero(chosen[self.stars.stars[name]]) for name in self.kinds}
+        for name, kind in self.kinds.items():
+            if rows[name].size:
+                part = rows_of(seen[name], rows[name])
+                np.add.at(chi2, self.stars.stars[name][rows[name]], kind.compared(templates[name], part))
+        dtype = next(iter(self.kinds.values())).scaled.dtype
+        choose = partial(_best_apart, jnp.asarray(at, dtype), n_starts=self.fitter.n_starts)
+        x = map_padded(lambda each: choose(each), (chi2.astype(dtype),), _BLOCK, 16)
+        velocities = {}
+        for name, kind in self.kinds.items():
+            n_rows, n_free = len(seen[name].flux), len(kind.nuisances.free)
+            velocities[name] = np.zeros((n_rows, self.fitter.n_starts, n_free), dtype)
+            if n_free and rows[name].size:
+                labels = x[self.stars.stars[name][rows[name]]].astype(float)
+                own = self.model.own_labels(name, labels.reshape(-1, labels.shape[2]))
+                own = own.reshape(*labels.shape[:2], -1)
+                part = rows_of(seen[name], rows[name])
+                velocities[name][rows[name]] = kind.starting_velocities(templates[name], part, own)
+        return x, velocities
+
+    def _fit_group(self, group: Group, seen: Mapping[str, Seen], starts: Any) -> None:
+        parts = self.model.parts(group.layout)
+        problem = Problem(parts.emulator, parts.noise, parts.low, parts.high, "chi2", None)  # type: ignore[arg-type]
+        data = self._data(group, problem, seen)
+        x = self._first(group, problem, *starts)
+        block = self._block(problem, data.flux.shape[1])
+        flat = np.swapaxes(x, 0, 1).reshape(-1, x.shape[2])
+        began = Starts(flat, data.flux, data.ivar, data.factorised)
+        (summary,) = minimise(self.fitter._minimiser, problem, [began], block)
+        ends = Ends.from_summary(summary, self.fitter.n_starts)
+        result = conclude(self.model, problem, ends, data)
+        if len(group.layout) > 1 or self.prior is not None:
+            # the models' spectra count by how noisy they turned out to be
+            factor = (1 / result.scale).astype(data.flux.dtype)
+            weighed = dataclasses.replace(data, factorised=JointFactorised(data.factorised.parts, factor))
+            own = None if self.own is None else rows_of(self.own, group.stars)
+            prior = None
+            if own is not None:
+                prior = StarPrior(*(part.astype(data.flux.dtype) for part in dataclasses.astuple(own)))
+            problem = dataclasses.replace(problem, prior=self.prior)
+            ends = _again(self.fitter._minimiser, problem, ends, weighed, prior, block)
+            result = conclude(self.model, problem, ends, data)
+        fitted = Concluded(group.stars, group.rows, group.layout, problem, ends, data, result)
+        self.concluded.append(fitted)
+        self.results.put(fitted)
+
+    def _data(self, group: Group, problem: Problem, seen: Mapping[str, Seen]) -> GroupData:
+        flux, ivar, n_pix, no_errors, there = [], [], [], [], []
+        n = len(group.stars)
+        for name, rows in group.rows.items():
+            given = seen[name]
+            present = rows >= 0
+            flux.append(np.where(present[:, :, None], given.flux[rows], 0).reshape(n, -1))
+            ivar.append(np.where(present[:, :, None], given.ivar[rows], 0).reshape(n, -1))
+            n_pix.append(np.where(present, given.n_pix[rows], 0).sum(axis=1))
+            no_errors.append((present & given.no_errors[rows] & (given.n_pix[rows] > 0)).any(axis=1))
+            there.append(present.sum(axis=1))
+            if rows.shape[1] > 1:
+                _check_errors(name, self.stars, group.stars[no_errors[-1]])
+        all_flux, all_ivar = (np.concatenate(each, axis=1) for each in (flux, ivar))
+        block = self._block(problem, all_flux.shape[1])
+        kept = map_padded(partial(factorised, problem.noise), (all_ivar,), block, 16, counted=True)
+        counted, unstated, present = (np.stack(each, axis=1) for each in (n_pix, no_errors, there))
+        return GroupData(all_flux, all_ivar, kept, counted, unstated, present)
+
+    def _first(self, group: Group, problem: Problem, x: np.ndarray, velocities: Mapping[str, np.ndarray]) -> np.ndarray:
+        """(n, S, V) parameters to start from."""
+        emulator: Any = problem.emulator
+        labels = x[group.stars]
+        middle = 0.5 * (np.asarray(problem.low) + np.asarray(problem.high))
+        first = np.broadcast_to(middle, (*labels.shape[:2], emulator.n_parameters)).astype(labels.dtype)
+        first[..., : labels.shape[2]] = labels
+        for arm in reversed(emulator.arms):  # a velocity that spectra share starts from the first of them
+            rows, units = group.rows[arm.name], np.asarray(arm.units)
+            for visit, places in reversed(list(enumerate(arm.velocities))):
+                there = (rows[:, visit] >= 0)[:, None]
+                for v, place in enumerate(places):
+                    given = velocities[arm.name][rows[:, visit], :, v] / units[v]
+                    first[:, :, place] = np.where(there, given, first[:, :, place])
+        return first
+
+    def _block(self, problem: Problem, n_pix: int) -> int:
+        """Problems in a batch within the memory budget."""
+        emulator: Any = problem.emulator
+        largest = max((arm.forward.emulator for arm in emulator.arms), key=lambda each: each.n_terms)
+        rows = 1 + emulator.n_parameters
+        noise: Any = problem.noise
+        n_pix *= 4 if any(arm.forward.grid is not None for arm in emulator.arms) else 1
+        return BatchSizes.within(self.fitter.memory, largest, rows, n_pix, noise.rank, 1, False).block
+
+
+def _report_behind(report: Callable[[int, int], None], first: int, total: int, done: int) -> None:
+    report(first + done, total)
+
+
+def template_labels(model: JointModel, names: list[str]) -> np.ndarray:
+    """(T, L) joint scaled labels of training stars inside the range of all of these models.
+
+    Labels that a model lacks are those of the nearest star of another model.
+    """
+    n_labels, stars = len(model.label_names), []
+    for name in names:
+        factor, offset = model.affine(name)
+        x = np.full((len(model.models[name].training_labels.stars), n_labels), np.nan)
+        x[:, list(model.positions(name))] = (
+            np.asarray(model.models[name].training_labels.stars, float) - offset
+        ) / factor
+        stars.append(x)
+    complete = [x for x in stars if np.isfinite(x).all()]
+    chosen = max(complete, key=len) if complete else _filled(stars)
+    low, high = model.box(names)
+    inside = np.all((chosen >= low) & (chosen <= high), axis=1)
+    chosen = chosen[inside] if inside.sum() >= min(len(chosen), 10) else np.clip(chosen, low, high)
+    return sample_stars(chosen)[:MAX_TEMPLATES]
+
+
+def _filled(stars: list[np.ndarray]) -> np.ndarray:
+    chosen = max(stars, key=lambda x: np.isfinite(x).all(axis=0).sum()).copy()
+    for other in stars:
+        known, lacking = (np.isfinite(x).all(axis=0) for x in (other, chosen))
+        both, new = known & lacking, known & ~lacking
+        if new.any():
+            nearest = cKDTree(other[:, both]).query(chosen[:, both])[1] if both.any() else np.zeros(len(chosen), int)
+            chosen[:, new] = other[nearest][:, new]
+    return np.nan_to_num(chosen)
+
+
+def model_labels(model: JointModel, name: str, results: Results) -> np.ndarray:
+    """(N, L') a model's scaled labels of the stars as fitted; NaN where the fit failed."""
+    x = model.own_labels(name, results.x)
+    return np.where(results.failed[:, None], np.nan, x)
+
+
+def _again(
+    minimiser: LevenbergMarquardt,
+    problem: Problem,
+    ends: Ends,
+    data: GroupData,
+    prior: StarPrior | None,
+    block: int,
+) -> Ends:
+    """Fits from where others ended, the best first."""
+    order = np.argsort(np.where(np.isfinite(ends.objective), ends.objective, np.inf), axis=1, kind="stable")
+    x = np.take_along_axis(ends.x, order[:, :, None], axis=1)
+    flat = np.swapaxes(x, 0, 1).reshape(-1, x.shape[2]).astype(data.flux.dtype)
+    starts = Starts(flat, data.flux, data.ivar, data.factorised, prior)
+    (summary,) = minimise(minimiser, problem, [starts], block)
+    return Ends.from_summary(summary, ends.x.shape[1], np.ones(len(data.flux)))
+
+
+def _growth(group: Concluded, left: Mapping[str, Left]) -> dict[str, np.ndarray]:
+    """(n, L') mean factor of a star's spectra, of each model whose velocities were measured."""
+    growth = {}
+    for name in left.keys() & group.rows.keys():
+        rows = group.rows[name]
+        there = (rows >= 0)[:, :, None]
+        growth[name] = np.where(there, left[name].growth[rows], 0).sum(axis=1) / there.sum(axis=1)
+    return growth
+
+
+def _check_errors(name: str, stars: Observations, without: np.ndarray) -> None:
+    if without.size:
+        raise SlamError(
+            f"star {stars.identifiers[without[0]]} has several spectra of {name!r}, and one of them states no errors: "
+            "what they have in common is not known then; give errors (ivar), or fit each spectrum alone"
+        )
+
+
+@partial(compiled, static_argnames="n_starts", one_thread=True)
+def _best_apart(x: Any, chi2: Any, *, n_starts: int) -> Any:
+    return best_apart(x, chi2, n_starts)
