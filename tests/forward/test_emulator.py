@@ -88,7 +88,7 @@ def test_information_is_that_of_the_marginal_likelihood(nuisances, dtype):
         good, sigma, f, _ = dense(forward, x, noise, ivar)
         slopes = np.asarray(jax.jit(forward.at_with_jacobian)(x)[1])[:, good] * best[good]
         residual = np.asarray(flux)[good] - f
-        prior = np.asarray(forward._prior_rows(x))
+        prior = np.asarray(forward.prior_rows(x))
     rows = np.concatenate([residual[None], slopes])
     expected = rows @ np.linalg.solve(sigma, rows.T) + prior @ prior.T
     size = np.sqrt(np.diag(expected))
