@@ -40,6 +40,9 @@ from slamjax.spectra.spectra import Spectra
 from slamjax.spectra.units import check_units
 from slamjax.typing import Progress
 
+#: Memory of a problem with the weights of 33 neighbours of each pixel, in units of that of one without: about.
+_WEIGHTS = 4
+
 
 class Fitter:
     """Fits of spectra under one model with one set of options, made once and used for any number of spectra.
@@ -283,7 +286,7 @@ class Fitter:
     def _minimise(
         self, problem: Problem, parts: Iterable[Starts], finished: Callable[[int], None] | None
     ) -> Iterator[Summary]:
-        return minimise(self._minimiser, problem, parts, self._sizes.block, finished)
+        return minimise(self._minimiser, problem, parts, self._sizes_for(problem).block, finished)
 
     def check(self, spectra: Spectra) -> None:
         """Raise SlamError for spectra that cannot be fitted, before anything is computed."""
@@ -311,7 +314,8 @@ class Fitter:
 
     def _outcome_of(self, problem: Problem) -> Outcome:
         fitted = (problem, self._minimiser, self.n_starts)
-        return Outcome(self._model, self._scaled.forward, *fitted, self._sizes, self.prior, self.posterior_mean)
+        sizes = self._sizes_for(problem)
+        return Outcome(self._model, self._scaled.forward, *fitted, sizes, self.prior, self.posterior_mean)
 
     @cached_property
     def _templates(self) -> Templates | ShiftedTemplates:
@@ -335,6 +339,13 @@ class Fitter:
             self._model.noise.rank,
             len(self._model.training_labels.stars),
             self.optimiser.method != "lm",
+        )
+
+    def _sizes_for(self, problem: Problem) -> BatchSizes:
+        """Fewer places where each star has a line spread of its own, whose weights are as large as several rows."""
+        sizes = self._sizes
+        return (
+            sizes if problem.line_spread is None else dataclasses.replace(sizes, block=max(1, sizes.block // _WEIGHTS))
         )
 
     def _prepare(self, spectra: Spectra, velocity: np.ndarray | None, problem: Problem | None = None) -> Prepared:

@@ -67,7 +67,7 @@ class ForwardEmulator:
     nuisances : Nuisances
     curve : (2, P) a and b of the extinction curve, or None
     resolution : the model's own R, where one of spectra is a nuisance
-    line_spread : of one star, at observed wavelengths (`slamjax.forward.line_spread.LineSpread`), or None
+    line_spread : of one star, at observed wavelengths (``slamjax.forward.line_spread.LineSpread``), or None
 
     Examples
     --------

@@ -19,6 +19,8 @@ from slamjax.typing import AnyArray, Flux
 
 #: Spectra that are convolved together: limits memory.
 _BLOCK = 64
+#: Spectra whose widths are looked at together.
+_PREPARED = 1024
 
 
 def own_sigma(info: ModelInfo, placed: Spectra) -> Float[np.ndarray, "star pixel"]:
@@ -28,17 +30,22 @@ def own_sigma(info: ModelInfo, placed: Spectra) -> Float[np.ndarray, "star pixel
     """
     if info.fwhm is None or not placed.has_own_line_spreads:
         return np.zeros(placed.flux.shape)
-    assert placed.fwhm is not None
-    return sampled_sigma(np.asarray(extra_sigma(info.fwhm, placed.fwhm)), info.wave)
+    return _sigma(info, placed)
 
 
 def half_width(info: ModelInfo, spectra: Spectra) -> int:
     """Pixels on each side that the widest line spread of spectra reaches; 0 where these have none of their own."""
     if info.fwhm is None or not spectra.has_own_line_spreads:
         return 0
+    blocks = (spectra[start : start + _PREPARED] for start in range(0, len(spectra), _PREPARED))
+    return max((neighbours_needed(_sigma(info, some), info.wave) for some in blocks), default=0)
+
+
+def _sigma(info: ModelInfo, spectra: Spectra) -> Float[np.ndarray, "star pixel"]:
     theirs = spectra.fwhm_at(info.wave, info.wave_unit)
+    assert info.fwhm is not None
     assert theirs is not None
-    return neighbours_needed(sampled_sigma(np.asarray(extra_sigma(info.fwhm, theirs)), info.wave), info.wave)
+    return sampled_sigma(np.asarray(extra_sigma(info.fwhm, theirs)), info.wave)
 
 
 def line_spread_grid(info: ModelInfo, trained: np.ndarray, n_neighbours: int, dtype: Any) -> LineSpreadGrid | None:

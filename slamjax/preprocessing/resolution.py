@@ -22,6 +22,8 @@ from slamjax.spectra.spectra import Spectra
 _TOLERANCE = 0.01
 #: Standard deviations at which the Gaussian is cut off.
 _CUTOFF = 5.0
+#: Spectra with widths of their own that are blurred together: limits memory.
+_BLOCK = 256
 
 
 @dataclass(frozen=True)
@@ -125,6 +127,13 @@ def _blur(spectra: Spectra, sigma: LineSpread) -> Spectra:
 
 def _blur_each(spectra: Spectra, sigma: Float[np.ndarray, "star pixel"]) -> Spectra:
     """`_blur` with widths of each spectrum: the same sums, neighbour by neighbour."""
+    blocks = [slice(start, start + _BLOCK) for start in range(0, len(spectra), _BLOCK)]
+    flux, ivar = zip(*(_blurred_block(spectra[rows], sigma[rows]) for rows in blocks), strict=True)
+    return spectra.with_arrays(np.concatenate(flux), np.concatenate(ivar))
+
+
+def _blurred_block(spectra: Spectra, sigma: Float[np.ndarray, "star pixel"]) -> tuple[np.ndarray, np.ndarray]:
+    """Flux and ivar."""
     wave, good = spectra.wave, spectra.good
     width = np.diff(pixel_edges(wave)) if wave.size > 1 else np.ones(1)
     scale = np.maximum(sigma, 1e-9 * width)
@@ -147,7 +156,7 @@ def _blur_each(spectra: Spectra, sigma: Float[np.ndarray, "star pixel"]) -> Spec
     valid = covered >= MIN_COVERAGE
     covered = np.where(valid, covered, 1)
     ivar = inverse_variances(variance / covered**2, valid)
-    return spectra.with_arrays((flux / covered).astype(spectra.flux.dtype), ivar.astype(spectra.ivar.dtype))
+    return (flux / covered).astype(spectra.flux.dtype), ivar.astype(spectra.ivar.dtype)
 
 
 def gaussian_kernel(wave: Float[np.ndarray, " pixel"], sigma: LineSpread) -> csr_array:

@@ -206,7 +206,7 @@ class Sampler:
                 self.model.info, self.model.trained, half_width(self.model.info, spectra), self._scaled.dtype
             )
             shared = dataclasses.replace(shared, line_spread=grid)
-            size = self._batch_size(choice, len(rows))
+            size = self._batch_size(choice, len(rows), 0 if grid is None else len(grid.away))
             batches: list[tuple[np.ndarray, BatchDraws]] = []
             for start in range(0, len(rows), size):
                 in_batch = np.arange(start, min(start + size, len(rows)))
@@ -309,8 +309,11 @@ class Sampler:
         self._chosen_for = ivar
         return self._choice
 
-    def _batch_size(self, choice: Choice, n: int) -> int:
-        """Stars per batch for n stars: a power of two, within the memory budget."""
+    def _batch_size(self, choice: Choice, n: int, n_near: int) -> int:
+        """Stars per batch for n stars: a power of two, within the memory budget.
+
+        ``n_near`` is the number of neighbours whose weights are kept of line spreads that are the stars' own.
+        """
         emulator, components, n_pix = self.model.host_emulator, choice.components, self.model.wave.size
         n_support = emulator.n_terms if components is None else components.n_support
         rank = n_pix if components is None else components.rank
@@ -319,6 +322,7 @@ class Sampler:
             rank *= 1 + forward.nuisances.n_coefficients + (4 if forward.grid is not None else 0)
         per_draw = 3 * n_support * (emulator.n_labels + 3) + 8 * rank
         per_star = 4 * n_pix * (8 if components is None else rank) + (0 if components is None else rank**2)
+        per_star += n_near * n_pix * (1 if components is not None else 1 + self.spec.chains)
         numbers = max(self.spec.chains, AT_ONCE) * per_draw + per_star
         fit_in = self.memory * 2**30 / (jax.dtypes.canonicalize_dtype(float).itemsize * numbers)
         return min(power_of_two_below(int(np.clip(fit_in, 1, _LARGEST_BATCH))), power_of_two_above(n))
