@@ -85,6 +85,15 @@ def test_rows_of_one_width_agree_with_a_width_that_all_share():
     assert np.abs(moved(rows, shared)).max() < 0.02
 
 
+def test_a_table_on_disk_that_is_read_part_by_part_gives_the_same_labels(tmp_path):
+    _, own = stars()
+    for name in ("own.fits", "own.parquet"):
+        slamjax.write_table(own, tmp_path / name)
+        table = slamjax.fit_table(miles_model(), tmp_path / name)
+        for label in NAMES:
+            np.testing.assert_array_equal(np.asarray(table[label]), np.asarray(fitted()[label]))
+
+
 def test_an_unknown_line_spread_is_the_models_own():
     model, (sharp, own) = miles_model(), stars()
     unknown = slamjax.fit(model, dataclasses.replace(sharp, fwhm=np.full(own.fwhm.shape, np.nan)))
@@ -139,11 +148,16 @@ def test_posterior_means_and_samples_are_about_the_fit():
     model, (_, own) = miles_model(), stars()
     means = slamjax.fit(model, own[:4], posterior_mean=True)
     spec = slamjax.SamplerSpec("importance", draws=500)
-    drawn = slamjax.sample(model, own[:4], sampler=spec).table()
+    posterior = slamjax.sample(model, own[:4], sampler=spec)
+    drawn = posterior.table()
     for name in NAMES:
         error = np.asarray(drawn[f"{name}_err"], float)
         assert np.abs((np.asarray(drawn[name]) - np.asarray(means[f"{name}_mean"])) / error).max() < 0.3, name
         assert np.abs((np.asarray(drawn[name]) - np.asarray(means[name])) / error).max() < 1, name
+    prepared = model.prepare(own[:4])
+    sharp, seen = posterior.predictive(model, 3), posterior.predictive(model, 3, spectra=prepared)
+    np.testing.assert_allclose(seen[1], model.as_seen(prepared, sharp[1]), rtol=1e-6)
+    assert np.all(np.std(seen[..., model.trained], axis=-1) < np.std(sharp[..., model.trained], axis=-1))
 
 
 def test_predictions_have_lines_as_wide_as_the_stars():
