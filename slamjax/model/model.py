@@ -7,7 +7,7 @@ import os
 import warnings
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, cast
 
 import jax
 import numpy as np
@@ -39,6 +39,10 @@ from slamjax.spectra.length_units import length_unit
 from slamjax.spectra.spectra import Spectra
 from slamjax.spectra.wavelengths import to_vacuum
 from slamjax.typing import AnyArray, Flux
+
+#: Two line spreads are the same if their widths differ by less than this fraction of a pixel; models of so many of them
+#: are kept.
+_SAME_WIDTH, _MOST_WIDTHS = 0.01, 4
 
 
 @jax.tree_util.register_dataclass
@@ -261,13 +265,17 @@ class Model:
         sigma = np.broadcast_to(extra_sigma(info.fwhm, theirs), self.wave.shape)
         if not np.any(sigma > 0):
             return self
-        key = f"as wide as {np.round(sigma, 6).tobytes()!r}"
-        if key not in self._cache:
-            parent = self if can_broaden(self.host_emulator) else self._in_components()
-            emulator = broadened(parent.host_emulator, gaussian_kernel(self.wave, sigma))
-            wider = dataclasses.replace(parent.info, fwhm=np.broadcast_to(np.maximum(info.fwhm, theirs), sigma.shape))
-            self._cache[key] = dataclasses.replace(parent, host_emulator=emulator, info=wider)
-        return self._cache[key]
+        # the widths of spectra that are read in other company differ in their last digits
+        close, kept = _SAME_WIDTH * np.diff(self.wave).min(), self._cache.setdefault("wider", [])
+        for before, wider in kept:
+            if np.max(np.abs(before - sigma)) <= close:
+                return cast(Model, wider)
+        parent = self if can_broaden(self.host_emulator) else self._in_components()
+        emulator = broadened(parent.host_emulator, gaussian_kernel(self.wave, sigma))
+        its_info = dataclasses.replace(parent.info, fwhm=np.broadcast_to(np.maximum(info.fwhm, theirs), sigma.shape))
+        wider = dataclasses.replace(parent, host_emulator=emulator, info=its_info)
+        self._cache["wider"] = [*kept[1 - _MOST_WIDTHS :], (sigma, wider)]
+        return wider
 
     def as_seen(self, prepared: Spectra, flux: Flux) -> Float[AnyArray, "star pixel"]:
         """Predicted flux (N, P) with lines as wide as those of each of N spectra, where these state their own.

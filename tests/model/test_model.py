@@ -118,6 +118,18 @@ def test_a_matched_model_gives_spectra_of_wider_lines_the_labels_of_sharp_ones()
         assert np.median(unmatched) > 2 * np.median(moved), name
 
 
+def test_a_model_of_wider_lines_is_made_once_however_the_spectra_were_read():
+    """Widths differ in their last digits with what is read together; a long survey must not keep a model of each."""
+    model, (_, wide) = miles_model(), blurred_stars()
+    matched = model.matched(wide)
+    nearly = dataclasses.replace(wide, fwhm=np.where(wide.wave > 5150, 5.0 * (1 + 1e-7), 2.5 * (1 + 1e-7)))
+    assert model.matched(nearly) is matched
+    several = [model.matched(dataclasses.replace(wide, fwhm=width)) for width in (5.5, 6.0, 6.5, 7.0, 7.5, 8.0)]
+    assert len(set(map(id, several))) == 6
+    assert model.matched(dataclasses.replace(wide, fwhm=8.0)) is several[-1]
+    assert sum(len(kept) for name, kept in model._cache.items() if name == "wider") <= 4
+
+
 def test_a_matched_model_states_the_wider_line_spread_and_keeps_narrower_spectra():
     model, (sharp, wide) = miles_model(), blurred_stars()
     matched = model.matched(wide)
