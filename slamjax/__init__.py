@@ -17,6 +17,7 @@ _HOMES = {
     # Data: spectra and catalogues, read and written
     "Spectra": "spectra",
     "Observations": "spectra",
+    "channels": "spectra",
     "read": "io",
     "read_table": "io",
     "write_table": "io",
@@ -152,6 +153,7 @@ if TYPE_CHECKING:  # the same names for type checkers and editors; a test compar
     from slamjax.sampling import sample as sample
     from slamjax.spectra import Observations as Observations
     from slamjax.spectra import Spectra as Spectra
+    from slamjax.spectra import channels as channels
     from slamjax.survey import fit_catalog as fit_catalog
     from slamjax.survey import fit_files as fit_files
     from slamjax.survey import fit_survey as fit_survey

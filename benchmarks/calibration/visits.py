@@ -102,9 +102,8 @@ def draw_labels(model: slamjax.Model, n: int, seed: int) -> np.ndarray:
     return np.asarray(training_range(model).sample(jax.random.key(seed), (n,)), float)
 
 
-def of_visits(
-    joint: slamjax.JointModel, model: slamjax.Model, n_stars: int, n_visits: int, seed: int
-) -> dict[str, Any]:
+def of_visits(joint: slamjax.JointModel, n_stars: int, n_visits: int, seed: int) -> dict[str, Any]:
+    model = joint.models["visits"]
     labels = draw_labels(model, n_stars, seed)
     stars, truth = observed(model, labels, n_visits, seed + 1)
     spectra = stars.spectra["visits"]

@@ -151,10 +151,8 @@ class JointModel:
         for name, model in self.models.items():
             log = model.host_emulator.scaling.log
             for label, unit, as_log in zip(model.label_names, model.info.label_units, log, strict=True):
-                if units.setdefault(label, unit) != unit:
-                    raise SlamError(
-                        f"label {label!r} is in {unit or 'no unit'} in {name!r}, in {units[label]} elsewhere"
-                    )
+                if unit and (units.setdefault(label, unit) != unit):
+                    raise SlamError(f"label {label!r} is in {unit} in {name!r}, in {units[label]} elsewhere")
                 if logs.setdefault(label, as_log) != as_log:
                     raise SlamError(
                         f"label {label!r} is learnt in log10 by some of the models; train all of them alike"
@@ -179,8 +177,9 @@ class JointModel:
             label: unit
             for model in self.models.values()
             for label, unit in zip(model.label_names, model.info.label_units, strict=True)
+            if unit
         }
-        return tuple(units[label] for label in self.label_names)
+        return tuple(units.get(label, "") for label in self.label_names)
 
     @cached_property
     def scaling(self) -> LabelScaling:

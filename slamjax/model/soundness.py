@@ -10,7 +10,6 @@ import dataclasses
 from typing import Any
 
 import numpy as np
-from astropy import units as u
 
 from slamjax.emulators import kernels
 from slamjax.emulators.base import Emulator
@@ -26,6 +25,7 @@ from slamjax.noise.likeness import Likeness
 from slamjax.noise.models import Noise
 from slamjax.spectra.checks import FRAMES, MEDIA
 from slamjax.spectra.flux_units import flux_unit
+from slamjax.spectra.length_units import length_unit
 from slamjax.spectra.units import with_unit
 
 _MOST_DEGREE = 100
@@ -87,8 +87,8 @@ def _check_info(info: ModelInfo) -> None:
     wave = _finite("the wavelengths", info.wave, (None,))
     _require(wave.size and np.all(np.diff(wave) > 0), "its wavelengths do not increase")
     try:
-        u.Unit(info.wave_unit).to(u.nm)
-    except (ValueError, TypeError, u.UnitConversionError) as error:
+        length_unit(info.wave_unit)
+    except SlamError as error:
         raise SlamError(f"{info.wave_unit!r} is not a unit of wavelength") from error
     known = info.flux_unit is None or (isinstance(info.flux_unit, str) and flux_unit(info.flux_unit) is not None)
     _require(known, f"{info.flux_unit!r} is not a unit of flux")

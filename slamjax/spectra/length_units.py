@@ -52,7 +52,8 @@ def length_unit(given: Any, where: str = "") -> u.UnitBase:
             unit = u.Unit(text) if known is None else known
         else:
             unit = u.AA if isinstance(given, u.UnitBase) and given == u.A else u.Unit(given)
-        unit.to(u.nm)
+        if unit != u.pix:  # numbers of channels, see `slamjax.channels`
+            unit.to(u.nm)
     except (ValueError, TypeError, AttributeError, u.UnitConversionError) as error:
         shown = given if isinstance(given, str) else str(given)
         raise SlamError(f"{shown!r} {where}".strip() + " is not a unit of length; use nm or Angstrom") from error
