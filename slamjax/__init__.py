@@ -59,6 +59,7 @@ _HOMES = {
     "JointFit": "fitting",
     "OptimiserSpec": "fitting",
     "fit_table": "fitting",
+    "fit_pairs": "fitting",
     "fit_files": "survey",
     "fit_survey": "survey",
     "fit_catalog": "survey",
@@ -125,6 +126,7 @@ if TYPE_CHECKING:  # the same names for type checkers and editors; a test compar
     from slamjax.fitting import JointFitter as JointFitter
     from slamjax.fitting import OptimiserSpec as OptimiserSpec
     from slamjax.fitting import fit as fit
+    from slamjax.fitting import fit_pairs as fit_pairs
     from slamjax.fitting import fit_table as fit_table
     from slamjax.flags import Flag as Flag
     from slamjax.flags import flag_names as flag_names

@@ -33,6 +33,7 @@ class Flag(enum.IntFlag):
     NUISANCE_AT_BOUND = 8192
     UNSURE_VELOCITY = 16384
     VARIABLE_VELOCITY = 32768
+    TWO_STARS = 65536
 
 
 #: The meaning of each flag, for tables and documentation.
@@ -53,6 +54,7 @@ FLAG_MEANINGS: dict[Flag, str] = {
     Flag.NUISANCE_AT_BOUND: "a velocity, width or extinction ended at its bound; labels and errors may not be valid",
     Flag.UNSURE_VELOCITY: "ambiguous radial velocity: no velocity fits clearly better; labels may be biased",
     Flag.VARIABLE_VELOCITY: "the velocities of the star's spectra differ by more than their errors: a binary, perhaps",
+    Flag.TWO_STARS: "two stars fit the spectrum much better than one; see delta_bic",
 }
 
 

@@ -5,4 +5,5 @@ from slamjax.fitting.joint import JointFit as JointFit
 from slamjax.fitting.joint import JointFitter as JointFitter
 from slamjax.fitting.one_call import fit as fit
 from slamjax.fitting.optimiser import OptimiserSpec as OptimiserSpec
+from slamjax.fitting.pairs import fit_pairs as fit_pairs
 from slamjax.fitting.streaming import fit_table as fit_table

@@ -8,3 +8,4 @@ from slamjax.forward.likelihood import log_likelihood as log_likelihood
 from slamjax.forward.nuisances import Free as Free
 from slamjax.forward.nuisances import Gaussian as Gaussian
 from slamjax.forward.nuisances import Nuisances as Nuisances
+from slamjax.forward.pair import PairEmulator as PairEmulator
