@@ -191,6 +191,20 @@ not.""",
 Simulation-based calibration (Talts et al. 2018, arXiv:1804.06788) and TARP (Lemos et al. 2023, PMLR 202, 19256):
 labels drawn from the prior, spectra from the likelihood, posteriors from `slamjax.sample`. A test that cannot
 fail shows nothing, so the same posteriors are also tested with their errors enlarged and reduced by a fifth.""",
+    "visits": """\
+## Several visits in one fit
+
+Simulated stars seen several times: a velocity, a continuum and photon noise of each visit, the emulator's error of the
+star.""",
+    "exposures": """\
+## Exposures of one star
+
+Real exposures of a BOSS spectrum in both arms, fitted jointly, one by one, and as the survey's stack, under a model of
+MILES stars.""",
+    "channels": """\
+## Magnitudes and colours beside a spectrum
+
+Channels have a model of their own, see the guide on several spectra of a star.""",
     "line_spread": """\
 ## A line spread for each spectrum
 

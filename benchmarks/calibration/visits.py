@@ -144,7 +144,7 @@ def by_ranks(joint: slamjax.JointModel, model: slamjax.Model, n: int, n_visits: 
     seconds = time.perf_counter() - began
     draws = np.stack([posterior[name] for name in LABELS], axis=-1)
     sampled = np.isfinite(draws).all(axis=(0, 1, 3))
-    thin = thin_draws(np.asarray(draws[:, :, sampled], float))
+    thin = thin_draws(np.moveaxis(np.asarray(draws[:, :, sampled], float), 2, 0))
     test = rank_test(labels[sampled], thin, LABELS)
     return {"stars": int(sampled.sum()), "visits": n_visits, "p": test.p_bonferroni, "passes": bool(test.passes(LEVEL)),
             "seconds": seconds}  # fmt: skip

@@ -206,6 +206,12 @@ def fit_pairs(
     ------
     SlamError
         If a common label is not the model's, or no label is left to the second star.
+
+    Examples
+    --------
+    >>> import slamjax
+    >>> pairs = slamjax.fit_pairs(model, spectra)  # doctest: +SKIP
+    >>> pairs[pairs["flags"] & slamjax.Flag.TWO_STARS > 0]["teff_1", "teff_2", "rv_1", "rv_2"]  # doctest: +SKIP
     """
     names = model.label_names
     common = tuple(name for name in names if name not in _OWN) if common is None else tuple(common)

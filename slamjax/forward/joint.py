@@ -258,6 +258,16 @@ class JointEmulator:
     scaling : of the joint labels
     shared : Gaussian priors of velocities that all spectra share
     n_parameters : labels, shared velocities, and those of each spectrum
+
+    Examples
+    --------
+    >>> import slamjax
+    >>> stars, _ = slamjax.datasets.load_xp_giants()
+    >>> recipe = slamjax.Recipe.make(wave_range=(500, 600), wave_unit="nm")
+    >>> model = slamjax.train(stars[:100], ["teff"], emulator=slamjax.Polynomial(), recipe=recipe, noise="diagonal")
+    >>> emulator = slamjax.JointModel({"xp": model}, nuisances={"xp": slamjax.Nuisances(rv="free")}).emulator({"xp": 2})
+    >>> emulator([4500.0], {"xp": {"rv": [-30.0, 20.0]}})["xp"].shape
+    (2, 51)
     """
 
     arms: tuple[Arm, ...]

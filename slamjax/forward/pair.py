@@ -35,6 +35,17 @@ class PairEmulator:
     ----------
     forward : of one star, with a free velocity and nothing else
     own : places of the labels that each star has for itself
+
+    Examples
+    --------
+    >>> import slamjax
+    >>> from slamjax.forward import PairEmulator
+    >>> stars, _ = slamjax.datasets.load_xp_giants()
+    >>> recipe = slamjax.Recipe.make(wave_range=(500, 600), wave_unit="nm")
+    >>> model = slamjax.train(stars[:100], ["teff"], emulator=slamjax.Polynomial(), recipe=recipe, noise="diagonal")
+    >>> pair = PairEmulator.from_forward(model.with_nuisances(slamjax.Nuisances(rv="free")), own=(0,))
+    >>> pair.n_labels
+    2
     """
 
     forward: ForwardEmulator

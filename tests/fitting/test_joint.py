@@ -83,6 +83,7 @@ def test_visits_give_labels_and_velocities_within_their_errors():
     assert 0.8 < np.std(rv[np.repeat(good, 3)]) < 1.25
 
 
+@pytest.mark.long
 def test_more_visits_help_against_photon_noise_only():
     model, spectra, *_ = visits()
     first = spectra[spectra.values("visit") == 0]
@@ -174,6 +175,7 @@ def test_a_label_without_spectra_is_unconstrained():
     assert np.isfinite(values(table, "logg_err")).all()
 
 
+@pytest.mark.long
 def test_labels_known_from_elsewhere_pull_a_fit():
     models, stars = halves()
     given = dict.fromkeys(models, stars[:8])

@@ -73,8 +73,9 @@ def dense_chi2(model, parts, x, flux, ivar):
     return chi2, matrices
 
 
-@pytest.mark.parametrize("shared", [(), ("sigma_v",)])
-@pytest.mark.parametrize("layout", [(("a", 1), ("b", 1)), (("a", 3), ("b", 2))])
+@pytest.mark.parametrize(
+    ("layout", "shared"), [((("a", 1), ("b", 1)), ()), ((("a", 3), ("b", 2)), ("sigma_v",))], ids=["one", "several"]
+)
 def test_chi2_and_its_slope_are_those_of_the_dense_matrix(layout, shared):
     with in_precision("float64"):
         model = joint(shared)
@@ -142,6 +143,7 @@ def test_flux_in_physical_units_is_the_models_own():
     np.testing.assert_allclose(flux["b"][0], tiny()(labels), rtol=2e-5)
 
 
+@pytest.mark.long
 def test_it_is_differentiable_and_compiles():
     emulator = joint().emulator({"a": 2})
 

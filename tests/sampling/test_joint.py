@@ -59,12 +59,14 @@ def test_one_model_has_the_posterior_of_a_plain_sampler():
         np.testing.assert_allclose(width, plain[name].std(axis=(0, 1)), rtol=0.15)
 
 
+@pytest.mark.long
 def test_a_label_that_is_known_narrows_the_posterior():
     held = slamjax.sample(models(), observed(), prior={"logg": (2.0, 0.01)})
     assert np.all(np.abs(held["logg"].mean(axis=(0, 1)) - 2.0) < 0.02)
     assert np.all(held["logg"].std(axis=(0, 1)) < 0.015)
 
 
+@pytest.mark.long
 def test_velocities_of_each_spectrum_are_drawn():
     nuisances = {"blue": slamjax.Nuisances(rv=slamjax.Free(-500, 500))}
     drawn = slamjax.sample(
@@ -77,6 +79,7 @@ def test_velocities_of_each_spectrum_are_drawn():
     assert np.all(np.abs(drawn["rv_blue_1"]) <= 500)
 
 
+@pytest.mark.long
 def test_draws_depend_on_the_seed_alone():
     again = slamjax.sample(models(), observed(), seed=3)
     np.testing.assert_array_equal(again.labels, posterior().labels)

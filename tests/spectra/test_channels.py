@@ -44,6 +44,7 @@ def test_a_model_of_channels_is_trained_kept_and_fitted(tmp_path):
     assert 0.7 < np.std(pull[good]) < 1.4
 
 
+@pytest.mark.long
 def test_channels_beside_a_spectrum_narrow_its_labels():
     stars, others = many_giants()
     errors = {"colour": 0.01, "luminosity": 0.05}

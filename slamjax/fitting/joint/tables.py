@@ -39,6 +39,12 @@ class JointFit:
     spectra : QTable
         One row for each spectrum: ``star``, ``kind`` (its model), ``row`` in its Spectra, its velocities with errors
         (km/s), ``n_pix``, ``snr`` and ``flags``.
+
+    Examples
+    --------
+    >>> import slamjax
+    >>> fitted = slamjax.fit({"blue": blue, "red": red}, observed)  # doctest: +SKIP
+    >>> fitted.labels["star", "teff", "teff_err"], fitted.spectra["star", "kind", "rv"]  # doctest: +SKIP
     """
 
     labels: LabelTable
