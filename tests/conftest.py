@@ -1,8 +1,10 @@
 """Settings that every test file shares."""
 
+import math
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 # All of this before anything imports JAX; worker processes, notebooks and other processes that tests start inherit it.
@@ -77,5 +79,18 @@ def dtype(request):
 _LONGEST = ("test_notebooks", "test_campaigns", "test_label_errors", "test_docs", "test_noise_learning")
 
 
+#: Seconds since 1970 from which no slow test begins any more; a minute later none does. `.ci/run` sets it, for a run
+#: must end in time on slow machines, too; what it leaves out is told as skipped.
+_UNTIL = float(os.environ.get("SLAMJAX_TESTS_UNTIL") or "inf")
+
+
 def pytest_collection_modifyitems(items):
-    items.sort(key=lambda item: item.path.stem not in _LONGEST)
+    # where time may run out, the few long files are what is left
+    last = math.isfinite(_UNTIL)
+    items.sort(key=lambda item: (item.path.stem in _LONGEST) == last)
+
+
+def pytest_runtest_setup(item):
+    over = time.time() - _UNTIL
+    if over > 60 or (over > 0 and item.get_closest_marker("slow")):
+        pytest.skip("the time of this run is up (SLAMJAX_TESTS_UNTIL)")
