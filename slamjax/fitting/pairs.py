@@ -101,7 +101,8 @@ class PairFitter(Fitter):
         covariance = covariances(curvature, high - low)[0] * scale[:, None, None]
         n_more = x.shape[1] - single.x.shape[-1]
         delta_bic = (alone - chi2) / scale - n_more * np.log(np.maximum(n_pix, 1))
-        delta_bic[failed] = np.nan
+        # a single star that ended nowhere near its minimum would make any second star look probable
+        delta_bic[failed | ~single.of_best(single.converged)] = np.nan
         n_labels = x.shape[1] - 3
         flags = np.zeros(len(x), np.int32)
         stuck = at_bound(x[:, :n_labels], covariance[:, :n_labels, :n_labels], low[:n_labels], high[:n_labels])
@@ -200,7 +201,8 @@ def fit_pairs(
         One row per spectrum: <label>_1 and <label>_2 with errors, rv_1 and rv_2 (km/s), ``light_2`` (the second star's
         share of the light, 0 to 0.5), ``chi2``, ``chi2_single``, ``delta_bic`` and ``flags``. ``delta_bic`` is the
         decrease of χ² by the second star, in units of the star's noise scale, less k ln n for its k parameters and n
-        pixels; where it is large, `Flag.TWO_STARS` is set. Elsewhere the second star means nothing.
+        pixels, and NaN where either fit did not converge; where it is large, `Flag.TWO_STARS` is set. Elsewhere the
+        second star means nothing.
 
     Raises
     ------
