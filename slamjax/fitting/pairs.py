@@ -19,7 +19,7 @@ from slamjax.fitting.covariance import covariances
 from slamjax.fitting.fitter import Fitter
 from slamjax.fitting.outcome import Prepared
 from slamjax.fitting.pair_starts import N_STARTS, pair_starts
-from slamjax.fitting.postprocess import Ends, at_bound
+from slamjax.fitting.postprocess import FEW, Ends, at_bound
 from slamjax.fitting.problem import Problem
 from slamjax.fitting.starts import sample_stars
 from slamjax.flags import Flag
@@ -114,7 +114,7 @@ class PairFitter(Fitter):
             Flag.NUISANCE_AT_BOUND: np.any(
                 (moving <= low[n_labels:-1] + edge) | (moving >= high[n_labels:-1] - edge), axis=1
             ),
-            Flag.FEW_PIXELS: n_pix < 0.5 * int(np.asarray(self._scaled.emulator.usable).sum()),
+            Flag.FEW_PIXELS: n_pix < FEW * int(np.asarray(self._scaled.emulator.usable).sum()),
             Flag.NO_ERRORS: prepared.no_errors & self.model.info.has_errors,
             Flag.TWO_STARS: delta_bic > TWO_STARS_BIC,
         }

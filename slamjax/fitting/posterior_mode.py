@@ -34,9 +34,9 @@ def fit_again(
     ends: Ends,
     starts: Starts,
     slots: int,
-    finished: Callable[[int], None] | None,
+    finished: Callable[[int], None] | None = None,
 ) -> Ends:
-    """Ends of the fits with the prior of ``problem`` and ``starts``, from the ``ends`` of those without."""
+    """Ends of fits with the prior of ``problem`` and ``starts``, or other factors of Σ, from the ``ends`` of others."""
     n_starts = ends.x.shape[1]
     # the best first: others are given up where they come to its end
     order = np.argsort(np.where(np.isfinite(ends.objective), ends.objective, np.inf), axis=1, kind="stable")
@@ -44,5 +44,5 @@ def fit_again(
     x = np.swapaxes(x, 0, 1).reshape(-1, x.shape[2]).astype(starts.x.dtype)
     again = dataclasses.replace(starts, x=x)
     (summary,) = minimise(minimiser, problem, [again], slots, finished)
-    assert starts.prior is not None
-    return Ends.from_summary(summary, n_starts, np.asarray(starts.prior.weight, float))
+    weight = None if starts.prior is None else np.asarray(starts.prior.weight, float)
+    return Ends.from_summary(summary, n_starts, weight)

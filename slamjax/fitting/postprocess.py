@@ -27,7 +27,7 @@ _CREPT = 0.5
 #: A label is at the edge within this fraction of its range, or within a tenth of its error if that is larger.
 _EDGE = 1e-4
 #: Spectra with fewer good pixels than this fraction of the model's are flagged.
-_FEW = 0.5
+FEW = 0.5
 
 
 @dataclass(frozen=True)
@@ -185,7 +185,7 @@ def summarise(
         Flag.NOT_CONVERGED: ~converged,
         Flag.AT_BOUND: at_bound(x[:, :n_labels], covariance, box.low, box.high),
         Flag.OUTSIDE_TRAINING: model.training_labels.outside_on_host(x[:, :n_labels]),
-        Flag.FEW_PIXELS: n_pix < _FEW * max(1, int(_usable(model, forward).sum())),
+        Flag.FEW_PIXELS: n_pix < FEW * max(1, int(_usable(model, forward).sum())),
         Flag.HIGH_CHI2: noise.chi2 > noise.limit * dof,
         Flag.MULTIPLE_MINIMA: has_rival(ends, curvature + prior, box.span, unit),
         Flag.UNCONSTRAINED: unconstrained[:, :n_labels].any(axis=1),

@@ -24,9 +24,9 @@ from slamjax.model.velocity_steps import SeenSpectra, velocity_step
 from slamjax.spectra.spectra import Spectra
 
 #: Maximum number of refinements, and a negligible correction in units of the velocity's error.
-_ROUNDS, _SMALL = 3, 0.2
+ROUNDS, SMALL = 3, 0.2
 #: A velocity is ambiguous if twice the logarithm of its likelihood ratio to all others is not above this.
-_CONTRAST = 20.0
+CONTRAST = 20.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,8 +51,8 @@ def fit_observed_frame(model: Model, problem: Problem, spectra: Spectra, fit_at:
     result = fitted.result
     if refined:
         left, error, growth = refine(meter, problem, fitted, spectra, velocity)
-        for _ in range(_ROUNDS):
-            rows = np.flatnonzero(np.abs(left) > _SMALL * error)
+        for _ in range(ROUNDS):
+            rows = np.flatnonzero(np.abs(left) > SMALL * error)
             if not rows.size:
                 break
             velocity[rows] += left[rows]
@@ -65,7 +65,7 @@ def fit_observed_frame(model: Model, problem: Problem, spectra: Spectra, fit_at:
             covariance=result.covariance * growth[:, :, None] * growth[:, None, :],
             half_widths=result.half_widths * growth[:, None],
         )
-    unsure = spectra.good.any(axis=1) & ~(contrast > _CONTRAST)
+    unsure = spectra.good.any(axis=1) & ~(contrast > CONTRAST)
     error = np.where(np.isfinite(velocity), error, np.inf)
     return dataclasses.replace(
         result,

@@ -15,12 +15,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from slamjax._util.constants import LIGHT
+from slamjax._util.constants import FWHM, LIGHT
 
 #: Widths below this fraction of a pixel are replaced by it in slopes: that of √s is infinite at 0.
 NARROW = 0.02
-#: km/s by which the full width at half maximum of a Gaussian exceeds c / R of its standard deviation.
-_FWHM = float(2 * np.sqrt(2 * np.log(2)))
 
 
 class Coordinate(Protocol):
@@ -90,7 +88,7 @@ class ResolvingPower:
 
     @property
     def _factor(self) -> float:
-        return (LIGHT / _FWHM / self.scale) ** 2
+        return (LIGHT / FWHM / self.scale) ** 2
 
     def parameter(self, value: Any) -> Any:
         """At least 0: no spectrum is sharper than the model."""

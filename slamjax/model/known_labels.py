@@ -37,13 +37,20 @@ def known_labels(model: LabelledModel, labels: Mapping[str, Any]) -> tuple[Known
     SlamWarning
         Of values more than three errors outside the training range.
     """
+    loc, scale = known_values(model, model.info.label_units, labels)
+    warn_outside(model, np.where(np.isfinite(scale), loc, np.nan), reach=_FAR * scale, stacklevel=3)
+    return loc, scale
+
+
+def known_values(model: Any, units: Sequence[str], labels: Mapping[str, Any]) -> tuple[Known, Known]:
+    """The same of anything that has ``label_names``, in these ``units``, without a look at any training range."""
     if not labels:
         raise SlamError("the prior names no label; leave it out or give {label: (value, error)}")
     for name in labels:
         label_index(model, name)
     pairs = [
         _value_and_error(name, labels[name], unit) if name in labels else (np.zeros(()), np.full((), np.inf))
-        for name, unit in zip(model.label_names, model.info.label_units, strict=True)
+        for name, unit in zip(model.label_names, units, strict=True)
     ]
     try:
         shape = np.broadcast_shapes(*(value.shape for value, _ in pairs))
@@ -52,7 +59,6 @@ def known_labels(model: LabelledModel, labels: Mapping[str, Any]) -> tuple[Known
     loc, scale = (
         np.stack([np.broadcast_to(part, shape) for part in parts], axis=-1) for parts in zip(*pairs, strict=True)
     )
-    warn_outside(model, np.where(np.isfinite(scale), loc, np.nan), reach=_FAR * scale, stacklevel=3)
     return loc, scale
 
 

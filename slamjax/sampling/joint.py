@@ -16,12 +16,13 @@ from scipy.special import expit
 from slamjax._util.batching import power_of_two_above, power_of_two_below
 from slamjax._util.progress import reporter
 from slamjax._version import __version__
+from slamjax.errors import SlamError
 from slamjax.fitting.joint.concluded import Concluded
 from slamjax.fitting.joint.fitter import JointFitter
+from slamjax.fitting.joint.priors import known_of_stars
 from slamjax.forward.joint import JointEmulator
 from slamjax.forward.nuisances import WIDTHS
 from slamjax.model.joint import JointModel
-from slamjax.model.known_labels import value_and_error
 from slamjax.noise.joint import JointNoise
 from slamjax.sampling.assemble import flags_of_draws
 from slamjax.sampling.batches import Stars, sample_batch, select, star_keys
@@ -151,12 +152,14 @@ def sample_joint(
         known, factors = _factors(fitter.model, prior, len(stars))
         keys = star_keys(seed, np.arange(len(stars)))
         done = 0
+        # of each model once: neighbouring stars are merged for it
+        ranges = {name: training_range(one) for name, one in fitter.model.models.items() if name in stars.spectra}
         for each in concluded:
             size = _batch_size(each, spec, memory)
             for first in range(0, len(each.stars), size):
                 rows = np.arange(first, min(first + size, len(each.stars)))
                 own = () if known is None else (select(known, each.stars[rows]),)
-                _sample_rows(draws, each, rows, (own, factors, keys), size)
+                _sample_rows(draws, each, rows, (own, ranges, factors, keys), size)
                 done += rows.size
                 report(done, len(stars))
     attrs = {
@@ -176,14 +179,9 @@ def _factors(model: JointModel, prior: Any, n: int) -> tuple[Any, tuple[dist.Dis
         return None, ()
     if isinstance(prior, dist.Distribution):
         return None, (prior,)
-    n_labels = len(model.label_names)
-    value, error = np.zeros((n, n_labels)), np.full((n, n_labels), np.inf)
-    for name, pair in prior.items():
-        k = model.label_names.index(name)
-        given, its_error = (np.broadcast_to(np.asarray(part, float), (n,)) for part in value_and_error(name, pair))
-        known = np.isfinite(given) & np.isfinite(its_error)
-        value[:, k], error[:, k] = np.where(known, given, 0), np.where(known, its_error, np.inf)
-    return LabelNormal(value, error), ()
+    if not isinstance(prior, Mapping):
+        raise SlamError(f"prior is {prior!r}; give {{label: (value, error)}} or a NumPyro distribution of the labels")
+    return LabelNormal(*known_of_stars(model, prior, n)), ()
 
 
 def _batch_size(each: Concluded, spec: SamplerSpec, memory: float) -> int:
@@ -199,16 +197,13 @@ def _batch_size(each: Concluded, spec: SamplerSpec, memory: float) -> int:
 
 def _sample_rows(draws: _Draws, each: Concluded, rows: np.ndarray, given: Any, size: int) -> None:
     """Draws of some stars of a group."""
-    own, factors, keys = given
+    own, ranges, factors, keys = given
     emulator: Any = each.problem.emulator
     usable = rows[~each.result.failed[rows] & np.isfinite(each.result.x[rows]).all(axis=1)]
     if not usable.size:
         return
     model = draws.model
-    priors = [
-        OfSome(training_range(model.models[arm.name]), tuple(arm.labels), len(model.label_names))
-        for arm in emulator.arms
-    ]
+    priors = [OfSome(ranges[arm.name], tuple(arm.labels), len(model.label_names)) for arm in emulator.arms]
     likelihood = JointLikelihood(emulator, each.problem.noise)  # type: ignore[arg-type]
     shared = Shared(likelihood, model.scaling, (*priors, *factors), tuple(range(emulator.n_parameters)))
     dtype = each.data.flux.dtype
@@ -219,8 +214,10 @@ def _sample_rows(draws: _Draws, each: Concluded, rows: np.ndarray, given: Any, s
             arm.forward.velocity(name, np.maximum(x[:, place] * unit, 0) if name in WIDTHS else x[:, place] * unit)
         )
         x[:, place] = coordinate_of(arm.forward, name, velocity)
-    kept = select(own, np.searchsorted(rows, usable)) if own else ()
-    kept = select(jax.tree_util.tree_map(lambda leaf: np.asarray(jnp.asarray(leaf)), kept), slice(None))  # type: ignore[arg-type]
+    # by way of the device: unlike a NumPy array, a JAX array has the precision that JAX runs in
+    kept = jax.tree_util.tree_map(
+        lambda leaf: np.asarray(jnp.asarray(leaf)), select(own, np.searchsorted(rows, usable))
+    )
     spectra = each.data.flux[usable], each.data.ivar[usable], each.result.scale[usable].astype(dtype)
     stars = Stars(*spectra, x.astype(dtype), kept, keys[each.stars[usable]])
     on_device = jax.tree_util.tree_map(jnp.asarray, shared)

@@ -8,11 +8,10 @@ import numpy as np
 from astropy import units as u
 from jaxtyping import Float
 
+from slamjax._util.constants import FWHM as FWHM
 from slamjax.errors import SlamError
 from slamjax.spectra.length_units import in_length_unit
 
-#: Full width at half maximum of a Gaussian over its standard deviation.
-FWHM = float(2 * np.sqrt(2 * np.log(2)))
 #: Fraction of a pixel by which rounding moves it.
 _SAME = 1e-6
 #: Full width at half maximum of all pixels, of each, or of each pixel of each spectrum (NaN: unknown).

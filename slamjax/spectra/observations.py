@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from astropy.table import Table
 from jaxtyping import Int
 
 from slamjax.errors import SlamError
@@ -103,19 +102,6 @@ class Observations:
     def counts(self) -> dict[str, Int[np.ndarray, " star"]]:
         """(N,) number of spectra of each kind."""
         return {name: np.bincount(stars, minlength=len(self)) for name, stars in self.stars.items()}
-
-    def table(self, columns: Sequence[str] = ()) -> Table:
-        """Columns of the stars, each from a star's first spectrum that has it."""
-        table = Table()
-        for column in columns:
-            for name, spectra in self.spectra.items():
-                if column in spectra.table.colnames:
-                    first = np.full(len(self), -1)
-                    first[self.stars[name][::-1]] = np.arange(len(spectra))[::-1]
-                    if np.all(first >= 0):
-                        table[column] = spectra.table[column][first]
-                        break
-        return table
 
 
 def _identifiers(name: str, spectra: Spectra, star: str | Mapping[str, Any]) -> np.ndarray:

@@ -16,7 +16,7 @@ import numpy as np
 from slamjax._util.batching import map_padded
 from slamjax._util.jit import compiled
 from slamjax.fitting.covariance import covariances
-from slamjax.fitting.postprocess import Ends, at_bound, has_rival
+from slamjax.fitting.postprocess import FEW, Ends, at_bound, has_rival
 from slamjax.fitting.problem import Problem
 from slamjax.flags import Flag
 from slamjax.forward.joint import Arm
@@ -27,8 +27,6 @@ from slamjax.noise.photon_part import photon_information, photon_shares
 
 #: Stars per block of a program: limits memory.
 _BLOCK = 64
-#: Stars with fewer good pixels than this fraction of those that their spectra could have are flagged.
-_FEW = 0.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +54,7 @@ class GroupResult:
     ----------
     x : (n, V) parameters
     covariance : (n, V, V) of them, calibrated
-    chi2, scale, high : (n, A) reported χ² of each model's spectra, their noise scale, and whether χ² is too high
+    chi2, scale : (n, A) reported χ² of each model's spectra, and their noise scale
     flags, n_iter : (n,)
     failed : (n,) bool
     """
@@ -65,7 +63,6 @@ class GroupResult:
     covariance: np.ndarray
     chi2: np.ndarray
     scale: np.ndarray
-    high: np.ndarray
     flags: np.ndarray
     n_iter: np.ndarray
     failed: np.ndarray
@@ -77,7 +74,7 @@ def conclude(model: JointModel, problem: Problem, ends: Ends, data: GroupData) -
     x = ends.of_best(ends.x).astype(float)
     low, high = np.asarray(problem.low, float), np.asarray(problem.high, float)
     span, n_labels = high - low, len(model.label_names)
-    parts, photons, expected = informations(problem, x, data)
+    parts, photons, expected = informations(model, problem, x, data)
     prior = ends.of_best(ends.prior_curvature)
     empty = data.n_pix.sum(axis=1) == 0
     broken = ~empty & ~(np.isfinite(parts).all(axis=(1, 2, 3)) & np.isfinite(prior).all(axis=(1, 2)))
@@ -122,7 +119,7 @@ def conclude(model: JointModel, problem: Problem, ends: Ends, data: GroupData) -
     for flag, condition in conditions.items():
         flags |= np.where(condition, np.int32(flag), np.int32(0))
     flags = np.where(empty, np.int32(Flag.NO_DATA), flags)
-    return GroupResult(x, covariance, chi2, scale, too_high, flags, ends.n_iter.sum(axis=1), empty | ~converged)
+    return GroupResult(x, covariance, chi2, scale, flags, ends.n_iter.sum(axis=1), empty | ~converged)
 
 
 def _of_data(model: JointModel, emulator: Any, data: GroupData) -> dict[Flag, np.ndarray]:
@@ -131,7 +128,7 @@ def _of_data(model: JointModel, emulator: Any, data: GroupData) -> dict[Flag, np
     usable = np.array([np.asarray(arm.forward.usable).sum() for arm in emulator.arms])
     possible = np.maximum((usable * data.there).sum(axis=1), 1)
     return {
-        Flag.FEW_PIXELS: data.n_pix.sum(axis=1) < _FEW * possible,
+        Flag.FEW_PIXELS: data.n_pix.sum(axis=1) < FEW * possible,
         Flag.NO_ERRORS: (data.no_errors & have_errors).any(axis=1),
     }
 
@@ -174,10 +171,17 @@ def _calibrated(model: JointModel, arm: Arm, gram: np.ndarray, photon: np.ndarra
     return _Calibrated(factor, noise.chi2, scale, noise.chi2 > noise.limit * dof)
 
 
-def informations(problem: Problem, x: np.ndarray, data: GroupData) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(n, A, V + 1, V + 1) of each model's spectra at x, the photons' part of it, and (n, A, 2) expected χ²."""
+def informations(
+    model: JointModel, problem: Problem, x: np.ndarray, data: GroupData
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(n, A, V + 1, V + 1) of each model's spectra at x, the photons' part of it, and (n, A, 2) expected χ².
+
+    The latter two are 0 where no model reads photon noise apart.
+    """
     given = (x.astype(data.flux.dtype), data.flux, data.ivar, data.factorised)
     parts = map_padded(partial(_informations, problem), given, _BLOCK, 16)
+    if not any(model.models[arm.name].info.calibration.photon_chi2 for arm in problem.emulator.arms):  # type: ignore[union-attr]
+        return parts.astype(float), np.zeros(parts.shape), np.zeros((*parts.shape[:2], 2))
     photon, expected = map_padded(partial(_photons, problem), given[:3], _BLOCK, 16)
     return parts.astype(float), photon.astype(float), expected.astype(float)
 

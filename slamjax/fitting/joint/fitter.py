@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from scipy.spatial import cKDTree
@@ -24,9 +25,11 @@ from slamjax.fitting.joint.layouts import Group, groups
 from slamjax.fitting.joint.priors import star_prior
 from slamjax.fitting.joint.tables import JointFit, Results
 from slamjax.fitting.levenberg_marquardt import LevenbergMarquardt
+from slamjax.fitting.posterior_mode import fit_again
 from slamjax.fitting.postprocess import Ends
 from slamjax.fitting.prior import Prior, StarPrior
 from slamjax.fitting.problem import Problem
+from slamjax.fitting.rest_frame import ROUNDS, SMALL
 from slamjax.fitting.sizes import BatchSizes
 from slamjax.fitting.starts import MAX_TEMPLATES, best_apart, factorised, sample_stars
 from slamjax.model.joint import JointModel, joint_model
@@ -34,8 +37,6 @@ from slamjax.noise.joint import JointFactorised
 from slamjax.spectra.observations import Observations
 from slamjax.typing import LogPrior, Progress
 
-#: Most times that spectra are brought to rest again, and a negligible correction in units of the velocity's error.
-_ROUNDS, _SMALL = 3, 0.2
 #: Stars that are fitted at once.
 _CHUNK = 4096
 #: Stars per block when starts are chosen.
@@ -99,6 +100,7 @@ class JointFitter:
         self.model, self.n_starts, self.prior = joint_model(models), n_starts, prior
         self.compress, self.memory = compress, memory
         self._minimiser = LevenbergMarquardt()
+        self._wider: JointModel | None = None
         self._kinds: dict[tuple[str, int], Kind] = {}
         self._templates: dict[Any, Any] = {}
 
@@ -154,9 +156,15 @@ class JointFitter:
                 f"spectra {min(unknown)!r} have no model; name them as one of {', '.join(self.model.models)}"
             )
         model = self.model.compressed() if self.compress else self.model
-        wider = {name: model.models[name].matched(each) for name, each in stars.spectra.items() if len(each)}
-        if any(each is not model.models[name] for name, each in wider.items()):
-            model = model.with_models(wider)
+        wider = model.models | {
+            name: model.models[name].matched(each) for name, each in stars.spectra.items() if len(each)
+        }
+        if any(wider[name] is not one for name, one in model.models.items()):
+            if self._wider is None or any(wider[name] is not one for name, one in self._wider.models.items()):
+                # what was made for other widths is given up
+                self._wider = model.with_models(wider)
+                self._kinds, self._templates = {}, {}
+            model = self._wider
         kinds = {}
         for name in stars.spectra:
             key = (name, id(model.models[name]))
@@ -200,14 +208,14 @@ class _Run:
         left: dict[str, Left] = {}
         wanted = np.arange(len(self.stars))
         measured = [name for name, kind in self.kinds.items() if kind.measures(spectra[name])]
-        for _ in range(_ROUNDS + 1 if measured else 1):
+        for _ in range(ROUNDS + 1 if measured else 1):
             self._fit_stars(wanted, seen, report)
             moved = np.zeros(len(self.stars), bool)
             for name in measured:
                 kind = self.kinds[name]
                 x = model_labels(self.model, name, self.results)[stars[name]]
                 left[name] = kind.left(spectra[name], seen[name], x)
-                rows = np.flatnonzero(np.abs(left[name].velocity) > _SMALL * left[name].error)
+                rows = np.flatnonzero(np.abs(left[name].velocity) > SMALL * left[name].error)
                 if rows.size:
                     again = kind.see(spectra[name][rows], seen[name].velocity[rows] + left[name].velocity[rows])
                     seen[name] = seen[name].with_rows(rows, again)
@@ -249,7 +257,7 @@ class _Run:
                 np.add.at(chi2, self.stars.stars[name][rows[name]], kind.compared(templates[name], part))
         dtype = next(iter(self.kinds.values())).scaled.dtype
         choose = partial(_best_apart, jnp.asarray(at, dtype), n_starts=self.fitter.n_starts)
-        x = map_padded(lambda each: choose(each), (chi2.astype(dtype),), _BLOCK, 16)
+        x = map_padded(choose, (chi2.astype(dtype),), _BLOCK, 16)
         velocities = {}
         for name, kind in self.kinds.items():
             n_rows, n_free = len(seen[name].flux), len(kind.nuisances.free)
@@ -262,11 +270,11 @@ class _Run:
                 velocities[name][rows[name]] = kind.starting_velocities(templates[name], part, own)
         return x, velocities
 
-    def _fit_group(self, group: Group, seen: Mapping[str, Seen], starts: Any) -> None:
+    def _fit_group(self, group: Group, seen: Mapping[str, Seen], chosen: Any) -> None:
         parts = self.model.parts(group.layout)
         problem = Problem(parts.emulator, parts.noise, parts.low, parts.high, "chi2", None)  # type: ignore[arg-type]
         data = self._data(group, problem, seen)
-        x = self._first(group, problem, *starts)
+        x = self._first(group, problem, *chosen)
         block = self._block(problem, data.flux.shape[1])
         flat = np.swapaxes(x, 0, 1).reshape(-1, x.shape[2])
         began = Starts(flat, data.flux, data.ivar, data.factorised)
@@ -276,13 +284,13 @@ class _Run:
         if len(group.layout) > 1 or self.prior is not None:
             # the models' spectra count by how noisy they turned out to be
             factor = (1 / result.scale).astype(data.flux.dtype)
-            weighed = dataclasses.replace(data, factorised=JointFactorised(data.factorised.parts, factor))
-            own = None if self.own is None else rows_of(self.own, group.stars)
-            prior = None
-            if own is not None:
-                prior = StarPrior(*(part.astype(data.flux.dtype) for part in dataclasses.astuple(own)))
+            own = None
+            if self.own is not None:
+                own = jax.tree_util.tree_map(lambda a: a[group.stars].astype(data.flux.dtype), self.own)
+            weighed = JointFactorised(data.factorised.parts, factor)
+            starts = dataclasses.replace(began, factorised=weighed, prior=own)
             problem = dataclasses.replace(problem, prior=self.prior)
-            ends = _again(self.fitter._minimiser, problem, ends, weighed, prior, block)
+            ends = fit_again(self.fitter._minimiser, problem, ends, starts, block)
             result = conclude(self.model, problem, ends, data)
         fitted = Concluded(group.stars, group.rows, group.layout, problem, ends, data, result)
         self.concluded.append(fitted)
@@ -373,23 +381,6 @@ def model_labels(model: JointModel, name: str, results: Results) -> np.ndarray:
     """(N, L') a model's scaled labels of the stars as fitted; NaN where the fit failed."""
     x = model.own_labels(name, results.x)
     return np.where(results.failed[:, None], np.nan, x)
-
-
-def _again(
-    minimiser: LevenbergMarquardt,
-    problem: Problem,
-    ends: Ends,
-    data: GroupData,
-    prior: StarPrior | None,
-    block: int,
-) -> Ends:
-    """Fits from where others ended, the best first."""
-    order = np.argsort(np.where(np.isfinite(ends.objective), ends.objective, np.inf), axis=1, kind="stable")
-    x = np.take_along_axis(ends.x, order[:, :, None], axis=1)
-    flat = np.swapaxes(x, 0, 1).reshape(-1, x.shape[2]).astype(data.flux.dtype)
-    starts = Starts(flat, data.flux, data.ivar, data.factorised, prior)
-    (summary,) = minimise(minimiser, problem, [starts], block)
-    return Ends.from_summary(summary, ends.x.shape[1], np.ones(len(data.flux)))
 
 
 def _growth(group: Concluded, left: Mapping[str, Left]) -> dict[str, np.ndarray]:

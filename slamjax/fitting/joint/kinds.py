@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
@@ -15,7 +14,7 @@ from slamjax._util.batching import map_padded
 from slamjax.errors import SlamError
 from slamjax.fitting.problem import Problem
 from slamjax.fitting.rv_starts import ShiftedTemplates, make_shifted_templates, shifted_chi2, starting_velocities
-from slamjax.fitting.starts import Templates, factorised, in_components, template_chi2
+from slamjax.fitting.starts import Templates, factorised, make_templates, template_chi2
 from slamjax.forward.nuisances import Nuisances
 from slamjax.forward.scaled import ScaledModel
 from slamjax.model.model import Model
@@ -134,9 +133,7 @@ class Kind:
         """At this model's scaled labels (T, L')."""
         if self.scaled.forward is not None:
             return make_shifted_templates(self.problem, x, self.model.wave)
-        at = jnp.asarray(x, self.scaled.dtype)
-        flux = jnp.nan_to_num(self.problem.emulator.at(at))
-        return in_components(self.problem.noise, at, flux)
+        return make_templates(self.problem, x)
 
     def compared(self, templates: Any, seen: Seen) -> Float[np.ndarray, "row template"]:
         """χ² of each spectrum with each template, but for a constant of each spectrum."""

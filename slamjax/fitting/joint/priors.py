@@ -10,35 +10,32 @@ import numpy as np
 from slamjax.errors import SlamError
 from slamjax.fitting.prior import Prior, StarPrior
 from slamjax.model.joint import JointModel
+from slamjax.model.known_labels import known_values
+
+
+def known_of_stars(model: JointModel, given: Mapping[str, Any], n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Values and errors (n, L) of labels that are known of n stars; 0 and infinity of one that is not."""
+    value, error = known_values(model, model.label_units, given)
+    try:
+        whole = (n, len(model.label_names))
+        return np.broadcast_to(value, whole), np.broadcast_to(error, whole)
+    except ValueError:
+        raise SlamError(
+            f"the prior has {len(value)} values of a label; give one, or one for each of {n} stars"
+        ) from None
 
 
 def star_prior(model: JointModel, given: Any, n: int) -> tuple[Prior | None, StarPrior | None]:
     """The prior, and what it has of each of n stars."""
     if given is None:
         return None, None
-    names = model.label_names
-    value, weight = np.zeros((n, len(names))), np.zeros((n, len(names)))
+    value, inverse_variance = np.zeros((n, len(model.label_names))), np.zeros((n, len(model.label_names)))
     functions: tuple[Any, ...] = ()
     if callable(given):
         functions = (given,)
     elif isinstance(given, Mapping):
-        for name, pair in given.items():
-            if name not in names:
-                raise SlamError(f"the prior names {name!r}; the labels are {', '.join(names)}")
-            try:
-                known, error = (np.broadcast_to(np.asarray(part, float), (n,)) for part in pair)
-            except (TypeError, ValueError):
-                raise SlamError(
-                    f"the prior of {name!r} is {pair!r}; give (value, error), numbers or one for each of {n} stars"
-                ) from None
-            sound = np.isfinite(known) & np.isfinite(error)
-            if np.any(sound & ~(error > 0)):
-                raise SlamError(f"the prior of {name!r} has an error that is not above 0")
-            k = names.index(name)
-            value[:, k], weight[:, k] = (
-                np.where(sound, known, 0),
-                np.where(sound, 1 / np.square(np.where(sound, error, 1)), 0),
-            )
+        value, error = known_of_stars(model, given, n)
+        inverse_variance = 1 / np.square(error)
     else:
         raise SlamError(f"prior is {given!r}; give {{label: (value, error)}} or a function ln p of the labels")
-    return Prior((), functions), StarPrior(np.ones(n), value, weight)  # type: ignore[arg-type]
+    return Prior((), functions), StarPrior(np.ones(n), value, inverse_variance)  # type: ignore[arg-type]

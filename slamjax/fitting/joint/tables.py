@@ -13,6 +13,7 @@ from scipy.stats import chi2 as chi2_distribution
 from slamjax.fitting.joint.concluded import Concluded
 from slamjax.fitting.joint.kinds import Left, Seen
 from slamjax.fitting.postprocess import velocity_columns
+from slamjax.fitting.rest_frame import CONTRAST
 from slamjax.flags import Flag
 from slamjax.io.label_table import LabelTable
 from slamjax.model.joint import JointModel
@@ -21,8 +22,6 @@ from slamjax.spectra.units import with_unit
 
 #: A star's velocity varies if a constant one were this improbable.
 VARIABLE = 1e-3
-#: A velocity is ambiguous if twice the logarithm of its likelihood ratio to all others is not above this.
-_CONTRAST = 20.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -168,7 +167,7 @@ class Results:
         into.columns["rv"][:] = np.where(known, seen.velocity + left.velocity, np.nan)
         into.columns["rv_err"][:] = np.where(known, left.error, np.inf)
         into.photon[:] = np.where(known, left.photon, np.inf)
-        unsure = (seen.n_pix > 0) & ~(contrast > _CONTRAST)
+        unsure = (seen.n_pix > 0) & ~(contrast > CONTRAST)
         into.flags[unsure] |= np.int32(Flag.UNSURE_VELOCITY)
 
     def store(self, stars: np.ndarray, part: Results, of: Observations) -> None:
