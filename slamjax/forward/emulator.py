@@ -216,7 +216,9 @@ class ForwardEmulator:
         flux = flux if self.line_spread is None else self.line_spread(flux)
         return flux if self.curve is None else flux * dimming(self.curve, values)
 
-    def moved_with_jacobian(self, flux: Flux, slopes: Jacobian, x: Parameters) -> tuple[Flux, Jacobian]:
+    def moved_with_jacobian(
+        self, flux: Flux, slopes: Jacobian, x: Parameters
+    ) -> tuple[Flux, Float[Array, "*batch parameter pixel"]]:
         """The same of flux (..., P) and its derivatives (..., L, P) by the labels; those by nuisances are added."""
         values = self._values(x)
         if self.grid is not None:
