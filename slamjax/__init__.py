@@ -37,6 +37,7 @@ _HOMES = {
     "DataSpec": "training",
     "TrainingSpec": "training",
     "from_sklearn": "training",
+    "from_astroslam": "training",
     "recalibrate_noise": "training",
     # Model: spectra, and their noise, as functions of labels
     "Model": "model",
@@ -166,6 +167,7 @@ if TYPE_CHECKING:  # the same names for type checkers and editors; a test compar
     from slamjax.training import Polynomial as Polynomial
     from slamjax.training import SearchSpec as SearchSpec
     from slamjax.training import TrainingSpec as TrainingSpec
+    from slamjax.training import from_astroslam as from_astroslam
     from slamjax.training import from_sklearn as from_sklearn
     from slamjax.training import recalibrate_noise as recalibrate_noise
     from slamjax.training import train as train
