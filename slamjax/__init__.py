@@ -19,6 +19,7 @@ _HOMES = {
     "Observations": "spectra",
     "channels": "spectra",
     "read": "io",
+    "read_xp_coefficients": "io",
     "read_table": "io",
     "write_table": "io",
     "read_labels": "io",
@@ -141,6 +142,7 @@ if TYPE_CHECKING:  # the same names for type checkers and editors; a test compar
     from slamjax.io import read as read
     from slamjax.io import read_labels as read_labels
     from slamjax.io import read_table as read_table
+    from slamjax.io import read_xp_coefficients as read_xp_coefficients
     from slamjax.io import register_specutils as register_specutils
     from slamjax.io import write_labels as write_labels
     from slamjax.io import write_table as write_table
