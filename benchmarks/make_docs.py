@@ -191,6 +191,11 @@ not.""",
 Simulation-based calibration (Talts et al. 2018, arXiv:1804.06788) and TARP (Lemos et al. 2023, PMLR 202, 19256):
 labels drawn from the prior, spectra from the likelihood, posteriors from `slamjax.sample`. A test that cannot
 fail shows nothing, so the same posteriors are also tested with their errors enlarged and reduced by a fifth.""",
+    "two_surveys": """\
+## Spectra of two surveys in one fit
+
+MILES spectra and spectra made of them to look like Gaia XP's, each under its own model. Pulls of real stars count the
+errors of the library's labels.""",
     "visits": """\
 ## Several visits in one fit
 

@@ -29,6 +29,7 @@ _HOMES = {
     "register_specutils": "io",
     # Preparation: what is done to spectra before a model sees them
     "Recipe": "preprocessing",
+    "stack": "preprocessing",
     # Training: from stars with known labels to a model, and its options
     "train": "training",
     "SVR": "training",
@@ -62,6 +63,7 @@ _HOMES = {
     "OptimiserSpec": "fitting",
     "fit_table": "fitting",
     "fit_pairs": "fitting",
+    "fit_visits": "fitting",
     "fit_files": "survey",
     "fit_survey": "survey",
     "fit_catalog": "survey",
@@ -130,6 +132,7 @@ if TYPE_CHECKING:  # the same names for type checkers and editors; a test compar
     from slamjax.fitting import fit as fit
     from slamjax.fitting import fit_pairs as fit_pairs
     from slamjax.fitting import fit_table as fit_table
+    from slamjax.fitting import fit_visits as fit_visits
     from slamjax.flags import Flag as Flag
     from slamjax.flags import flag_names as flag_names
     from slamjax.forward import ForwardEmulator as ForwardEmulator
@@ -152,6 +155,7 @@ if TYPE_CHECKING:  # the same names for type checkers and editors; a test compar
     from slamjax.noise import DiagonalNoise as DiagonalNoise
     from slamjax.noise import LowRankNoise as LowRankNoise
     from slamjax.preprocessing import Recipe as Recipe
+    from slamjax.preprocessing import stack as stack
     from slamjax.sampling import Posterior as Posterior
     from slamjax.sampling import Sampler as Sampler
     from slamjax.sampling import SamplerSpec as SamplerSpec

@@ -12,6 +12,7 @@ from helpers import xp_giants
 SURVEYS = Path(__file__).parent / "data" / "surveys"
 LAMOST = [SURVEYS / name for name in ("3703110.fits", "3709013.fits")]
 SDSS, BOSS = SURVEYS / "spec-0266-51602-0031.fits", SURVEYS / "spec-3586-55181-0500.fits"
+BOSS_EXPOSURES = SURVEYS / "exposures-3586-55181-0500.fits"
 APSTAR = SURVEYS / "apStar-dr17-2M17335483-2753043.fits"
 APVISIT = SURVEYS / "apVisit-r13-9518-57729-104.fits"
 DESI = SURVEYS / "coadd-sv3-dark-26065.fits"

@@ -8,7 +8,6 @@ stack, and velocities that agree with each other and with the header's redshift.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,42 +18,16 @@ from benchmarks.calibration.visits import model_of
 from benchmarks.common.reporting import current_load, markdown_table, write_results
 from benchmarks.common.stars import parse_options
 from slamjax._util.constants import LIGHT
-from slamjax.preprocessing.target_grid import TargetGrid
 from slamjax.spectra.spectra import Spectra
 
 LABELS = ("teff", "logg", "fe_h")
-#: Common grid of the exposures, vacuum, Å: steps of BOSS, over the model's range.
-GRID = 10 ** np.arange(np.log10(3950.0), np.log10(7250.0), 1e-4)
 
 
-def read_exposures(path: Path) -> tuple[Spectra, list[str]]:
-    """Every exposure as a row on one grid, in the heliocentric frame, and their names."""
-    names, flux, ivar, widths = [], [], [], []
-    with fits.open(path) as hdus:
-        for hdu in hdus[4:]:
-            if not hdu.name.startswith(("B", "R")):
-                continue
-            data = hdu.data
-            good = (data["mask"] == 0) & (data["ivar"] > 0)
-            wave = 10.0 ** data["loglam"].astype(float)
-            one = Spectra(
-                wave, data["flux"][None], np.where(good, data["ivar"], 0)[None], wave_unit="Angstrom", medium="vacuum",
-                frame="observed",
-            )  # fmt: skip
-            inside = (wave > GRID[0]) & (wave < GRID[-1])
-            if good[inside].sum() < 500:
-                continue
-            placed = TargetGrid(GRID, "Angstrom", "vacuum", "observed").place(one)
-            names.append(hdu.name)
-            flux.append(placed.flux[0])
-            ivar.append(placed.ivar[0])
-            widths.append(np.interp(GRID, wave, 2.3548 * data["wdisp"] * 1e-4 * np.log(10) * wave, np.nan, np.nan))
-    table = {"star": np.zeros(len(names), int), "exposure": names}
-    fwhm = np.nanmedian(widths, axis=0)
-    spectra = Spectra(
-        GRID, np.array(flux), np.array(ivar), table, "Angstrom", medium="vacuum", frame="observed", fwhm=fwhm
-    )
-    return spectra, names
+def with_one_line_spread(spectra: Spectra) -> Spectra:
+    """The median line spread of all, for a joint fit takes one of each kind."""
+    width = np.nanmedian(np.asarray(spectra.fwhm), axis=0)
+    known = np.isfinite(width)
+    return spectra.with_metadata(fwhm=np.interp(spectra.wave, spectra.wave[known], width[known]))
 
 
 def values(table: Any, row: int) -> dict[str, float]:
@@ -65,13 +38,12 @@ def main() -> None:
     options = parse_options(__doc__, file=None, model=None, miles=None)
     load = current_load()
     model = slamjax.Model.read(options.model) if options.model else model_of(options.miles, options.cache)
-    exposures, names = read_exposures(options.file)
+    exposures = slamjax.read(options.file, "sdss-exposures", on_progress=False)
+    names, is_blue = exposures.table["exposure"], np.asarray(exposures.table["camera"]) == "B1"
+    arms = {arm: with_one_line_spread(exposures[rows]) for arm, rows in (("blue", is_blue), ("red", ~is_blue))}
     stack = slamjax.read(options.file, on_progress=False)
-    stack = stack.with_metadata(fwhm=float(np.median(exposures.fwhm)))
     alone, of_stack = slamjax.fit(model, exposures, on_progress=False), slamjax.fit(model, stack, on_progress=False)
-    is_blue = np.char.startswith(names, "B")
-    arms = {"blue": exposures[is_blue], "red": exposures[~is_blue]}
-    joint = slamjax.fit(dict.fromkeys(arms, model), slamjax.Observations(arms, "star"), on_progress=False)
+    joint = slamjax.fit(dict.fromkeys(arms, model), slamjax.Observations(arms, "id"), on_progress=False)
     kind = np.asarray(joint.spectra["kind"])
     header = LIGHT * float(fits.getdata(options.file, 2)["Z"][0])
     velocity, error = (np.asarray(joint.spectra[name], float) for name in ("rv", "rv_err"))

@@ -21,6 +21,7 @@ COMMANDS = {
     "train": "Train a model on stars with known labels.",
     "import-astroslam": "Make a model file of a dump of the original SLAM (astroslam).",
     "fit": "Fit the labels of every spectrum, with errors and flags.",
+    "visits": "Fit all visits of each star together, beside their stack.",
     "collect": "Join what the shards of a fit, or of sampling, have finished.",
     "to-hats": "Make a catalogue by sky pixel (HATS) of label tables, for LSDB.",
     "sample": "Sample the posterior of the labels of every spectrum.",

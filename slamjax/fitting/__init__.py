@@ -7,3 +7,4 @@ from slamjax.fitting.one_call import fit as fit
 from slamjax.fitting.optimiser import OptimiserSpec as OptimiserSpec
 from slamjax.fitting.pairs import fit_pairs as fit_pairs
 from slamjax.fitting.streaming import fit_table as fit_table
+from slamjax.fitting.visits import fit_visits as fit_visits

@@ -68,7 +68,8 @@ def read(
     survey : str, optional
         The loader, if a file does not identify itself or has spectra of two instruments: "lamost", "lamost-image",
         "lamost-mrs", "sdss", "apogee-star", "apogee-aspcap", "apogee-visit", "mwm-apogee", "mwm-boss", "desi",
-        "gaia-xp".
+        "gaia-xp". Only by name: "apogee-star-visits", the single visits of apStar files, and "sdss-exposures", the
+        single exposures of each camera of SDSS and BOSS spec files.
     wave : (P,) array, optional
         Vacuum wavelengths in Å, or a Quantity, to which all spectra are resampled, with flux conserved. By default the
         survey's own grid, if all files have parts of one; apVisit files are resampled to apStar's grid, the two arms of

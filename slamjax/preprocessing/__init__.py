@@ -9,6 +9,7 @@ from slamjax.preprocessing.regrid import Resample as Resample
 from slamjax.preprocessing.regrid import RestFrame as RestFrame
 from slamjax.preprocessing.regrid import onto_grid as onto_grid
 from slamjax.preprocessing.resolution import MatchResolution as MatchResolution
+from slamjax.preprocessing.stacking import stack as stack
 from slamjax.preprocessing.steps import BadPixels as BadPixels
 from slamjax.preprocessing.steps import MaskWavelengths as MaskWavelengths
 from slamjax.preprocessing.steps import WaveRange as WaveRange

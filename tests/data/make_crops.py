@@ -7,8 +7,9 @@
 - miles.fits: 120 stars of the MILES library drawn at random, 300 pixels from 5000 Angstrom on, no errors given
   (Sanchez-Blazquez et al. 2006; labels Cenarro et al. 2007).
 - surveys/: survey files (folder survey_files) cut to some hundred pixels, headers and layout as they were: two LAMOST
-  DR10 low-resolution spectra (NAOC), one SDSS-I and one BOSS spec, one apStar, one apVisit (SDSS); and five targets of
-  a DESI coadd, without resolution matrices and exposures (DESI Early Data Release, CC BY 4.0; from specutils' tests).
+  DR10 low-resolution spectra (NAOC), one SDSS-I and one BOSS spec, four exposures of the latter, one apStar, one
+  apVisit (SDSS); and five targets of a DESI coadd, without resolution matrices and exposures (DESI Early Data Release,
+  CC BY 4.0; from specutils' tests).
 """
 
 import sys
@@ -47,6 +48,8 @@ def main(folder):
     ):
         with fits.open(folder / "survey_files" / name) as hdus:
             crop(hdus).writeto(HERE / "surveys" / Path(name).name, output_verify="silentfix", overwrite=True)
+    with fits.open(folder / "survey_files" / "sdss" / "spec-3586-55181-0500.fits") as hdus:
+        crop_exposures(hdus).writeto(HERE / "surveys" / "exposures-3586-55181-0500.fits", overwrite=True)
     lines = (folder / "survey_files" / "lamost" / "lasp.csv").read_text().splitlines()
     kept = [line for line in lines if line.startswith(("#", "file", "3703110", "3709013"))]
     (HERE / "surveys" / "lasp.csv").write_text("\n".join(kept) + "\n")
@@ -74,6 +77,14 @@ def crop_rows(hdus):
             fits.BinTableHDU.from_columns(kept, name=hdus[2].name),
         ]
     )
+
+
+def crop_exposures(hdus):
+    """BOSS: 300 rows of two exposures of each camera, and of the coadd."""
+    exposures = [hdu for hdu in hdus[4:] if hdu.name[:2] in ("B1", "R1")]
+    kept = [hdu for camera in ("B1", "R1") for hdu in [each for each in exposures if each.name.startswith(camera)][:2]]
+    few = [fits.BinTableHDU(np.array(hdu.data[1000:1300]), name=hdu.name) for hdu in kept]
+    return fits.HDUList([hdus[0], fits.BinTableHDU(hdus[1].data[1000:1300], hdus[1].header), *few])
 
 
 def crop_images(hdus):

@@ -24,6 +24,8 @@ from slamjax.io.surveys.base import (
     header_metadata,
     inverse_square,
     log_wavelengths,
+    only_by_name,
+    python_value,
     survey_spectra,
     table_metadata,
 )
@@ -43,13 +45,30 @@ def _is_apstar(hdus: fits.HDUList) -> bool:
 
 
 def _apstar(hdus: fits.HDUList) -> SurveySpectra:
-    """apStar: the combined spectrum of all visits, at rest, in the first row; single visits are not read."""
+    """apStar: the combined spectrum of all visits, at rest, in the first row."""
     flux, error, mask = (np.atleast_2d(hdus[k].data)[0] for k in (1, 2, 3))
     ivar, ignored = apply_mask(mask, _ivar(error), bitmasks.APOGEE)
     metadata = header_metadata(
         hdus[0].header, id="OBJID", ra="RA", dec="DEC", snr="SNR", rv="VHELIO", rv_err="VERR", n_visits="NVISITS"
     ) | {"mask_ignored": ignored}
     return _spectrum(log_wavelengths(hdus[1].header, len(flux)), flux, ivar, "rest", metadata)
+
+
+def _apstar_visits(hdus: fits.HDUList) -> SurveySpectra:
+    """apStar: the single visits, brought to rest by their velocities; two combined spectra precede them, if any do."""
+    header, shape = hdus[0].header, np.shape(hdus[1].data)
+    n = int(header["NVISITS"])
+    first = shape[0] - n if len(shape) == 2 else 0
+    flux, error, mask = (np.atleast_2d(hdus[k].data)[first:] for k in (1, 2, 3))
+    ivar, ignored = apply_mask(mask, _ivar(error), bitmasks.APOGEE)
+    metadata = header_metadata(header, id="OBJID", ra="RA", dec="DEC") | {"mask_ignored": ignored}
+    names = {"visit": "SFILE", "jd": "JD", "fiber": "FIBER", "bc": "BC", "rv": "VHELIO", "rv_err": "VERR",
+             "snr": "SNRVIS"}  # fmt: skip
+    for name, keyword in names.items():
+        keys = [f"{keyword}{visit}" for visit in range(1, n + 1)]
+        if all(key in header for key in keys):
+            metadata[name] = np.array([python_value(header[key]) for key in keys])
+    return _spectrum(log_wavelengths(hdus[1].header, shape[-1]), flux, ivar, "rest", metadata)
 
 
 def _is_aspcap(hdus: fits.HDUList) -> bool:
@@ -116,6 +135,7 @@ def _ivar(error: Any) -> np.ndarray:
 
 LOADERS: dict[str, Loader] = {
     "apogee-star": (_is_apstar, _apstar),
+    "apogee-star-visits": (only_by_name, _apstar_visits),
     "apogee-aspcap": (_is_aspcap, _aspcap),
     "apogee-visit": (_is_apvisit, _apvisit),
 }

@@ -69,6 +69,11 @@ class SurveySpectra:
 Loader = tuple[Callable[[fits.HDUList], bool], Callable[[fits.HDUList], SurveySpectra]]
 
 
+def only_by_name(hdus: fits.HDUList) -> bool:
+    """Of a loader that is taken only where it is named: its files are read as another kind by default."""
+    return False
+
+
 def survey_spectra(
     wave: Any, flux: Any, ivar: Any, survey: str, frame: Frame, metadata: dict[str, Any], **options: Any
 ) -> SurveySpectra:

@@ -8,6 +8,9 @@ from collections.abc import Mapping
 #: https://www.sdss4.org/dr17/algorithms/bitmasks/#SPPIXMASK
 SDSS = {"FULLREJECT": 18, "NOSKY": 22, "BRIGHTSKY": 23, "NODATA": 24}
 
+#: The same of a single exposure, and what was rejected when exposures were combined, such as cosmic rays.
+SDSS_EXPOSURE = SDSS | {"COMBINEREJ": 25}
+
 #: APOGEE pixel mask: defects of detector and reduction, and residuals of sky lines (bits 0-7 and 12).
 #: https://www.sdss4.org/dr17/irspec/apogee-bitmasks/#APOGEE_PIXMASK
 APOGEE = {

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from astropy.io import fits
 from specutils import Spectrum, SpectrumList
-from survey_files import APSTAR, APVISIT, BOSS, CROP, SDSS, altered, aspcap, mwm, opened
+from survey_files import APSTAR, APVISIT, BOSS, BOSS_EXPOSURES, CROP, SDSS, altered, aspcap, mwm, opened
 
+import slamjax
 from slamjax.errors import SlamError, SlamWarning
 from slamjax.io import read
 from slamjax.io.surveys import bitmasks
@@ -214,3 +215,42 @@ def test_apogee_files_of_all_kinds_state_the_same_line_spread(tmp_path):
         seen = spectra.good.any(axis=0)
         assert seen.any()
         np.testing.assert_allclose((spectra.wave / spectra.fwhm)[seen], 22500, rtol=1e-6)
+
+
+def test_single_visits_of_an_apstar_file_are_rows_with_their_own_velocities():
+    spectra, combined, hdus = read(APSTAR, "apogee-star-visits"), read(APSTAR), opened(APSTAR)
+    header, flux = hdus[0][0], hdus[1][1]
+    assert len(spectra) == header["NVISITS"] == 3
+    assert (spectra.frame, spectra.medium) == ("rest", "vacuum")
+    np.testing.assert_array_equal(spectra.table["rv"], [header[f"VHELIO{k}"] for k in (1, 2, 3)])
+    np.testing.assert_array_equal(spectra.table["rv_err"], [header[f"VERR{k}"] for k in (1, 2, 3)])
+    assert set(spectra.table["id"]) == set(combined.table["id"])
+    for row in range(3):
+        good = spectra.good[row]
+        np.testing.assert_allclose(spectra.flux[row, good], flux[2 + row, good[: flux.shape[1]]], rtol=1e-6)
+    both = spectra.good.all(axis=0) & combined.good[0]
+    stacked = slamjax.stack(spectra, "id")
+    ratio = stacked.flux[0, both] / combined.flux[0, both]
+    assert np.std(ratio / np.median(ratio)) < 0.02
+
+
+def test_single_exposures_of_a_boss_file_are_rows_on_the_grid_of_coadds(tmp_path):
+    spectra = read(BOSS_EXPOSURES, "sdss-exposures")
+    with fits.open(BOSS_EXPOSURES) as hdus:
+        names = [hdu.name for hdu in hdus[2:]]
+        own = {hdu.name: np.array(hdu.data) for hdu in hdus[2:]}
+    assert list(spectra.table["exposure"]) == names
+    assert spectra.frame == "observed"
+    assert spectra.has_own_line_spreads
+    steps = np.diff(np.log10(spectra.wave))
+    np.testing.assert_allclose(steps, 1e-4, rtol=1e-6)
+    for row, name in enumerate(names):
+        data = own[name]
+        wave, sound = 10.0 ** data["loglam"].astype(float), data["ivar"] > 0
+        good = spectra.good[row] & (spectra.wave > wave[5]) & (spectra.wave < wave[-6])
+        there = np.interp(spectra.wave[good], wave[sound], data["flux"][sound])
+        off = (spectra.flux[row, good] - there) * np.sqrt(spectra.ivar[row, good])
+        assert np.median(np.abs(off)) < 0.5
+        assert good.sum() > 50
+    with pytest.raises(SlamError, match="has no single exposures"):
+        read(SDSS, "sdss-exposures")
