@@ -11,7 +11,6 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-import jax.numpy as jnp
 import numpy as np
 from astropy import units as u
 from astropy.table import QTable
@@ -233,7 +232,7 @@ def _bring_to_rest(meter: VelocityMeter, spectra: Spectra, velocity: np.ndarray,
 
 def _without_lines(meter: VelocityMeter, given: SeenSpectra) -> np.ndarray:
     """(N,) χ² of the best constant."""
-    weight = np.asarray(meter.scaled.noise.weights(jnp.asarray(given.ivar)), float)
+    weight = meter.weights(given.ivar).astype(float)
     total = np.maximum(weight.sum(axis=1), 1e-30)
     flux = np.where(weight > 0, given.flux, 0).astype(float)
     mean = np.sum(weight * flux, axis=1) / total

@@ -95,7 +95,7 @@ def candidates(meter: VelocityMeter, spectra: Spectra, templates: TemplateSet, l
     prepared = model.prepare(spectra, speeds)
     good = prepared.good & model.trained
     ivar = scaled.ivar(np.where(good, prepared.ivar, 0))
-    weight = np.asarray(scaled.noise.weights(jnp.asarray(ivar)), float)
+    weight = meter.weights(ivar).astype(float)
     edges, step = log_grid(model.wave)
     flux, weight = resample(model.wave, prepared.flux.astype(float) / scaled.unit, np.where(good, weight, 0), edges)
     most = min(int(np.ceil(limit / (LIGHT * step))), flux.shape[1] // 4)

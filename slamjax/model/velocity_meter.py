@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from slamjax._util.batching import map_padded
+from slamjax._util.jit import compiled
 from slamjax.forward.line_spread import LineSpreadGrid
 from slamjax.forward.scaled import ScaledModel
 from slamjax.forward.velocity import VelocityStencil
@@ -16,6 +20,9 @@ from slamjax.model.coarse_pixels import CoarsePixels
 from slamjax.model.model import Model
 from slamjax.model.velocity_steps import SeenSpectra, VelocityStep, pixel_velocity, settle, velocity_step
 from slamjax.spectra.spectra import Spectra
+
+#: Spectra that are predicted together: of one shape, or each number of spectra would be compiled anew and kept.
+_BLOCK = 64
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +63,12 @@ class VelocityMeter:
 
     def predicted(self, x: np.ndarray) -> np.ndarray:
         """(N, P) flux at scaled labels (N, L), in the unit of ``scaled``."""
-        return np.asarray(self.scaled.emulator.at(jnp.asarray(np.nan_to_num(x), self.scaled.dtype)))
+        x = np.nan_to_num(x).astype(self.scaled.dtype)
+        return np.asarray(map_padded(partial(_predicted, self.scaled.emulator), (x,), _BLOCK))
+
+    def weights(self, ivar: np.ndarray) -> np.ndarray:
+        """(N, P) inverse variances with the noise of ``scaled``."""
+        return np.asarray(map_padded(partial(_weights, self.scaled.noise), (ivar,), _BLOCK))
 
     def settle(
         self, spectra: Spectra, velocity: np.ndarray, x: np.ndarray, given: SeenSpectra, steps: int
@@ -81,3 +93,13 @@ class VelocityMeter:
         if self.coarse is None:
             return given
         return self.coarse.seen(self.model, spectra, velocity, self.predicted(x), given)
+
+
+@partial(compiled, one_thread=True)
+def _predicted(emulator: Any, x: Any) -> Any:
+    return emulator.at(x)
+
+
+@partial(compiled, one_thread=True)
+def _weights(noise: Any, ivar: Any) -> Any:
+    return jnp.asarray(noise.weights(ivar))

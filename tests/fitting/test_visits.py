@@ -68,5 +68,5 @@ def test_errors_of_the_joint_fit_are_no_larger_than_those_of_the_stack():
 def test_it_is_not_known_whose_the_spectra_are():
     model = prepared_model(all_miles_model())
     spectra = Spectra(model.wave, np.ones((1, model.wave.size)), wave_unit=model.info.wave_unit)
-    with pytest.raises(slamjax.SlamError, match="no column 'id'"):
-        slamjax.fit_visits(model, spectra, "id")
+    with pytest.raises(slamjax.SlamError, match="no column 'who'"):
+        slamjax.fit_visits(model, spectra, "who")

@@ -1,7 +1,9 @@
 """Velocities by comparison with predicted spectra, of MILES stars set in motion by their wavelengths."""
 
 import dataclasses
+import logging
 
+import jax
 import numpy as np
 import pytest
 from helpers import DATA, miles
@@ -54,6 +56,16 @@ def test_velocities_are_found_in_any_unit_of_flux():
     tiny = some.with_arrays(some.flux.astype(float) * unit, some.ivar.astype(float) / unit**2)
     plain, found = (measure_rv(miles_model(), one) for one in (some, tiny))
     np.testing.assert_allclose(found["rv"].value, plain["rv"].value, atol=0.5)
+
+
+def test_other_numbers_of_spectra_compile_nothing_new(caplog):
+    """Every program that is compiled stays in memory: of a survey there would be ever more."""
+    some = observed(stars(), 60.0)
+    measure_rv(miles_model(), some[:9])
+    with jax.log_compiles(), caplog.at_level(logging.WARNING, logger="jax"):
+        measure_rv(miles_model(), some[:5])
+        measure_rv(miles_model(), some[2:9])
+    assert [record.message for record in caplog.records if record.message.startswith("Compiling")] == []
 
 
 def test_noise_without_a_star_has_no_contrast():

@@ -218,7 +218,8 @@ def test_apogee_files_of_all_kinds_state_the_same_line_spread(tmp_path):
 
 
 def test_single_visits_of_an_apstar_file_are_rows_with_their_own_velocities():
-    spectra, combined, hdus = read(APSTAR, "apogee-star-visits"), read(APSTAR), opened(APSTAR)
+    spectra, combined = (read(APSTAR, name).on_pixels(CROP) for name in ("apogee-star-visits", None))
+    hdus = opened(APSTAR)
     header, flux = hdus[0][0], hdus[1][1]
     assert len(spectra) == header["NVISITS"] == 3
     assert (spectra.frame, spectra.medium) == ("rest", "vacuum")
@@ -227,7 +228,7 @@ def test_single_visits_of_an_apstar_file_are_rows_with_their_own_velocities():
     assert set(spectra.table["id"]) == set(combined.table["id"])
     for row in range(3):
         good = spectra.good[row]
-        np.testing.assert_allclose(spectra.flux[row, good], flux[2 + row, good[: flux.shape[1]]], rtol=1e-6)
+        np.testing.assert_allclose(spectra.flux[row, good], flux[2 + row, good], rtol=1e-6)
     both = spectra.good.all(axis=0) & combined.good[0]
     stacked = slamjax.stack(spectra, "id")
     ratio = stacked.flux[0, both] / combined.flux[0, both]
