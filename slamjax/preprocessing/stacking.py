@@ -59,7 +59,7 @@ def stack(spectra: Spectra, star: str | Any, rv: Float[np.ndarray, " spectrum"] 
             raise SlamError(f"rv has shape {velocity.shape}; give one velocity for each of {len(spectra)} spectra")
         moved = onto_grid(spectra, spectra.wave, spectra.wave_unit, spectra.medium, velocity)
     good = moved.good
-    counted = good.any(axis=1)
+    counted: np.ndarray = np.asarray(good.any(axis=1))
     level = np.array([np.median(flux[row]) if row.any() else 1.0 for flux, row in zip(moved.flux, good, strict=True)])
     level = np.where(level > 0, level, 1)[:, None]
     flux, weight = moved.flux / level, moved.ivar.astype(float) * level**2
