@@ -12,15 +12,16 @@ TABLE := $(if $(DATA),--data $(DATA))
 BENCHMARKS := fitting.emulator_speed fitting.kernel_sum fitting.fit_speed fitting.large_spectra fitting.fit_scaling \
 	io.memory io.ten_parts training.training_stages training.training_scaling accuracy.versus_cannon accuracy.accuracy \
 	accuracy.inverse_regressors calibration.calibration calibration.outliers fitting.posterior_speed calibration.sampler_agreement calibration.crlb \
-	calibration.calibration_simulated io.reading_speed
+	calibration.calibration_simulated io.reading_speed io.explorer
 
-.PHONY: help demo demo-survey check test test-long torture test-oldest test-python lint docs wheel bench clean
+.PHONY: help demo demo-survey check test browser test-long torture test-oldest test-python lint docs wheel bench clean
 
 help:
 	@echo "make demo         train on real stars, label others, draw (demo_output/)"
 	@echo "make demo-survey  label 20,000 stars and a catalogue by sky pixel with two workers (demo_output/)"
 	@echo "make check        lint, types, fast tests"
 	@echo "make test         lint, types, all tests but the long ones"
+	@echo "make browser      a Chromium for the tests of pages, which are skipped without one"
 	@echo "make test-long    tests of a third of a minute or more, of what benchmarks and campaigns show too"
 	@echo "make torture      thousands of attempts to break slamjax with damaged files, signals, full disks (hours)"
 	@echo "make test-oldest  fast tests with the oldest dependencies that pyproject.toml allows"
@@ -61,6 +62,9 @@ check: lint
 
 test: lint
 	$(PYTEST) -m "not long"
+
+browser: .venv/installed-test
+	.ci/browser
 
 test-long: .venv/installed-test
 	$(PYTEST) -m long

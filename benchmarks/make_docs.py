@@ -278,6 +278,10 @@ half was seen once before the last of them.""",
 ## Reading survey files
 
 Files that are in the system's cache: what is timed is reading, not the disk.""",
+    "explorer": """\
+## A page for the browser
+
+`slamjax explore` for spectra as large as APOGEE's.""",
     "throughput": """\
 ## Surveys of any size
 

@@ -19,7 +19,6 @@ _HOMES = {
     "Observations": "spectra",
     "channels": "spectra",
     "read": "io",
-    "read_xp_coefficients": "io",
     "read_table": "io",
     "write_table": "io",
     "read_labels": "io",
@@ -39,7 +38,6 @@ _HOMES = {
     "DataSpec": "training",
     "TrainingSpec": "training",
     "from_sklearn": "training",
-    "from_astroslam": "training",
     "recalibrate_noise": "training",
     # Model: spectra, and their noise, as functions of labels
     "Model": "model",
@@ -82,6 +80,9 @@ _HOMES = {
     # In words: what an object or a file is
     "describe": "views",
     "facts": "views",
+    # In a browser: a model, its stars and their fits as one page
+    "explore": "explorer",
+    "Explorer": "explorer",
     # Kept between processes: compiled programs, and finished parts of a run
     "keep_programs": "_util.programs",
     "Checkpoint": "_util.checkpoint",
@@ -125,6 +126,8 @@ if TYPE_CHECKING:  # the same names for type checkers and editors; a test compar
     from slamjax.emulators import PolynomialEmulator as PolynomialEmulator
     from slamjax.errors import SlamError as SlamError
     from slamjax.errors import SlamWarning as SlamWarning
+    from slamjax.explorer import Explorer as Explorer
+    from slamjax.explorer import explore as explore
     from slamjax.fitting import Fitter as Fitter
     from slamjax.fitting import JointFit as JointFit
     from slamjax.fitting import JointFitter as JointFitter
@@ -145,7 +148,6 @@ if TYPE_CHECKING:  # the same names for type checkers and editors; a test compar
     from slamjax.io import read as read
     from slamjax.io import read_labels as read_labels
     from slamjax.io import read_table as read_table
-    from slamjax.io import read_xp_coefficients as read_xp_coefficients
     from slamjax.io import register_specutils as register_specutils
     from slamjax.io import write_labels as write_labels
     from slamjax.io import write_table as write_table
@@ -173,7 +175,6 @@ if TYPE_CHECKING:  # the same names for type checkers and editors; a test compar
     from slamjax.training import Polynomial as Polynomial
     from slamjax.training import SearchSpec as SearchSpec
     from slamjax.training import TrainingSpec as TrainingSpec
-    from slamjax.training import from_astroslam as from_astroslam
     from slamjax.training import from_sklearn as from_sklearn
     from slamjax.training import recalibrate_noise as recalibrate_noise
     from slamjax.training import train as train

@@ -6,7 +6,8 @@ import enum
 
 
 class Flag(enum.IntFlag):
-    """Problems of a row in a label table; 0 is a good row. `FLAG_MEANINGS` explains each of them.
+    """Problems of a row in a label table; 0 is a good row. `FLAG_MEANINGS` explains each of
+    them, `FLAG_ADVICE` says what to do.
 
     Examples
     --------
@@ -55,6 +56,33 @@ FLAG_MEANINGS: dict[Flag, str] = {
     Flag.UNSURE_VELOCITY: "ambiguous radial velocity: no velocity fits clearly better; labels may be biased",
     Flag.VARIABLE_VELOCITY: "the velocities of the star's spectra differ by more than their errors: a binary, perhaps",
     Flag.TWO_STARS: "two stars fit the spectrum much better than one; see delta_bic",
+}
+
+
+#: What to do about each flag, for tables, documentation and pages.
+FLAG_ADVICE: dict[Flag, str] = {
+    Flag.NO_DATA: "look at the column problem, at ivar, and at the recipe's masks: a broken file, everything masked, "
+    "or no velocity",
+    Flag.NOT_CONVERGED: "allow more iterations, OptimiserSpec(max_iter=200), and check that flux is prepared as in "
+    "training",
+    Flag.AT_BOUND: "do not use it, for the star may be outside the training range; or train on a wider range",
+    Flag.OUTSIDE_TRAINING: "do not use it, or add such stars to the training set",
+    Flag.FEW_PIXELS: "look at wavelength coverage and masks; the errors are right but large",
+    Flag.HIGH_CHI2: "plot the spectrum with its fit: a binary, emission, a bad continuum, cosmic rays or another "
+    "resolution; mask, or fit with a robust loss",
+    Flag.MULTIPLE_MINIMA: "sample the posterior, or give a prior",
+    Flag.UNCONSTRAINED: "give a prior or a fixed value, and use the other labels",
+    Flag.NO_ERRORS: "supply ivar",
+    Flag.LOW_ESS: "take more draws",
+    Flag.HIGH_RHAT: "look at plot_trace, often there are two modes; more warmup and chains",
+    Flag.DIVERGENCES: 'use method="importance", or another prior: curvature is sharp, often at the edge of the '
+    "training range",
+    Flag.NOT_SAMPLED: "see the other flags, which are those of the fit",
+    Flag.NUISANCE_AT_BOUND: "give wider bounds, or fewer nuisances",
+    Flag.UNSURE_VELOCITY: "supply a velocity: S/N is low or lines are few (contrast of measure_rv below 20)",
+    Flag.VARIABLE_VELOCITY: "look at the velocities of its spectra (rv_p of a joint fit is below 0.001): a binary, or "
+    "wrong zero points of nights; labels hold if each velocity does",
+    Flag.TWO_STARS: "use the labels of both stars; those of one star are biased",
 }
 
 

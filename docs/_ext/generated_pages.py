@@ -16,7 +16,7 @@ from typing import Any
 from typer.testing import CliRunner
 
 import slamjax
-from slamjax.flags import FLAG_MEANINGS
+from slamjax.flags import FLAG_ADVICE, FLAG_MEANINGS
 
 DOCS = Path(__file__).parents[1]
 
@@ -36,6 +36,7 @@ ROOMS = {
     "validation": "Validation",
     "plots": "Figures",
     "views": "In words",
+    "explorer": "In a browser",
     "datasets": "Data that ship with the package",
     "flags": "Flags",
     "errors": "Errors",
@@ -172,6 +173,9 @@ def write_flags() -> None:
     rows = ["| flag | value | meaning |", "| --- | --- | --- |"]
     rows += [f"| `{flag.name}` | {int(flag)} | {meaning} |" for flag, meaning in FLAG_MEANINGS.items()]
     _write(DOCS / "_generated" / "flags.md", "\n".join(rows) + "\n")
+    rows = ["| flag | what to do |", "| --- | --- |"]
+    rows += [f"| `{flag.name}` | {advice} |" for flag, advice in FLAG_ADVICE.items()]
+    _write(DOCS / "_generated" / "flag_advice.md", "\n".join(rows) + "\n")
 
 
 def write_commands() -> None:

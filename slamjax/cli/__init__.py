@@ -1,3 +1,4 @@
-"""The command line: ``slamjax read | train | fit | sample | validate | calibrate | compare | info | plot | demo``."""
+"""The command line: ``slamjax read | train | fit | sample | validate | calibrate | compare | info |
+explore | plot | demo``."""
 
 from slamjax.cli.entry import main as main

@@ -19,7 +19,6 @@ from slamjax.errors import SlamError
 COMMANDS = {
     "read": "Convert survey files to one table of spectra.",
     "train": "Train a model on stars with known labels.",
-    "import-astroslam": "Make a model file of a dump of the original SLAM (astroslam).",
     "fit": "Fit the labels of every spectrum, with errors and flags.",
     "visits": "Fit all visits of each star together, beside their stack.",
     "collect": "Join what the shards of a fit, or of sampling, have finished.",
@@ -29,6 +28,7 @@ COMMANDS = {
     "calibrate": "Test posteriors on simulated stars (SBC, TARP).",
     "compare": "Train SLAM and The Cannon on the same stars and compare them on held-out ones.",
     "info": "Describe a file: a model, spectra, labels, a posterior or a recipe.",
+    "explore": "Write a page to explore a model and its stars in a browser.",
     "plot": "Draw spectra, labels, errors, training scores or posteriors.",
     "demo": "Train on 1000 real giants, label 1000 others and draw the results.",
 }

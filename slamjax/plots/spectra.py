@@ -29,7 +29,7 @@ _PER_LINE, _MOST = 5, 40
 
 
 @dataclass(frozen=True)
-class _Fitted:
+class FittedSpectrum:
     """One star on the model's pixels: flux (P,), NaN where bad, the prediction, and the 1 σ expected of their
     difference.
     """
@@ -83,7 +83,7 @@ def plot_spectra(model: Model, spectra: Spectra, labels: Table, *, count: int = 
     rows = _typical(_chi2_per_pixel(model, labels), count)
     if rows.size == 0:
         raise SlamError("there is no fitted spectrum to plot; all fits failed")
-    stars = _fitted(model, spectra, labels, rows)
+    stars = fitted_spectra(model, spectra, labels, rows)
     lines = sum(star.title.count("\n") for star in stars)
     figure = new_figure(9, 2.6 * len(rows) + 0.6 + 0.12 * lines)
     axes = figure.subplots(2 * len(rows), 1, sharex=True, squeeze=False, height_ratios=[3, 1.2] * len(rows))[:, 0]
@@ -122,7 +122,8 @@ def _typical(chi2: np.ndarray, count: int) -> np.ndarray:
     return rows[[int(len(rows) * (k + 0.5) / count) for k in range(count)]] if count else rows
 
 
-def _fitted(model: Model, spectra: Spectra, labels: Table, rows: np.ndarray) -> list[_Fitted]:
+def fitted_spectra(model: Model, spectra: Spectra, labels: Table, rows: np.ndarray) -> list[FittedSpectrum]:
+    """Some of the spectra and their fits, on the model's pixels."""
     model = model.matched(spectra)
     velocity = np.asarray(numbers(labels["rv"]))[rows] if model.needs_rv(spectra) else None
     prepared = model.prepare(spectra[rows], velocity)
@@ -134,12 +135,12 @@ def _fitted(model: Model, spectra: Spectra, labels: Table, rows: np.ndarray) -> 
         sigma = np.sqrt(np.square(model_error) + 1 / prepared.ivar.astype(float))
     flags = np.asarray(labels["flags"]) if "flags" in labels.colnames else np.zeros(len(labels), int)
     return [
-        _Fitted(_star_title(model, labels, row), bool(flags[row]), observed[k], predicted[k], sigma[k])
+        FittedSpectrum(_star_title(model, labels, row), bool(flags[row]), observed[k], predicted[k], sigma[k])
         for k, row in enumerate(rows)
     ]
 
 
-def _draw_flux(axis: Axes, model: Model, star: _Fitted) -> None:
+def _draw_flux(axis: Axes, model: Model, star: FittedSpectrum) -> None:
     shade(axis, model.wave, ~np.isfinite(star.observed), "bad pixels")
     axis.plot(model.wave, star.observed, color=_OBSERVED, lw=1.2, label="observed")
     axis.plot(
@@ -151,7 +152,7 @@ def _draw_flux(axis: Axes, model: Model, star: _Fitted) -> None:
     axis.set_ylabel(flux_name(model))
 
 
-def _draw_residual(axis: Axes, model: Model, star: _Fitted) -> None:
+def _draw_residual(axis: Axes, model: Model, star: FittedSpectrum) -> None:
     shade(axis, model.wave, ~np.isfinite(star.observed))
     ratio = (star.observed - star.predicted) / star.sigma
     axis.axhspan(-1, 1, color=_ERROR, lw=0, alpha=0.6, label="1 σ of photon noise and model error")
