@@ -19,6 +19,7 @@ _HOMES = {
     "Observations": "spectra",
     "channels": "spectra",
     "read": "io",
+    "read_xp_coefficients": "io",
     "read_table": "io",
     "write_table": "io",
     "read_labels": "io",
@@ -38,6 +39,7 @@ _HOMES = {
     "DataSpec": "training",
     "TrainingSpec": "training",
     "from_sklearn": "training",
+    "from_astroslam": "training",
     "recalibrate_noise": "training",
     # Model: spectra, and their noise, as functions of labels
     "Model": "model",
@@ -148,6 +150,7 @@ if TYPE_CHECKING:  # the same names for type checkers and editors; a test compar
     from slamjax.io import read as read
     from slamjax.io import read_labels as read_labels
     from slamjax.io import read_table as read_table
+    from slamjax.io import read_xp_coefficients as read_xp_coefficients
     from slamjax.io import register_specutils as register_specutils
     from slamjax.io import write_labels as write_labels
     from slamjax.io import write_table as write_table
@@ -175,6 +178,7 @@ if TYPE_CHECKING:  # the same names for type checkers and editors; a test compar
     from slamjax.training import Polynomial as Polynomial
     from slamjax.training import SearchSpec as SearchSpec
     from slamjax.training import TrainingSpec as TrainingSpec
+    from slamjax.training import from_astroslam as from_astroslam
     from slamjax.training import from_sklearn as from_sklearn
     from slamjax.training import recalibrate_noise as recalibrate_noise
     from slamjax.training import train as train

@@ -49,6 +49,7 @@ def folder(tmp_path, monkeypatch):
     for name in ("3703110.fits", "3709013.fits"):
         shutil.copy(DATA / "surveys" / name, tmp_path / "spectra")
     shutil.copy(DATA / "surveys" / "lasp.csv", tmp_path / "catalog.csv")
+    shutil.copy(DATA / "astroslam" / "grid.dump", tmp_path / "slam.dump")
     small_model().write(tmp_path / "giants.h5")
     miles_model().write(tmp_path / "miles.h5")
     monkeypatch.setattr(slamjax.datasets, "load_xp_giants", lambda: (giants[:110], giants[110:134]))

@@ -19,6 +19,7 @@ from slamjax.errors import SlamError
 COMMANDS = {
     "read": "Convert survey files to one table of spectra.",
     "train": "Train a model on stars with known labels.",
+    "import-astroslam": "Make a model file of a dump of the original SLAM (astroslam).",
     "fit": "Fit the labels of every spectrum, with errors and flags.",
     "visits": "Fit all visits of each star together, beside their stack.",
     "collect": "Join what the shards of a fit, or of sampling, have finished.",

@@ -37,7 +37,8 @@ class Starts:
     Attributes
     ----------
     x : (M, L) starting points in scaled labels; problem k is about star k mod N, so the best starts go first
-    flux, ivar : (N, P) spectra, in the unit and the precision of the device
+    flux, ivar : (N, P) spectra, in the unit and the precision of the device; where stars have covariances of their
+        own, ivar is `slamjax.noise.dense.DenseErrors`
     factorised : (N, ...) what takes long of each star's Σ⁻¹, see `slamjax.noise.Noise.factorised`
     prior : what a prior has of each star, if there is one
     line_spread : (N, P) σ of the Gaussians by which predictions are convolved for each star, if stars have their own
@@ -45,7 +46,7 @@ class Starts:
 
     x: np.ndarray
     flux: np.ndarray
-    ivar: np.ndarray
+    ivar: Any
     factorised: Any = None
     prior: StarPrior | None = None
     line_spread: np.ndarray | None = None

@@ -35,6 +35,7 @@ from slamjax.forward.nuisances import Nuisances
 from slamjax.forward.scaled import ScaledModel
 from slamjax.io.label_table import LabelTable
 from slamjax.model.model import Model
+from slamjax.model.own_covariance import check_covariance, errors_of
 from slamjax.model.own_line_spread import half_width, line_spread_grid, own_sigma, with_line_spread_of
 from slamjax.spectra.spectra import Spectra
 from slamjax.spectra.units import check_units
@@ -157,7 +158,8 @@ class Fitter:
         Raises
         ------
         SlamError
-            If the spectra do not cover the model, or their labels are in units that the model's cannot be converted to.
+            If the spectra do not cover the model, their labels are in units that the model's cannot be converted to, or
+            their pixels have covariances that these options do not use.
         """
         spectra = self.as_given(spectra)
         fitter = self._matched(spectra)
@@ -208,7 +210,7 @@ class Fitter:
 
     def _fit_parts(self, parts: Iterable[Spectra], report: Callable[[int], None] | None) -> Iterator[LabelTable]:
         done, self._level_checked = 0, False
-        for (measured, n_near), group in itertools.groupby(self._chunks(parts), key=self._kind):
+        for (measured, n_near, dense), group in itertools.groupby(self._chunks(parts), key=self._kind):
             counts = [0] * (1 if self.prior is None else 2)
 
             def finished(problems: int, stage: int = 0, before: int = done, counts: list[int] = counts) -> None:
@@ -219,6 +221,7 @@ class Fitter:
             problem = dataclasses.replace(
                 self._problem,
                 line_spread=line_spread_grid(self._model.info, self._model.trained, n_near, self._scaled.dtype),
+                dense=dense,
             )
             fit_group = self._fit_observed if measured else self._fit_group
             for spectra, result in fit_group(problem, group, finished):
@@ -229,17 +232,18 @@ class Fitter:
         """Checked spectra, as many as are prepared at once."""
         for spectra in parts:
             self.check(spectra)
-            for start in range(0, len(spectra), self._sizes.chunk):
-                yield spectra[start : start + self._sizes.chunk]
+            chunk = (self._sizes if spectra.covariance is None else self._dense_sizes).chunk
+            for start in range(0, len(spectra), chunk):
+                yield spectra[start : start + chunk]
 
-    def _kind(self, spectra: Spectra) -> tuple[bool, int]:
+    def _kind(self, spectra: Spectra) -> tuple[bool, int, bool]:
         """What must be alike for spectra to be fitted together.
 
-        Whether the velocity is measured before the fit, which does not have one of its own, and the neighbours of a
-        pixel that line spreads of single stars reach.
+        Whether the velocity is measured before the fit, which does not have one of its own, the neighbours of a
+        pixel that line spreads of single stars reach, and whether pixels have covariances.
         """
         measured = self.model.needs_rv(spectra) and (self.nuisances is None or self.nuisances.rv is None)
-        return measured, half_width(self._model.info, spectra)
+        return measured, half_width(self._model.info, spectra), spectra.covariance is not None
 
     def _fit_observed(
         self, problem: Problem, chunks: Iterable[Spectra], finished: Callable[..., None]
@@ -295,7 +299,8 @@ class Fitter:
             raise SlamError(f"spectra are {kind}; read them first (slamjax.read, or slamjax.fit_files)")
         if len(spectra) == 0:
             raise SlamError(f"{spectra.source} holds no spectra to fit")
-        self.model.prepare(spectra[:1], np.zeros(1) if self.model.needs_rv(spectra) else None)
+        check_covariance(self.model, spectra, self.nuisances)
+        self.model.prepare(spectra[:1], np.zeros(1) if self.model.needs_rv(spectra) else None, covariance=True)
         check_units(self.model.label_names, self.model.info.label_units, spectra)
 
     @cached_property
@@ -326,6 +331,14 @@ class Fitter:
 
     @cached_property
     def _sizes(self) -> BatchSizes:
+        return self._sizes_of_stars(dense=False)
+
+    @cached_property
+    def _dense_sizes(self) -> BatchSizes:
+        """For stars that have covariances of their own."""
+        return self._sizes_of_stars(dense=True)
+
+    def _sizes_of_stars(self, dense: bool) -> BatchSizes:
         emulator, nuisances = self._model.host_emulator, self.nuisances
         rows, n_pix = emulator.n_labels + 1, self._model.wave.size
         if nuisances is not None:  # rows of the velocities and of the polynomial, and all of them in Fourier space
@@ -339,11 +352,12 @@ class Fitter:
             self._model.noise.rank,
             len(self._model.training_labels.stars),
             self.optimiser.method != "lm",
+            dense,
         )
 
     def _sizes_for(self, problem: Problem) -> BatchSizes:
         """Fewer places where each star has a line spread of its own, whose weights are as large as several rows."""
-        sizes = self._sizes
+        sizes = self._dense_sizes if problem.dense else self._sizes
         return (
             sizes if problem.line_spread is None else dataclasses.replace(sizes, block=max(1, sizes.block // _WEIGHTS))
         )
@@ -352,17 +366,22 @@ class Fitter:
         """Prepared spectra and where their fits start."""
         problem = self._problem if problem is None else problem
         began = time.perf_counter()
-        prepared, forward = self._model.prepare(spectra, velocity), self._scaled.forward
+        prepared = self._model.prepare(spectra, velocity, covariance=problem.dense)
+        forward = self._scaled.forward
         self.seconds_preparing += time.perf_counter() - began
         if not self._level_checked:
             warn_of_other_unit(self._model, prepared)
             self._level_checked = True
         good = prepared.good & (self._model.trained if forward is None else np.asarray(forward.usable))
-        flux, ivar = self._scaled.flux(prepared.flux), self._scaled.ivar(np.where(good, prepared.ivar, 0))
+        flux, ivar = (
+            self._scaled.flux(prepared.flux),
+            errors_of(self._model, self._scaled, prepared, good, problem.dense),
+        )
         own = None if problem.line_spread is None else own_sigma(self._model.info, prepared).astype(flux.dtype)
         choose: Any = choose_starts if self.nuisances is None else choose_shifted_starts
-        noise, block = problem.noise, self._sizes.block
-        kept = map_padded(partial(factorised, noise), (ivar,), block, counted=True) if noise.rank else None
+        noise, block = problem.noise, (self._dense_sizes if problem.dense else self._sizes).block
+        keeps = noise.rank and not problem.dense
+        kept = map_padded(partial(factorised, noise), (ivar,), block, counted=True) if keeps else None
 
         def starts_of(flux: Any, ivar: Any, kept: Any, own: Any, count: int) -> Any:
             return choose(problem, self._templates, flux, ivar, self.n_starts, kept, count, own)

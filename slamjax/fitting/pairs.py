@@ -28,6 +28,7 @@ from slamjax.forward.pair import PairEmulator
 from slamjax.io.label_table import LabelTable
 from slamjax.model.model import Model
 from slamjax.noise.calibration import PhotonShares
+from slamjax.spectra.covariance import refuse_covariance
 from slamjax.spectra.spectra import Spectra
 from slamjax.spectra.units import with_unit
 from slamjax.typing import Progress
@@ -47,6 +48,11 @@ class PairFitter(Fitter):
         nuisances = Nuisances(rv=Free(-largest_rv, largest_rv))
         super().__init__(model, nuisances=nuisances, compress=False, memory=memory)
         self.own, self.largest_rv = own, largest_rv
+
+    def check(self, spectra: Spectra) -> None:
+        if isinstance(spectra, Spectra):
+            refuse_covariance(spectra, "a fit of two stars")
+        super().check(spectra)
 
     def _matched(self, spectra: Spectra) -> Fitter:
         model = self._model.matched(spectra)

@@ -12,6 +12,7 @@ from slamjax._util.batching import map_padded
 from slamjax._util.jit import compiled
 from slamjax.fitting.batches import StarRows
 from slamjax.fitting.problem import Problem
+from slamjax.noise.dense import Errors
 from slamjax.noise.photon_part import photon_information
 
 #: Stars per block: limits memory.
@@ -37,13 +38,13 @@ def _parts(
     problem: Problem,
     x: Float[Array, "star label"],
     flux: Float[Array, "star pixel"],
-    ivar: Float[Array, "star pixel"],
+    ivar: Errors,
     line_spread: Float[Array, "star pixel"] | None,
 ) -> tuple[Float[Array, "star label label"], Float[Array, "star 2"]]:
     return jax.lax.map(partial(_of_star, problem), (x, flux, ivar, line_spread), batch_size=16)
 
 
-def _of_star(problem: Problem, given: tuple[Array, Array, Array, Array | None]) -> tuple[Array, Array]:
+def _of_star(problem: Problem, given: tuple[Array, Array, Errors, Array | None]) -> tuple[Array, Array]:
     x, flux, ivar, sigma = given
     own = problem.of_star(None, sigma)
     photon = photon_information(problem.noise, ivar, lambda inv_cov: own.information(x, flux, inv_cov))

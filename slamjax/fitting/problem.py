@@ -41,7 +41,8 @@ class Status(IntEnum):
 class Problem:
     """Emulator, noise, the box of scaled parameters that is searched, loss and prior, of all stars or of one.
 
-    ``line_spread`` is what that of each star is made from, where stars have their own.
+    ``line_spread`` is what that of each star is made from, where stars have their own. ``dense`` says whether stars
+    have covariances of their own, `slamjax.noise.dense.DenseErrors`.
     """
 
     emulator: Emulator | ForwardEmulator
@@ -51,6 +52,7 @@ class Problem:
     loss: Loss = field(metadata={"static": True})
     prior: Prior | None = None
     line_spread: LineSpreadGrid | None = None
+    dense: bool = field(default=False, metadata={"static": True})
 
     def of_star(self, star: StarPrior | None, sigma: Star | None = None) -> Problem:
         """The problem of a star, with what the prior has of it, and the line spread of ``sigma`` (P,)."""

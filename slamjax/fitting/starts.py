@@ -15,6 +15,7 @@ from jaxtyping import Array, Float
 from slamjax._util.batching import map_blocks
 from slamjax._util.jit import compiled
 from slamjax.fitting.problem import Problem, Star
+from slamjax.noise.dense import Errors
 from slamjax.noise.models import Noise
 
 #: Largest number of templates: more need memory and give no better starts.
@@ -104,7 +105,7 @@ def choose_starts(
     problem: Problem,
     templates: Templates,
     flux: Float[Array, "star pixel"],
-    ivar: Float[Array, "star pixel"],
+    ivar: Errors,
     n_starts: int,
     factorised: Any = None,
     count: Any = None,
@@ -122,7 +123,7 @@ def choose_starts(
     """
     compare = _comparison(problem, templates)
 
-    def starts(block: tuple[Array, Array, Any, Array | None]) -> Float[Array, "star start label"]:
+    def starts(block: tuple[Array, Errors, Any, Array | None]) -> Float[Array, "star start label"]:
         return best_apart(templates.x, compare(block), n_starts)
 
     count = flux.shape[0] if count is None else count
@@ -144,7 +145,7 @@ def template_chi2(
 
 def _comparison(
     problem: Problem, templates: Templates
-) -> Callable[[tuple[Array, Array, Any, Array | None]], Float[Array, "star template"]]:
+) -> Callable[[tuple[Array, Errors, Any, Array | None]], Float[Array, "star template"]]:
     """χ² with each template, but for a constant of each star, of a block of (flux, ivar, factorised, line spread)."""
     first, second = np.triu_indices(templates.lines.shape[0])
     dtype = templates.lines.dtype
@@ -152,7 +153,7 @@ def _comparison(
     pairs = templates.coordinates[:, first] * templates.coordinates[:, second]
     terms = jnp.concatenate([-2 * templates.coordinates, pairs * twice], axis=1).T
 
-    def of_star(star: tuple[Star, Star, Any, Star | None]) -> Float[Array, " term"]:
+    def of_star(star: tuple[Star, Errors, Any, Star | None]) -> Float[Array, " term"]:
         flux, ivar, factorised, sigma = star
         middle, lines = templates.middle, templates.lines
         if problem.line_spread is not None and sigma is not None:

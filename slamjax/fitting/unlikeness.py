@@ -15,6 +15,7 @@ from slamjax.fitting.batches import StarRows
 from slamjax.fitting.problem import Problem
 from slamjax.forward.emulator import ForwardEmulator
 from slamjax.model.model import Model
+from slamjax.noise.dense import Errors
 from slamjax.noise.likeness import ResidualParts
 
 #: Stars per block: limits memory.
@@ -47,7 +48,7 @@ def _residual(
     problem: Problem,
     x: Float[Array, "star label"],
     flux: Float[Array, "star pixel"],
-    ivar: Float[Array, "star pixel"],
+    ivar: Errors,
     line_spread: Float[Array, "star pixel"] | None,
 ) -> Float[Array, "star pixel"]:
     if line_spread is not None:
@@ -59,7 +60,7 @@ def _residual(
     return flux - emulator.at(x)
 
 
-def _own_residual(problem: Problem, x: Array, flux: Array, ivar: Array, sigma: Array) -> Array:
+def _own_residual(problem: Problem, x: Array, flux: Array, ivar: Errors, sigma: Array) -> Array:
     """Of one star with a line spread of its own."""
     emulator: Any = problem.of_star(None, sigma).emulator
     if isinstance(emulator, ForwardEmulator):

@@ -11,3 +11,4 @@ from slamjax.io.surveys.specutils_registry import register_specutils as register
 from slamjax.io.table import count_rows as count_rows
 from slamjax.io.table import read_table as read_table
 from slamjax.io.table import write_table as write_table
+from slamjax.io.xp_coefficients import read_xp_coefficients as read_xp_coefficients

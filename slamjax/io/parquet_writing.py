@@ -15,6 +15,7 @@ from slamjax.errors import SlamError
 from slamjax.io.arrow import UNIT, import_pyarrow, to_arrow_column
 from slamjax.io.list_columns import SpectralAxis
 from slamjax.io.parquet import rows_within
+from slamjax.spectra.covariance import refuse_covariance
 from slamjax.spectra.spectra import Spectra
 
 _VECTORS = ("flux", "ivar", "flux_error")
@@ -58,6 +59,7 @@ def write_parquet(
         pq.ParquetWriter(file, schema, column_encoding=dict.fromkeys(floats, "BYTE_STREAM_SPLIT"), **options) as writer,
     ):
         for part in itertools.chain([first], parts):
+            refuse_covariance(part, "the table format")
             if not SpectralAxis.of(part).same(axis):
                 raise SlamError(f"{part.source} has other wavelengths, medium or frame than {first.source}")
             if not with_ivar and part.has_errors:

@@ -30,6 +30,7 @@ from slamjax.io.parquet import SUFFIXES as PARQUET_SUFFIXES
 from slamjax.io.parquet import count_parquet, is_parquet, read_parquet
 from slamjax.io.parquet_writing import write_parquet
 from slamjax.spectra.columns import plain_column
+from slamjax.spectra.covariance import refuse_covariance
 from slamjax.spectra.flux_units import flux_unit
 from slamjax.spectra.spectra import Spectra
 
@@ -166,6 +167,7 @@ def write_table(spectra: Spectra, path: str | os.PathLike[str]) -> None:
     ...     slamjax.read_table(path)
     Spectra(2 x 4 pixels, 400-700 nm vacuum, unknown frame, table: teff)
     """
+    refuse_covariance(spectra, "the table format")
     if Path(path).suffix.lower() in PARQUET_SUFFIXES:
         write_parquet(spectra, path)
         return

@@ -35,6 +35,7 @@ from slamjax.preprocessing.flux_unit import in_flux_unit
 from slamjax.preprocessing.recipe import Recipe
 from slamjax.preprocessing.resolution import MatchResolution, blur_to, extra_sigma, gaussian_kernel
 from slamjax.preprocessing.target_grid import TargetGrid
+from slamjax.spectra.covariance import refuse_covariance
 from slamjax.spectra.length_units import length_unit
 from slamjax.spectra.spectra import Spectra
 from slamjax.spectra.wavelengths import to_vacuum
@@ -188,7 +189,9 @@ class Model:
         """Whether spectra are in the observed frame and the model in the rest frame, so that a velocity is needed."""
         return spectra.frame == "observed" and self.info.frame == "rest"
 
-    def prepare(self, spectra: Spectra, velocity: Float[np.ndarray, " star"] | None = None) -> Spectra:
+    def prepare(
+        self, spectra: Spectra, velocity: Float[np.ndarray, " star"] | None = None, *, covariance: bool = False
+    ) -> Spectra:
         """New spectra on the model's wavelengths, prepared like the training spectra.
 
         Flux is converted to the unit of the training spectra, if both are stated and the recipe has no continuum.
@@ -202,6 +205,8 @@ class Model:
         spectra : Spectra
         velocity : (N,) km/s, optional
             Needed if spectra are in the observed frame and the model is in the rest frame (`slamjax.measure_rv`).
+        covariance : bool
+            Whether covariances between pixels are used, so that spectra may have them.
 
         Returns
         -------
@@ -210,9 +215,12 @@ class Model:
         Raises
         ------
         SlamError
-            If the spectra have none of the model's wavelengths, are in another frame and no velocity is given, or are
-            in a unit of flux that cannot be converted to the model's and the recipe has no continuum.
+            If the spectra have none of the model's wavelengths, are in another frame and no velocity is given, are
+            in a unit of flux that cannot be converted to the model's and the recipe has no continuum, or have
+            covariances that would be dropped.
         """
+        if not covariance:
+            refuse_covariance(spectra, "what takes ivar")
         placed, info = self.place(spectra, velocity), self.info
         if not info.recipe.has_continuum:
             placed = in_flux_unit(placed, info.flux_unit, "the model was trained on flux")

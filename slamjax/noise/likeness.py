@@ -25,6 +25,7 @@ from jaxtyping import Array, Float
 
 from slamjax._util.batching import map_padded
 from slamjax._util.jit import compiled
+from slamjax.noise.dense import Errors
 from slamjax.noise.models import Noise
 
 #: The part of held-out stars from which the tail of a measure is extrapolated.
@@ -57,7 +58,7 @@ class ResidualParts:
         return ResidualParts(**{name: values[rows] for name, values in vars(self).items()})
 
     @classmethod
-    def of(cls, noise: Noise, residual: np.ndarray, ivar: np.ndarray, factorised: Any = None) -> ResidualParts:
+    def of(cls, noise: Noise, residual: np.ndarray, ivar: Errors, factorised: Any = None) -> ResidualParts:
         """From residuals and inverse variances (N, P), both and ``noise`` in the precision and unit of the device.
 
         ``factorised`` is what `slamjax.noise.Noise.factorised` gives of each star, where it is known.
@@ -67,10 +68,8 @@ class ResidualParts:
 
 
 @partial(compiled, one_thread=True)
-def _apart(
-    noise: Any, residual: Float[Array, "star pixel"], ivar: Float[Array, "star pixel"], factorised: Any
-) -> tuple[Array, ...]:
-    def one(residual: Array, ivar: Array, factorised: Any) -> tuple[Array, ...]:
+def _apart(noise: Any, residual: Float[Array, "star pixel"], ivar: Errors, factorised: Any) -> tuple[Array, ...]:
+    def one(residual: Array, ivar: Errors, factorised: Any) -> tuple[Array, ...]:
         inv_cov = noise.inverse_covariance(ivar, factorised)
         loadings, rest = inv_cov.apart(residual)
         model, photon = noise.variance_shares(ivar)

@@ -15,6 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from slamjax.noise import dense
+from slamjax.noise.dense import DenseErrors, DenseInverseCovariance, Errors
 from slamjax.noise.inverse_covariance import DiagonalInverseCovariance, InverseCovariance, LowRankInverseCovariance
 from slamjax.typing import AnyArray, Flux, Ivar
 
@@ -34,7 +36,7 @@ def ivar_in_unit(ivar: np.ndarray, unit: float, dtype: Any) -> np.ndarray:
 
 
 class Noise(Protocol):
-    """What every noise model offers; ``ivar`` is one star's (P,), or a batch's (..., P).
+    """What every noise model offers; ``ivar`` is one star's (P,), a batch's (..., P), or `DenseErrors`.
 
     Attributes
     ----------
@@ -50,7 +52,11 @@ class Noise(Protocol):
     @property
     def description(self) -> str: ...
 
-    def weights(self, ivar: Ivar) -> Ivar:
+    def emulator_part(self) -> tuple[AnyArray, AnyArray]:
+        """s² (P,) and V (P, K): what is not photon noise."""
+        ...
+
+    def weights(self, ivar: Errors) -> Ivar:
         """Inverse variance of each pixel, correlations aside; 0 for a pixel that does not count."""
         ...
 
@@ -62,19 +68,19 @@ class Noise(Protocol):
         """The same noise with JAX arrays of the default precision."""
         ...
 
-    def factorised(self, ivar: Ivar) -> Any:
+    def factorised(self, ivar: Errors) -> Any:
         """What takes long of Σ⁻¹, to be kept with each star; None where nothing does."""
         ...
 
-    def inverse_covariance(self, ivar: Ivar, factorised: Any = None) -> InverseCovariance:
+    def inverse_covariance(self, ivar: Errors, factorised: Any = None) -> InverseCovariance:
         """Σ⁻¹ of stars with these photon errors; `factorised` is computed unless it is given."""
         ...
 
-    def variance_shares(self, ivar: Ivar) -> Float[Array, "*batch 2"]:
+    def variance_shares(self, ivar: Errors) -> Float[Array, "*batch 2"]:
         """Σ_λ s²/D and Σ_λ a σ²/D over the good pixels, with D the diagonal part of Σ: model error and photon noise."""
         ...
 
-    def draw(self, key: Array, ivar: Ivar) -> Flux:
+    def draw(self, key: Array, ivar: Errors) -> Flux:
         """Noise drawn from N(0, Σ); 0 at bad pixels."""
         ...
 
@@ -105,23 +111,37 @@ class DiagonalNoise:
     description: ClassVar[str] = "diagonal: pixels independent of each other"
     model_variance: Float[AnyArray, " pixel"]
 
-    def variance_shares(self, ivar: Ivar) -> Float[Array, "*batch 2"]:
+    def variance_shares(self, ivar: Errors) -> Float[Array, "*batch 2"]:
         """Σ_λ s²/D and Σ_λ a σ²/D over the good pixels."""
+        if isinstance(ivar, DenseErrors):
+            return _dense_shares(self, ivar)
         return _variance_shares(self.model_variance, 1.0, ivar)
 
-    def weights(self, ivar: Ivar) -> Ivar:
-        """Diagonal of Σ⁻¹."""
+    def emulator_part(self) -> tuple[AnyArray, AnyArray]:
+        """s² and no V."""
+        return self.model_variance, self.model_variance[:, None][:, :0]
+
+    def weights(self, ivar: Errors) -> Ivar:
+        """Diagonal of Σ⁻¹, correlations aside."""
+        if isinstance(ivar, DenseErrors):
+            return self.weights(ivar.ivar)
         return 1 / (1 / ivar + self.model_variance)
 
-    def factorised(self, ivar: Ivar) -> None:
+    def factorised(self, ivar: Errors) -> None:
         """Nothing takes long."""
 
-    def inverse_covariance(self, ivar: Ivar, factorised: None = None) -> DiagonalInverseCovariance:
+    def inverse_covariance(
+        self, ivar: Errors, factorised: None = None
+    ) -> DiagonalInverseCovariance | DenseInverseCovariance:
         """Σ⁻¹ of stars with these photon errors."""
+        if isinstance(ivar, DenseErrors):
+            return _dense(self, ivar)
         return DiagonalInverseCovariance(self.weights(ivar))
 
-    def draw(self, key: Array, ivar: Ivar) -> Flux:
+    def draw(self, key: Array, ivar: Errors) -> Flux:
         """Noise drawn from N(0, Σ); 0 at bad pixels."""
+        if isinstance(ivar, DenseErrors):
+            return dense.draw(key, ivar)
         weight = self.weights(ivar)
         deviation = jnp.where(weight > 0, 1 / jnp.sqrt(jnp.where(weight > 0, weight, 1)), 0)
         return deviation * jax.random.normal(key, jnp.shape(weight), deviation.dtype)
@@ -180,12 +200,20 @@ class LowRankNoise:
         model, photon = self.factors.shape[-1], self.photon_factors.shape[-1]
         return f"low rank: {model} factors of the model, {photon} of the photon noise"
 
-    def variance_shares(self, ivar: Ivar) -> Float[Array, "*batch 2"]:
+    def variance_shares(self, ivar: Errors) -> Float[Array, "*batch 2"]:
         """Σ_λ s²/D and Σ_λ a σ²/D over the good pixels."""
+        if isinstance(ivar, DenseErrors):
+            return _dense_shares(self, ivar)
         return _variance_shares(self.model_variance, self.photon_scale, ivar)
 
-    def weights(self, ivar: Ivar) -> Ivar:
+    def emulator_part(self) -> tuple[AnyArray, AnyArray]:
+        """s² and V."""
+        return self.model_variance, self.factors
+
+    def weights(self, ivar: Errors) -> Ivar:
         """1 over the diagonal of Σ."""
+        if isinstance(ivar, DenseErrors):
+            return self.weights(ivar.ivar)
         photon = self.photon_scale + jnp.sum(jnp.square(self.photon_factors), axis=-1)
         return 1 / (_photon_variance(photon, ivar) + self.model_variance + jnp.sum(jnp.square(self.factors), axis=-1))
 
@@ -195,8 +223,13 @@ class LowRankNoise:
         stated = (ivar > 0) & jnp.isfinite(ivar)
         return weight, jnp.where(stated, 1 / jnp.sqrt(jnp.where(stated, ivar, 1)), 0)
 
-    def factorised(self, ivar: Ivar) -> Float[Array, "*batch factor factor"]:
-        """L⁻¹, see `slamjax.noise.inverse_covariance.LowRankInverseCovariance`."""
+    def factorised(self, ivar: Errors) -> Float[Array, "*batch factor factor"] | None:
+        """L⁻¹, see `slamjax.noise.inverse_covariance.LowRankInverseCovariance`; None for `DenseErrors`."""
+        if isinstance(ivar, DenseErrors):
+            return None
+        return self._factorised(ivar)
+
+    def _factorised(self, ivar: Ivar) -> Float[Array, "*batch factor factor"]:
         weight, photon = self._diagonal(ivar)
         v, w = self.factors, self.photon_factors
         cross = _einsum("pi,...p,pj->...ij", v, weight * photon, w)
@@ -209,11 +242,13 @@ class LowRankNoise:
         return jax.scipy.linalg.solve_triangular(lower, eye, lower=True)
 
     def inverse_covariance(
-        self, ivar: Ivar, factorised: Float[Array, "*batch factor factor"] | None = None
-    ) -> LowRankInverseCovariance:
+        self, ivar: Errors, factorised: Float[Array, "*batch factor factor"] | None = None
+    ) -> LowRankInverseCovariance | DenseInverseCovariance:
         """Σ⁻¹ of stars with these photon errors."""
+        if isinstance(ivar, DenseErrors):
+            return _dense(self, ivar)
         weight, photon = self._diagonal(ivar)
-        inverse = self.factorised(ivar) if factorised is None else factorised
+        inverse = self._factorised(ivar) if factorised is None else factorised
         # (Lᵀ + I)⁻¹ L⁻¹ = (I + L⁻ᵀ)⁻¹ L⁻ᵀ L⁻¹; in compiled functions it is computed where it is used only
         upper = jnp.swapaxes(inverse, -1, -2)
         right = _einsum("...ij,...jk->...ik", upper, inverse)
@@ -221,8 +256,10 @@ class LowRankNoise:
         whitener = jax.scipy.linalg.solve_triangular(upper + eye, right, lower=False)
         return LowRankInverseCovariance(weight, photon, inverse, whitener, self.factors, self.photon_factors)
 
-    def draw(self, key: Array, ivar: Ivar) -> Flux:
+    def draw(self, key: Array, ivar: Errors) -> Flux:
         """Noise drawn from N(0, Σ); 0 at bad pixels."""
+        if isinstance(ivar, DenseErrors):
+            return dense.draw(key, ivar)
         weight, photon = self._diagonal(ivar)
         keys = jax.random.split(key, 3)
         shape = jnp.shape(weight)
@@ -254,6 +291,17 @@ class LowRankNoise:
 
     def on_device(self) -> LowRankNoise:
         return jax.tree_util.tree_map(jnp.asarray, self)
+
+
+def _dense(noise: Noise, errors: DenseErrors) -> DenseInverseCovariance:
+    return DenseInverseCovariance(noise.weights(errors), errors.whitener, noise.emulator_part()[1])
+
+
+def _dense_shares(noise: Noise, errors: DenseErrors) -> Float[Array, "*batch 2"]:
+    """The parts of s² and of C in tr(M⁻¹M), M = C + diag(s²)."""
+    inv_cov = _dense(noise, errors)
+    model = inv_cov.independent_share(noise.emulator_part()[0])
+    return jnp.stack([model, jnp.sum(inv_cov.weight > 0, axis=-1) - model], axis=-1)
 
 
 def _photon_variance(scale: AnyArray, ivar: Ivar) -> Array:

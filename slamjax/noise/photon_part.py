@@ -10,16 +10,16 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from slamjax.noise.calibration import PhotonShares
+from slamjax.noise.dense import DenseErrors, Errors
 from slamjax.noise.inverse_covariance import InverseCovariance
 from slamjax.noise.models import Noise
-from slamjax.typing import Ivar
 
 #: Relative step of the numerical derivative with respect to the photon variances.
 _STEP = 0.05
 
 
 def photon_information(
-    noise: Noise, ivar: Ivar, information: Callable[[InverseCovariance], Float[Array, "row row"]]
+    noise: Noise, ivar: Errors, information: Callable[[InverseCovariance], Float[Array, "row row"]]
 ) -> Float[Array, "row row"]:
     """R Σ⁻¹ N Σ⁻¹ Rᵀ with N the photons' part of Σ, from a star's ``information`` R Σ⁻¹ Rᵀ.
 
@@ -27,8 +27,13 @@ def photon_information(
     difference of two nearby values is exact enough for a share, and bad pixels (ivar = 0) need no special case.
     """
     # one batch, not two calls: concurrent LAPACK calls in a compiled function can deadlock (jaxlib 0.10)
-    factors = jnp.asarray([1 + _STEP, 1 - _STEP], jnp.result_type(ivar))
-    high, low = jax.vmap(lambda factor: information(noise.inverse_covariance(ivar * factor)))(factors)
+    factors = jnp.asarray([1 + _STEP, 1 - _STEP], jnp.result_type(ivar.ivar if isinstance(ivar, DenseErrors) else ivar))
+
+    def at(factor: Array) -> Float[Array, "row row"]:
+        fainter = ivar.with_photons(*noise.emulator_part(), factor) if isinstance(ivar, DenseErrors) else ivar * factor
+        return information(noise.inverse_covariance(fainter))
+
+    high, low = jax.vmap(at)(factors)
     return (high - low) / (2 * _STEP)
 
 

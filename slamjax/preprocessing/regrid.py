@@ -13,6 +13,7 @@ from jaxtyping import Float
 
 from slamjax.errors import SlamError, SlamWarning
 from slamjax.preprocessing.steps import set_lengths
+from slamjax.spectra.covariance import refuse_covariance
 from slamjax.spectra.length_units import in_length_unit, length_unit, stated_unit
 from slamjax.spectra.resampling import pixel_edges, resample
 from slamjax.spectra.spectra import Medium, Spectra
@@ -57,6 +58,7 @@ def onto_grid(
     >>> onto_grid(spectra, np.arange(4200.0, 4801, 100), "Angstrom", velocity=np.array([30.0])).flux
     array([[1., 1., 1., 1., 1., 1., 1.]])
     """
+    refuse_covariance(spectra, "a resampling to other pixels")
     if spectra.n_pix < 2:
         raise SlamError(f"{spectra.source} has a single pixel, which cannot be brought to another grid")
     given = stated_unit(wave) if unit is None else unit

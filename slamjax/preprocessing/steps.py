@@ -165,7 +165,7 @@ class BadPixels:
             wider[:, 1:] |= bad[:, :-1]
             wider[:, :-1] |= bad[:, 1:]
             bad = wider
-        return spectra.with_arrays(spectra.flux, np.where(bad, spectra.ivar.dtype.type(0), spectra.ivar))
+        return spectra.masked(bad)
 
     def __str__(self) -> str:
         rules = []
@@ -221,8 +221,7 @@ class MaskWavelengths:
         return np.any([(wave >= low) & (wave <= high) for low, high in self.ranges], axis=0)
 
     def __call__(self, spectra: Spectra) -> Spectra:
-        inside = self.inside(spectra.wave, spectra.wave_unit)
-        return spectra.with_arrays(spectra.flux, np.where(inside, spectra.ivar.dtype.type(0), spectra.ivar))
+        return spectra.masked(self.inside(spectra.wave, spectra.wave_unit)[None])
 
     def __str__(self) -> str:
         return f"masked: {', '.join(f'{low:g}-{high:g}' for low, high in self.ranges)} {self.unit}"

@@ -45,7 +45,7 @@ class Stars:
 
     Attributes
     ----------
-    flux, ivar : (N, P) prepared spectra, in units near the flux's spread
+    flux, ivar : (N, P) prepared spectra, in units near the flux's spread; ivar may be `slamjax.noise.dense.DenseErrors`
     noise_scale : (N,) factor of each star's Σ
     x : (N, L) scaled labels (and coordinates of velocities) to start from
     priors : distributions with one row per star

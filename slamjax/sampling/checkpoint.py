@@ -37,6 +37,8 @@ def fingerprint(model: Model, spectra: Spectra, **settings: Any) -> dict[str, st
     """What identifies a run: digests of the model, the spectra and all settings."""
     if spectra.has_own_line_spreads:  # one for all is in the model, which is matched to it
         settings["line_spread"] = spectra.fwhm
+    if spectra.covariance is not None:
+        settings["covariance"] = spectra.covariance
     return {
         "model": model_digest(model),
         "spectra": digest(spectra.digests(), spectra.ivar, spectra.rows, spectra.wave),

@@ -23,7 +23,9 @@ from slamjax.fitting import Fitter
 from slamjax.forward.nuisances import Nuisances
 from slamjax.forward.scaled import ScaledModel
 from slamjax.model.model import Model
+from slamjax.model.own_covariance import errors_of
 from slamjax.model.own_line_spread import half_width, line_spread_grid, own_sigma
+from slamjax.noise.dense import DenseErrors
 from slamjax.sampling.assemble import assemble
 from slamjax.sampling.batches import BatchDraws, Stars, sample_batch, select, star_keys
 from slamjax.sampling.checkpoint import fingerprint, read_draws, write_draws
@@ -206,7 +208,10 @@ class Sampler:
                 self.model.info, self.model.trained, half_width(self.model.info, spectra), self._scaled.dtype
             )
             shared = dataclasses.replace(shared, line_spread=grid)
-            size = self._batch_size(choice, len(rows), 0 if grid is None else len(grid.away))
+            n_near = 0 if grid is None else len(grid.away)
+            # a whitener of P × P numbers is kept and used as the weights of P neighbours are
+            n_near += self.model.wave.size if spectra.covariance is not None else 0
+            size = self._batch_size(choice, len(rows), n_near)
             batches: list[tuple[np.ndarray, BatchDraws]] = []
             for start in range(0, len(rows), size):
                 in_batch = np.arange(start, min(start + size, len(rows)))
@@ -254,28 +259,30 @@ class Sampler:
         if self._scaled.forward is not None:
             x = np.concatenate([x, start_velocities(self._scaled.forward, table)], axis=1)
         rows = np.flatnonzero(usable)
-        flux, ivar, own = self._arrays(spectra, rows)
+        flux, errors, own = self._arrays(spectra, rows)
         scale = np.asarray(table["noise_scale"], float)[rows]
         scale = np.where(scale > 0, scale, 1.0)
         # by way of the device: unlike a NumPy array, a JAX array has the precision that JAX runs in
         priors = select(jax.tree_util.tree_map(lambda leaf: np.asarray(jnp.asarray(leaf)), priors), rows)
         scale, x = scale.astype(flux.dtype), x[rows].astype(flux.dtype)
-        return Stars(flux, ivar, scale, x, priors, keys[rows], own), rows
+        return Stars(flux, errors, scale, x, priors, keys[rows], own), rows
 
-    def _arrays(self, spectra: Spectra, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-        """Prepared flux and ivar (rows, P), as the device has them, and line spreads if these are the stars' own."""
+    def _arrays(self, spectra: Spectra, rows: np.ndarray) -> tuple[np.ndarray, Any, np.ndarray | None]:
+        """Prepared flux and errors (rows, P), as the device has them, and line spreads if these are the stars' own."""
         model, scaled = self.model, self._scaled
         used = model.trained if scaled.forward is None else np.asarray(scaled.forward.usable)
-        flux, ivar, own = (np.zeros((len(rows), model.wave.size), scaled.low.dtype) for _ in range(3))
+        flux, own = (np.zeros((len(rows), model.wave.size), scaled.low.dtype) for _ in range(2))
+        dense, errors = spectra.covariance is not None, []
         for start in range(0, len(rows), _PREPARED_TOGETHER):
             block = slice(start, start + _PREPARED_TOGETHER)
             began = time.perf_counter()
-            prepared = model.prepare(spectra[rows[block]])
+            prepared = model.prepare(spectra[rows[block]], covariance=True)
             self._seconds += time.perf_counter() - began
             flux[block] = scaled.flux(prepared.flux)
-            ivar[block] = scaled.ivar(np.where(prepared.good & used, prepared.ivar, 0))
+            errors.append(errors_of(model, scaled, prepared, prepared.good & used, dense))
             own[block] = own_sigma(model.info, prepared)
-        return flux, ivar, own if half_width(model.info, spectra) else None
+        joined = jax.tree_util.tree_map(lambda *each: np.concatenate(each), *errors) if errors else np.zeros_like(flux)
+        return flux, joined, own if half_width(model.info, spectra) else None
 
     def _shared(self, stars: Stars, priors: tuple[Any, ...], is_free: np.ndarray) -> tuple[Choice, Shared]:
         """How the likelihood is evaluated, and what all stars have in common, on the device."""
@@ -285,6 +292,9 @@ class Sampler:
             choice = Choice(None, 0.0, f"flux space, with nuisances: {self.nuisances}")
             free += tuple(range(len(self.model.label_names), stars.x.shape[1]))
             likelihood = ForwardLikelihood(scaled.forward, scaled.noise)
+        elif isinstance(stars.ivar, DenseErrors):
+            choice = Choice(None, 0.0, "flux space, with covariances of the stars' own")
+            likelihood = FluxLikelihood(scaled.emulator, scaled.noise)
         else:
             choice = self._choose_components(stars.ivar.max(axis=0, initial=0))
             if choice.components is None:

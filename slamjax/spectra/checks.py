@@ -12,6 +12,7 @@ from astropy.table import Table
 from jaxtyping import Float
 
 from slamjax.errors import SlamError, SlamWarning
+from slamjax.spectra.covariance import are_correlated, checked_covariance, inverse_variances
 from slamjax.spectra.flux_units import flux_unit as as_flux_unit
 from slamjax.spectra.flux_units import stated_flux_unit
 from slamjax.spectra.length_units import in_length_unit, length_unit, stated_unit
@@ -47,6 +48,13 @@ def checked_fields(given: Mapping[str, Any]) -> dict[str, Any]:
     if own_unit is not None and own_unit != flux_unit:
         flux = flux.astype(float) * float(own_unit.to(flux_unit))
     flux, ivar = with_bad_pixels(flux, ivar)
+    covariance = given["covariance"]
+    if covariance is not None:
+        if given["error"] is not None or own_unit != flux_unit:
+            raise SlamError(f"{source} has covariances; give them without error, and flux and flux_unit in one unit")
+        covariance, good = checked_covariance(covariance, flux.shape, ivar > 0, source)
+        ivar = inverse_variances(covariance, good, float)
+        covariance = covariance if are_correlated(covariance) else None
     n = len(flux)
     rows = np.arange(n) if given["rows"] is None else np.asarray(given["rows"], dtype=np.int64)
     if rows.shape != (n,):
@@ -64,6 +72,7 @@ def checked_fields(given: Mapping[str, Any]) -> dict[str, Any]:
         "frame": given["frame"],
         "fwhm": checked_fwhm(given["fwhm"], unit, flux.shape, source),
         "flux_unit": flux_unit,
+        "covariance": covariance,
         "rows": rows,
         "source": source,
         "selection": given["selection"],

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Int
 
 from slamjax.errors import SlamError
+from slamjax.spectra.covariance import refuse_covariance
 from slamjax.spectra.identifiers import is_known
 from slamjax.spectra.spectra import Spectra
 
@@ -29,7 +30,7 @@ class Observations:
     Raises
     ------
     SlamError
-        If the column is missing, or a row does not say whose it is.
+        If the column is missing, a row does not say whose it is, or spectra have covariances between pixels.
 
     Attributes
     ----------
@@ -59,6 +60,8 @@ class Observations:
     def __init__(self, spectra: Mapping[str, Spectra], star: str | Mapping[str, Any] | None = None) -> None:
         if not spectra or not all(isinstance(each, Spectra) for each in spectra.values()):
             raise SlamError("observations are a mapping of names to Spectra; read them first (slamjax.read)")
+        for name, each in spectra.items():
+            refuse_covariance(each, f"a joint fit (spectra {name!r})")
         if star is None:
             counts = {name: len(each) for name, each in spectra.items()}
             if len(set(counts.values())) > 1:

@@ -17,6 +17,7 @@ from slamjax._util.cards import html_card
 from slamjax.errors import SlamError
 from slamjax.spectra.checks import FRAMES, MEDIA, checked_fields, with_bad_pixels
 from slamjax.spectra.columns import float_column, plain_column
+from slamjax.spectra.covariance import refuse_covariance
 from slamjax.spectra.flux_units import describe_flux_unit
 from slamjax.spectra.flux_units import flux_unit as as_flux_unit
 from slamjax.spectra.identifiers import identifier_columns, star_groups
@@ -30,9 +31,10 @@ Frame = Literal["rest", "observed", "unknown"]
 
 
 class Details(TypedDict, total=False):
-    """The unit of flux, and where spectra come from."""
+    """The unit of flux, how errors go together, and where spectra come from."""
 
     flux_unit: u.UnitBase | str | None
+    covariance: Any
     rows: Any
     source: str
     selection: str
@@ -71,6 +73,11 @@ class Spectra:
     flux_unit : astropy unit or str, optional
         Unit of the flux, for comparison with a model's: "erg/s/cm2/AA", "Jy", "" for dimensionless; None: not stated.
         A Quantity in another unit is converted.
+    covariance : (N, P, P) array, optional
+        Covariance of the flux of each spectrum's pixels, in squared units of flux. ``ivar`` is then 1 over its
+        diagonal; an ``ivar`` that is given says only which pixels are bad. It is not kept where no two pixels are
+        correlated. `slamjax.fit` and `slamjax.sample` use all
+        of it; what does not refuses the spectra, see `with_independent_pixels`.
     rows : (N,) int array, optional
         Row of each spectrum in its file (0-based), kept through selections.
     source, selection : str, optional
@@ -103,6 +110,7 @@ class Spectra:
     frame: Frame
     fwhm: LineSpread | None
     flux_unit: u.UnitBase | None
+    covariance: Float[np.ndarray, "star pixel pixel"] | None
     rows: Int[np.ndarray, " star"]
     source: str
     selection: str
@@ -128,7 +136,7 @@ class Spectra:
             raise TypeError(f"Spectra has no argument {min(unknown)!r}; errors are given as error= or ivar=")
         given = {"wave": wave, "flux": flux, "ivar": ivar, "error": error, "table": table, "wave_unit": wave_unit}
         given |= {"medium": medium, "frame": frame, "fwhm": fwhm, "rows": None, "source": "spectra", "selection": ""}
-        self._set(checked_fields(given | {"flux_unit": None} | details))
+        self._set(checked_fields(given | {"flux_unit": None, "covariance": None} | details))
 
     def _set(self, fields: dict[str, Any]) -> None:
         for name, value in fields.items():
@@ -189,13 +197,37 @@ class Spectra:
         if isinstance(rows, list):
             rows = np.asarray(rows, dtype=bool if rows and isinstance(rows[0], (bool, np.bool_)) else int)
         fwhm = self.fwhm[rows] if self.has_own_line_spreads else self.fwhm  # type: ignore[index]
-        parts = {"table": self.table[rows], "rows": self.rows[rows], "fwhm": fwhm}
+        covariance = None if self.covariance is None else self.covariance[rows]
+        parts = {"table": self.table[rows], "rows": self.rows[rows], "fwhm": fwhm, "covariance": covariance}
         return self._with(flux=self.flux[rows], ivar=self.ivar[rows], **parts)
 
     def on_pixels(self, pixels: slice | np.ndarray) -> Spectra:
         """The same spectra on a subset of their pixels, given by a slice, indices or a mask."""
         fwhm = self.fwhm[..., pixels] if isinstance(self.fwhm, np.ndarray) else self.fwhm
-        return self._with(wave=self.wave[pixels], flux=self.flux[:, pixels], ivar=self.ivar[:, pixels], fwhm=fwhm)
+        covariance = None if self.covariance is None else self.covariance[:, pixels][:, :, pixels]
+        arrays = {"wave": self.wave[pixels], "flux": self.flux[:, pixels], "ivar": self.ivar[:, pixels]}
+        return self._with(**arrays, fwhm=fwhm, covariance=covariance)
+
+    def masked(self, bad: Bool[np.ndarray, "star pixel"]) -> Spectra:
+        """The same spectra with further bad pixels."""
+        ivar = np.where(bad, self.ivar.dtype.type(0), self.ivar)
+        if self.covariance is None:
+            return self._with(ivar=ivar)
+        kept = (ivar > 0)[:, :, None] & (ivar > 0)[:, None, :]
+        return self._with(ivar=ivar, covariance=np.where(kept, self.covariance, 0))
+
+    def with_independent_pixels(self) -> Spectra:
+        """The same spectra without covariances between pixels: ``ivar`` alone says how large errors are.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from slamjax import Spectra
+        >>> covariance = np.array([[[4.0, 1.0], [1.0, 1.0]]])
+        >>> Spectra([1, 2], [[5.0, 6.0]], covariance=covariance, wave_unit="pix").with_independent_pixels().ivar
+        array([[0.25, 1.  ]])
+        """
+        return self._with(covariance=None)
 
     def fwhm_at(
         self, wave: Float[np.ndarray, " new_pixel"], unit: u.UnitBase | str
@@ -212,7 +244,13 @@ class Spectra:
         """The same stars and wavelengths with other flux and ivar; non-finite flux becomes a bad pixel.
 
         The flux is in the same unit, if no other ``flux_unit`` is given.
+
+        Raises
+        ------
+        SlamError
+            If the spectra have covariances between pixels.
         """
+        refuse_covariance(self, "what changes flux pixel by pixel")
         flux, ivar = with_bad_pixels(flux, ivar)
         return self._with(flux=flux, ivar=ivar, flux_unit=self.flux_unit if flux_unit is None else flux_unit)
 

@@ -21,7 +21,7 @@ def spectra_facts(spectra: Any) -> dict[str, str]:
     if len(spectra) == 0:
         return facts | {"columns": shortened(spectra.table.colnames, 40) or "none"}
     facts["flux"] = describe_flux_unit(spectra.flux_unit)
-    facts["errors"] = _errors(spectra)
+    facts["errors"] = _errors(spectra) + ("" if spectra.covariance is None else "; covariances between pixels")
     bad = ~spectra.good
     empty = int(bad.all(axis=1).sum())
     facts["bad pixels"] = f"{100 * bad.mean():.2g} %" + (f"; {empty} spectra without a good pixel" if empty else "")

@@ -1,5 +1,6 @@
 """Training: from stars with known labels to a model, and its options."""
 
+from slamjax.training.astroslam import from_astroslam as from_astroslam
 from slamjax.training.pipeline import train as train
 from slamjax.training.recalibrate import recalibrate_noise as recalibrate_noise
 from slamjax.training.specs import SVR as SVR

@@ -14,6 +14,7 @@ from slamjax._util.constants import LIGHT
 from slamjax.emulators.scaling import LabelScaling, Method, location_and_width
 from slamjax.errors import SlamError, SlamWarning
 from slamjax.preprocessing.recipe import Recipe
+from slamjax.spectra.covariance import refuse_covariance
 from slamjax.spectra.label_errors import stated_label_errors
 from slamjax.spectra.spectra import Spectra
 from slamjax.training.catalogue_density import CatalogueDensity
@@ -178,6 +179,7 @@ def training_set(spectra: Spectra, names: tuple[str, ...], options: TrainingSpec
     data = options.data
     screened: tuple[LeftOut, ...] = ()
     spectra.require(names)
+    refuse_covariance(spectra, "training")
     stars = usable(spectra, names, data.missing)
     if data.screen:
         stars, screened = _plausible(stars, names, options)

@@ -11,6 +11,7 @@ from astropy.table import Table
 from slamjax.errors import SlamError, SlamWarning
 from slamjax.model.model import Model
 from slamjax.model.radial_velocity import measure_rv
+from slamjax.spectra.covariance import refuse_covariance
 from slamjax.spectra.spectra import Spectra
 from slamjax.spectra.units import check_units
 from slamjax.training.data import scaled_label_errors
@@ -60,6 +61,7 @@ def recalibrate_noise(model: Model, spectra: Spectra, *, noise: NoiseKind | Nois
     >>> recalibrated.host_emulator is model.host_emulator
     True
     """
+    refuse_covariance(spectra, "the calibration of noise")
     spec = NoiseSpec.from_option(noise)
     names = model.label_names
     spectra.require(names)

@@ -32,6 +32,8 @@ from slamjax.io.surveys.fits_columns import column_names, read_columns
 #: nm: the default sampling of GaiaXPy and of the archive.
 DEFAULT_SAMPLING = 336.0 + 2 * np.arange(343)
 _SAMPLING = "_sampling"
+#: A column of continuous spectra.
+_COEFFICIENTS = "bp_coefficients"
 _SUFFIXES = (".csv", ".ecsv")
 _CLOSING = {"(": ")", "[": "]"}
 #: Characters of a line: a row with a correlation matrix has millions.
@@ -54,14 +56,20 @@ def load_text(path: Path) -> SurveySpectra:
         raise SlamError(f"has wavelengths only; read {_spectra_file(path).name}, which has the spectra")
     columns, comments = _read_csv(path)
     _check(set(columns), ", ".join(columns))
-    flux, error = (_vectors(columns[name], name) for name in ("flux", "flux_error"))
+    flux, error = (vectors(columns[name], name) for name in ("flux", "flux_error"))
     metadata: dict[str, Any] = {"source_id": _integers(columns["source_id"])}
     metadata |= {name: np.array(columns[name], float) for name in ("ra", "dec") if name in columns}
     return _spectra(_read_sampling(path, comments), flux, error, metadata)
 
 
+def read_text_columns(path: Path) -> dict[str, list[str]]:
+    """The cells of a CSV or ECSV file under the lower-case names of their columns."""
+    return _read_csv(path)[0]
+
+
 def _is_xp(hdus: fits.HDUList) -> bool:
-    return {"source_id", "flux", "flux_error"} <= column_names(hdu_at(hdus, 1))
+    names = column_names(hdu_at(hdus, 1))
+    return {"source_id", "flux", "flux_error"} <= names or {"source_id", _COEFFICIENTS} <= names
 
 
 def _xp(hdus: fits.HDUList) -> SurveySpectra:
@@ -96,6 +104,8 @@ def _check(names: set[str], listed: str) -> None:
     if "xp" in names:
         raise SlamError("has separate BP and RP spectra in pixels (gaiaxpy.convert); write it with gaiaxpy.calibrate")
     missing = [name for name in ("source_id", "flux", "flux_error") if name not in names]
+    if missing and _COEFFICIENTS in names:
+        raise SlamError("has coefficients of XP spectra; read it with slamjax.read_xp_coefficients, or sample it first")
     if missing:
         raise SlamError(f"has no column {', '.join(missing)}: it is no file of GaiaXPy spectra; it has {listed}")
 
@@ -168,7 +178,7 @@ def _long_fields() -> Iterator[None]:
         csv.field_size_limit(before)
 
 
-def _vectors(cells: Sequence[str], name: str) -> Float[np.ndarray, "star pixel"]:
+def vectors(cells: Sequence[str], name: str) -> Float[np.ndarray, "star pixel"]:
     """Vectors of cells such as "(1.0, nan, 2.0)" or "[1.0, null]"; a row of NaN for an empty cell."""
     for row, cell in enumerate(cells):
         first, last = cell.strip()[:1], cell.strip()[-1:]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from sklearn.svm import SVR, NuSVR
@@ -20,6 +20,19 @@ MAX_OWN_BLOCKS = 8
 
 #: Kernel, degree, γ, c₀, the indices of the labels that it depends on (empty: all), and the metric (empty: ones).
 KernelKey = tuple[str, int, float, float, tuple[int, ...], tuple[float, ...]]
+
+
+class Machine(NamedTuple):
+    """A fitted SVR: its kernel, support vectors (S, L), their coefficients (S,), and b."""
+
+    key: KernelKey
+    vectors: np.ndarray
+    dual: np.ndarray
+    intercept: float
+
+    @property
+    def n_labels(self) -> int:
+        return self.vectors.shape[1]
 
 
 def kernel_key(
@@ -155,36 +168,41 @@ def from_sklearn(
     fitted = [m for m in machines if m is not None]
     if not fitted:
         raise SlamError("from_sklearn was given no fitted SVR; give one per pixel")
-    n_labels = fitted[0].support_vectors_.shape[1] if fitted[0].support_vectors_.size else fitted[0].n_features_in_
+    n_labels, n_pix = fitted[0].n_labels, len(machines)
     for pixel, machine in enumerate(machines):
-        if machine is not None and machine.n_features_in_ != n_labels:
-            raise SlamError(f"the SVR of pixel {pixel} has {machine.n_features_in_} labels, others have {n_labels}")
-    vectors = np.concatenate([m.support_vectors_.reshape(-1, n_labels) for m in fitted])
-    rows = np.concatenate([np.full(len(m.support_), p) for p, m in enumerate(machines) if m is not None])
-    values = np.concatenate([m.dual_coef_[0] for m in fitted])
-    support, index = np.unique(vectors, axis=0, return_inverse=True) if len(vectors) else (np.zeros((1, n_labels)), [])
-    dual = np.zeros((len(support), len(machines)))
-    np.add.at(dual, (np.asarray(index, dtype=int).ravel(), rows.astype(int)), values)
-    keys = [
-        kernel_key("linear", 1, 1.0, 0.0) if m is None else kernel_key(m.kernel, m.degree, m._gamma, m.coef0)
-        for m in machines
-    ]
-    intercept = np.array([np.nan if m is None else float(np.ravel(m.intercept_)[0]) for m in machines])
+        if machine is not None and machine.n_labels != n_labels:
+            raise SlamError(f"the SVR of pixel {pixel} has {machine.n_labels} labels, others have {n_labels}")
     if scaling is None:
         scaling = LabelScaling(np.zeros(n_labels), np.ones(n_labels), (False,) * n_labels)
     elif scaling.n_labels != n_labels:
         raise SlamError(f"scaling has {scaling.n_labels} labels but the SVRs have {n_labels}; they must agree")
-    n_pix = len(machines)
     for name, value in (("flux_mean", flux_mean), ("flux_scale", flux_scale)):
         if np.shape(value) not in ((), (n_pix,)):
             raise SlamError(
                 f"{name} has shape {np.shape(value)} but there are {n_pix} SVRs; give a number or ({n_pix},)"
             )
-    return assemble(
-        support, dual, intercept, keys, scaling,
+    return assemble_machines(
+        machines, scaling,
         np.broadcast_to(np.asarray(flux_mean, float), (n_pix,)),
         np.broadcast_to(np.asarray(flux_scale, float), (n_pix,)),
     ).on_device()  # fmt: skip
+
+
+def assemble_machines(
+    machines: Sequence[Machine | None], scaling: LabelScaling, flux_mean: np.ndarray, flux_scale: np.ndarray
+) -> KernelEmulator:
+    """A KernelEmulator in float64 on the host, of one SVR per pixel; None is a pixel without."""
+    fitted = [m for m in machines if m is not None]
+    vectors = np.concatenate([m.vectors for m in fitted])
+    rows = np.concatenate([np.full(len(m.vectors), p) for p, m in enumerate(machines) if m is not None])
+    values = np.concatenate([m.dual for m in fitted])
+    n_labels = scaling.n_labels
+    support, index = np.unique(vectors, axis=0, return_inverse=True) if len(vectors) else (np.zeros((1, n_labels)), [])
+    dual = np.zeros((len(support), len(machines)))
+    np.add.at(dual, (np.asarray(index, dtype=int).ravel(), rows.astype(int)), values)
+    keys = [kernel_key("linear", 1, 1.0, 0.0) if m is None else m.key for m in machines]
+    intercept = np.array([np.nan if m is None else m.intercept for m in machines])
+    return assemble(support, dual, intercept, keys, scaling, flux_mean, flux_scale)
 
 
 def _flatten(svrs: Any) -> list[Any]:
@@ -195,7 +213,7 @@ def _flatten(svrs: Any) -> list[Any]:
     return [svrs]
 
 
-def _machine(svr: Any, pixel: int) -> Any:
+def _machine(svr: Any, pixel: int) -> Machine | None:
     if svr is None:
         return None
     svr = getattr(svr, "best_estimator_", svr)
@@ -209,4 +227,9 @@ def _machine(svr: Any, pixel: int) -> Any:
         raise SlamError(f"the SVR of pixel {pixel} is not fitted; call its fit first")
     if not isinstance(svr.support_vectors_, np.ndarray):
         raise SlamError(f"the SVR of pixel {pixel} was fitted to a sparse matrix; fit it to an array")
-    return svr
+    return Machine(
+        key=kernel_key(svr.kernel, svr.degree, svr._gamma, svr.coef0),
+        vectors=svr.support_vectors_.reshape(-1, svr.n_features_in_),
+        dual=svr.dual_coef_[0],
+        intercept=float(np.ravel(svr.intercept_)[0]),
+    )

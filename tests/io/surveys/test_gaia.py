@@ -15,7 +15,7 @@ from survey_files import XP_SCALE, xp_arrays, xp_csv, xp_ecsv, xp_fits
 import slamjax
 from slamjax.errors import SlamError, SlamWarning
 from slamjax.io import read
-from slamjax.io.surveys.gaia import DEFAULT_SAMPLING, _vectors
+from slamjax.io.surveys.gaia import DEFAULT_SAMPLING, vectors
 
 
 @pytest.mark.parametrize(("make", "name"), [(xp_csv, "xp.csv"), (xp_ecsv, "xp.ecsv"), (xp_fits, "xp.fits")])
@@ -147,7 +147,7 @@ def test_vectors_are_parsed_from_every_notation(values):
         ["[" + ", ".join("null" if np.isnan(x) else repr(x) for x in row) + "]" for row in values.tolist()],
     ]
     for cells in ways:
-        np.testing.assert_array_equal(_vectors(cells, "flux"), values)
+        np.testing.assert_array_equal(vectors(cells, "flux"), values)
 
 
 def test_errors_of_faint_fluxes_do_not_overflow(tmp_path):
