@@ -14,6 +14,7 @@ import lzma
 import math
 import os
 import pickle
+import re
 import zlib
 from collections.abc import Callable, Collection, Mapping
 from contextlib import ExitStack
@@ -39,8 +40,8 @@ _OF_ARRAYS = frozenset(
 )
 _ARRAY = "joblib.numpy_pickle.NumpyArrayWrapper"
 _SCALARS = frozenset(f"{core}.multiarray.scalar" for core in _CORES)
-#: What an array may hold: numbers of a fixed size.
-_KINDS, _MOST_AXES = "biufc", 4
+#: What an array may hold: numbers of a fixed size; arrays of texts stay inert.
+_KINDS, _TEXTS, _MOST_AXES = "biufc", "SU", 4
 #: zlib makes at most a thousand bytes of one; what unpacks to more is no dump.
 _MOST_UNPACKED = 1100
 _PIECE = 2**24
@@ -289,6 +290,8 @@ class _Reader(_Base):
         if described.get("numpy_array_alignment_bytes") is not None:
             self._source.read(self._source.read(1)[0])
         data = self._source.read(math.prod(shape) * dtype.itemsize)
+        if dtype.kind not in _KINDS:
+            return Inert("numpy.ndarray", (shape, data))
         array = np.frombuffer(data, dtype).reshape(shape, order="F" if described["order"] == "F" else "C")
         return array.astype(dtype.newbyteorder("="), copy=False)
 
@@ -302,18 +305,21 @@ for _operation, _method in {
 
 
 def _dtype(described: Any) -> np.dtype[Any]:
-    """A type of numbers, made anew from its letter, size and byte order."""
+    """A type of numbers or texts, made anew from its letter, size and byte order."""
     if not isinstance(described, Inert) or described.name != "numpy.dtype":
         raise _Refused("holds an array without a type of numbers")
     letters, state = described.args[0], described.state
     order = state[1] if isinstance(state, tuple) and len(state) > 1 and state[1] in ("<", ">") else "="
-    if not isinstance(letters, str) or letters[:1] not in _KINDS or not letters[1:].isdecimal() or len(letters) > 3:
+    if not isinstance(letters, str) or not re.fullmatch(f"[{_KINDS}{_TEXTS}][0-9]{{1,4}}", letters):
         raise _Refused(f"holds an array of {letters!r}"[:_LONGEST_NAME])
     return np.dtype(order + letters)
 
 
 def _scalar(args: tuple[Any, ...]) -> Any:
-    """A number, or what is inert of one that is none."""
+    """A number; a text stays inert."""
     if len(args) != 2 or not isinstance(args[1], bytes):
         raise _Refused("holds a number without bytes")
-    return np.frombuffer(args[1], _dtype(args[0]), 1)[0].item()
+    dtype = _dtype(args[0])
+    if dtype.kind not in _KINDS:
+        return Inert("numpy.ndarray", args)
+    return np.frombuffer(args[1], dtype, 1)[0].item()

@@ -57,9 +57,11 @@ def test_objects_become_inert_and_arrays_arrays(tmp_path, compress, protocol):
     assert found.attributes["many"] == (1, 2, 3, 4)
 
 
-def test_arrays_of_objects_stay_inert_and_what_follows_is_read(tmp_path):
-    found = read(written(tmp_path, Thing(objects=np.array([None, "a"], object), after=np.arange(3))))
-    assert isinstance(found.attributes["objects"], Inert)
+def test_arrays_of_objects_and_texts_stay_inert_and_what_follows_is_read(tmp_path):
+    arrays = {"objects": np.array([None, "a"], object), "texts": np.array(["a", "βγ"]), "bytes": np.array([b"abc"])}
+    found = read(written(tmp_path, Thing(**arrays, text=np.str_("a"), after=np.arange(3))))
+    for name in (*arrays, "text"):
+        assert isinstance(found.attributes[name], Inert)
     np.testing.assert_array_equal(found.attributes["after"], np.arange(3))
 
 
@@ -83,7 +85,7 @@ def hostile():
     yield "numpy.load", lambda mark: Calls(np.load, str(mark))
     yield "joblib.load", lambda mark: Calls(joblib.load, str(mark))
     yield "a record", lambda mark: np.zeros(2, [("a", "f8"), ("b", "O")])
-    yield "text", lambda mark: np.array(["a", "b"])
+    yield "dates", lambda mark: np.zeros(2, "M8[s]")
 
 
 @pytest.mark.parametrize(("name", "make"), list(hostile()), ids=lambda value: value if isinstance(value, str) else "")
