@@ -64,6 +64,7 @@ _HOMES = {
     "fit_table": "fitting",
     "fit_pairs": "fitting",
     "fit_visits": "fitting",
+    "write_best_fits": "fitting",
     "fit_files": "survey",
     "fit_survey": "survey",
     "fit_catalog": "survey",
@@ -138,6 +139,7 @@ if TYPE_CHECKING:  # the same names for type checkers and editors; a test compar
     from slamjax.fitting import fit_pairs as fit_pairs
     from slamjax.fitting import fit_table as fit_table
     from slamjax.fitting import fit_visits as fit_visits
+    from slamjax.fitting import write_best_fits as write_best_fits
     from slamjax.flags import Flag as Flag
     from slamjax.flags import flag_names as flag_names
     from slamjax.forward import ForwardEmulator as ForwardEmulator

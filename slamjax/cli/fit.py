@@ -9,6 +9,8 @@ import typer
 
 import slamjax
 from slamjax.cli.clusters import Cluster
+from slamjax.cli.console import say_written
+from slamjax.cli.files import check_output
 from slamjax.cli.groups import Offered, default, offer, option_groups
 from slamjax.cli.nuisance_options import NuisanceOptions
 from slamjax.cli.options import (
@@ -23,7 +25,7 @@ from slamjax.cli.options import (
     Survey,
     priors,
 )
-from slamjax.cli.surveys import PieceSize, Shard, check_survey_output, reading_of, run_survey
+from slamjax.cli.surveys import LOOKED_FOR, PieceSize, Shard, check_survey_output, reading_of, run_survey
 from slamjax.errors import SlamError
 from slamjax.fitting import OptimiserSpec
 
@@ -53,6 +55,10 @@ def fit(
             "folder of Parquet files.",
         ),
     ],
+    spectra_out: Annotated[
+        Path | None,
+        typer.Option(metavar="SPECTRA.fits", help="Also write the best-fit spectrum of every star, as FITS."),
+    ] = None,
     select: Select = None,
     survey: Survey = None,
     n_starts: Starts = default(slamjax.Fitter, "n_starts"),
@@ -85,6 +91,8 @@ def fit(
     Example: `slamjax fit miles.h5 "spectra/spec-*.fits" -o labels.fits`
     """
     check_survey_output(output, model, spectra)
+    if spectra_out is not None:
+        check_output(spectra_out, [model, *spectra[:LOOKED_FOR]], "--spectra-out")
     reading = reading_of(spectra, select, survey, metadata, n_jobs)
     if posterior_mean and learnt_mean:
         raise SlamError("--posterior-mean and --learnt-mean make the same columns; give one of them")
@@ -100,4 +108,6 @@ def fit(
         memory=memory,
     )
     how: dict[str, Any] = {"reading": reading, "piece_size": piece_size, "cluster": cluster, "shard": shard}
-    run_survey(slamjax.fit_survey, fitter, spectra, output, doing="fitting", **how)
+    run_survey(slamjax.fit_survey, fitter, spectra, output, doing="fitting", spectra_out=spectra_out, **how)
+    if spectra_out is not None:
+        say_written(spectra_out)

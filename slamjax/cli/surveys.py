@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from slamjax.survey.report import Collected
 
 #: Inputs that are looked for before a run: of very many files some may be missing, and have rows that say so.
-_LOOKED_FOR = 100
+LOOKED_FOR = 100
 #: Worst pieces and files that are named.
 _NAMED = 3
 
@@ -49,7 +49,7 @@ def check_survey_output(output: Path, model: Path, spectra: list[Path]) -> None:
     from slamjax.survey.runner import check_survey_output
 
     check_survey_output(output)
-    check_inputs(output, [model, *spectra[:_LOOKED_FOR]])
+    check_inputs(output, [model, *spectra[:LOOKED_FOR]])
 
 
 def run_survey(

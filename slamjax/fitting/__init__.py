@@ -1,5 +1,6 @@
 """From prepared spectra to labels: starts, minimisers, batches, and the table of results."""
 
+from slamjax.fitting.best_fits import write_best_fits as write_best_fits
 from slamjax.fitting.fitter import Fitter as Fitter
 from slamjax.fitting.joint import JointFit as JointFit
 from slamjax.fitting.joint import JointFitter as JointFitter

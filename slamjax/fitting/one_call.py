@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import Any, overload
 
+from slamjax._util.files import check_writable
 from slamjax.errors import SlamError
+from slamjax.fitting.best_fits import write_best_fits
 from slamjax.fitting.fitter import Fitter
 from slamjax.fitting.joint.fitter import JointFitter
 from slamjax.fitting.joint.tables import JointFit
@@ -33,6 +36,7 @@ def fit(
     nuisances: Nuisances | None = ...,
     compress: bool = ...,
     memory: float = ...,
+    spectra_out: str | os.PathLike[str] | None = ...,
     on_progress: Progress | bool | None = ...,
 ) -> LabelTable: ...
 @overload
@@ -58,6 +62,7 @@ def fit(
     nuisances: Any = None,
     compress: bool = True,
     memory: float = 1.0,
+    spectra_out: str | os.PathLike[str] | None = None,
     on_progress: Progress | bool | None = True,
 ) -> LabelTable | JointFit:
     """Labels, errors and flags of every spectrum, or of every star from all of its spectra.
@@ -73,6 +78,8 @@ def fit(
     optimiser, n_starts, prior, posterior_mean, nuisances, compress, memory
         See `slamjax.Fitter` and `slamjax.JointFitter`, which has neither ``optimiser`` nor ``posterior_mean``;
         nuisances of several models are a mapping, see `slamjax.JointModel`.
+    spectra_out : path, optional
+        Also write the best-fit spectra there, see `slamjax.write_best_fits`; with one model.
     on_progress : callable or bool
         Called with (stars done, stars in all). By default a line in terminals and notebooks; False for none.
 
@@ -102,11 +109,17 @@ def fit(
     if isinstance(model, JointModel | Mapping):
         if optimiser != "lm" or posterior_mean:
             raise SlamError("several models are fitted by method 'lm' and without posterior means; leave both out")
+        if spectra_out is not None:
+            raise SlamError("best-fit spectra are those of one model; leave spectra_out out, or fit with one")
         fitter = JointFitter(
             joint_model(model, nuisances), n_starts=n_starts, prior=prior, compress=compress, memory=memory
         )
         return fitter.fit(spectra, on_progress)
     options: dict[str, Any] = {"prior": prior, "posterior_mean": posterior_mean, "nuisances": nuisances}
-    return Fitter(model, optimiser=optimiser, n_starts=n_starts, compress=compress, memory=memory, **options).fit(
-        spectra, on_progress
-    )
+    if spectra_out is not None:
+        check_writable(spectra_out)
+    single = Fitter(model, optimiser=optimiser, n_starts=n_starts, compress=compress, memory=memory, **options)
+    labels = single.fit(spectra, on_progress)
+    if spectra_out is not None:
+        write_best_fits(single, spectra, labels, spectra_out, on_progress=on_progress)
+    return labels

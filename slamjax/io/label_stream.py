@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from io import BytesIO
 from typing import BinaryIO
 
@@ -19,7 +19,15 @@ from slamjax.io.labels import label_sheet
 _BLOCK = 2880
 
 
-def write_label_blocks(like: LabelTable, n: int, blocks: Iterable[LabelTable], path: str | os.PathLike[str]) -> None:
+def write_label_blocks(
+    like: LabelTable,
+    n: int,
+    blocks: Iterable[LabelTable],
+    path: str | os.PathLike[str],
+    *,
+    sheet_of: Callable[[LabelTable], fits.BinTableHDU] = label_sheet,
+    behind: Sequence[fits.BinTableHDU] = (),
+) -> None:
     """Write a label table whose rows come in blocks; `slamjax.read_labels` reads it.
 
     Parameters
@@ -31,13 +39,17 @@ def write_label_blocks(like: LabelTable, n: int, blocks: Iterable[LabelTable], p
     blocks : iterable of LabelTable
         With the columns of ``like``.
     path : path
+    sheet_of : callable
+        Makes the FITS extension of a table.
+    behind : sequence of extensions
+        Further ones, behind the table.
 
     Raises
     ------
     SlamError
         If the file cannot be written, or blocks have another number of rows than ``n``.
     """
-    header = label_sheet(like).header.copy()
+    header = sheet_of(like).header.copy()
     header["NAXIS2"] = n
     header["CHECKSUM"] = ("0" * 16, "HDU checksum")
     header["DATASUM"] = ("0", "data unit checksum")
@@ -48,7 +60,7 @@ def write_label_blocks(like: LabelTable, n: int, blocks: Iterable[LabelTable], p
         data = _Summed(file)
         written = 0
         for block in blocks:
-            data.write(_rows_of(block, header))
+            data.write(_rows_of(sheet_of(block), header))
             written += len(block)
         if written != n:
             raise SlamError(f"{written} rows came for the {n} of {path}; nothing was written")
@@ -58,17 +70,22 @@ def write_label_blocks(like: LabelTable, n: int, blocks: Iterable[LabelTable], p
         header["CHECKSUM"] = encoded_checksum(folded(data.total + sum_of_words(text)))
         file.seek(place)
         file.write(header.tostring().encode())
+        file.seek(0, os.SEEK_END)
+        for extension in behind:
+            buffer = BytesIO()
+            fits.HDUList([fits.PrimaryHDU(), extension]).writeto(buffer, checksum=True)
+            file.write(buffer.getvalue()[len(fits.PrimaryHDU().header.tostring()) :])
 
 
-def _rows_of(block: LabelTable, header: fits.Header) -> bytes:
+def _rows_of(sheet: fits.BinTableHDU, header: fits.Header) -> bytes:
     """The rows as FITS holds them."""
-    sheet, buffer = label_sheet(block), BytesIO()
+    buffer = BytesIO()
     fits.HDUList([fits.PrimaryHDU(), sheet]).writeto(buffer)
     for keyword, value in header["TFORM*"].items():
         if sheet.header[keyword] != value:
             raise ValueError(f"column {keyword} is {sheet.header[keyword]} in a block and {value} in the header")
     start = len(fits.PrimaryHDU().header.tostring()) + len(sheet.header.tostring())
-    return buffer.getvalue()[start : start + sheet.header["NAXIS1"] * len(block)]
+    return buffer.getvalue()[start : start + sheet.header["NAXIS1"] * sheet.header["NAXIS2"]]
 
 
 class _Summed:

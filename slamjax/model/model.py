@@ -15,6 +15,7 @@ from astropy.table import Table
 from jaxtyping import Float
 
 from slamjax._util.cards import html_card
+from slamjax._util.progress import reporter
 from slamjax.emulators.base import Emulator
 from slamjax.emulators.broadening import broadened, can_broaden
 from slamjax.emulators.compression import Compressed, compress, compress_if_large
@@ -39,7 +40,7 @@ from slamjax.spectra.covariance import refuse_covariance
 from slamjax.spectra.length_units import length_unit
 from slamjax.spectra.spectra import Spectra
 from slamjax.spectra.wavelengths import to_vacuum
-from slamjax.typing import AnyArray, Flux
+from slamjax.typing import AnyArray, Flux, Progress
 
 #: Two line spreads are the same if their widths differ by less than this fraction of a pixel; models of so many of them
 #: are kept.
@@ -221,6 +222,20 @@ class Model:
         """
         if not covariance:
             refuse_covariance(spectra, "what takes ivar")
+        placed, treatment = self._before_treatment(spectra, velocity)
+        return treatment(placed)
+
+    def prepare_with_continuum(
+        self, spectra: Spectra, velocity: Float[np.ndarray, " star"] | None = None
+    ) -> tuple[Spectra, Float[np.ndarray, "star pixel"]]:
+        """As `prepare`, and the continuum (N, P) by which the recipe divided: 1 if it has none."""
+        placed, treatment = self._before_treatment(spectra, velocity)
+        return treatment.with_continuum(placed)
+
+    def _before_treatment(
+        self, spectra: Spectra, velocity: Float[np.ndarray, " star"] | None
+    ) -> tuple[Spectra, Recipe]:
+        """Spectra on the model's wavelengths with its line spread and unit, and what is left to do to them."""
         placed, info = self.place(spectra, velocity), self.info
         if not info.recipe.has_continuum:
             placed = in_flux_unit(placed, info.flux_unit, "the model was trained on flux")
@@ -231,11 +246,11 @@ class Model:
                     f"{spectra.source} has a line spread of up to {np.max(placed.fwhm):g} {info.wave_unit}, wider than "
                     f"the model's: model.matched(spectra) predicts as wide lines",
                     SlamWarning,
-                    stacklevel=2,
+                    stacklevel=3,
                 )
             placed = blur_to(placed, info.fwhm)
             treatment = Recipe(tuple(step for step in treatment.steps if not isinstance(step, MatchResolution)))
-        return treatment(placed)
+        return placed, treatment
 
     def matched(self, spectra: Spectra) -> Model:
         """The model for spectra of wider lines: its predictions are convolved to the line spread that they state.
@@ -304,9 +319,9 @@ class Model:
     def _in_components(self) -> Model:
         """The model in components, of which every pixel is a sum, whatever its kernel."""
         try:
-            return self.compress()
+            return self.compress(on_progress=False)
         except SlamError:
-            return self.compress(0.1)
+            return self.compress(0.1, on_progress=False)
 
     def place(self, spectra: Spectra, velocity: Float[np.ndarray, " star"] | None = None) -> Spectra:
         """The spectra on the model's wavelengths, in its frame: `prepare` without the treatment of the flux."""
@@ -320,13 +335,15 @@ class Model:
         info = dataclasses.replace(self.info, calibration=Calibration(chi2_limit=float("inf")))
         return dataclasses.replace(self, noise=noise, info=info)
 
-    def compress(self, tolerance: float = 0.01) -> Model:
+    def compress(self, tolerance: float = 0.01, *, on_progress: Progress | bool | None = True) -> Model:
         """The same model with its emulator in few components; see `slamjax.emulators.compression.compress`.
 
         Parameters
         ----------
         tolerance : float
             Largest shift of any label, in standard errors.
+        on_progress : callable or bool
+            By default a line in terminals and notebooks; False for none. A function hears of stages only.
 
         Returns
         -------
@@ -339,7 +356,10 @@ class Model:
         SlamError
             If the model is compressed already, or no compression meets the tolerance.
         """
-        return self._with_compressed(compress(self.host_emulator, self.noise, self.training_labels, tolerance))
+        with reporter(on_progress) as report:
+            report.stage("compressing the emulator")
+            small = compress(self.host_emulator, self.noise, self.training_labels, tolerance)
+        return self._with_compressed(small)
 
     def quick(self) -> Model:
         """The model, compressed if it is large and compression loses nothing; made once per model."""

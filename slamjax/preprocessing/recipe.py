@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float
 from slamjax._util.files import atomic_path, existing_file
 from slamjax._util.toml import read_toml, to_toml
 from slamjax.errors import SlamError
-from slamjax.preprocessing.arms import ContinuumByArm
+from slamjax.preprocessing.arms import ContinuumByArm, divide
 from slamjax.preprocessing.chebyshev import ChebyshevContinuum
 from slamjax.preprocessing.continuum import GaussianContinuum, SplineContinuum
 from slamjax.preprocessing.regrid import Resample, RestFrame
@@ -89,6 +89,20 @@ class Recipe:
         for step in self.steps:
             spectra = step(spectra)
         return spectra
+
+    def with_continuum(self, spectra: Spectra) -> tuple[Spectra, Float[np.ndarray, "star pixel"]]:
+        """The prepared spectra, and what they were divided by: 1 without a continuum, NaN where there is none.
+
+        For recipes without steps that choose pixels or frame.
+        """
+        whole = np.ones(spectra.flux.shape, spectra.flux.dtype)
+        for step in self.steps:
+            if isinstance(step, ContinuumByArm):
+                continuum = step.continuum(spectra)
+                spectra, whole = divide(spectra, continuum), whole * continuum
+            else:
+                spectra = step(spectra)
+        return spectra, whole
 
     def __str__(self) -> str:
         return "; ".join(str(step) for step in self.steps) or "spectra as they are"

@@ -19,6 +19,7 @@ from slamjax.survey.draws import has_draws, renumber
 from slamjax.survey.parts import columns_of, read_about, read_part
 from slamjax.survey.report import Collected, collected_of
 from slamjax.survey.schema import LabelColumn, LabelSchema
+from slamjax.typing import Progress
 
 #: Numbers of missing pieces that a message names.
 _NAMED = 5
@@ -32,7 +33,9 @@ class NothingFittedError(SlamError):
     """There is no row to write: no spectrum is selected, or none can be fitted."""
 
 
-def collect(kept: Sequence[Checkpoint], output: str | os.PathLike[str]) -> Collected:
+def collect(
+    kept: Sequence[Checkpoint], output: str | os.PathLike[str], on_progress: Progress | None = None
+) -> Collected:
     """Write the label table of a survey from its finished parts.
 
     Parameters
@@ -42,6 +45,8 @@ def collect(kept: Sequence[Checkpoint], output: str | os.PathLike[str]) -> Colle
     output : path
         A name ending in ``.fits``, ``.csv`` or ``.ecsv``, or a Parquet dataset: a name ending in ``.parquet`` or
         without an ending. Texts are written from memory.
+    on_progress : callable, optional
+        Called with (rows written, all rows).
 
     Raises
     ------
@@ -58,7 +63,7 @@ def collect(kept: Sequence[Checkpoint], output: str | os.PathLike[str]) -> Colle
         raise NothingFittedError(
             f"the selection keeps none of the {sum(about['n'] for about in abouts)} spectra; loosen it"
         )
-    blocks = _blocks(homes, abouts, schema, run["all_rows"] == "True")
+    blocks = told_of(_blocks(homes, abouts, schema, run["all_rows"] == "True"), n, on_progress)
     if is_dataset(output):
         write_dataset(schema, blocks, output)
     elif Path(output).suffix.lower() in (".csv", ".ecsv"):
@@ -68,6 +73,16 @@ def collect(kept: Sequence[Checkpoint], output: str | os.PathLike[str]) -> Colle
     if run.get("draws"):
         _number_draws(Path(run["draws"]), homes, abouts)
     return collected_of(enumerate(abouts))
+
+
+def told_of(blocks: Iterator[LabelTable], n: int, report: Progress | None) -> Iterator[LabelTable]:
+    """Blocks of n rows, each of which is told of once it is written."""
+    done = 0
+    for block in blocks:
+        yield block
+        done += len(block)
+        if report is not None:
+            report(done, n)
 
 
 def abouts_of(kept: Checkpoint) -> list[tuple[int, dict[str, Any]]]:

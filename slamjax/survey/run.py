@@ -10,10 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from slamjax._util.checkpoint import Checkpoint
+from slamjax._util.files import check_writable
+from slamjax._util.progress import reporter
 from slamjax.errors import SlamError
 from slamjax.fitting import Fitter
 from slamjax.fitting.parts import fitter_of
+from slamjax.io import read_labels
 from slamjax.model.model import Model
+from slamjax.survey.best_fits import write_survey_best_fits
 from slamjax.survey.collect import DamagedPart, collect
 from slamjax.survey.engines import Fits, Samples
 from slamjax.survey.report import Collected, SurveyReport, write_report
@@ -34,6 +38,7 @@ def fit_survey(
     reading: Reading | None = None,
     piece_size: int | None = None,
     shard: tuple[int, int] | None = None,
+    spectra_out: str | os.PathLike[str] | None = None,
     client: Any = None,
     on_progress: Progress | bool | None = True,
 ) -> SurveyReport:
@@ -58,6 +63,8 @@ def fit_survey(
         Most spectra, or files, of a piece; by default 4096 (files: 512), or as many as the fitter's ``memory`` holds.
     shard : (i, N), optional
         Fit the i-th of N equal shares of the pieces only, and write no output: `slamjax.survey.collect_shards` does.
+    spectra_out : path, optional
+        Also write the best-fit spectra, as `slamjax.write_best_fits` does; the input is read once more for that.
     client : distributed.Client, optional
         Whose workers fit the pieces; they see the same files. By default this process does.
     on_progress : callable or bool
@@ -88,10 +95,27 @@ def fit_survey(
     (6, ['labels.fits', 'labels.fits.report.json', 'new.fits'])
     """
     engine = Fits(fitter_of(model))
-    return run_survey(
+    if spectra_out is not None:
+        _check_spectra_output(spectra_out, Path(output), shard)
+    report = run_survey(
         engine, inputs, output, reading=reading, piece_size=piece_size, shard=shard, client=client,
         on_progress=on_progress,
     )  # fmt: skip
+    if spectra_out is not None:
+        labels = read_labels(output)
+        write_survey_best_fits(engine.fitter, inputs, labels, spectra_out, reading or Reading(), on_progress)
+    return report
+
+
+def _check_spectra_output(path: str | os.PathLike[str], output: Path, shard: tuple[int, int] | None) -> None:
+    """Raise SlamError unless best-fit spectra can be written there, beside a table that is read again for them."""
+    check_writable(path)
+    if shard is not None:
+        raise SlamError("best-fit spectra need the labels of all shards; leave spectra_out out")
+    if output.suffix.lower() == ".csv":
+        raise SlamError(f"best-fit spectra need labels with units, which {output} cannot hold; write FITS or ECSV")
+    if Path(path).absolute() == output.absolute():
+        raise SlamError(f"labels and best-fit spectra would both be written to {path}; give two names")
 
 
 def sample_survey(
@@ -158,7 +182,9 @@ def sample_survey(
     )  # fmt: skip
 
 
-def collect_shards(folders: Sequence[Path], output: str | os.PathLike[str]) -> Collected:
+def collect_shards(
+    folders: Sequence[Path], output: str | os.PathLike[str], *, on_progress: Progress | bool | None = True
+) -> Collected:
     """Write the label table of a survey from the parts of all its shards, which are then removed.
 
     The whole run's report is written beside it, ``<output>.report.json``; its rate is that of all shards together.
@@ -169,6 +195,8 @@ def collect_shards(folders: Sequence[Path], output: str | os.PathLike[str]) -> C
         Folders of finished parts; those beside the output are ``.NAME.shard-i-of-N.parts``.
     output : path
         As of `slamjax.fit_survey`.
+    on_progress : callable or bool
+        Called with (rows written, all rows). By default a line in terminals and notebooks; False for none.
 
     Raises
     ------
@@ -194,7 +222,9 @@ def collect_shards(folders: Sequence[Path], output: str | os.PathLike[str]) -> C
     with _all_of(folders) as kept:
         try:
             began = time.perf_counter()
-            collected = collect(kept, target)
+            with reporter(on_progress) as report:
+                report.stage("writing the table")
+                collected = collect(kept, target, report)
         except DamagedPart as error:
             raise SlamError("a finished part is damaged; run its shard again with the same command") from error
         if collected.set_aside:  # their shards may try them again
