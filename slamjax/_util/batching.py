@@ -32,6 +32,7 @@ def map_padded(
     least: int | None = None,
     *,
     counted: bool = False,
+    report: Callable[[int, int], None] | None = None,
 ) -> Any:
     """``function`` of all rows, block by block; every block has the same shape.
 
@@ -48,6 +49,8 @@ def map_padded(
         work for a few more compilations.
     counted : bool
         Whether the function also takes the number of rows that are wanted, for `map_blocks`.
+    report : callable, optional
+        Called with (rows done, rows in all).
 
     Returns
     -------
@@ -62,6 +65,8 @@ def map_padded(
         block = jax.tree_util.tree_map(lambda a, filled=filled: jnp.asarray(a[filled]), arrays)
         out = function(*block, rows.size) if counted else function(*block)
         parts.append(jax.tree_util.tree_map(lambda a, count=rows.size: np.asarray(a)[:count], out))
+        if report is not None:
+            report(start + rows.size, n)
     if len(parts) == 1:
         return parts[0]
     return jax.tree_util.tree_map(lambda *each: np.concatenate(each), *parts)

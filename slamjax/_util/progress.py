@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +13,8 @@ from slamjax.typing import Progress
 
 #: Seconds between two drawings of the line, and before the first one: what takes no longer needs none.
 _INTERVAL, _PATIENCE = 0.1, 2.0
+#: Seconds without a word after which it is drawn all the same.
+_SILENCE = 1.0
 
 
 class Reporter(Protocol):
@@ -62,6 +65,22 @@ def _nothing(done: int, total: int) -> None:
     pass
 
 
+class Steps:
+    """Counts the steps of work whose number is known about: more are expected once more are found to be needed."""
+
+    def __init__(self, report: Progress | None = None, expected: int = 0) -> None:
+        self._report, self.done, self.expected = report or _nothing, 0, expected
+
+    def expect(self, more: int) -> None:
+        """So many steps are still to be done."""
+        self.expected = self.done + more
+
+    def __call__(self) -> None:
+        """A step is done."""
+        self.done += 1
+        self._report(self.done, max(self.done, self.expected))
+
+
 class _Handed:
     """Reports to a function."""
 
@@ -79,23 +98,47 @@ class _Handed:
 
 
 class _Line:
-    """One line that is drawn again and again, and at the end says what took how long."""
+    """One line that is drawn again and again, and at the end says what took how long.
+
+    A thread draws it where the work says nothing for a while: what is not counted is seen to go on, too.
+    """
 
     def __init__(self, stream: TextIO) -> None:
         self.stream, self.width, self.drawn, self.made = stream, 0, 0.0, time.monotonic()
         self.name, self.begun, self.seconds = "", time.monotonic(), dict[str, float]()
+        self.at: tuple[int, int] | None = None
+        self._lock, self._ended = threading.RLock(), threading.Event()
+        self._thread = threading.Thread(target=self._go_on, daemon=True)
+        self._thread.start()
+
+    def _go_on(self) -> None:
+        while not self._ended.wait(_SILENCE):
+            with self._lock:
+                if self.name and time.monotonic() - self.drawn >= _SILENCE and not self._ended.is_set():
+                    self._draw(self._state())
+
+    def _state(self) -> str:
+        """The stage, how far it is, and how long it takes."""
+        seconds = time.monotonic() - self.begun
+        if self.at is None:
+            return f"{self.name}, {seconds:.0f} s"
+        return f"{self.name} {self.at[0]}/{self.at[1]}, {_pace(*self.at, seconds)}"
 
     def stage(self, name: str, *, shared: bool = True) -> None:
-        self._end_stage()
-        self.name = name
-        self._draw(name)
+        with self._lock:
+            self._end_stage()
+            self.name, self.at = name, None
+            self._draw(name)
 
     def __call__(self, done: int, total: int) -> None:
-        now = time.monotonic()
-        if now - self.drawn > _INTERVAL or done >= total:
-            self._draw(f"{self.name} {done}/{total}, {_pace(done, total, now - self.begun)}")
+        with self._lock:
+            self.at = done, total
+            if time.monotonic() - self.drawn > _INTERVAL or done >= total:
+                self._draw(self._state())
 
     def close(self) -> None:
+        self._ended.set()
+        self._thread.join()
         self._end_stage()
         took = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in self.seconds.items())
         self._draw(took)

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 import slamjax
-from slamjax.cli.console import say_written
+from slamjax.cli.console import progress_bar, say_written
 from slamjax.cli.surveys import say_collected, say_set_aside
 from slamjax.survey.parts import shard_folders
 
@@ -28,7 +28,8 @@ def collect(
     Example: `slamjax collect -o labels.fits`
     """
     given = folders or shard_folders(output)
-    collected = slamjax.survey.collect_shards(given, output)
+    with progress_bar("writing the table") as on_progress:
+        collected = slamjax.survey.collect_shards(given, output, on_progress=on_progress)
     say_collected(collected)
     say_set_aside(collected.set_aside)
     say_written(output)

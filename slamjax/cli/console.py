@@ -14,10 +14,13 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    ProgressColumn,
+    Task,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.text import Text
 
 from slamjax.cli.interrupts import check_stopped, note_if_stopped
 from slamjax.errors import SlamWarning
@@ -42,6 +45,14 @@ def say_written(path: Path) -> None:
 def say_error(text: str, *, style: str = "red") -> None:
     """Print a line to stderr."""
     _err.print(f"slamjax: {text}", style=style, markup=False)
+
+
+class _Rate(ProgressColumn):
+    """How many are done in a second."""
+
+    def render(self, task: Task) -> Text:
+        rate = task.finished_speed or task.speed
+        return Text("" if rate is None or not task.total else f"{rate:.3g}/s")
 
 
 class _Bar:
@@ -79,6 +90,7 @@ def progress_bar(title: str) -> Iterator[typing.Progress]:
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
+        _Rate(),
         TimeElapsedColumn(),
         TextColumn("left"),
         TimeRemainingColumn(),

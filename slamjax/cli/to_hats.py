@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 import slamjax
-from slamjax.cli.console import say, say_written
+from slamjax.cli.console import progress_bar, say, say_written
 from slamjax.cli.options import expanded
 from slamjax.survey.hats import ROWS_PER_PIXEL
 
@@ -28,6 +28,9 @@ def to_hats(
 
     Example: `slamjax to-hats labels.fits -o xp_labels`
     """
-    n = slamjax.survey.to_hats(labels, output, ra=ra, dec=dec, rows_per_pixel=rows, workers=workers)
+    with progress_bar("reading label tables") as on_progress:
+        n = slamjax.survey.to_hats(
+            labels, output, ra=ra, dec=dec, rows_per_pixel=rows, workers=workers, on_progress=on_progress
+        )
     say(f"{n} rows")
     say_written(output)

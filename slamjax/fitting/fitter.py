@@ -162,13 +162,13 @@ class Fitter:
             their pixels have covariances that these options do not use.
         """
         spectra = self.as_given(spectra)
-        fitter = self._matched(spectra)
-        fitter.check(spectra)
-        n = len(spectra)
-        if self.prior is not None:
-            spectra = self.prior.attached(spectra)
-
         with reporter(on_progress) as report, one_blas_thread():
+            report.stage("preparing the model", shared=False)  # a large emulator is compressed
+            fitter = self._matched(spectra)
+            fitter.check(spectra)
+            if self.prior is not None:
+                spectra = self.prior.attached(spectra)
+            n = len(spectra)
             report.stage("fitting stars")
             tables = list(fitter._fit_parts([spectra], lambda done: report(min(done, n), n)))
         warn_without_errors(self.model, spectra)

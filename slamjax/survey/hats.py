@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from slamjax._util.files import check_writable, existing_file
+from slamjax._util.progress import reporter
 from slamjax._version import __version__
 from slamjax.errors import SlamError, SlamWarning
 from slamjax.io import LabelTable, read_labels
@@ -22,6 +23,7 @@ from slamjax.io.label_arrow import from_arrow, to_arrow
 from slamjax.io.parquet import is_parquet
 from slamjax.spectra.columns import float_column
 from slamjax.survey.clients import import_distributed, local
+from slamjax.typing import Progress
 
 #: Rows of a pixel's file at most; HATS divides pixels that have more.
 ROWS_PER_PIXEL = 1_000_000
@@ -37,6 +39,7 @@ def to_hats(
     dec: str = "dec",
     rows_per_pixel: int = ROWS_PER_PIXEL,
     workers: int = 1,
+    on_progress: Progress | bool | None = True,
 ) -> int:
     """Make a HATS catalogue, which LSDB opens, of label tables with positions.
 
@@ -53,6 +56,8 @@ def to_hats(
         Most rows of a partition.
     workers : int
         Processes that sort the rows into pixels.
+    on_progress : callable or bool
+        Called with (tables read, all tables). By default a line in terminals and notebooks; False for none.
 
     Returns
     -------
@@ -70,9 +75,12 @@ def to_hats(
     >>> slamjax.survey.to_hats("labels.parquet", "giants_catalogue")  # doctest: +SKIP
     """
     target, inputs = _target(output), [labels] if isinstance(labels, str | os.PathLike) else list(labels)
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".slamjax-hats-") as name:
+    temporary = tempfile.TemporaryDirectory(dir=target.parent, prefix=".slamjax-hats-")
+    with temporary as name, reporter(on_progress) as report:
         scratch = Path(name)
-        files, n, stated = _flat_files(inputs, scratch / "flat", (ra, dec))
+        report.stage("reading label tables")
+        files, n, stated = _flat_files(inputs, scratch / "flat", (ra, dec), report)
+        report.stage("sorting rows into pixels")
         try:
             about: dict[str, Any] = {"output_artifact_name": target.name, "expected_total_rows": n}
             about |= {"ra_column": ra, "dec_column": dec}
@@ -135,7 +143,9 @@ def _target(output: str | os.PathLike[str]) -> Path:
     return target
 
 
-def _flat_files(inputs: Sequence[Any], folder: Path, position: tuple[str, str]) -> tuple[list[Path], int, str]:
+def _flat_files(
+    inputs: Sequence[Any], folder: Path, position: tuple[str, str], report: Progress
+) -> tuple[list[Path], int, str]:
     """Parquet files with one number in each cell, the number of their rows, and the labels with their units."""
     import_pyarrow()
     import pyarrow.parquet as pq
@@ -144,7 +154,7 @@ def _flat_files(inputs: Sequence[Any], folder: Path, position: tuple[str, str]) 
     files: list[Path] = []
     names: list[str] = []
     n, without, stated = 0, 0, ""
-    for source, table in _tables(inputs):
+    for source, table in _tables(inputs, report):
         flat = LabelTable(table, copy=False).flat()
         _check_position(flat.colnames, position, source)
         names, stated = names or flat.colnames, stated or _labels_of(table)
@@ -167,16 +177,18 @@ def _flat_files(inputs: Sequence[Any], folder: Path, position: tuple[str, str]) 
     return files, n, stated
 
 
-def _tables(inputs: Sequence[Any]) -> Iterator[tuple[Path, LabelTable]]:
+def _tables(inputs: Sequence[Any], report: Progress) -> Iterator[tuple[Path, LabelTable]]:
     """Label tables of all inputs, those of Parquet by row groups."""
     import pyarrow.parquet as pq
 
-    for given in inputs:
+    for before, given in enumerate(inputs):
         path = Path(given)
         paths = sorted(path.rglob("*.parquet")) if path.is_dir() else [existing_file(path)]
         if not paths:
             raise SlamError(f"{path} is a folder without Parquet files; give label tables")
-        for source in paths:
+        for number, source in enumerate(paths):
+            # files of a folder, or tables
+            report(*((number, len(paths)) if len(inputs) == 1 else (before, len(inputs))))
             if not is_parquet(source):
                 yield source, read_labels(source)
                 continue

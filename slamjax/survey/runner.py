@@ -12,7 +12,7 @@ from typing import Any
 
 from slamjax._util.checkpoint import Checkpoint, digest
 from slamjax._util.files import check_writable
-from slamjax._util.progress import reporter
+from slamjax._util.progress import Reporter, reporter
 from slamjax._util.threads import one_blas_thread
 from slamjax.errors import SlamWarning
 from slamjax.fitting.checkpoint import model_digest
@@ -99,7 +99,7 @@ class _Run:
         pieces: Sequence[Piece],
         kept: Checkpoint,
         client: Any,
-        told: Progress,
+        told: Reporter,
     ) -> None:
         self.engine, self.reading, self.pieces, self.kept = engine, reading, pieces, kept
         self.client, self.report = client, told
@@ -120,7 +120,8 @@ class _Run:
             self.finish()
             try:
                 began = time.perf_counter()
-                collected = collect([self.kept], output)
+                self.report.stage("writing the table", shared=False)
+                collected = collect([self.kept], output, self.report)
                 self.writing += time.perf_counter() - began
                 return collected
             except DamagedPart:  # it is gone, and done again

@@ -10,6 +10,7 @@ import numpy as np
 from scipy.optimize import minimize_scalar
 from scipy.stats import norm
 
+from slamjax._util.progress import Steps
 from slamjax.emulators.training_labels import TrainingLabels
 from slamjax.errors import SlamError
 from slamjax.noise.calibration import Calibration
@@ -37,6 +38,8 @@ _LEAST_CHI2 = 1e-3
 _LOG_FACTOR, _DOUBT = 1.5, 0.1
 #: Steps towards the s² that makes pulls one wide, and the misfit of ln variance at which they end.
 _STEPS, _NEAR = 4, 0.08
+#: Rounds of fits of all held-out stars that a calibration takes, about.
+CALIBRATION_STEPS = _STEPS + 4
 #: A step changes ln s² by at most this.
 _LARGEST = 2.5
 #: A step multiplies s² by this power of what label variances lack: s² is a part of them only.
@@ -63,10 +66,11 @@ Learn = Callable[[HeldOut], LowRankNoise]
 
 
 def calibrate_learnt(
-    learn: Learn, training_labels: TrainingLabels, held_out: HeldOut
+    learn: Learn, training_labels: TrainingLabels, held_out: HeldOut, step: Steps | None = None
 ) -> tuple[LowRankNoise, Calibration]:
     """The noise that ``learn`` makes of all stars, times the factors that make pulls one wide, and how χ² is read."""
-    crossed, noise = _Crossed(learn, training_labels, held_out), learn(held_out)
+    crossed, noise = _Crossed(learn, training_labels, held_out, step), learn(held_out)
+    crossed.step.expect(_ROUNDS + _FAR_STARTS)
     for number in range(_ROUNDS):
         ends = crossed.fits(held_out)
         fits = ends[ends.valid]
@@ -81,14 +85,15 @@ def calibrate_learnt(
 
 
 def calibrate_stated(
-    learn: Learn, training_labels: TrainingLabels, held_out: HeldOut
+    learn: Learn, training_labels: TrainingLabels, held_out: HeldOut, step: Steps | None = None
 ) -> tuple[LowRankNoise, Calibration]:
     """The noise that ``learn`` makes of all stars, with s² for which pulls are one wide, and how χ² is read.
 
     Photon noise stays as stated, and V as it is learnt: it is s² that says how far directions can be trusted in which
     residuals hardly vary.
     """
-    crossed, noise = _Crossed(learn, training_labels, held_out), learn(held_out)
+    crossed, noise = _Crossed(learn, training_labels, held_out, step), learn(held_out)
+    crossed.step.expect(CALIBRATION_STEPS)
     expanded = quick(held_out, crossed.noises[0], training_labels)
     for _ in range(_STEPS):
         fits = crossed.fits(expanded)
@@ -116,8 +121,10 @@ class _Crossed:
     stars: their own errors would be underestimated.
     """
 
-    def __init__(self, learn: Learn, training_labels: TrainingLabels, held_out: HeldOut) -> None:
-        self.training_labels = training_labels
+    def __init__(
+        self, learn: Learn, training_labels: TrainingLabels, held_out: HeldOut, step: Steps | None = None
+    ) -> None:
+        self.training_labels, self.step = training_labels, step or Steps()
         self.fold = np.random.default_rng(0).permutation(len(held_out.x)) % _FOLDS
         self.noises = [learn(held_out[self.fold != k]) for k in range(_FOLDS)]
 
@@ -128,6 +135,7 @@ class _Crossed:
             label_errors(noise, self.training_labels, stars[self.fold == k], **start)
             for k, noise in enumerate(self.noises)
         ]
+        self.step()
         return LabelErrors.joined(parts)[np.argsort(order)]
 
     def _lowest(self, stars: HeldOut, best: LabelErrors) -> LabelErrors:

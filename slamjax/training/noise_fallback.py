@@ -15,15 +15,22 @@ from slamjax.training.held_out import HeldOut
 from slamjax.training.noise_calibration import HardlyFitted
 from slamjax.training.noise_learning import LearntNoise, learn_noise
 from slamjax.training.specs import NoiseSpec
+from slamjax.typing import Progress
 
 
 def learn_noise_if_possible(
-    noise: NoiseSpec, emulator: Emulator, training_labels: TrainingLabels, held_out: HeldOut, *, seed: int = 0
+    noise: NoiseSpec,
+    emulator: Emulator,
+    training_labels: TrainingLabels,
+    held_out: HeldOut,
+    *,
+    seed: int = 0,
+    on_progress: Progress | None = None,
 ) -> LearntNoise:
     """`learn_noise`; "auto" takes independent pixels where no covariance can be learnt."""
     with one_blas_thread():
         try:
-            return learn_noise(noise, emulator, training_labels, held_out, seed=seed)
+            return learn_noise(noise, emulator, training_labels, held_out, seed=seed, on_progress=on_progress)
         except (HardlyFitted, np.linalg.LinAlgError) as error:
             if noise.kind != "auto":
                 raise SlamError(f"no covariance of pixels can be learnt from these stars: {error}") from error

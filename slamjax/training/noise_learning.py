@@ -23,6 +23,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from slamjax._util.progress import Steps
 from slamjax.emulators.base import Emulator
 from slamjax.emulators.training_labels import TrainingLabels
 from slamjax.errors import SlamError, SlamWarning
@@ -35,8 +36,15 @@ from slamjax.noise.stated import StatedPhotons
 from slamjax.training.held_out import HeldOut
 from slamjax.training.label_errors import label_errors, quick
 from slamjax.training.likeness import learn_likeness
-from slamjax.training.noise_calibration import adjustment, calibrate_learnt, calibrate_stated, chi2_limit
+from slamjax.training.noise_calibration import (
+    CALIBRATION_STEPS,
+    adjustment,
+    calibrate_learnt,
+    calibrate_stated,
+    chi2_limit,
+)
 from slamjax.training.specs import NoiseSpec
+from slamjax.typing import Progress
 
 #: What photon noise is known from.
 STATED, LEARNT = "stated", "learnt"
@@ -65,18 +73,24 @@ class LearntNoise(NamedTuple):
 
 
 def learn_noise(
-    spec: NoiseSpec, emulator: Emulator, training_labels: TrainingLabels, held_out: HeldOut, *, seed: int = 0
+    spec: NoiseSpec,
+    emulator: Emulator,
+    training_labels: TrainingLabels,
+    held_out: HeldOut,
+    *,
+    seed: int = 0,
+    on_progress: Progress | None = None,
 ) -> LearntNoise:
     """Learn the noise model, and the factors that make label errors honest.
 
     "auto" takes the model that gives the known labels of judging stars the largest probability; rank and floor of a
     low-rank noise, and whether photon noise is as stated, are chosen in the same way.
     """
-    independent = diagonal(emulator, held_out)
+    independent, step = diagonal(emulator, held_out), Steps(on_progress)
     variance = np.asarray(independent.model_variance)
     candidates: list[dict[str, Any]] = []
     if spec.kind != "diagonal":
-        candidates = _judge_candidates(spec, emulator, training_labels, held_out, seed)
+        candidates = _judge_candidates(spec, emulator, training_labels, held_out, seed, step)
         if not candidates:
             _too_few_stars(spec, len(held_out.x))
     allowed = [row for row in candidates if row["rank"] > 0 or spec.kind != "lowrank"]
@@ -91,7 +105,7 @@ def learn_noise(
         return _Estimates(stars, best["rank"]).noise(best["rank"], best["floor"], best["photons"])
 
     calibrate = calibrate_stated if best["photons"] == STATED else calibrate_learnt
-    noise, calibration = calibrate(learn, training_labels, held_out)
+    noise, calibration = calibrate(learn, training_labels, held_out, step)
     return LearntNoise(noise, dataclasses.replace(calibration, tried=candidates), variance)
 
 
@@ -166,7 +180,12 @@ def _warn_of_stated(spec: NoiseSpec, n_stars: int) -> None:
 
 
 def _judge_candidates(
-    spec: NoiseSpec, emulator: Emulator, training_labels: TrainingLabels, held_out: HeldOut, seed: int
+    spec: NoiseSpec,
+    emulator: Emulator,
+    training_labels: TrainingLabels,
+    held_out: HeldOut,
+    seed: int,
+    step: Steps | None = None,
 ) -> list[dict[str, Any]]:
     """Photon noise, rank, floor and score of every candidate, learnt on two thirds of the stars; the others judge.
 
@@ -199,11 +218,14 @@ def _judge_candidates(
     largest = ranks[kinds[-1]][-1]
     first = {kind: trial.scores(largest, middle, kind) for kind in kinds} if len(kinds) > 1 else {}
     kind = _clearly_better(first[STATED], first[LEARNT]) if first else kinds[0]
+    step = step or Steps()
+    step.expect(len(ranks[kind]) * len(floors[kind]) + CALIBRATION_STEPS)
     for rank in ranks[kind]:
         for floor in floors[kind]:
             known = first.get(kind) if (rank, floor) == (largest, middle) else None
             score = float(np.nanmean(trial.scores(rank, floor, kind) if known is None else known))
             rows.append({"rank": rank, "floor": floor, "photons": kind, "score": score})
+            step()
     return rows
 
 

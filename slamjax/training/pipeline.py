@@ -130,7 +130,13 @@ def train(
             chosen = learner if joint_scores is None else learner.only(int(np.argmax(joint_scores)))
             half = half_of_stars(lambda some: chosen.learn(some, None).held_out, training.scaled, seed)
             held_out = dataclasses.replace(held_out, half=half)
-        learnt_noise = learn_noise_if_possible(noise, learnt.emulator, training_labels, held_out, seed=seed)
+        learnt_noise = learn_noise_if_possible(
+            noise, learnt.emulator, training_labels, held_out, seed=seed, on_progress=report
+        )
+        report.stage("learning errors of velocities", shared=False)
+        scale = velocity_scale(
+            learnt_noise.model_variance, training_labels, learnt.held_out, training.prepared, seed=seed
+        )
     candidates = Table(rows=[vars(candidate) for candidate in learner.candidates])
     pixels = _pixel_table(training.prepared.wave, learnt, candidates, learnt_noise.model_variance)
     if joint_scores is not None:
@@ -140,7 +146,6 @@ def train(
     settings |= {"metrics": taken.tried} if isinstance(emulator, SVR) else {}
     settings |= {"selection": spectra.selection, "training_sha256": training_digest(record, training)}
     info = _model_info(training, learnt, pixels, candidates, record, learnt_noise.calibration, provenance(settings))
-    scale = velocity_scale(learnt_noise.model_variance, training_labels, learnt.held_out, training.prepared, seed=seed)
     info = dataclasses.replace(info, velocity_scale=scale)
     return Model(learnt.emulator, learnt_noise.noise, training_labels, info)
 

@@ -8,6 +8,7 @@ import warnings
 import numpy as np
 from astropy.table import Table
 
+from slamjax._util.progress import reporter
 from slamjax.errors import SlamError, SlamWarning
 from slamjax.model.model import Model
 from slamjax.model.radial_velocity import measure_rv
@@ -21,9 +22,17 @@ from slamjax.training.plausibility import absurd_pixels, left_out
 from slamjax.training.screening import outliers
 from slamjax.training.specs import NoiseKind, NoiseSpec
 from slamjax.training.velocity_learning import velocity_scale
+from slamjax.typing import Progress
 
 
-def recalibrate_noise(model: Model, spectra: Spectra, *, noise: NoiseKind | NoiseSpec = "auto", seed: int = 0) -> Model:
+def recalibrate_noise(
+    model: Model,
+    spectra: Spectra,
+    *,
+    noise: NoiseKind | NoiseSpec = "auto",
+    seed: int = 0,
+    on_progress: Progress | bool | None = True,
+) -> Model:
     """Keep the emulator, and learn the noise from other stars with known labels.
 
     The covariance of residuals belongs to an instrument and its calibration. It does not carry over to another survey,
@@ -40,6 +49,8 @@ def recalibrate_noise(model: Model, spectra: Spectra, *, noise: NoiseKind | Nois
         As in `slamjax.train`.
     seed : int
         Of the draw of the stars that judge noise models.
+    on_progress : callable or bool
+        Called with (steps done, steps expected). By default a line in terminals and notebooks; False for none.
 
     Returns
     -------
@@ -83,7 +94,9 @@ def recalibrate_noise(model: Model, spectra: Spectra, *, noise: NoiseKind | Nois
             f"{spectra.source} has {int(kept.sum())} stars to learn the noise from; give at least 20, better hundreds"
         )
     stars = spectra[kept]
-    velocity = np.asarray(measure_rv(model, stars, on_progress=False)["rv"].value) if model.needs_rv(stars) else None
+    velocity = None
+    if model.needs_rv(stars):
+        velocity = np.asarray(measure_rv(model, stars, on_progress=on_progress)["rv"].value)
     matched = model.matched(stars)
     prepared = matched.prepare(stars, velocity)
     x = np.asarray(model.host_emulator.scaling(labels[kept]))
@@ -98,13 +111,18 @@ def recalibrate_noise(model: Model, spectra: Spectra, *, noise: NoiseKind | Nois
         scaled_label_errors(stars, names, model.host_emulator.scaling),
     )
     held_out = _without_outliers(held_out, stars)
-    learnt = learn_noise_if_possible(spec, model.host_emulator, model.training_labels, held_out, seed=seed)
+    with reporter(on_progress) as report:
+        report.stage("learning the noise")
+        learnt = learn_noise_if_possible(
+            spec, model.host_emulator, model.training_labels, held_out, seed=seed, on_progress=report
+        )
+        scale = model.info.velocity_scale
+        if velocity is None:
+            report.stage("learning errors of velocities")
+            scale = velocity_scale(learnt.model_variance, model.training_labels, held_out, prepared, seed=seed)
     error = np.sqrt(learnt.model_variance)
     pixels = Table(model.info.pixels, copy=True)
     pixels["model_error"] = np.where(np.isfinite(error), error, np.nan)
-    scale = model.info.velocity_scale
-    if velocity is None:
-        scale = velocity_scale(learnt.model_variance, model.training_labels, held_out, prepared, seed=seed)
     settings = model.info.provenance["settings"] | {"noise": f"{spec.kind}, recalibrated on {stars.source}"}
     info = dataclasses.replace(
         model.info,

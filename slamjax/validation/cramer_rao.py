@@ -8,17 +8,21 @@ import numpy as np
 
 from slamjax._util.batching import map_padded
 from slamjax._util.jit import compiled
+from slamjax._util.progress import reporter
 from slamjax.fitting.covariance import covariances
 from slamjax.forward.scaled import ScaledModel
 from slamjax.model.model import Model
 from slamjax.model.named_labels import LabelsLike
+from slamjax.typing import Progress
 from slamjax.validation.simulation import checked_ivar, checked_labels
 
 #: Stars per batch.
 _BATCH = 256
 
 
-def crlb(model: Model, labels: LabelsLike, ivar: np.ndarray) -> np.ndarray:
+def crlb(
+    model: Model, labels: LabelsLike, ivar: np.ndarray, *, on_progress: Progress | bool | None = True
+) -> np.ndarray:
     """Cramér-Rao bound C = (J Σ⁻¹ Jᵀ)⁻¹: no unbiased estimate has a smaller covariance (Cramér 1946; Rao 1945).
 
     Σ, photon noise plus model error, does not depend on labels, so that J Σ⁻¹ Jᵀ is the whole Fisher information. Use
@@ -32,6 +36,8 @@ def crlb(model: Model, labels: LabelsLike, ivar: np.ndarray) -> np.ndarray:
     ivar : (N, P) or (P,) array
         Inverse photon variance of the prepared flux on the model's grid, as ``model.prepare(stars).ivar``; 0 for
         pixels that are not observed.
+    on_progress : callable or bool
+        Called with (stars done, stars in all). By default a line in terminals and notebooks; False for none.
 
     Returns
     -------
@@ -69,7 +75,10 @@ def crlb(model: Model, labels: LabelsLike, ivar: np.ndarray) -> np.ndarray:
     x = np.asarray(scaling(points))
     weights = scaled.ivar(np.where(model.trained, checked_ivar(model, ivar, n), 0))
     stars = (x.astype(scaled.dtype), weights)
-    fisher = map_padded(lambda *block: _fisher(scaled, *block), stars, min(n, _BATCH)).astype(float)
+    with reporter(on_progress) as report:
+        report.stage("computing bounds")
+        fisher = map_padded(lambda *block: _fisher(scaled, *block), stars, min(n, _BATCH), report=report)
+    fisher = fisher.astype(float)
     covariance, _ = covariances(fisher, np.asarray(model.training_labels.high) - np.asarray(model.training_labels.low))
     slope = np.asarray(scaling.slope(x))
     covariance = covariance * slope[:, :, None] * slope[:, None, :]

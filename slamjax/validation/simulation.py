@@ -14,6 +14,7 @@ from scipy.stats import truncnorm
 
 from slamjax._util.batching import fill_up, map_padded
 from slamjax._util.jit import compiled
+from slamjax._util.progress import reporter
 from slamjax.errors import SlamError
 from slamjax.forward.emulator import ForwardEmulator
 from slamjax.forward.nuisances import Nuisances
@@ -22,6 +23,7 @@ from slamjax.model.named_labels import LabelsLike, labels_of, warn_outside
 from slamjax.noise.calibration import Calibration
 from slamjax.preprocessing import Recipe
 from slamjax.spectra.spectra import Spectra
+from slamjax.typing import Progress
 
 #: Stars per batch, and per batch with nuisances.
 _BATCH, _MOVED_BATCH = 1024, 64
@@ -64,6 +66,7 @@ def simulate(
     table: Table | None = None,
     nuisances: Nuisances | None = None,
     values: Mapping[str, np.ndarray] | None = None,
+    on_progress: Progress | bool | None = True,
 ) -> Spectra:
     """Draw spectra from the model's likelihood: f = emulator(labels) + n with n ~ N(0, Σ(ivar)).
 
@@ -85,6 +88,8 @@ def simulate(
         Applied to the emulator's spectra before noise is added.
     values : dict of arrays, optional
         Of every free velocity (N,), km/s, and ``polynomial`` (N, degree + 1), as from `draw_nuisances`.
+    on_progress : callable or bool
+        Called with (stars done, stars in all). By default a line in terminals and notebooks; False for none.
 
     Returns
     -------
@@ -114,7 +119,11 @@ def simulate(
     (2, 11)
     """
     points = np.atleast_2d(checked_labels(model, labels))
-    return spectra_at(model, points, ivar, seed=seed, table=table, nuisances=nuisances, values=values)
+    with reporter(on_progress) as report:
+        report.stage("simulating spectra")
+        return spectra_at(
+            model, points, ivar, seed=seed, table=table, nuisances=nuisances, values=values, report=report
+        )
 
 
 def spectra_at(
@@ -126,6 +135,7 @@ def spectra_at(
     table: Table | None = None,
     nuisances: Nuisances | None = None,
     values: Mapping[str, np.ndarray] | None = None,
+    report: Progress | None = None,
 ) -> Spectra:
     """`simulate` at labels (N, L) in the model's order, wherever they are."""
     n = len(points)
@@ -141,6 +151,8 @@ def spectra_at(
         drawn = scaled.unit * np.asarray(_draw(scaled.noise, key, weights)).astype(float)[: rows.size]
         moved = {name: value[rows] for name, value in given.items()}
         flux[rows] = drawn + (model.emulator(points[rows]) if forward is None else _moved(forward, points[rows], moved))
+        if report is not None:
+            report(start + rows.size, n)
     columns = Table(table, copy=True) if table is not None else Table({"id": np.arange(n)})
     for k, name in enumerate(model.label_names):
         columns[name] = points[:, k]

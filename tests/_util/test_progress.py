@@ -2,7 +2,9 @@
 
 import io
 import sys
+import time
 
+import numpy as np
 import pytest
 from helpers import miles, xp_giants
 from models import LABELS, TWO_FOLDS, giants_model, miles_model, recipe
@@ -124,3 +126,69 @@ def test_long_work_of_every_kind_shows_a_line_that_one_argument_switches_off(cal
     assert terminal.getvalue() == ""
     work()
     assert terminal.getvalue().rstrip(" \n").endswith(" s")
+
+
+def test_a_stage_that_counts_nothing_is_seen_to_go_on(monkeypatch):
+    monkeypatch.setattr(progress, "_SILENCE", 0.02)
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    with reporter(True) as report:
+        report.stage("thinking")
+        until = time.monotonic() + 10
+        while "thinking, 0 s" not in terminal.getvalue() and time.monotonic() < until:
+            time.sleep(0.01)
+        report(3, 10)
+        while "thinking 3/10, 0 s" not in terminal.getvalue() and time.monotonic() < until:
+            time.sleep(0.01)
+    text = terminal.getvalue()
+    assert "\rthinking, 0 s" in text
+    assert "\rthinking 3/10, 0 s" in text
+    time.sleep(0.1)
+    assert terminal.getvalue() == text  # the thread has ended
+
+
+def test_steps_of_unknown_number_never_exceed_what_is_expected():
+    heard = []
+    steps = progress.Steps(lambda *at: heard.append(at))
+    steps.expect(2)
+    steps()
+    steps.expect(3)
+    for _ in range(4):
+        steps()
+    assert heard == [(1, 2), (2, 4), (3, 4), (4, 4), (5, 5)]
+
+
+def counts_of(call):
+    """What a function on_progress hears, which must rise to its end."""
+    heard = []
+    call(lambda *at: heard.append(at))
+    assert heard == sorted(heard)
+    assert heard[-1][0] == heard[-1][1]
+    return heard
+
+
+def test_simulations_bounds_and_best_fits_are_counted_in_stars(tmp_path, monkeypatch):
+    model, ivar = giants_model(), np.full(61, 1e4)
+    labels = np.tile(model.training_labels.stars[:1] * 0, (3, 1))
+    labels = np.asarray(model.host_emulator.scaling.inverse(labels))
+    assert counts_of(lambda told: slamjax.crlb(model, labels, ivar, on_progress=told)) == [(3, 3)]
+    simulated = []
+    assert counts_of(
+        lambda told: simulated.append(slamjax.validation.simulate(model, labels, ivar, on_progress=told))
+    ) == [(3, 3)]
+    stars = xp_giants()[:4]
+    table = slamjax.fit(model, stars, n_starts=1, on_progress=False)
+    monkeypatch.setattr("slamjax.fitting.best_fits._ROWS", 3)
+    path = tmp_path / "best.fits"
+    assert counts_of(lambda told: slamjax.write_best_fits(model, stars, table, path, on_progress=told)) == [
+        (3, 4), (4, 4),
+    ]  # fmt: skip
+
+
+def test_learning_the_noise_is_counted(monkeypatch):
+    """Of a low-rank noise: candidates, and rounds of fits; a function that knows no stages hears of pixels only."""
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    noise = slamjax.NoiseSpec("lowrank", ranks=(2,))
+    train(xp_giants()[:110], LABELS, emulator=Polynomial(), recipe=recipe(), search=TWO_FOLDS, noise=noise)
+    assert "\rlearning the noise 1/" in terminal.getvalue()
