@@ -12,6 +12,7 @@ MAX_PARAMETERS, MAX_RETURNED, MAX_BODY, MAX_ROOT_FILES = 10, 3, 60, 8
 
 #: Functions ("file: name") that may exceed a limit, and why.
 MANY_PARAMETERS: dict[str, str] = {
+    "fitting/one_call.py: fit": "those of a fitter, all by name, and a file for its spectra",
     "survey/run.py: sample_survey": "those of a survey and those of a sampler's call, all by name",
     "training/pipeline.py: train": "options of a training are objects already; who works on it is not one of them",
 }
