@@ -94,9 +94,8 @@ def recalibrate_noise(
             f"{spectra.source} has {int(kept.sum())} stars to learn the noise from; give at least 20, better hundreds"
         )
     stars = spectra[kept]
-    velocity = None
-    if model.needs_rv(stars):
-        velocity = np.asarray(measure_rv(model, stars, on_progress=on_progress)["rv"].value)
+    measured = measure_rv(model, stars, on_progress=on_progress) if model.needs_rv(stars) else None
+    velocity = None if measured is None else np.asarray(measured["rv"].value)
     matched = model.matched(stars)
     prepared = matched.prepare(stars, velocity)
     x = np.asarray(model.host_emulator.scaling(labels[kept]))

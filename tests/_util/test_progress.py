@@ -1,6 +1,7 @@
 """Progress: a line where somebody looks, calls for functions, nothing elsewhere."""
 
 import io
+import re
 import sys
 import time
 
@@ -189,6 +190,9 @@ def test_learning_the_noise_is_counted(monkeypatch):
     """Of a low-rank noise: candidates, and rounds of fits; a function that knows no stages hears of pixels only."""
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setattr(progress, "_INTERVAL", 0.0)
     noise = slamjax.NoiseSpec("lowrank", ranks=(2,))
     train(xp_giants()[:110], LABELS, emulator=Polynomial(), recipe=recipe(), search=TWO_FOLDS, noise=noise)
-    assert "\rlearning the noise 1/" in terminal.getvalue()
+    counted = re.findall(r"\rlearning the noise (\d+)/(\d+)", terminal.getvalue())
+    assert len(counted) > 3
+    assert all(int(done) <= int(total) for done, total in counted)
