@@ -38,7 +38,7 @@ help:
 	@$(BIN)/pip install --quiet --disable-pip-version-check uv 2>/dev/null || echo "uv cannot be had; pip is used"
 
 .venv/installed-demo: pyproject.toml | .venv/bin/python
-	$(call INSTALL,-e '.[fast]')
+	$(call INSTALL,-e '.[explore,fast]')
 	@touch $@
 
 .venv/installed-%: pyproject.toml | .venv/bin/python

@@ -86,6 +86,8 @@ _HOMES = {
     # In a browser: a model, its stars and their fits as one page
     "explore": "explorer",
     "Explorer": "explorer",
+    "report": "reports",
+    "Report": "reports",
     # Kept between processes: compiled programs, and finished parts of a run
     "keep_programs": "_util.programs",
     "Checkpoint": "_util.checkpoint",
@@ -163,6 +165,8 @@ if TYPE_CHECKING:  # the same names for type checkers and editors; a test compar
     from slamjax.noise import LowRankNoise as LowRankNoise
     from slamjax.preprocessing import Recipe as Recipe
     from slamjax.preprocessing import stack as stack
+    from slamjax.reports import Report as Report
+    from slamjax.reports import report as report
     from slamjax.sampling import Posterior as Posterior
     from slamjax.sampling import Sampler as Sampler
     from slamjax.sampling import SamplerSpec as SamplerSpec

@@ -37,6 +37,7 @@ ROOMS = {
     "plots": "Figures",
     "views": "In words",
     "explorer": "In a browser",
+    "reports": "Reports",
     "datasets": "Data that ship with the package",
     "flags": "Flags",
     "errors": "Errors",

@@ -1,4 +1,4 @@
 """The command line: ``slamjax read | train | fit | sample | validate | calibrate | compare | info |
-explore | plot | demo``."""
+explore | report | plot | demo``."""
 
 from slamjax.cli.entry import main as main

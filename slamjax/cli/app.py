@@ -30,6 +30,7 @@ COMMANDS = {
     "compare": "Train SLAM and The Cannon on the same stars and compare them on held-out ones.",
     "info": "Describe a file: a model, spectra, labels, a posterior or a recipe.",
     "explore": "Write a page to explore a model and its stars in a browser.",
+    "report": "Write a page that says what a model and its fits are worth.",
     "plot": "Draw spectra, labels, errors, training scores or posteriors.",
     "demo": "Train on 1000 real giants, label 1000 others and draw the results.",
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -25,8 +26,8 @@ def demo(
     ),
     n_train: Annotated[int, typer.Option(min=2, help="Training stars, at most 1000.")] = 1000,
 ) -> None:
-    """Uses giants with Gaia XP spectra and APOGEE labels that ship with slamjax. Writes the model, the labels, a report
-    and figures.
+    """Uses giants with Gaia XP spectra and APOGEE labels that ship with slamjax. Writes the model, the labels, tables,
+    figures, and a page to open in a browser.
 
     Example: `slamjax demo -o demo_output`
     """
@@ -74,7 +75,7 @@ def _validate(model: slamjax.Model, others: slamjax.Spectra) -> Validation:
 
 
 def _write(model: slamjax.Model, others: slamjax.Spectra, result: Validation, folder: Path) -> None:
-    """Label table, report and figures."""
+    """Label table, tables and figures; the page last, which has all of it."""
     slamjax.write_labels(result.labels, folder / "labels.fits")
     result.write(folder / "report.md")
     for name, figure in (
@@ -83,5 +84,13 @@ def _write(model: slamjax.Model, others: slamjax.Spectra, result: Validation, fo
         ("training.png", plots.plot_training(model)),
     ):
         plots.write_figure(figure, folder / name)
+    page = folder / "report.html"
+    if find_spec("bokeh"):
+        name = f"slamjax demo: {len(result.labels)} giants"
+        slamjax.report(model, others, validation=result, name=name).write(page)
     files = sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
     say(f"written to {folder}: {', '.join(files)}")
+    if find_spec("bokeh"):
+        say(f"open this in a browser: {page}")
+    else:
+        say("for a page with all of this, pip install 'slamjax[explore]' and run slamjax demo again")

@@ -42,7 +42,9 @@ _SCRIPTS = (
     "main.js",
 )
 #: Names of labels on axes, in plain text.
-_NAMES = {"teff": "Teff", "logg": "log g", "fe_h": "[Fe/H]", "feh": "[Fe/H]", "alpha_m": "[α/M]", "alpha_fe": "[α/Fe]"}
+LABEL_TITLES = {
+    "teff": "Teff", "logg": "log g", "fe_h": "[Fe/H]", "feh": "[Fe/H]", "alpha_m": "[α/M]", "alpha_fe": "[α/Fe]",
+}  # fmt: skip
 #: What commands that are copied call files that were not named.
 _FILES = {"model": "MODEL.h5", "spectra": "SPECTRA.fits", "labels": "LABELS.fits"}
 #: Bytes that all numbers of a page may take before they are compressed, and what spectra get in any case.
@@ -213,7 +215,7 @@ def _model_header(model: Model) -> dict[str, Any]:
         if model.host_emulator.scaling.log[k]:
             least = max(least, low / 2 / step)
         sliders.append(
-            {"name": name, "title": _NAMES.get(name, name), "unit": unit if unit != "dex" else "",
+            {"name": name, "title": LABEL_TITLES.get(name, name), "unit": unit if unit != "dex" else "",
              "low": float(low), "high": float(high), "min": float(np.ceil(least)) * step,
              "max": float(np.floor(most)) * step, "step": step, "start": float(start[k])}
         )  # fmt: skip

@@ -33,6 +33,7 @@ class Axis:
 def bokeh() -> Any:
     """The package; raises SlamError where it is not installed."""
     try:
+        import bokeh.document
         import bokeh.embed
         import bokeh.layouts
         import bokeh.models

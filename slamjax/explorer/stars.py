@@ -36,7 +36,7 @@ class PageStars:
 
 def page_stars(model: Model, spectra: Spectra, labels: Table, room: float) -> PageStars:
     """Stars with their fits, and as many spectra as there is room for, in bytes, evenly from well to badly fitted."""
-    rows = _rows_of(spectra, labels)
+    rows = rows_of(spectra, labels)
     values = np.asarray(labels_of(model, labels), float)
     columns = {name: labels[name] for name in labels.colnames if labels[name].ndim == 1}
     chi2 = _numbers(labels, "chi2") / np.maximum(_numbers(labels, "n_pix"), 1)
@@ -94,7 +94,7 @@ def page_draws(model: Model, posterior: Posterior, stars: PageStars) -> dict[str
     return under("draws", {"kept": kept, **under("labels", compact(scaled))})
 
 
-def _rows_of(spectra: Spectra, labels: Table) -> np.ndarray:
+def rows_of(spectra: Spectra, labels: Table) -> np.ndarray:
     """Which spectrum each row of the labels is of, by the column ``row``, else by their order."""
     if "row" in labels.colnames and len(np.unique(spectra.rows)) == len(spectra):
         place = {int(row): k for k, row in enumerate(spectra.rows)}

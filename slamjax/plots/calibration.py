@@ -9,6 +9,7 @@ from scipy import stats
 
 from slamjax.errors import SlamError
 from slamjax.plots.canvas import balanced, in_rows, new_figure, title_of
+from slamjax.validation.coverage import JOINT
 from slamjax.validation.pulls import Comparison
 from slamjax.validation.simulation_based import SimulatedCalibration
 
@@ -62,8 +63,7 @@ def plot_calibration(comparison: Comparison) -> Figure:
     >>> len(figure.axes)
     3
     """
-    pits = {name: _finite(comparison.pit[:, k]) for k, name in enumerate(comparison.names)}
-    pits = {name: values for name, values in pits.items() if values.size}
+    pits = known_pits(comparison)
     if not pits:
         raise SlamError("no label of these stars has both a fitted and a known value; there is nothing to compare")
     figure, axes = _axes(len(pits) + 1)
@@ -77,15 +77,27 @@ def plot_calibration(comparison: Comparison) -> Figure:
         if number % columns == 0:
             axis.set_ylabel("stars")
     level = np.linspace(0, 1, 101)
-    curves = {name: _covered(2 * np.abs(values - 0.5), level) for name, values in pits.items()}
-    distance = _finite(comparison.distance)
-    if distance.size and len(comparison.names) > 1:
-        curves["jointly"] = _covered(stats.chi2.cdf(distance, len(comparison.names)), level)
+    curves = coverage_curves(comparison, level)
     _draw_coverage(axes[-1], level, curves, min(values.size for values in pits.values()))
     axes[-1].set_xlabel("probability of the central interval")
     n = max(values.size for values in pits.values())
     axes[-1].set_title(f"{n} star{'' if n == 1 else 's'}", fontsize=9)
     return figure
+
+
+def known_pits(comparison: Comparison) -> dict[str, np.ndarray]:
+    """The PIT values of each label that has any."""
+    pits = {name: _finite(comparison.pit[:, k]) for k, name in enumerate(comparison.names)}
+    return {name: values for name, values in pits.items() if values.size}
+
+
+def coverage_curves(comparison: Comparison, level: np.ndarray) -> dict[str, np.ndarray]:
+    """Fraction of the stars within the central intervals of each probability, by label and for all together."""
+    curves = {name: _covered(2 * np.abs(pit - 0.5), level) for name, pit in known_pits(comparison).items()}
+    distance = _finite(comparison.distance)
+    if distance.size and len(comparison.names) > 1:
+        curves[JOINT] = _covered(stats.chi2.cdf(distance, len(comparison.names)), level)
+    return curves
 
 
 def judge_errors(pulls: np.ndarray) -> str:

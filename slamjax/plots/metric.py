@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,6 +16,38 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _BAR, _ISOTROPIC = "#2e5e8c", "#d1495b"
+
+
+@dataclass(frozen=True)
+class KernelSpans:
+    """How many lengths of the kernel the training stars span in each of L labels.
+
+    Attributes
+    ----------
+    spans, isotropic : (L,) range of the training stars / length of the kernel, and of one with the same γ and no metric
+    lengths : (L,) lengths of the kernel, in the labels' units (dex for those learnt in log10)
+    """
+
+    spans: np.ndarray
+    isotropic: np.ndarray
+    lengths: np.ndarray
+
+
+def has_lengths(model: Model) -> bool:
+    """Whether the model has a kernel with lengths: an rbf one."""
+    emulator = model.host_emulator
+    return isinstance(emulator, KernelEmulator) and emulator.blocks[0].kernel == "rbf"
+
+
+def kernel_spans(model: Model) -> KernelSpans:
+    """Spans of a model that `has_lengths`; with several γ, of their median."""
+    emulator = model.host_emulator
+    assert isinstance(emulator, KernelEmulator)
+    gamma = float(np.median(np.asarray(model.info.pixels["gamma"], float)[model.trained]))
+    stars, slope = np.asarray(model.training_labels.stars, float), np.sqrt(2 * gamma)
+    isotropic = slope * np.ptp(stars, axis=0)
+    width = np.asarray(emulator.scaling.width, float)
+    return KernelSpans(isotropic * width / emulator.length_scales, isotropic, emulator.length_scales / slope)
 
 
 def plot_metric(model: Model) -> Figure:
@@ -49,23 +82,19 @@ def plot_metric(model: Model) -> Figure:
     >>> [tick.get_text() for tick in figure.axes[0].get_yticklabels()]
     ['teff', 'logg']
     """
-    emulator = model.host_emulator
-    if not isinstance(emulator, KernelEmulator) or emulator.blocks[0].kernel != "rbf":
+    if not has_lengths(model):
         raise SlamError("only a model with an rbf kernel has length scales; train with emulator=slamjax.SVR(...)")
-    gamma = float(np.median(np.asarray(model.info.pixels["gamma"], float)[model.trained]))
-    stars, slope = np.asarray(model.training_labels.stars, float), np.sqrt(2 * gamma)
-    spread = np.ptp(stars, axis=0)
-    width = np.asarray(emulator.scaling.width, float)
-    spans = slope * spread * width / emulator.length_scales
+    kernel = kernel_spans(model)
+    spans, largest = kernel.spans, max(kernel.spans.max(), kernel.isotropic.max())
     places = np.arange(len(spans))
     figure = new_figure(6.4, 1.4 + 0.34 * len(spans))
     axis = figure.subplots()
     axis.barh(places, spans, color=_BAR, height=0.62)
-    axis.plot(slope * spread, places, "x", color=_ISOTROPIC, ms=6, label="an isotropic kernel")
-    units = zip(model.info.label_units, emulator.scaling.log, strict=True)
-    for place, span, length, (unit, log) in zip(places, spans, emulator.length_scales / slope, units, strict=True):
+    axis.plot(kernel.isotropic, places, "x", color=_ISOTROPIC, ms=6, label="an isotropic kernel")
+    units = zip(model.info.label_units, model.host_emulator.scaling.log, strict=True)
+    for place, span, length, (unit, log) in zip(places, spans, kernel.lengths, units, strict=True):
         text = f"{length:.3g} {'dex' if log else unit}".rstrip()
-        inside = span > 0.85 * max(spans.max(), (slope * spread).max())
+        inside = span > 0.85 * largest
         axis.annotate(
             text, (span, place), (-5 if inside else 5, 0), textcoords="offset points", va="center",
             ha="right" if inside else "left", fontsize=8, color="white" if inside else "0.25",

@@ -42,8 +42,7 @@ def plot_training(model: Model) -> Figure:
     >>> figure.axes[-1].get_ylabel()
     'ridge'
     """
-    candidates = model.info.candidates
-    searched = [name for name in hyper_parameters(model) if len(np.unique(np.asarray(candidates[name]))) > 1]
+    searched = searched_hyper_parameters(model)
     figure = new_figure(9, 5.2 + 1.4 * len(searched))
     axes = figure.subplots(3 + len(searched), 1, sharex=True, squeeze=False)[:, 0]
     _draw_score(axes[0], model)
@@ -58,6 +57,22 @@ def plot_training(model: Model) -> Figure:
     axes[-1].set_xlim(wave[0], wave[-1])
     figure.align_ylabels()
     return figure
+
+
+def searched_hyper_parameters(model: Model) -> list[str]:
+    """Names of the hyper-parameters of which several values were tried."""
+    tried = model.info.candidates
+    return [name for name in hyper_parameters(model) if len(np.unique(np.asarray(tried[name]))) > 1]
+
+
+def complexity(model: Model) -> tuple[np.ndarray, str]:
+    """Support vectors of an SVR, or monomials of a polynomial: the share that each pixel uses, and what it is of."""
+    pixels = model.info.pixels
+    if "n_support" in pixels.colnames:
+        share, name = pixels["n_support"] / np.maximum(pixels["n_train"], 1), "support vectors\n/ stars"
+    else:
+        share, name = pixels["n_terms"] / model.host_emulator.n_terms, "monomials\nused / all"
+    return np.where(model.trained, np.asarray(share, float), np.nan), name
 
 
 def _draw_score(axis: Axes, model: Model) -> None:
@@ -79,13 +94,8 @@ def _draw_error(axis: Axes, model: Model) -> None:
 
 
 def _draw_complexity(axis: Axes, model: Model) -> None:
-    """Support vectors of an SVR, monomials of a polynomial."""
-    pixels = model.info.pixels
-    if "n_support" in pixels.colnames:
-        share, name = pixels["n_support"] / np.maximum(pixels["n_train"], 1), "support vectors\n/ stars"
-    else:
-        share, name = pixels["n_terms"] / model.host_emulator.n_terms, "monomials\nused / all"
-    axis.plot(model.wave, np.where(model.trained, share, np.nan), color="k", lw=1)
+    share, name = complexity(model)
+    axis.plot(model.wave, share, color="k", lw=1)
     axis.set_ylabel(name)
     axis.set_ylim(0, 1.02)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -36,6 +36,16 @@ def naming_column(columns: Mapping[str, Any]) -> str | None:
 
 def star_name(columns: Mapping[str, Any], index: int) -> str:
     """The name of the star in a place of these columns; its row, if it has no name."""
+    (name,) = star_names(columns, [index])
+    return name
+
+
+def star_names(columns: Mapping[str, Any], places: Iterable[int]) -> list[str]:
+    """The same of several stars."""
     naming = naming_column(columns)
-    name = "" if naming is None else str(plain_column(columns[naming])[index]).strip()
-    return name or f"row {columns['row'][index] if 'row' in columns else index}"
+    names = None if naming is None else plain_column(columns[naming])
+    rows = columns.get("row")
+    return [
+        ("" if names is None else str(names[place]).strip()) or f"row {place if rows is None else rows[place]}"
+        for place in places
+    ]

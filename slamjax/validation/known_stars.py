@@ -164,9 +164,8 @@ def validate(
     columns = [] if by == "snr" else [by]
     columns += [f"{name}_err" for name in model.label_names] if reference_errors else []
     spectra.values(columns)  # raises now, not after the fit
-    known = np.all(np.isfinite(spectra.values(model.label_names)), axis=1)
-    trained = np.zeros(len(spectra), bool) if include_training else model.info.record.contains(spectra)
-    kept = known & ~trained
+    known, trained = known_and_trained(model, spectra)
+    kept = known if include_training else known & ~trained
     if not kept.any():
         raise SlamError(
             f"{spectra.source} has no star to validate with: of {len(spectra)}, {int((~known).sum())} lack a label and "
@@ -185,4 +184,10 @@ def validate(
         errors = stated_label_errors(stars, model.label_names)
     comparison = compare_fit(labels, model.label_names, reference_errors=errors)
     calibration = calibration_table(comparison, column, edges, good_only=good_only)
-    return Validation(labels, table, calibration, comparison, by, int((known & trained).sum()))
+    return Validation(labels, table, calibration, comparison, by, int((known & ~kept).sum()))
+
+
+def known_and_trained(model: Model, spectra: Spectra) -> tuple[np.ndarray, np.ndarray]:
+    """Which spectra have all known labels, and which are of stars that trained the model: (N,) bool each."""
+    known = np.all(np.isfinite(spectra.values(model.label_names)), axis=1)
+    return known, model.info.record.contains(spectra)

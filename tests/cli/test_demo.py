@@ -17,9 +17,10 @@ def test_everything_is_written_and_printed(tmp_path, monkeypatch):
     folder = tmp_path / "new" / "folder"
     result = invoke("demo", "-o", folder, "--n-train", 120)
     printed = result.stdout
-    files = ["labels.fits", "labels.png", "model.h5", "report.md", "spectra.png", "training.png"]
+    files = ["labels.fits", "labels.png", "model.h5", "report.html", "report.md", "spectra.png", "training.png"]
     assert sorted(path.name for path in folder.iterdir()) == files
-    assert printed.endswith(f"written to {folder}: {', '.join(files)}\n")
+    page = folder / "report.html"
+    assert printed.endswith(f"written to {folder}: {', '.join(files)}\nopen this in a browser: {page}\n")
     model = slamjax.Model.read(folder / "model.h5")
     assert len(model.training_labels.stars) == 120
     words = result.stderr.split()

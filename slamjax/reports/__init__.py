@@ -1,0 +1,4 @@
+"""What a model and its fits are worth, as one page to read, print and send, without a server or a network."""
+
+from slamjax.reports.report import Report as Report
+from slamjax.reports.report import report as report
