@@ -11,7 +11,7 @@ INSTALL = @$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/pyth
 TABLE := $(if $(DATA),--data $(DATA))
 BENCHMARKS := fitting.emulator_speed fitting.kernel_sum fitting.fit_speed fitting.large_spectra fitting.fit_scaling \
 	io.memory io.ten_parts training.training_stages training.training_scaling accuracy.versus_cannon accuracy.accuracy \
-	accuracy.inverse_regressors calibration.calibration calibration.outliers fitting.posterior_speed calibration.sampler_agreement calibration.crlb \
+	accuracy.inverse_regressors accuracy.xp_coefficients calibration.calibration calibration.outliers fitting.posterior_speed calibration.sampler_agreement calibration.crlb \
 	calibration.calibration_simulated io.reading_speed io.explorer
 
 .PHONY: help demo demo-survey check test browser test-long torture test-oldest test-python lint docs wheel bench clean

@@ -210,6 +210,14 @@ MILES stars.""",
 ## Magnitudes and colours beside a spectrum
 
 Channels have a model of their own, see the guide on several spectra of a star.""",
+    "xp_coefficients": """\
+## Gaia XP coefficients
+
+Simulated giants whose XP coefficients have noise with the covariance of their least squares, fitted with that
+covariance, with the errors of single coefficients, and as spectra that GaiaXPy's matrix samples from them, whose pixels
+are taken as independent. "Default noise" learns correlations from the residuals of training stars, which are bright (G
+from 11 to 14) but in the last row; the others have independent pixels, or photon noise as stated. At G = 13 the error
+of the emulator, a quadratic learnt from 1,000 stars, is several times that of the photons, and limits all fits.""",
     "line_spread": """\
 ## A line spread for each spectrum
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 import sys
 import time
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ import numpy as np
 
 import slamjax
 from benchmarks.accuracy import quadratic
+from benchmarks.common.environments import WorkerFailed, environment, run_command
 from benchmarks.common.reporting import cell, current_load, markdown_table, seconds, signed, write_results
 from benchmarks.common.scatter import column, scatter
 from benchmarks.common.stars import EMULATOR, LABELS, RECIPE, load_stars, parse_options, source_name
@@ -40,10 +40,6 @@ class Contestant:
     train_seconds: float
     test_seconds: float
     note: str
-
-
-class RivalFailed(Exception):
-    """A rival could not be installed or run; the message is the last of what it said."""
 
 
 def run_slamjax(train: Spectra, test: Spectra) -> Contestant:
@@ -71,11 +67,11 @@ def run_quadratic(stars: dict[str, Any]) -> Contestant:
 
 def run_thecannon(stars: dict[str, Any], cache: Path) -> dict[str, Contestant]:
     """PyPI's thecannon, as it is, on spectra that are already prepared; its default start and a better one."""
-    python = _environment(cache / "thecannon-venv", sys.executable, (*NEEDS, "setuptools", "wheel"), (THECANNON,))
+    python = environment(cache / "thecannon-venv", sys.executable, (*NEEDS, "setuptools", "wheel"), (THECANNON,))
     source, target = cache / "stars.npz", cache / "thecannon-labels.npz"
     target.unlink(missing_ok=True)
     np.savez(source, **stars)
-    _run([str(python), str(Path(__file__).parent / "thecannon_worker.py"), str(source), str(target)])
+    run_command([str(python), str(Path(__file__).parent / "thecannon_worker.py"), str(source), str(target)])
     with np.load(target) as found:
         note = f"{THECANNON}, Python {found['python']}, NumPy {found['numpy']}"
         train_seconds = float(found["train_seconds"])
@@ -89,11 +85,11 @@ def run_thecannon(stars: dict[str, Any], cache: Path) -> dict[str, Contestant]:
 
 def run_pollux(stars: dict[str, Any], cache: Path) -> dict[str, Contestant]:
     """PyPI's pollux, as its documentation applies it, on the same spectra."""
-    python = _environment(cache / "pollux-venv", _python312(), POLLUX_NEEDS, (POLLUX,))
+    python = environment(cache / "pollux-venv", _python312(), POLLUX_NEEDS, (POLLUX,))
     source, target = cache / "stars.npz", cache / "pollux-labels.npz"
     target.unlink(missing_ok=True)
     np.savez(source, **stars)
-    _run([str(python), str(Path(__file__).parent / "pollux_worker.py"), str(source), str(target)])
+    run_command([str(python), str(Path(__file__).parent / "pollux_worker.py"), str(source), str(target)])
     with np.load(target) as found:
         note = (
             f"{POLLUX}, Python {found['python']}, JAX {found['jax']}; first call with compilation "
@@ -112,26 +108,8 @@ def _python312() -> str:
     if sys.version_info >= (3, 12):
         return sys.executable
     if wanted is None:
-        raise RivalFailed("needs Python 3.12, which is not on the path; name one in PYTHON312")
+        raise WorkerFailed("needs Python 3.12, which is not on the path; name one in PYTHON312")
     return wanted
-
-
-def _environment(folder: Path, base: str, *packages: tuple[str, ...]) -> Path:
-    """The Python of a virtual environment that has these packages, installed one lot after the other."""
-    python = folder / "bin" / "python"
-    made = folder / "made"
-    if not made.exists():
-        _run([base, "-m", "venv", "--clear", str(folder)])
-        for lot in packages:
-            _run([str(python), "-m", "pip", "install", "--quiet", *lot])
-        made.touch()
-    return python
-
-
-def _run(command: list[str]) -> None:
-    ended = subprocess.run(command, capture_output=True, text=True, check=False)
-    if ended.returncode:
-        raise RivalFailed((ended.stderr or ended.stdout).strip()[-2000:])
 
 
 def prepared_stars(train: Spectra, test: Spectra) -> dict[str, Any]:
@@ -160,7 +138,7 @@ def main() -> None:
     for name, run in (("thecannon", run_thecannon), ("pollux", run_pollux)):
         try:
             contestants |= run(stars, options.cache)
-        except RivalFailed as error:
+        except WorkerFailed as error:
             failures[name] = str(error)
     contestants["quadratic model (this repository)"] = run_quadratic(stars)
 

@@ -20,7 +20,12 @@ _MARGIN = 2.0
 
 
 def warn_of_other_unit(model: Model, prepared: Spectra) -> None:
-    """Warn if prepared spectra are typically far brighter or fainter than all that the model predicts."""
+    """Warn if prepared spectra are typically far brighter or fainter than all that the model predicts.
+
+    Not of those with covariances: most of many coefficients are noise, which has no level.
+    """
+    if prepared.covariance is not None:
+        return
     stars = np.asarray(model.training_labels.stars)
     predicted = np.asarray(model.emulator.at(jnp.asarray(stars[far_apart(stars, _MOST)])), float)
     ours = np.nanmedian(np.abs(predicted[:, model.trained]), axis=1)
