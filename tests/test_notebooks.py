@@ -15,6 +15,12 @@ SMALLER = {
         "n_train=400": "n_train=150",
         "test_stars[:500]": "test_stars[:100]",
     },
+    "giant_branch": {
+        "(376, 1010)": "(500, 620)",
+        "n_train=400": "n_train=150",
+        "length=150": "length=20",
+        "values[75]": "values[10]",
+    },
     "lamost": {
         "SamplerSpec(draws=500)": "SamplerSpec(draws=60, warmup=40)",
     },
