@@ -40,6 +40,12 @@ def correlated(spectra, seed=0, strength=0.9, error=0.004):
     return dataclasses.replace(spectra, flux=spectra.flux + noise, ivar=ivar, covariance=covariance)
 
 
+@cache
+def bright_model():
+    """The model with so small an error of its own that posteriors of bright stars are nearly normal."""
+    return dataclasses.replace(model(), noise=slamjax.DiagonalNoise(1e-2 * np.asarray(model().noise.model_variance)))
+
+
 def noise_free(n=12):
     """Spectra that the model predicts at the labels of real stars."""
     stars = prepared()[110 : 110 + n]

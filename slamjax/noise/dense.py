@@ -63,14 +63,22 @@ def whiteners(
     Absent pixels get a variance of 1 and no covariances, so that all stars have matrices of one shape.
     """
     good = (ivar > 0) & np.isfinite(s2)
-    both = good[:, :, None] & good[:, None, :]
     s2, factors = np.where(np.isfinite(s2), s2, 0).astype(float), np.asarray(factors, float)
-    total = np.where(both, covariance + factors @ factors.T + np.diag(s2), 0) + np.eye(len(s2)) * ~good[:, None, :]
+    total = covariance + (factors @ factors.T + np.diag(s2))
+    absent = ~(good[:, :, None] & good[:, None, :]) if not good.all() else None
+    if absent is not None:
+        total[absent] = 0
+        np.einsum("npp->np", total)[~good] = 1
     # standard errors of one: coefficients differ by orders of magnitude
     error = np.sqrt(np.einsum("npp->np", total))
-    lower = np.linalg.cholesky(total / error[:, :, None] / error[:, None, :])
+    total /= error[:, :, None]
+    total /= error[:, None, :]
+    lower = np.linalg.cholesky(total)
     inverse = np.tril(np.linalg.solve(lower, np.broadcast_to(np.eye(len(s2)), lower.shape)))
-    return np.where(both, inverse / error[:, None, :], 0)
+    inverse /= error[:, None, :]
+    if absent is not None:
+        inverse[absent] = 0
+    return inverse
 
 
 @jax.tree_util.register_dataclass

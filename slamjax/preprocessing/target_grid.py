@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import warnings
 from dataclasses import dataclass
 
@@ -71,7 +70,7 @@ class TargetGrid:
             return None
         aligned = spectra.on_pixels(nearest)
         fwhm = aligned.fwhm_at(self.wave, self.wave_unit)
-        return dataclasses.replace(aligned, wave=self.wave, wave_unit=length_unit(self.wave_unit), fwhm=fwhm)
+        return aligned._with(wave=self.wave, wave_unit=length_unit(self.wave_unit), fwhm=fwhm)
 
     def _check_coverage(self, spectra: Spectra) -> None:
         wave = spectra.wave * spectra.wave_unit.to(length_unit(self.wave_unit))

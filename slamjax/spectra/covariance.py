@@ -36,17 +36,19 @@ def checked_covariance(given: Any, shape: tuple[int, int], good: Bool[np.ndarray
     variance = np.einsum("npp->np", covariance)
     with np.errstate(invalid="ignore"):
         good = good & np.isfinite(variance) & (variance > 0)
-    both = good[:, :, None] & good[:, None, :]
-    covariance = np.where(both, covariance, 0)
+    if not good.all():
+        covariance = np.where(good[:, :, None] & good[:, None, :], covariance, 0)
     error = np.sqrt(np.where(good, np.einsum("npp->np", covariance), 1))
-    correlation = covariance / error[:, :, None] / error[:, None, :]
+    correlation = covariance / error[:, :, None]
+    correlation /= error[:, None, :]
     skew = np.abs(correlation - np.swapaxes(correlation, 1, 2)).max(axis=(1, 2), initial=0)
     wrong = np.flatnonzero(~(skew < _SYMMETRIC))
     if wrong.size:
         raise SlamError(
             f"covariance of row {wrong[0]} of {source} is not symmetric or not finite; give the full matrix"
         )
-    covariance = 0.5 * (covariance + np.swapaxes(covariance, 1, 2))
+    if skew.any():
+        covariance = 0.5 * (covariance + np.swapaxes(covariance, 1, 2))
     wrong = np.flatnonzero(~are_positive_definite(correlation))
     if wrong.size:
         raise SlamError(
@@ -59,7 +61,8 @@ def checked_covariance(given: Any, shape: tuple[int, int], good: Bool[np.ndarray
 def are_positive_definite(correlation: Covariance) -> Bool[np.ndarray, " star"]:
     """(N,) whether correlation matrices have a Cholesky factor; a pixel with 0 on its diagonal does not count."""
     variance = np.einsum("npp->np", correlation)
-    whole = correlation + (variance == 0)[:, :, None] * np.eye(variance.shape[1])
+    absent = variance == 0
+    whole = correlation + absent[:, :, None] * np.eye(variance.shape[1]) if absent.any() else correlation
     try:
         np.linalg.cholesky(whole)
     except np.linalg.LinAlgError:

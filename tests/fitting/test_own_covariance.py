@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 from helpers import in_precision
-from own_covariances import LABELS, correlated, model, noise_free, plain, prepared
+from own_covariances import LABELS, bright_model, correlated, model, noise_free, plain, prepared
 from scipy.optimize import least_squares
 
 import slamjax
@@ -96,6 +96,26 @@ def test_errors_are_honest_with_the_covariance_and_not_without():
         pulls[name] = np.std(np.clip(np.concatenate(off), -8, 8))
     assert pulls["whole"] < 1.15
     assert pulls["single"] > 1.4
+
+
+def test_means_of_the_posterior_take_the_covariance_too():
+    spectra = correlated(noise_free(6), strength=0.8, error=0.0004)
+    found = slamjax.fit(bright_model(), spectra, posterior_mean=True, on_progress=False)
+    single = slamjax.fit(bright_model(), spectra.with_independent_pixels(), on_progress=False)
+    for name in ("teff", "logg"):
+        error = plain(found[f"{name}_err"])
+        np.testing.assert_allclose(plain(found[f"{name}_std"]), error, rtol=0.1)
+        assert np.all(np.abs(plain(found[f"{name}_mean"]) - plain(found[name])) < 0.2 * error)
+        assert np.median(np.abs(np.log(plain(single[f"{name}_err"]) / error))) > 0.09
+
+
+def test_a_star_without_a_good_pixel_has_no_labels_and_does_not_disturb_others():
+    spectra = correlated(noise_free(3))
+    some = spectra.masked(np.array([[False], [True], [False]]))
+    found, alone = (slamjax.fit(model(), each, on_progress=False) for each in (some, spectra[[0, 2]]))
+    assert slamjax.Flag.NO_DATA in slamjax.Flag(int(found["flags"][1]))
+    assert np.isnan(plain(found["teff"])[1])
+    np.testing.assert_array_equal(plain(found["teff"])[[0, 2]], plain(alone["teff"]))
 
 
 def test_parts_and_blocks_do_not_matter():

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from helpers import in_precision
-from own_covariances import correlated, model, noise_free, plain
+from own_covariances import bright_model, correlated, model, noise_free, plain
 
 import slamjax
 from slamjax.model.own_covariance import errors_of
@@ -15,7 +15,7 @@ from slamjax.sampling.likelihoods import FluxLikelihood
 
 def test_posteriors_are_as_wide_as_the_information_of_the_covariance_says():
     """Of bright stars, whose posteriors are nearly normal."""
-    bright = dataclasses.replace(model(), noise=slamjax.DiagonalNoise(1e-2 * np.asarray(model().noise.model_variance)))
+    bright = bright_model()
     spectra = correlated(noise_free(4), strength=0.8, error=0.0004)
     spec = slamjax.SamplerSpec("importance", draws=500, chains=2)
     table = slamjax.sample(bright, spectra, sampler=spec, on_progress=False).table()

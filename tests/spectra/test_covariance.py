@@ -62,6 +62,7 @@ def test_what_is_no_covariance_is_refused(covariance, said):
         Spectra(np.arange(6.0), np.ones((1, 6)), covariance=covariance, wave_unit="nm")
 
 
+@pytest.mark.slow
 def test_every_user_of_single_errors_refuses_covariances(tmp_path):
     model = giants_model()
     whole = correlated(2, 61)
