@@ -34,18 +34,19 @@ MOVE = """async (seconds) => {
   const model = (name) => documents.spectrum.get_model_by_name(name);
   const views = ["flux", "residuals"].map((name) => Bokeh.index.find_one_by_id(model(name).id));
   const frame = () => new Promise(requestAnimationFrame);
-  let painted = 0, updates = 0;
-  for (const view of views) {
-    const paint = view.actual_paint.bind(view);
-    view.actual_paint = () => { painted++; paint(); };
-  }
+  const painted = views.map(() => 0);
+  let updates = 0;
+  views.forEach((view, k) => {
+    const paint = view._actual_paint.bind(view);
+    view._actual_paint = () => { painted[k]++; paint(); };
+  });
   const {low, high} = header.labels[0], slider = document.getElementById(`slider-${header.labels[0].name}`);
   const start = performance.now();
   while (performance.now() - start < 1000 * seconds) {
-    const before = painted;
+    const before = [...painted];
     slider.value = low + (high - low) * (0.5 + 0.3 * Math.sin(updates / 9));
     slider.dispatchEvent(new Event("input"));
-    while (painted < before + 2) await frame();
+    while (painted.some((count, k) => count === before[k])) await frame();
     updates++;
   }
   const rate = updates / ((performance.now() - start) / 1000);

@@ -1,43 +1,47 @@
 """An emulator for a page: its arrays, as small as they may be for predictions to stay what they are.
 
-Large kernel expansions are projected,
+Large kernel expansions are projected onto the kernels of a few of their support vectors u_j, chosen one after the other
+by pivoted Cholesky (Fine & Scheinberg 2001, JMLR 2, 243),
 
-    Σ_i a_iλ k(x, x_i) ≈ Σ_r z_r(x) V_rλ,   z_r(x) = Σ_i (Σ_λ a_iλ V_rλ) k(x, x_i),
+    K ≈ L Lᵀ,   Σ_i a_iλ k(x, x_i) ≈ Σ_j φ_j(x) W_jλ,   W = Lᵀ a,   L_u φ(x) = k(x, u),
 
-onto orthonormal spectra V that leave no pixel's scaled flux off by more than `EXACT` anywhere in the range of the
-sliders. Compression (`slamjax.emulators.compression`) asks how far labels move; a page shows the flux itself.
+with L_u the rows of L that are of the u_j, which the page computes by itself. φ_j becomes smaller and smaller, so W is
+written in fewer and fewer digits, and ends where no pixel's scaled flux is off by more than a part of `EXACT`
+anywhere in the training range. Compression (`slamjax.emulators.compression`) asks how far labels move; a page
+shows the flux itself.
 """
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Float
+from scipy.linalg import solve_triangular
 
-from slamjax._util.jit import compiled
-from slamjax._util.x64 import enable_x64
 from slamjax.emulators.base import Emulator
-from slamjax.emulators.components import component_blocks, label_sets, leading_directions, scatter_points
+from slamjax.emulators.components import scatter_points
 from slamjax.emulators.polynomial import PolynomialEmulator
-from slamjax.emulators.svr import KernelEmulator
+from slamjax.emulators.svr import KernelBlock, KernelEmulator
 from slamjax.emulators.training_labels import TrainingLabels
 from slamjax.errors import SlamError
 from slamjax.explorer.packing import quantised, under
-from slamjax.typing import ScaledLabels
 
 #: Largest error of a prediction, in units of the pixel's spread among the training stars.
 EXACT = 1e-5
-#: Parts of it that projection and rounding may use.
-_CUT, _ROUNDED = 0.5, 0.1
-#: Kernel expansions of more coefficients are projected, onto at most so many components.
-_LARGE, _MOST = 500_000, 768
-#: Points of each kind (training stars, near them, anywhere) to learn components from.
+#: Parts of it that the projection may use, and the mean rounding where all terms of a sum are as large as they can be.
+_CUT, _ROUNDED = 0.6, 0.4
+#: Part of it that is left to rounding in emulators that are not projected.
+_FLOAT32 = 0.1
+#: Kernel expansions of more coefficients are projected.
+_LARGE = 500_000
+#: Points of each kind (training stars, near them, anywhere) at which errors are measured.
 _POINTS = 512
+#: What is left of k(x, x) where pivots end at the latest: below it, rounding decides.
+_LEAST = 1e-12
+#: Kernels of which K is positive semidefinite, as Cholesky needs it.
+_SEMIDEFINITE = ("rbf", "linear", "poly")
 #: How far sliders go beyond the training range, as a part of it.
 MARGIN = 0.1
 
@@ -73,89 +77,116 @@ def page_emulator(emulator: Emulator, training_labels: TrainingLabels) -> PageEm
             "exponents": np.asarray(emulator.exponents, np.int32),
             "basis": np.asarray(emulator.basis, np.float32),
         }
-        return PageEmulator(header, arrays, _ROUNDED * EXACT)
+        return PageEmulator(header, arrays, _FLOAT32 * EXACT)
     if not isinstance(emulator, KernelEmulator):
         raise SlamError(f"a page holds kernel sums and polynomials, not an emulator of kind {emulator.kind!r}")
-    error = _ROUNDED * EXACT
-    if emulator.basis is None and sum(block.dual.size for block in emulator.blocks) > _LARGE:
-        emulator, error, amplitude = _projected(emulator, training_labels)
-        # errors of the components' roundings add up like independent ones
-        step = _ROUNDED * EXACT / (amplitude * np.sqrt(len(amplitude)))
-        arrays |= under("basis", quantised(np.asarray(emulator.basis, float), step))
-    elif emulator.basis is not None:
+    arrays["support"] = np.asarray(emulator.support, float)
+    header["blocks"] = [
+        {"kernel": block.kernel, "degree": block.degree, "labels": list(block.labels)} for block in emulator.blocks
+    ]
+    for number, block in enumerate(emulator.blocks):
+        facts = {
+            "gamma": np.asarray(block.gamma, float),
+            "coef0": np.asarray(block.coef0, float),
+            "metric": np.broadcast_to(block.factors, (emulator.n_labels,)).astype(float),
+        }
+        arrays |= under(f"block{number}", facts)
+    if _is_projected(emulator):
+        parts, error = _projected(emulator, training_labels)
+        header["projected"] = True
+        return PageEmulator(header, arrays | parts, error)
+    for number, block in enumerate(emulator.blocks):
+        arrays[f"block{number}/dual"] = np.asarray(block.dual, np.float32)
+    if emulator.basis is not None:
         arrays["basis"] = np.asarray(emulator.basis, np.float32)
     elif emulator.order is not None:
         arrays["order"] = np.asarray(emulator.order, np.int32)
-    arrays["support"] = np.asarray(emulator.support, float)
-    blocks = []
-    for number, block in enumerate(emulator.blocks):
-        arrays |= under(
-            f"block{number}",
-            {
-                "gamma": np.asarray(block.gamma, float),
-                "coef0": np.asarray(block.coef0, float),
-                "metric": np.broadcast_to(block.factors, (emulator.n_labels,)).astype(float),
-                "dual": np.asarray(block.dual, np.float32),
-            },
-        )
-        blocks.append({"kernel": block.kernel, "degree": block.degree, "labels": list(block.labels)})
-    return PageEmulator(header | {"blocks": blocks}, arrays, error)
+    return PageEmulator(header, arrays, _FLOAT32 * EXACT)
 
 
-def _projected(
-    emulator: KernelEmulator, training_labels: TrainingLabels
-) -> tuple[KernelEmulator, float, Float[np.ndarray, " component"]]:
-    """The emulator in components, its largest error at points that these were not chosen by, and how far each goes."""
+def _is_projected(emulator: KernelEmulator) -> bool:
+    large = sum(block.dual.size for block in emulator.blocks) > _LARGE
+    return large and emulator.basis is None and all(block.kernel in _SEMIDEFINITE for block in emulator.blocks)
+
+
+def _projected(emulator: KernelEmulator, training_labels: TrainingLabels) -> tuple[dict[str, np.ndarray], float]:
+    """Pivots and coefficients of each γ of each block, with the pixels that they are of; and the largest error."""
+    check = scatter_points(training_labels, 1, _POINTS)
+    support = np.asarray(emulator.support, float)
+    slots = np.arange(emulator.n_pix) if emulator.order is None else np.asarray(emulator.order)
     trained = np.isfinite(np.asarray(emulator.intercept))
-    sets = label_sets(emulator)
-    with enable_x64(True):
-        exact = jax.tree_util.tree_map(jnp.asarray, emulator)
-        learn, check = (_scaled_flux(exact, training_labels, trained, seed) for seed in (0, 1))
-    directions, error = [], 0.0
-    for some in sets:
-        found = leading_directions(np.where(some, learn, 0), min(_MOST, *learn.shape))
-        rank, its_error = _rank(np.where(some, check, 0), found)
-        directions.append(np.where(some[:, None], found[:, :rank], 0))
-        error = max(error, its_error)
-    joined = np.concatenate(directions, axis=1)
-    scale = np.asarray(emulator.flux_scale, float)
-    onto = np.where(scale[:, None] > 0, joined / np.where(scale > 0, scale, 1)[:, None], 0)
-    blocks = component_blocks(emulator, onto, trained)
-    amplitude = np.maximum(np.abs(check @ joined).max(axis=0), np.abs(learn @ joined).max(axis=0))
-    small = dataclasses.replace(emulator, blocks=blocks, order=None, basis=joined.T)
-    return small, error + _ROUNDED * EXACT, np.maximum(amplitude, EXACT)
+    arrays: dict[str, np.ndarray] = {}
+    error, first = 0.0, 0
+    for number, block in enumerate(emulator.blocks):
+        n_gamma, _, n_slot = block.dual.shape
+        for g in range(n_gamma):
+            pixels = np.flatnonzero(trained & (slots >= first) & (slots < first + n_slot))
+            dual = np.asarray(block.dual[g], float)[:, slots[pixels] - first]
+            first += n_slot
+            part, its_error = _part(block, g, support, dual, check)
+            arrays |= under(f"block{number}/{g}", part | {"pixels": pixels.astype(np.int32)})
+            error = max(error, its_error)
+    return arrays, error
 
 
-def _scaled_flux(
-    emulator: KernelEmulator, training_labels: TrainingLabels, trained: np.ndarray, seed: int
-) -> Float[np.ndarray, "point pixel"]:
-    """Kernel sums at training stars, near them, and anywhere in the box of the sliders; 0 where not trained."""
-    x = scatter_points(training_labels, seed, _POINTS, margin=MARGIN)
-    parts = [np.asarray(_sums(emulator, jnp.asarray(x[i : i + 256]))) for i in range(0, len(x), 256)]
-    return np.where(trained, np.concatenate(parts), 0)
+def _part(
+    block: KernelBlock, g: int, support: np.ndarray, dual: Float[np.ndarray, "support pixel"], check: np.ndarray
+) -> tuple[dict[str, np.ndarray], float]:
+    """Pivots among the support vectors and their coefficients W, for the pixels of one γ; and the largest error."""
+    pivots, factor = _pivoted_cholesky(_kernel(block, g, support, support))
+    values = solve_triangular(factor[pivots], _kernel(block, g, support[pivots], check), lower=True).T
+    coefficients = factor.T @ dual
+    exact = _kernel(block, g, check, support) @ dual
+    rank = _rank(exact, values, coefficients)
+    pivots, values = pivots[:rank], values[:, :rank]
+    # the roundings of all rows add up like independent ones, each uniform within half a step
+    reach = np.maximum(np.abs(values).max(axis=0, initial=0), np.diag(factor[pivots]))
+    step = np.sqrt(12 / max(rank, 1)) * _ROUNDED * EXACT / reach
+    whole = np.round(coefficients[:rank] / step[:, None])
+    error = float(np.abs(exact - values @ (whole * step[:, None])).max(initial=0))
+    return {"pivots": pivots.astype(np.int32), **under("rows", quantised(whole, step))}, error
+
+
+def _kernel(block: KernelBlock, g: int, x: np.ndarray, y: np.ndarray) -> Float[np.ndarray, "n m"]:
+    """k(x, y) in float64."""
+    counted = list(block.labels) or list(range(x.shape[1]))
+    x, y = ((each * block.factors)[:, counted] for each in (x, y))
+    gamma, coef0 = float(block.gamma[g]), float(block.coef0[g])
+    if block.kernel == "rbf":
+        return np.exp(-gamma * sum(np.square(x[:, k, None] - y[:, k]) for k in range(len(counted))))
+    product = x @ y.T
+    return product if block.kernel == "linear" else (gamma * product + coef0) ** block.degree
+
+
+def _pivoted_cholesky(kernel: Float[np.ndarray, "n n"]) -> tuple[np.ndarray, Float[np.ndarray, "n m"]]:
+    """Rows m in the order in which they are chosen, each where most of the diagonal is left, and L (N, m)."""
+    left = np.diag(kernel).copy()
+    least = _LEAST * left.max()
+    factor, pivots = np.zeros_like(kernel), []
+    while len(pivots) < len(kernel):
+        pivot = int(np.argmax(left))
+        if left[pivot] <= least:
+            break
+        done = len(pivots)
+        column = kernel[:, pivot] - factor[:, :done] @ factor[pivot, :done]
+        factor[:, done] = column / np.sqrt(left[pivot])
+        factor[pivots, done] = 0  # but for rounding
+        factor[pivot, done] = np.sqrt(left[pivot])
+        left -= np.square(factor[:, done])
+        left[pivot] = 0
+        pivots.append(pivot)
+    return np.array(pivots, int), factor[:, : len(pivots)]
 
 
 def _rank(
-    rows: Float[np.ndarray, "point pixel"], directions: Float[np.ndarray, "pixel component"]
-) -> tuple[int, float]:
-    """The smallest number of directions that leave no number of the rows off by more than a part of `EXACT`, or all."""
-    within = rows @ directions
-    most = directions.shape[1]
-
-    def left(rank: int) -> float:
-        return float(np.abs(rows - within[:, :rank] @ directions[:, :rank].T).max())
-
-    low, high, error = 0, most, left(most)
-    while high - low > 8:  # the error shrinks with every direction, near enough
+    exact: Float[np.ndarray, "point pixel"],
+    values: Float[np.ndarray, "point pivot"],
+    coefficients: Float[np.ndarray, "pivot pixel"],
+) -> int:
+    """The smallest number of pivots that leave nothing off by more than a part of `EXACT`, or all."""
+    low, high = 0, len(coefficients)
+    while high - low > 4:  # the error shrinks with every pivot, near enough
         middle = (low + high) // 2
-        its_error = left(middle)
-        if its_error <= _CUT * EXACT:
-            high, error = middle, its_error
-        else:
-            low = middle
-    return high, error
-
-
-@compiled
-def _sums(emulator: Emulator, x: ScaledLabels) -> Array:
-    return emulator.sums(x)  # type: ignore[attr-defined]
+        left = np.abs(exact - values[:, :middle] @ coefficients[:middle]).max(initial=0)
+        low, high = (low, middle) if left <= _CUT * EXACT else (middle, high)
+    return high

@@ -47,8 +47,8 @@ LABEL_TITLES = {
 }  # fmt: skip
 #: What commands that are copied call files that were not named.
 _FILES = {"model": "MODEL.h5", "spectra": "SPECTRA.fits", "labels": "LABELS.fits"}
-#: Bytes that all numbers of a page may take before they are compressed, and what spectra get in any case.
-_ROOM, _LEAST_ROOM = 9_000_000, 2_000_000
+#: Bytes that a page should not exceed; those that spectra of stars, and of training stars, get at least and at most.
+_SIZE, _LEAST, _MOST = 14_500_000, 500_000, 3_000_000
 #: Steps of a slider.
 _STEPS = 1000
 #: Height of a page in a notebook, in pixels.
@@ -169,22 +169,25 @@ def explore(
     )
     header["files"] = _FILES | dict(files or {})
     header["pixels"], chosen = page_pixels(model)
-    arrays |= chosen
-    room = max(_LEAST_ROOM, _ROOM - sum(array.nbytes for array in arrays.values())) / 2
+    packs = [pack(arrays | chosen)]
+    # three bytes are four letters; the other half is for training stars
+    room = min(_MOST, max(_LEAST, 0.75 * (_SIZE - len(script) - len(packs[0][1])) / 2))
+    seen: dict[str, np.ndarray] = {}
     if spectra is not None:
         stars = page_stars(model, spectra, fit(model, spectra) if labels is None else labels, room)
-        arrays |= stars.arrays
+        seen |= stars.arrays
         header["stars"] = stars.header
         if posterior is not None:
-            arrays |= page_draws(model, posterior, stars)
+            seen |= page_draws(model, posterior, stars)
     known = training_stars(model, spectra, training)
     if known is not None:
-        its_header, seen = page_training(model, known, room)
+        its_header, its_arrays = page_training(model, known, room)
         header |= its_header
-        arrays |= seen
-    header["arrays"], packed = pack(arrays)
+        seen |= its_arrays
+    packs.append(pack(seen))
+    header["arrays"] = [places for places, _ in packs]
     header["figures"] = _figures(model, [label["title"] for label in header["labels"]])
-    return Explorer(_filled(header, packed, script), emulator.error)
+    return Explorer(_filled(header, [text for _, text in packs], script), emulator.error)
 
 
 def _figures(model: Model, titles: list[str]) -> dict[str, Any]:
@@ -234,7 +237,7 @@ def _model_header(model: Model) -> dict[str, Any]:
     }
 
 
-def _filled(header: dict[str, Any], packed: str, bokeh: str) -> str:
+def _filled(header: dict[str, Any], packs: list[str], bokeh: str) -> str:
     """The page: its parts put into their places."""
     page = resources.files("slamjax.explorer").joinpath("page")
 
@@ -246,7 +249,7 @@ def _filled(header: dict[str, Any], packed: str, bokeh: str) -> str:
         "style": read("style.css"),
         "bokeh": bokeh,
         "header": as_script(header),
-        "arrays": packed,
+        "arrays": "\n".join(f'<script class="arrays" type="text/plain">{text}</script>' for text in packs),
         "script": "\n".join(read(name) for name in _SCRIPTS),
     }
     text = read("page.html")

@@ -54,12 +54,14 @@ def spectrum_item(wave: tuple[float, float], wavelength: Axis, flux: Axis, label
     models = bokeh().models
     x_range = models.Range1d(*wave, bounds=wave, name="wave")
     prediction = models.ColumnDataSource({"wave": [], "flux": [], "observed": [], "line": []}, name="prediction")
+    # apart from the prediction, for it stays while sliders move
+    observation = models.ColumnDataSource({"wave": [], "flux": []}, name="observation")
     residual = models.ColumnDataSource({"wave": [], "ratio": []}, name="residual")
 
     top = _figure("flux", _FLUX, x_range, str(flux))
     top.y_range = models.Range1d(0, 1, name="flux range")
     observed = top.line(
-        "wave", "observed", source=prediction, line_width=1.1, name="observed line", legend_label="observed"
+        "wave", "flux", source=observation, line_width=1.1, name="observed line", legend_label="observed"
     )
     line = top.line("wave", "flux", source=prediction, line_width=1.5, name="prediction line", legend_label="predicted")
     top.add_tools(

@@ -22,8 +22,6 @@ _KINDS = {
 }
 #: Every array begins at a multiple of this many bytes, as typed arrays must.
 _ALIGNED = 8
-#: Bytes of a whole number and its NumPy type; three bytes are split into a high and a low part.
-_WHOLE = {1: np.int8, 2: np.int16}
 #: The value of a `compact` array that stands for no data.
 NO_DATA = 65535
 
@@ -46,22 +44,16 @@ def as_script(value: Any) -> str:
     return json.dumps(value, ensure_ascii=True, allow_nan=False).replace("<", "\\u003c")
 
 
-def quantised(rows: np.ndarray, step: np.ndarray) -> dict[str, np.ndarray]:
-    """Rows (R, P) as whole numbers of steps (R,), each in as few bytes as it needs.
+def quantised(whole: np.ndarray, step: np.ndarray) -> dict[str, np.ndarray]:
+    """Rows (R, P) of whole numbers, in units of steps (R,).
 
-    Rows that need four bytes are float32. ``bytes`` (R,) says which is which; each kind is stored together.
+    Signs become the last bit, and bytes of like weight stand together: those that are 0 take no room once compressed.
     """
-    largest = np.abs(rows).max(axis=1, initial=0) / step
-    size = np.select([largest < 127, largest < 32767, largest < 127 * 65536], [1, 2, 3], 4).astype(np.uint8)
-    whole = np.round(rows / step[:, None])
-    arrays = {"bytes": size, "step": step.astype(float)}
-    for n, dtype in _WHOLE.items():
-        arrays[f"whole{n}"] = whole[size == n].astype(dtype)
-    three = whole[size == 3].astype(np.int32)
-    arrays["high"] = (three >> 16).astype(np.int8)
-    arrays["low"] = (three & 65535).astype(np.uint16)
-    arrays["whole4"] = rows[size == 4].astype(np.float32)
-    return arrays
+    whole = whole.astype(np.int64)
+    folded = np.where(whole < 0, -2 * whole - 1, 2 * whole).astype(np.uint64)
+    n_bytes = max(1, -(-int(folded.max(initial=0)).bit_length() // 8))
+    planes = np.stack([(folded >> np.uint64(8 * k)).astype(np.uint8) for k in range(n_bytes)])
+    return {"planes": planes, "step": step.astype(float)}
 
 
 def compact(rows: np.ndarray) -> dict[str, np.ndarray]:

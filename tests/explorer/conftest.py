@@ -9,12 +9,12 @@ from pages import opened as opened
 
 @pytest.fixture
 def random_labels():
-    """Draws labels anywhere in the range of a model's sliders."""
+    """Draws labels anywhere in the training range, and some way beyond it."""
 
-    def draw(model, count, seed=0):
+    def draw(model, count, beyond=0.0):
         low, high = model.label_range.T
-        room = np.where(model.host_emulator.scaling.log, 0, 0.1) * (high - low)
-        return np.random.default_rng(seed).uniform(low - room, high + room, (count, len(low)))
+        room = np.where(model.host_emulator.scaling.log, 0, beyond) * (high - low)
+        return np.random.default_rng(0).uniform(low - room, high + room, (count, len(low)))
 
     return draw
 

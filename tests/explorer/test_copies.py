@@ -103,6 +103,15 @@ def test_light_and_dark(opened):
     assert [light.evaluate(one) for one in (ground, figure)] == [dark.evaluate(one) for one in (ground, figure)]
 
 
+@pytest.mark.parametrize("width", [1280, 800])
+def test_nothing_is_wider_than_the_window(width, files, opened):
+    page = slamjax.explore(slamjax.Model.read(files["model"]), slamjax.read(files["spectra"]))
+    tab = opened(page, viewport={"width": width, "height": 900})
+    assert tab.evaluate("document.documentElement.scrollWidth") <= width
+    wide = "[...document.querySelectorAll('.panel *')].filter(e => e.getBoundingClientRect().right > innerWidth).length"
+    assert tab.evaluate(wide) == 0
+
+
 def test_the_command_writes_a_page(files, tmp_path, opened):
     target = tmp_path / "page.html"
     given = (files["model"], files["spectra"], files["labels"])

@@ -12,6 +12,7 @@ from sklearn.preprocessing import PolynomialFeatures
 
 import slamjax
 from slamjax.errors import SlamError
+from slamjax.explorer import emulator_arrays
 
 
 @cache
@@ -40,8 +41,9 @@ def held_fixed(tab, x, k):
 
 
 @pytest.mark.parametrize("model", [giants_model, searched_model, quadratic_model])
-@pytest.mark.parametrize("along", [0, 2])
-def test_the_curve_is_the_model_along_a_label(model, along, opened, exact):
+@pytest.mark.parametrize(("along", "large"), [(0, 500_000), (2, 0)])
+def test_the_curve_is_the_model_along_a_label(model, along, large, opened, exact, monkeypatch):
+    monkeypatch.setattr(emulator_arrays, "_LARGE", large)
     tab = opened(slamjax.explore(model()))
     pixel = 7
     tab.evaluate(f"explorer.pixel.show({pixel})")

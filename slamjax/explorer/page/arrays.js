@@ -16,22 +16,15 @@ async function unpack(places, text) {
   return arrays;
 }
 
-/** Rows that were written as whole numbers of steps, as one array of floats. */
-function unquantised(arrays, prefix, width) {
-  const part = (name) => arrays[`${prefix}/${name}`];
-  const sizes = part("bytes"), step = part("step");
-  const rows = new Float32Array(sizes.length * width), next = [0, 0, 0, 0, 0];
-  for (let row = 0; row < sizes.length; row++) {
-    const size = sizes[row], from = next[size] * width, to = row * width;
-    next[size]++;
-    if (size === 4) {
-      rows.set(part("whole4").subarray(from, from + width), to);
-    } else if (size === 3) {
-      const high = part("high"), low = part("low");
-      for (let p = 0; p < width; p++) rows[to + p] = (high[from + p] * 65536 + low[from + p]) * step[row];
-    } else {
-      const whole = part(`whole${size}`);
-      for (let p = 0; p < width; p++) rows[to + p] = whole[from + p] * step[row];
+/** Rows that were written as whole numbers of steps, byte by byte, as one array of floats. */
+function unquantised(arrays, prefix) {
+  const planes = arrays[`${prefix}/planes`], step = arrays[`${prefix}/step`];
+  const [nBytes, nRows, width] = planes.shape, size = nRows * width, rows = new Float32Array(size);
+  for (let row = 0; row < nRows; row++) {
+    for (let at = row * width; at < (row + 1) * width; at++) {
+      let folded = 0;
+      for (let k = nBytes - 1; k >= 0; k--) folded = folded * 256 + planes[k * size + at];
+      rows[at] = (folded % 2 ? -(folded + 1) / 2 : folded / 2) * step[row];
     }
   }
   return rows;

@@ -38,11 +38,18 @@ class Sliders {
   setAll(values) {
     this.values = [...values];
     this.show();
-    if (this.waiting) return;
+    this.isStale = true;
+    if (!this.waiting) this.tell();
+  }
+
+  /** At once, and again with the next frame if something has moved since. */
+  tell() {
+    this.isStale = false;
     this.waiting = true;
+    this.onChange(this.values);
     requestAnimationFrame(() => {
       this.waiting = false;
-      this.onChange(this.values);
+      if (this.isStale) this.tell();
     });
   }
 

@@ -15,8 +15,8 @@ class Emulator {
     Object.assign(this, {header, arrays});
     this.pixels = header.pixels;
     this.nLabels = header.log.length;
-    const quantised = "basis/bytes" in arrays;
-    this.basis = quantised ? unquantised(arrays, "basis", this.pixels) : arrays.basis ?? null;
+    this.basis = arrays.basis ?? null;
+    this.parts = header.projected ? this.projectedParts() : null;
   }
 
   /** x of labels in their units. */
@@ -37,12 +37,88 @@ class Emulator {
 
   evaluate(labels, slopes) {
     const x = this.scaled(labels);
-    const terms = this.header.kind === "polynomial" ? this.monomials(x, slopes) : this.kernelSums(x, slopes);
     const {constant, scale} = this.arrays;
-    return terms.map((row, number) => {
-      const flux = this.inPixels(row);
+    return this.sums(x, slopes).map((flux, number) => {
       for (let p = 0; p < this.pixels; p++) flux[p] = scale[p] * flux[p] + (number ? 0 : constant[p]);
       return flux;
+    });
+  }
+
+  /** The sums of all pixels, and their derivatives by each x. */
+  sums(x, slopes) {
+    if (this.parts) return this.projectedSums(x, slopes);
+    const terms = this.header.kind === "polynomial" ? this.monomials(x, slopes) : this.kernelSums(x, slopes);
+    return terms.map((row) => this.inPixels(row));
+  }
+
+  // projected kernel sums, see emulator_arrays.py -----------------------------------------------------------------------
+
+  /** For every γ: its pivots, the Cholesky factor of their kernel matrix, and the coefficients of its pixels. */
+  projectedParts() {
+    return this.header.blocks.flatMap((block, number) => {
+      const array = (name) => this.arrays[`block${number}/${name}`], nLabels = this.nLabels;
+      return Array.from(array("gamma"), (gamma, g) => {
+        const pivots = array(`${g}/pivots`), points = new Float64Array(pivots.length * nLabels);
+        pivots.forEach((row, j) => points.set(this.arrays.support.subarray(row * nLabels, (row + 1) * nLabels), j * nLabels));
+        const part = {block, gamma, coef0: array("coef0")[g], metric: array("metric"), points, n: pivots.length};
+        part.factor = this.choleskyOf(part);
+        return Object.assign(part, {rows: unquantised(this.arrays, `block${number}/${g}/rows`), pixels: array(`${g}/pixels`)});
+      });
+    });
+  }
+
+  /** L of k(u, u) for the pivots u, row by row without its zeros. */
+  choleskyOf(part) {
+    const {n, points} = part, nLabels = this.nLabels, factor = new Float64Array((n * (n + 1)) / 2);
+    for (let i = 0; i < n; i++) {
+      const [row] = this.kernels(part, points.subarray(i * nLabels, (i + 1) * nLabels), false, i + 1), at = (i * (i + 1)) / 2;
+      for (let j = 0; j <= i; j++) {
+        const before = (j * (j + 1)) / 2;
+        let sum = row[j];
+        for (let k = 0; k < j; k++) sum -= factor[at + k] * factor[before + k];
+        factor[at + j] = j === i ? Math.sqrt(sum) : sum / factor[before + j];
+      }
+    }
+    return factor;
+  }
+
+  /** k(x, u) of the first pivots, and its derivatives by each x. */
+  kernels(part, x, slopes, count = part.n) {
+    const {block, gamma, coef0, metric, points} = part, [profile, slope] = KERNELS[block.kernel];
+    const {similarity, by} = this.similarity(x, block, metric, slopes, points.subarray(0, count * this.nLabels));
+    const values = similarity.map((s) => profile(s, gamma, coef0, block.degree));
+    return [values, ...by.map((row) => row.map((ds, i) => ds * slope(similarity[i], gamma, coef0, values[i], block.degree)))];
+  }
+
+  projectedSums(x, slopes) {
+    const sums = Array.from({length: slopes ? 1 + this.nLabels : 1}, () => new Float64Array(this.pixels));
+    for (const part of this.parts) {
+      const {factor, rows, pixels} = part, width = pixels.length, own = new Float64Array(width);
+      this.kernels(part, x, slopes).forEach((values, number) => {
+        solveLower(factor, values);
+        own.fill(0);
+        for (let j = 0; j < values.length; j++) {
+          const value = values[j], from = j * width;
+          for (let q = 0; q < width; q++) own[q] += value * rows[from + q];
+        }
+        const target = sums[number];
+        for (let q = 0; q < width; q++) target[pixels[q]] = own[q];
+      });
+    }
+    return sums;
+  }
+
+  /** Coefficients of the kernels of one projected pixel: c of Lᵀ c = W. */
+  projectedPixel(p) {
+    return this.parts.flatMap((part) => {
+      const {factor, rows, pixels, n} = part, q = pixels.indexOf(p);
+      if (q < 0) return [];
+      const own = Float64Array.from({length: n}, (_, j) => rows[j * pixels.length + q]);
+      for (let i = n - 1; i >= 0; i--) {
+        own[i] /= factor[(i * (i + 1)) / 2 + i];
+        for (let j = 0; j < i; j++) own[j] -= factor[(i * (i + 1)) / 2 + j] * own[i];
+      }
+      return [{...part, own}];
     });
   }
 
@@ -55,9 +131,23 @@ class Emulator {
         return constant[p] + scale[p] * terms.reduce((sum, term, r) => sum + term * this.basis[r * n + p], 0);
       };
     }
-    const rank = this.basis === null ? 0 : this.basis.length / n, wanted = order ? order[p] : p;
+    const sums = this.parts ? this.projectedPixel(p) : this.pixelParts(p, order ? order[p] : p);
+    return (labels) => {
+      const x = this.scaled(labels);
+      let sum = 0;
+      for (const {block, metric, gamma, coef0, own, points} of sums) {
+        const {similarity} = this.similarity(x, block, metric, false, points), [profile] = KERNELS[block.kernel];
+        for (let i = 0; i < own.length; i++) sum += own[i] * profile(similarity[i], gamma, coef0, block.degree);
+      }
+      return constant[p] + scale[p] * sum;
+    };
+  }
+
+  /** Coefficients of the support vectors for one pixel, whose sum is in this slot or of all components. */
+  pixelParts(p, wanted) {
+    const n = this.pixels, rank = this.basis === null ? 0 : this.basis.length / n;
     let slot = 0;
-    const sums = this.header.blocks.flatMap((block, number) => {
+    return this.header.blocks.flatMap((block, number) => {
       const array = (name) => this.arrays[`block${number}/${name}`], dual = array("dual");
       const [nGamma, nSupport, nSlot] = dual.shape;
       return Array.from({length: nGamma}, (_, g) => {
@@ -66,18 +156,9 @@ class Emulator {
         if (weights.every((weight) => weight === 0)) return null;
         const own = new Float64Array(nSupport);
         for (let i = 0; i < nSupport; i++) for (let q = 0; q < nSlot; q++) own[i] += weights[q] * dual[(g * nSupport + i) * nSlot + q];
-        return {block, metric: array("metric"), gamma: array("gamma")[g], coef0: array("coef0")[g], own};
+        return {block, metric: array("metric"), gamma: array("gamma")[g], coef0: array("coef0")[g], own, points: this.arrays.support};
       }).filter((one) => one !== null);
     });
-    return (labels) => {
-      const x = this.scaled(labels);
-      let sum = 0;
-      for (const {block, metric, gamma, coef0, own} of sums) {
-        const {similarity} = this.similarity(x, block, metric, false), [profile] = KERNELS[block.kernel];
-        for (let i = 0; i < own.length; i++) sum += own[i] * profile(similarity[i], gamma, coef0, block.degree);
-      }
-      return constant[p] + scale[p] * sum;
-    };
   }
 
   /** Components, or sums in the order of the blocks, as the sums of the pixels. */
@@ -104,7 +185,7 @@ class Emulator {
     this.header.blocks.forEach((block, number) => {
       const array = (name) => this.arrays[`block${number}/${name}`];
       const [nGamma, nSupport, nSlot] = array("dual").shape;
-      const {similarity, by} = this.similarity(x, block, array("metric"), slopes);
+      const {similarity, by} = this.similarity(x, block, array("metric"), slopes, this.arrays.support);
       const [profile, slope] = KERNELS[block.kernel];
       for (let g = 0; g < nGamma; g++) {
         const gamma = array("gamma")[g], coef0 = array("coef0")[g], dual = array("dual");
@@ -126,16 +207,16 @@ class Emulator {
     return parts.map((some) => (this.basis === null ? joined(some) : added(some, this.basis.length / this.pixels)));
   }
 
-  /** |x − s|² or x·s for every support vector, and its derivatives by each x. */
-  similarity(x, block, metric, slopes) {
-    const {support} = this.arrays, n = support.shape[0], nLabels = this.nLabels;
+  /** |x − s|² or x·s for every support vector or other point, and its derivatives by each x. */
+  similarity(x, block, metric, slopes, points) {
+    const nLabels = this.nLabels, n = points.length / nLabels;
     const counted = block.labels.length ? block.labels : [...x.keys()];
     const similarity = new Float64Array(n);
     const by = Array.from({length: slopes ? nLabels : 0}, () => new Float64Array(n));
     for (const k of counted) {
       const m = metric[k], here = m * x[k], isDistance = block.kernel === "rbf";
       for (let i = 0; i < n; i++) {
-        const there = m * support[i * nLabels + k];
+        const there = m * points[i * nLabels + k];
         similarity[i] += isDistance ? (here - there) ** 2 : here * there;
         if (slopes) by[k][i] = m * (isDistance ? 2 * (here - there) : there);
       }
@@ -154,6 +235,15 @@ class Emulator {
       rows.forEach((row, number) => { row[term] = product(number - 1); });
     }
     return rows;
+  }
+}
+
+/** φ of L φ = k, in the place of k. */
+function solveLower(factor, values) {
+  for (let i = 0, at = 0; i < values.length; at += ++i) {
+    let sum = values[i];
+    for (let j = 0; j < i; j++) sum -= factor[at + j] * values[j];
+    values[i] = sum / factor[at + i];
   }
 }
 

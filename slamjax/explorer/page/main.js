@@ -3,8 +3,9 @@
 class Explorer {
   async start() {
     const header = (this.header = JSON.parse(document.getElementById("header").textContent));
-    this.arrays = await unpack(header.arrays, document.getElementById("arrays").textContent);
-    document.getElementById("arrays").textContent = "";
+    const packs = [...document.querySelectorAll("script.arrays")];
+    this.arrays = Object.assign({}, ...(await Promise.all(packs.map((pack, k) => unpack(header.arrays[k], pack.textContent)))));
+    packs.forEach((pack) => pack.remove());
     this.emulator = new Emulator(header.emulator, this.part("emulator"));
     this.training = this.arrays.training;
     this.introduce();
@@ -76,7 +77,7 @@ class Explorer {
   predict(labels) {
     const outside = this.outside(labels);
     this.spectrum.predict(labels, outside !== "");
-    this.plane.follow(labels);
+    this.plane.later(labels);
     this.pixel.later();
     this.sayRange(outside);
   }

@@ -94,7 +94,8 @@ class PixelView {
   }
 
   fitRanges(label, series) {
-    const room = 0.04 * (label.high - label.low), [low, high] = robustLimits(series[2], [...series[0], ...series[1], ...series[3]]);
+    const room = 0.04 * (label.high - label.low), [slam, parabola, seen, star] = series;
+    const [low, high] = withRoom(limitsWithoutOutliers(seen), limits(slam), limits(parabola), limits(star));
     this.model("pixel x").setv({start: label.min, end: label.max, reset_start: label.low - room, reset_end: label.high + room});
     this.model("pixel y").setv({start: low, end: high, reset_start: low, reset_end: high});
   }

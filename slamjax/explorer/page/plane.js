@@ -157,6 +157,12 @@ class LabelPlane {
     this.follow(this.explorer.sliders.values);
   }
 
+  /** The cross follows the sliders once they rest: painting thousands of stars would slow them down. */
+  later(labels) {
+    clearTimeout(this.timer);
+    this.timer = setTimeout(() => this.follow(labels), 80);
+  }
+
   follow(labels) {
     const [x, y] = this.axes.map((select) => Number(select.value));
     this.model("slider point").data = {x: [labels[x]], y: [labels[y]]};

@@ -6,7 +6,8 @@ class SpectrumPanel {
     this.model = (name) => bokehDocument.get_model_by_name(name);
     this.line = lineNames(header.lines, this.wave, header.wave_unit);
     this.observed = new Float64Array(this.wave.length).fill(NaN);
-    this.sigma = null;
+    this.sigma = this.css = null;
+    this.observedLimits = [];
     this.model("wave").change.connect(() => this.later());
   }
 
@@ -22,19 +23,23 @@ class SpectrumPanel {
   draw() {
     const {wave, flux, observed, line} = this;
     this.model("prediction").data = {wave, flux, observed, line};
-    this.model("prediction line").glyph.line_color = colour(this.isOutside ? "outside" : "predicted");
-    if (this.sigma) this.model("residual").data = {wave, ratio: this.ratios()};
+    this.paintPrediction();
+    if (this.sigma) {
+      this.ratios = observed.map((value, p) => (value - flux[p]) / this.sigma[p]);
+      this.model("residual").data = {wave, ratio: this.ratios};
+    }
     this.fitRange(false);
   }
 
-  ratios() {
-    return this.observed.map((value, p) => (value - this.flux[p]) / this.sigma[p]);
+  paintPrediction() {
+    const css = colour(this.isOutside ? "outside" : "predicted"), {glyph} = this.model("prediction line");
+    if (css !== this.css) glyph.line_color = this.css = css;
   }
 
   /** χ² of the prediction and the number of pixels that it is of. */
   chi2() {
     let sum = 0, count = 0;
-    for (const ratio of this.sigma ? this.ratios() : []) if (Number.isFinite(ratio)) { sum += ratio * ratio; count++; }
+    for (const ratio of this.sigma ? this.ratios : []) if (Number.isFinite(ratio)) { sum += ratio * ratio; count++; }
     return [sum, count];
   }
 
@@ -43,6 +48,8 @@ class SpectrumPanel {
     const has = observed !== null;
     this.observed = has ? observed : new Float64Array(this.wave.length).fill(NaN);
     this.sigma = has ? sigma : null;
+    this.observedLimits = limitsWithoutOutliers(this.observed);
+    this.model("observation").data = has ? {wave: this.wave, flux: observed} : {wave: [], flux: []};
     this.model("observed line").visible = has;
     this.model("residuals").visible = has;
     if (this.flux) {
@@ -54,12 +61,12 @@ class SpectrumPanel {
   /** An ordinate that holds what is drawn: it may grow while sliders move, so that the eye can follow, and shrinks only for another star. */
   fitRange(afresh) {
     const range = this.model("flux range");
-    let [low, high] = robustLimits(this.observed, this.flux);
+    let [low, high] = withRoom(this.observedLimits, limits(this.flux));
     if (!afresh && this.hasRange) [low, high] = [Math.min(low, range.start), Math.max(high, range.end)];
     this.hasRange = true;
     if (low !== range.start || high !== range.end) range.setv({start: low, end: high, reset_start: low, reset_end: high});
     if (!this.sigma || !afresh) return;
-    const sizes = [...this.ratios()].filter(Number.isFinite).map(Math.abs).sort((a, b) => a - b);
+    const sizes = this.ratios.filter(Number.isFinite).map(Math.abs).sort();
     const most = Math.max(3.5, 1.15 * (sizes[Math.floor(0.98 * sizes.length)] ?? 0));
     this.model("ratio range").setv({start: -most, end: most, reset_start: -most, reset_end: most});
   }
@@ -89,7 +96,8 @@ class SpectrumPanel {
 
   paint() {
     this.model("observed line").glyph.line_color = colour("observed");
-    this.model("prediction line").glyph.line_color = colour(this.isOutside ? "outside" : "predicted");
+    this.css = null;
+    this.paintPrediction();
     this.model("residual line").glyph.line_color = colour("observed");
     this.model("one sigma").fill_color = colour("sigma");
     this.model("pixel marker").line_color = colour("accent");
@@ -99,7 +107,7 @@ class SpectrumPanel {
 
 /** In units of its own strong values. */
 function relative(slope) {
-  const sizes = [...slope].filter(Number.isFinite).map(Math.abs).sort((a, b) => a - b);
+  const sizes = slope.filter(Number.isFinite).map(Math.abs).sort();
   const unit = sizes[Math.floor(0.99 * (sizes.length - 1))] || 1;
   return slope.map((value) => value / unit);
 }
@@ -126,19 +134,29 @@ function nearest(wave, value) {
   return value - wave[below] < wave[above] - value ? below : above;
 }
 
-/** Limits that hold all of the prediction, and the observed flux but for its outliers. */
-function robustLimits(observed, flux) {
-  const known = [...observed].filter(Number.isFinite).sort((a, b) => a - b);
-  const ends = [];
-  for (const value of flux) if (Number.isFinite(value)) { ends[0] = Math.min(ends[0] ?? value, value); ends[1] = Math.max(ends[1] ?? value, value); }
-  let [low, high] = ends.length ? ends : [0, 1];
-  if (known.length) {
-    const [q2, q98] = [0.02, 0.98].map((q) => known[Math.floor(q * (known.length - 1))]), reach = 0.5 * (q98 - q2);
-    low = Math.min(low, Math.max(known[0], q2 - reach));
-    high = Math.max(high, Math.min(known[known.length - 1], q98 + reach));
-  }
+/** Limits of an axis that hold all of these, with some room. */
+function withRoom(...ends) {
+  const known = ends.flat(), [low, high] = known.length ? [Math.min(...known), Math.max(...known)] : [0, 1];
   const room = 0.06 * (high - low) || 0.05 * Math.abs(high) || 1;
   return [low - room, high + room];
+}
+
+/** The smallest and the largest of the values; nothing where none is known. */
+function limits(values) {
+  let low = Infinity, high = -Infinity;
+  for (const value of values) {
+    if (value < low) low = value;
+    if (value > high) high = value;
+  }
+  return low <= high ? [low, high] : [];
+}
+
+/** The same without outliers: they lie beyond the central 96 % by more than half their width. */
+function limitsWithoutOutliers(values) {
+  const known = Float64Array.from(values).filter(Number.isFinite).sort();
+  if (!known.length) return [];
+  const [q2, q98] = [0.02, 0.98].map((q) => known[Math.floor(q * (known.length - 1))]), reach = 0.5 * (q98 - q2);
+  return [Math.max(known[0], q2 - reach), Math.min(known[known.length - 1], q98 + reach)];
 }
 
 /** For every pixel, the names of the lines in it; in fine pixels also of those within 30 km/s, which a pointer can hit. */
