@@ -162,7 +162,8 @@ def _pivoted_cholesky(kernel: Float[np.ndarray, "n n"]) -> tuple[np.ndarray, Flo
     """Rows m in the order in which they are chosen, each where most of the diagonal is left, and L (N, m)."""
     left = np.diag(kernel).copy()
     least = _LEAST * left.max()
-    factor, pivots = np.zeros_like(kernel), []
+    factor = np.zeros_like(kernel)
+    pivots: list[int] = []
     while len(pivots) < len(kernel):
         pivot = int(np.argmax(left))
         if left[pivot] <= least:
