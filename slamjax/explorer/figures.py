@@ -14,7 +14,7 @@ _FLUX, _RESIDUAL, _STRIP, _AXIS, _PLANE, _PIXEL = 320, 130, 22, 52, 430, 330
 #: Left of every axis, so that panels that share an abscissa stand below each other.
 _LEFT, _RIGHT = 76, 14
 #: The page's own ground is seen through figures.
-_CLEAR: dict[str, Any] = {"background_fill_color": None, "border_fill_color": None}
+CLEAR: dict[str, Any] = {"background_fill_color": None, "border_fill_color": None}
 #: Columns of gradient strips, however many pixels there are.
 STRIP_COLUMNS = 1500
 
@@ -102,7 +102,7 @@ def plane_item() -> dict[str, Any]:
         x_range=models.Range1d(0, 1, name="plane x"),
         y_range=models.Range1d(0, 1, name="plane y"),
         tools=[],
-        **_CLEAR,
+        **CLEAR,
         toolbar_location="above",
         sizing_mode="stretch_width",
         x_axis_label=" ",
@@ -146,7 +146,7 @@ def pixel_item(flux: Axis) -> dict[str, Any]:
         x_range=models.Range1d(0, 1, name="pixel x"),
         y_range=models.Range1d(0, 1, name="pixel y"),
         tools=[],
-        **_CLEAR,
+        **CLEAR,
         toolbar_location="above",
         sizing_mode="stretch_width",
         min_border_left=_LEFT,
@@ -209,7 +209,7 @@ def _figure(name: str, height: int, x_range: Any, title: str) -> Any:
         height=height,
         x_range=x_range,
         tools=[],
-        **_CLEAR,
+        **CLEAR,
         toolbar_location="above" if name == "flux" else None,
         sizing_mode="stretch_width",
         min_border_left=_LEFT,

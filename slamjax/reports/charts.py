@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from slamjax.explorer.figures import bokeh
+from slamjax.explorer.figures import CLEAR, bokeh
 
 #: Heights in pixels, and the room left of an axis.
 _HEIGHT, _LEFT = 290, 66
@@ -21,7 +21,8 @@ _TICKS = 5
 MOST = 4000
 #: Colours of the style sheet for lines of the same kind.
 SERIES = tuple(f"series{k}" for k in range(6))
-_BINS = 40
+#: Bins of a histogram: more for more values; stars that the pointer names at once.
+_FEWEST_BINS, _MOST_BINS, _NAMED = 10, 40, 2
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,8 @@ def empty(x: str, y: str, *, height: int = _HEIGHT, like: Any = None, **options:
         toolbar_location="above",
         sizing_mode="stretch_width",
         min_border_left=_LEFT,
+        outline_line_color=None,
+        **CLEAR,
         x_axis_label=x,
         y_axis_label=y,
         **({"x_range": like.x_range} if like is not None else {}),
@@ -80,7 +83,7 @@ def add_points(figure: Any, points: Points, *, size: float = 5, alpha: float = 0
     glyph.glyph.tags = [f"fill:{points.role}"]
     if texts:
         tips = [(title, f"@text{number}") for number, title in enumerate(texts)]
-        figure.add_tools(bokeh().models.HoverTool(renderers=[glyph], tooltips=tips))
+        _add_hover(figure, glyph, tips)
 
 
 def add_line(figure: Any, points: Points, *, dash: str = "solid", marked: bool = False) -> None:
@@ -92,7 +95,7 @@ def add_line(figure: Any, points: Points, *, dash: str = "solid", marked: bool =
         dots = figure.scatter("x", "y", source=source, size=7, line_color=None)
         dots.glyph.tags = [f"fill:{points.role}"]
         tips = [(points.legend or "y", "@y{0.000}"), ("at", "@x{0.[00]}")]
-        figure.add_tools(bokeh().models.HoverTool(renderers=[dots], tooltips=tips))
+        _add_hover(figure, dots, tips)
 
 
 def add_band(figure: Any, x: np.ndarray, low: np.ndarray, high: np.ndarray, legend: str = "") -> None:
@@ -116,14 +119,14 @@ def histogram(values: np.ndarray, x: str, *, y: str = "stars", edges: np.ndarray
     """How many values lie where; the outermost bins count what lies beyond them, too."""
     finite = values[np.isfinite(values)]
     if edges is None:
-        edges = np.linspace(*_ends(finite), _BINS + 1)
+        edges = np.linspace(*_ends(finite), _bins(finite.size) + 1)
     counts = np.histogram(np.clip(finite, edges[0], edges[-1]), edges)[0]
     figure = empty(x, y, height=230)
     source = bokeh().models.ColumnDataSource({"left": edges[:-1], "right": edges[1:], "top": counts})
     bars = figure.quad(left="left", right="right", top="top", bottom=0, source=source, line_color=None, fill_alpha=0.8)
     bars.glyph.tags = ["fill:accent"]
     tips = [("from", "@left{0.[0000]}"), ("to", "@right{0.[0000]}"), (y, "@top")]
-    figure.add_tools(bokeh().models.HoverTool(renderers=[bars], tooltips=tips))
+    _add_hover(figure, bars, tips)
     figure.y_range.start = 0
     return figure
 
@@ -136,11 +139,7 @@ def bars(names: Sequence[str], values: np.ndarray, x: str, texts: Sequence[str])
     )
     drawn = figure.hbar(y="name", right="value", height=0.6, source=source, line_color=None)
     drawn.glyph.tags = ["fill:accent"]
-    figure.add_tools(
-        bokeh().models.HoverTool(
-            renderers=[drawn], tooltips=[("label", "@name"), (x, "@value{0.00}"), ("length", "@text")]
-        )
-    )
+    _add_hover(figure, drawn, [("label", "@name"), (x, "@value{0.00}"), ("length", "@text")])
     figure.x_range.start = 0
     return figure
 
@@ -161,8 +160,11 @@ def set_limits(figure: Any, *, y: tuple[float, float] | None = None, x: tuple[fl
         figure.x_range = bokeh().models.Range1d(*x)
 
 
-def log_ordinate(x: str, y: str, **options: Any) -> Any:
-    return empty(x, y, y_axis_type="log", **options)
+def mark_values(figure: Any, values: np.ndarray) -> None:
+    """Ticks of the ordinate at these values alone."""
+    figure.yaxis.ticker = [float(value) for value in values]
+    figure.yaxis.formatter = bokeh().models.PrintfTickFormatter(format="%g")
+    figure.ygrid.ticker = figure.yaxis[0].ticker
 
 
 def some_of(n: int, seed: int = 0) -> np.ndarray:
@@ -189,6 +191,17 @@ def _ends(finite: np.ndarray) -> tuple[float, float]:
     reach = 0.5 * (high - low)
     ends = float(max(finite.min(), low - reach)), float(min(finite.max(), high + reach))
     return ends if ends[1] > ends[0] else (ends[0] - 0.5, ends[0] + 0.5)
+
+
+def _bins(n: int) -> int:
+    return int(np.clip(1.5 * np.sqrt(n), _FEWEST_BINS, _MOST_BINS))
+
+
+def _add_hover(figure: Any, drawn: Any, tips: list[tuple[str, str]]) -> None:
+    """Texts at the pointer: of a few points, where Bokeh can be told how many."""
+    hover = bokeh().models.HoverTool
+    options = {"limit": _NAMED} if "limit" in hover.properties() else {}
+    figure.add_tools(hover(renderers=[drawn], tooltips=tips, **options))
 
 
 def _named(points: Points) -> dict[str, str]:

@@ -199,6 +199,7 @@ def _pixel_charts(model: Model) -> list[Chart]:
         is_log = bool(np.nanmin(values) > 0)
         figure = charts.empty(across, chosen, height=190, like=score, y_axis_type="log" if is_log else "linear")
         charts.add_points(figure, Points(wave, values, "accent"), size=4)
+        charts.mark_values(figure, np.unique(np.asarray(model.info.candidates[chosen], float)))
         drawn.append(Chart(f"Chosen {chosen}", figure, kind="wide"))
     return drawn
 

@@ -1,5 +1,7 @@
 """Reports in a browser: tables that are sorted, figures that are painted, paper."""
 
+import base64
+
 import numpy as np
 
 THEMES = ("light", "dark")
@@ -14,6 +16,22 @@ def column(tab, name, heading):
           return [...table.tBodies[0].rows].map((row) => row.cells[at].textContent);
         }""",
         [name, heading],
+    )
+
+
+def brightness(tab, picture):
+    """Mean of all colours of a picture, 0 to 255."""
+    return tab.evaluate(
+        """async (data) => {
+          const image = Object.assign(new Image(), {src: data});
+          await image.decode();
+          const canvas = document.createElement("canvas"), pen = canvas.getContext("2d");
+          [canvas.width, canvas.height] = [image.naturalWidth, image.naturalHeight];
+          pen.drawImage(image, 0, 0);
+          const {data: pixels} = pen.getImageData(0, 0, canvas.width, canvas.height);
+          return pixels.filter((_, k) => k % 4 < 3).reduce((sum, one) => sum + one, 0) / (0.75 * pixels.length);
+        }""",
+        f"data:image/png;base64,{base64.b64encode(picture).decode()}",
     )
 
 
@@ -62,6 +80,8 @@ def test_figures_have_the_colours_of_the_theme(opened, page):
         assert count > 10
         assert set(colours) == {accent}
         seen.append(accent)
+        picture = tab.locator("#chart-0").screenshot()
+        assert (brightness(tab, picture) > 150) == (theme == "light")
     assert seen[0] != seen[1]
     tab.locator("#theme").click()
     assert tab.evaluate("colour('accent')") == seen[0]
@@ -84,15 +104,19 @@ def test_paper_is_light_open_and_has_pictures(opened, page):
     sizes = np.array(tab.evaluate("[...document.images].map((image) => [image.naturalWidth, image.naturalHeight])"))
     assert len(sizes) == tab.evaluate("Object.keys(report.views).length")
     assert sizes.min() > 100
-    brightness = tab.evaluate(
+    texts = tab.evaluate(
         """(() => {
           const [image] = document.images, canvas = document.createElement("canvas"), pen = canvas.getContext("2d");
           [canvas.width, canvas.height] = [image.naturalWidth, image.naturalHeight];
+          pen.fillStyle = "white";
+          pen.fillRect(0, 0, canvas.width, canvas.height);
           pen.drawImage(image, 0, 0);
-          return [...pen.getImageData(5, 5, 1, 1).data];
+          return [...pen.getImageData(0, 0, canvas.width, canvas.height).data];
         })()"""
     )
-    assert min(brightness[:3]) > 240
+    grey = np.reshape(texts, (-1, 4))[:, :3].max(axis=1)
+    assert grey.mean() > 200
+    assert grey.min() < 60  # the dark texts of the light theme
     tab.evaluate("afterPrint(report)")
     assert tab.evaluate("document.documentElement.dataset.theme") == "dark"
     assert tab.evaluate("[...document.querySelectorAll('details')].every((one) => !one.open)")

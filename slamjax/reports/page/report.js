@@ -33,7 +33,7 @@ class Report {
 /** Tags of glyphs name their colours: "fill:accent" is the style sheet's. */
 function paintRoles(bokehDocument) {
   for (const model of bokehDocument.all_models ?? bokehDocument._all_models.values()) {
-    if (model.type === "Figure") model.outline_line_color = null;
+    if (model.type === "Figure") model.outline_line_color = null;  // axes are enough
     for (const tag of model.tags ?? []) {
       const [kind, role] = String(tag).split(":");
       model[`${kind}_color`] = colour(role);
