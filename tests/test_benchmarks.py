@@ -12,7 +12,7 @@ import pytest
 FOLDER = Path(__file__).parents[1] / "benchmarks"
 SCRIPTS = sorted(FOLDER.rglob("*.py"))
 #: Scripts that run in the environment of another code.
-WORKERS = {"gaiaxpy_worker", "pollux_worker", "thecannon_worker"}
+WORKERS = {"astroslam_worker", "gaiaxpy_worker", "pollux_worker", "thecannon_worker"}
 STARTED = [path for path in SCRIPTS if "def main() -> None" in path.read_text()]
 
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +11,11 @@ import numpy as np
 from astropy.table import Table
 
 from slamjax._util.progress import reporter
-from slamjax.emulators.kernels import KERNELS
 from slamjax.emulators.scaling import LabelScaling
 from slamjax.emulators.svr import KernelEmulator
 from slamjax.emulators.training_labels import TrainingLabels
 from slamjax.errors import SlamError
-from slamjax.io.inert_pickles import Inert, read_inert
+from slamjax.io.inert_pickles import Inert
 from slamjax.model.info import ModelInfo, TrainingRecord
 from slamjax.model.model import Model
 from slamjax.model.soundness import check_parts
@@ -25,32 +23,13 @@ from slamjax.noise.calibration import Calibration
 from slamjax.noise.models import DiagonalNoise
 from slamjax.preprocessing.recipe import Recipe
 from slamjax.spectra.spectra import Frame, Medium, Spectra
+from slamjax.training.astroslam_dump import Dump, machine_of, numbers, open_dump, svr_of
 from slamjax.training.provenance import provenance, training_record
-from slamjax.training.svr.export import Machine, assemble_machines, kernel_key
+from slamjax.training.svr.export import Machine, assemble_machines
 from slamjax.typing import Progress
 
-_SLAM, _PIXEL = "slam.slam3.Slam3", "slam.model.SlamModel"
-_MACHINES = ("sklearn.svm._classes.SVR", "sklearn.svm._classes.NuSVR")
-_SEARCH = "sklearn.model_selection._search.GridSearchCV"
 #: Scores of astroslam that are squared errors of held-out stars, in scaled flux.
 _SQUARED = "neg_mean_squared_error"
-#: Classes and functions that dumps name, beside arrays.
-ALLOWED = frozenset(
-    {
-        ("slam.slam3", "Slam3"),
-        ("slam.model", "SlamModel"),
-        ("sklearn.svm._classes", "SVR"),
-        ("sklearn.svm._classes", "NuSVR"),
-        ("sklearn.model_selection._search", "GridSearchCV"),
-        ("sklearn.preprocessing._data", "StandardScaler"),
-        ("sklearn.metrics._scorer", "_PredictScorer"),
-        *(("sklearn.metrics._regression", f"{name}_error") for name in ("mean_squared", "mean_absolute")),
-        *(("sklearn.metrics._regression", name) for name in ("median_absolute_error", "r2_score")),
-        *(("numpy.ma.core", name) for name in ("MaskedArray", "_mareconstruct")),
-        *(("astropy.table." + name.lower(), name) for name in ("Table", "Column")),
-        ("collections", "OrderedDict"),
-    }
-)
 BAD_EVERYWHERE = "bad in all training spectra"
 
 
@@ -113,12 +92,12 @@ def from_astroslam(
     source, given = Path(path), {"scaling": scaling, "flux_mean": flux_mean, "flux_scale": flux_scale}
     with reporter(on_progress) as report:
         report.stage("reading the dump")
-        dump = _opened(source, read_inert(source, ALLOWED, "a dump of astroslam", report))
+        dump = open_dump(source, report)
         report.stage("assembling the model", shared=False)
         try:
             if dump.is_scaled and any(value is not None for value in given.values()):
                 raise SlamError("it has scalers of its own: leave scaling, flux_mean and flux_scale out")
-            machines = [_machine(pixel, number) for number, pixel in enumerate(dump.pixels)]
+            machines = [machine_of(pixel, number) for number, pixel in enumerate(dump.pixels)]
             n_labels, n_pix = machines[0].n_labels, len(machines)
             emulator = assemble_machines(
                 [None if bad else machine for machine, bad in zip(machines, dump.all_bad, strict=True)],
@@ -133,79 +112,8 @@ def from_astroslam(
             return _model(dump, emulator, machines, names, its_units, (wave_unit, medium, frame))
         except SlamError as error:
             raise SlamError(f"{source} cannot be imported: {error}") from error
-        except (AttributeError, LookupError, TypeError, ValueError) as error:
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
             raise SlamError(f"{source} cannot be imported ({error}): it is no dump of a trained Slam3") from error
-
-
-@dataclass(frozen=True)
-class _Dump:
-    """What a dump holds: that of ``save_dump_sms`` wavelengths and pixels only."""
-
-    source: Path
-    wave: np.ndarray
-    pixels: list[Inert]
-    slam: Mapping[str, Any]
-
-    @property
-    def is_scaled(self) -> bool:
-        return isinstance(self.slam.get("tr_flux_scaler"), Inert)
-
-    @property
-    def all_bad(self) -> np.ndarray:
-        """(P,) bool: pixels that were trained on bad flux."""
-        bad = self.slam.get("ind_all_bad")
-        return np.zeros(len(self.pixels), bool) if bad is None else _array(bad, "ind_all_bad").astype(bool)
-
-    @property
-    def flux_mean(self) -> np.ndarray | None:
-        return _scaler(self.slam, "tr_flux_scaler", "mean_")
-
-    @property
-    def flux_scale(self) -> np.ndarray | None:
-        return _scaler(self.slam, "tr_flux_scaler", "scale_")
-
-    def label_scaling(self, n_labels: int) -> LabelScaling:
-        center = _scaler(self.slam, "tr_labels_scaler", "mean_")
-        width = _scaler(self.slam, "tr_labels_scaler", "scale_")
-        if center is None or width is None:
-            center, width = np.zeros(n_labels), np.ones(n_labels)
-        if center.shape != (n_labels,) or width.shape != (n_labels,):
-            raise SlamError(f"its scaler has {center.size} labels but its SVRs have {n_labels}")
-        return LabelScaling(center, width, (False,) * n_labels)
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """How labels and flux were scaled."""
-        robust = self.slam.get("init_kwargs", {}).get("robust")
-        kind = ("robust" if robust else "standard") if self.is_scaled else "none (astroslam)"
-        return {"label_scaling": kind, "flux_scaling": kind}
-
-
-def _opened(source: Path, content: Any) -> _Dump:
-    if isinstance(content, Inert) and content.name == _SLAM:
-        slam = content.attributes
-        wave, pixels = slam.get("wave"), slam.get("sms", [])
-    elif isinstance(content, tuple) and len(content) == 2:
-        slam, (wave, pixels) = {}, content
-    else:
-        raise SlamError(f"{source} is no dump of Slam3; give a file of save_dump or of save_dump_sms")
-    if not isinstance(wave, np.ndarray) or not isinstance(pixels, list):
-        raise SlamError(f"{source} is no dump of Slam3; give a file of save_dump or of save_dump_sms")
-    if len(pixels) != len(wave) or not pixels:
-        raise SlamError(f"{source} has {len(pixels)} trained pixels for {len(wave)} wavelengths; train it first")
-    return _Dump(source, wave.astype(float), pixels, slam)
-
-
-def _array(value: Any, name: str) -> np.ndarray:
-    """Numbers; an inert object is none."""
-    if not isinstance(value, np.ndarray | int | float):
-        raise SlamError(f"{name} holds no numbers")
-    return np.asarray(value)
-
-
-def _scaler(slam: Mapping[str, Any], scaler: str, name: str) -> np.ndarray | None:
-    held = slam.get(scaler)
-    return _array(held.attributes[name], f"{name} of {scaler}").astype(float) if isinstance(held, Inert) else None
 
 
 def _of_pixels(given: Any, own: np.ndarray | None, otherwise: float, n_pix: int) -> np.ndarray:
@@ -215,31 +123,8 @@ def _of_pixels(given: Any, own: np.ndarray | None, otherwise: float, n_pix: int)
     return np.broadcast_to(np.asarray(value, float), (n_pix,))
 
 
-def _svr(pixel: Any, number: int) -> Mapping[str, Any]:
-    """The attributes of a pixel's SVR; of a grid search, of its best one."""
-    regressor = pixel.attributes.get("regressor") if isinstance(pixel, Inert) and pixel.name == _PIXEL else pixel
-    if isinstance(regressor, Inert) and regressor.name == _SEARCH:
-        regressor = regressor.attributes.get("best_estimator_")
-    if not isinstance(regressor, Inert) or regressor.name not in _MACHINES:
-        name = regressor.name if isinstance(regressor, Inert) else type(regressor).__name__
-        raise SlamError(f"pixel {number} holds a {name}, no fitted SVR or NuSVR")
-    return regressor.attributes
-
-
-def _machine(pixel: Any, number: int) -> Machine:
-    svr = _svr(pixel, number)
-    if svr["kernel"] not in KERNELS:
-        raise SlamError(f"the SVR of pixel {number} has a kernel that is none of {', '.join(KERNELS)}")
-    vectors = _array(svr["support_vectors_"], f"support_vectors_ of pixel {number}").astype(float)
-    dual = _array(svr["dual_coef_"], f"dual_coef_ of pixel {number}").astype(float)
-    if vectors.ndim != 2 or dual.shape != (1, len(vectors)):
-        raise SlamError(f"the SVR of pixel {number} has {dual.size} coefficients for {len(vectors)} support vectors")
-    key = kernel_key(svr["kernel"], int(svr["degree"]), float(svr["_gamma"]), float(svr["coef0"]))
-    return Machine(key, vectors, dual[0], float(_array(svr["intercept_"], f"intercept_ of pixel {number}").item()))
-
-
 def _model(
-    dump: _Dump,
+    dump: Dump,
     emulator: KernelEmulator,
     machines: Sequence[Machine],
     names: tuple[str, ...],
@@ -255,7 +140,7 @@ def _model(
     chosen = {name: np.asarray(pixels[name])[trained] for name in ("C", "epsilon", "gamma")}
     candidates = Table(np.unique(np.stack(list(chosen.values()), axis=1), axis=0), names=list(chosen))
     made = provenance(_settings(dump, len(scaled)))
-    made["versions"] |= {"scikit-learn": str(_svr(dump.pixels[0], 0).get("_sklearn_version", "unknown"))}
+    made["versions"] |= {"scikit-learn": str(svr_of(dump.pixels[0], 0).get("_sklearn_version", "unknown"))}
     info = ModelInfo(
         label_names=names,
         label_units=units,
@@ -279,11 +164,11 @@ def _model(
     return Model(emulator, noise, training_labels, info)
 
 
-def _training_stars(dump: _Dump, names: tuple[str, ...], wave_facts: tuple[str, Medium, Frame]) -> Spectra | None:
+def _training_stars(dump: Dump, names: tuple[str, ...], wave_facts: tuple[str, Medium, Frame]) -> Spectra | None:
     """The stars that a full dump holds, with the labels that it was trained on."""
     if "tr_labels" not in dump.slam:
         return None
-    flux, ivar, labels = (_array(dump.slam[name], name).astype(float) for name in ("tr_flux", "tr_ivar", "tr_labels"))
+    flux, ivar, labels = (numbers(dump.slam[name], name).astype(float) for name in ("tr_flux", "tr_ivar", "tr_labels"))
     if labels.ndim != 2 or labels.shape[1] != len(names):
         raise SlamError(f"its labels have shape {labels.shape} but there are {len(names)}")
     unit, medium, frame = wave_facts
@@ -293,12 +178,12 @@ def _training_stars(dump: _Dump, names: tuple[str, ...], wave_facts: tuple[str, 
     )  # fmt: skip
 
 
-def _squared_errors(dump: _Dump, emulator: KernelEmulator, stars: Spectra | None) -> np.ndarray:
+def _squared_errors(dump: Dump, emulator: KernelEmulator, stars: Spectra | None) -> np.ndarray:
     """(P,) mean squared errors, in scaled flux: of held-out stars where these were the score, else of the stars."""
     pixels = [pixel.attributes for pixel in dump.pixels if isinstance(pixel, Inert)]
     # class attributes are not in a dump: this is the default score
     if len(pixels) == len(dump.pixels) and all(pixel.get("scoring", _SQUARED) == _SQUARED for pixel in pixels):
-        return np.array([-float(_array(pixel["score_"], "score_").item()) for pixel in pixels])
+        return np.array([-float(numbers(pixel["score_"], "score_").item()) for pixel in pixels])
     if stars is None:
         raise SlamError(f"its scores are not {_SQUARED}, so that it does not say how good its pixels are")
     predicted = np.asarray(emulator.on_device()(stars.values(stars.table.colnames)))
@@ -306,8 +191,8 @@ def _squared_errors(dump: _Dump, emulator: KernelEmulator, stars: Spectra | None
     return np.asarray(square.sum(axis=0) / np.maximum(stars.good.sum(axis=0), 1))
 
 
-def _pixel_table(dump: _Dump, machines: Sequence[Machine], variance: np.ndarray, trained: np.ndarray) -> Table:
-    svrs = [_svr(pixel, number) for number, pixel in enumerate(dump.pixels)]
+def _pixel_table(dump: Dump, machines: Sequence[Machine], variance: np.ndarray, trained: np.ndarray) -> Table:
+    svrs = [svr_of(pixel, number) for number, pixel in enumerate(dump.pixels)]
     columns = {
         "C": [float(svr["C"]) for svr in svrs],
         "epsilon": [float(svr["epsilon"]) for svr in svrs],
@@ -327,13 +212,13 @@ def _pixel_table(dump: _Dump, machines: Sequence[Machine], variance: np.ndarray,
     )
 
 
-def _settings(dump: _Dump, n_stars: int) -> dict[str, Any]:
+def _settings(dump: Dump, n_stars: int) -> dict[str, Any]:
     """What `slamjax.describe` says of the training."""
     pixel = dump.pixels[0].attributes
     return {
         "emulator": "svr",
         "imported": "a dump of astroslam",
-        "kernel": _svr(dump.pixels[0], 0)["kernel"],
+        "kernel": svr_of(dump.pixels[0], 0)["kernel"],
         "n_stars": n_stars,
         "n_train": None,
         "log_labels": [],

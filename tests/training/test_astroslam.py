@@ -1,12 +1,15 @@
 """Dumps of the original SLAM become models; the oracle is astroslam itself, whose predictions lie beside its dumps."""
 
+import contextlib
 import os
 
 import joblib
 import numpy as np
 import pytest
-from commands import run
+from commands import refused, run
 from helpers import DATA, in_precision
+from hypothesis import given
+from hypothesis import strategies as st
 
 import slamjax
 from slamjax.emulators import LabelScaling
@@ -129,3 +132,26 @@ def test_a_truncated_dump_is_told(tmp_path):
     path.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(SlamError, match=r"part\.dump cannot be read as a dump of astroslam"):
         slamjax.from_astroslam(path)
+
+
+@given(at=st.integers(0, 68_000), byte=st.integers(0, 255))
+@pytest.mark.filterwarnings("ignore::slamjax.SlamWarning", "ignore::RuntimeWarning")
+def test_a_dump_with_a_changed_byte_is_told_or_read(tmp_path_factory, at, byte):
+    """Not every change can be noticed, for a pickle has no checksum; none may end in anything but a sentence."""
+    content = bytearray((DUMPS / "grid.dump").read_bytes())
+    content[at % len(content)] = byte
+    path = tmp_path_factory.getbasetemp() / "changed.dump"
+    path.write_bytes(content)
+    with contextlib.suppress(SlamError):
+        slamjax.from_astroslam(path)
+
+
+def test_the_command_refuses_what_would_run(tmp_path, monkeypatch, capsys):
+    class Hostile:
+        def __reduce__(self):
+            return os.system, (f"touch {tmp_path / 'mark'}",)
+
+    joblib.dump((np.arange(2.0), [Hostile(), None]), tmp_path / "hostile.dump")
+    told = refused(monkeypatch, capsys, "import-astroslam", tmp_path / "hostile.dump", "-o", tmp_path / "m.h5")
+    assert "hostile.dump is refused: it names posix.system" in told
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["hostile.dump"]
