@@ -89,6 +89,7 @@ bench: .venv/installed-bench
 	for name in $(BENCHMARKS); do $(BIN)/python -m benchmarks.$$name $(TABLE) || exit 1; done
 	$(if $(and $(DATA),$(MILES)),$(BIN)/python -m benchmarks.training.training_speed --data $(DATA) --miles $(MILES))
 	$(if $(and $(DATA),$(MILES)),$(BIN)/python -m benchmarks.accuracy.slam_vs_quadratic --data $(DATA) --miles $(MILES))
+	$(BIN)/python -m benchmarks.accuracy.versus_astroslam --n-train 300 --n-test 100 $(TABLE)
 	$(if $(DATA),$(BIN)/python -m benchmarks.training.uncut $(TABLE))
 	$(if $(DATA),$(BIN)/python -m benchmarks.accuracy.label_gaps --n-train 500 --n-test 1500 $(TABLE))
 	$(if $(DATA),$(BIN)/python -m benchmarks.calibration.unlike $(TABLE) --n-train 1000 --n-test 3000)
