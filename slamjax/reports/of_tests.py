@@ -106,7 +106,7 @@ def _label_charts(model: Model, validation: Validation) -> list[Chart]:
     labels, drawn = validation.labels, []
     flags = np.asarray(labels["flags"])
     rows = charts.some_of(len(labels))
-    names = np.array(star_names(labels, range(len(labels))))
+    names = np.array(star_names(labels, rows))
     for name, shown in titles(model).items():
         known, fitted = numbers(labels, f"{name}_ref")[rows], numbers(labels, name)[rows]
         figure = charts.empty(f"known {shown}", f"fitted {shown}")
@@ -115,7 +115,7 @@ def _label_charts(model: Model, validation: Validation) -> list[Chart]:
             some = (flags[rows] != 0) == is_flagged
             if some.any():
                 texts = {
-                    "star": names[rows][some],
+                    "star": names[some],
                     "known": [short(value) for value in known[some]],
                     "fitted": [short(value) for value in fitted[some]],
                     "flags": [flag_names(int(flag)) or "none" for flag in flags[rows][some]],

@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 from commands import invoke
+from models import giants_model, held_out
 
 import slamjax
+from slamjax.cli import demo
 from slamjax.datasets import load_xp_giants
 from slamjax.io.labels import read_labels
 
@@ -33,6 +35,16 @@ def test_everything_is_written_and_printed(tmp_path, monkeypatch):
     # the demonstration works if it beats the mean of the stars: 120 training stars halve the spread
     teff, known = labels["teff"].value, labels["teff_ref"].value
     assert np.nanmedian(np.abs(teff - known)) < 0.5 * np.median(np.abs(known - np.median(known)))
+
+
+def test_without_bokeh_it_is_said_how_to_get_the_page(tmp_path, monkeypatch, capsys):
+    model, stars = giants_model(), held_out()[:8]
+    monkeypatch.setattr(demo, "find_spec", lambda name: None)
+    demo._write(model, stars, slamjax.validate(model, stars, by="apogee_snr", on_progress=False), tmp_path)
+    written, last = capsys.readouterr().out.splitlines()
+    assert "report.html" not in written
+    assert last == "for a page with all of this, pip install 'slamjax[explore]' and run slamjax demo again"
+    assert not (tmp_path / "report.html").exists()
 
 
 def test_a_folder_that_cannot_be_made_is_explained(refused, tmp_path):

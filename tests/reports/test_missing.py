@@ -48,6 +48,16 @@ def test_stars_without_errors_quality_or_flags_have_a_page(words):
     assert "No values, or no errors, of Teff, log g, [Fe/H], [α/M], χ² / pixel, S/N are in the table." in text
 
 
+def test_of_many_stars_some_are_drawn_and_all_are_counted(words, sheet):
+    labels = fitted()
+    labels["flags"] = [slamjax.Flag.FEW_PIXELS, 0, 0, 0, 0, 0]
+    page = slamjax.report(giants_model(), labels=labels[np.arange(6000) % 6])
+    assert "4,000 of 6,000 stars, by chance" in words(page)
+    (row,) = sheet(page, "flags")
+    assert (row["flag"], row["stars"]) == ("FEW_PIXELS", "1,000")
+    assert len(page.html) < 3e6
+
+
 def test_fits_that_failed_have_a_page():
     labels = fitted()
     for name in LABELS:
