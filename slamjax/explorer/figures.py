@@ -172,7 +172,8 @@ def pixel_item(flux: Axis) -> dict[str, Any]:
         "x", "y", source=data["this star"], size=12, fill_color=None, line_width=2, name="this star glyph",
         legend_label="the star, at its fit",
     )  # fmt: skip
-    view.legend.location, view.legend.name = "top_left", "pixel legend"
+    view.legend.name, view.legend.orientation = "pixel legend", "horizontal"
+    view.add_layout(view.legend[0], "above")
     zoom = models.BoxZoomTool()
     view.add_tools(zoom, models.PanTool(), models.WheelZoomTool(), models.ResetTool())
     view.toolbar.active_drag, view.toolbar.active_scroll = zoom, None

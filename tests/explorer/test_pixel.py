@@ -1,5 +1,6 @@
 """One pixel against a label: training stars, both curves, and what training chose."""
 
+import importlib
 from functools import cache
 
 import numpy as np
@@ -13,6 +14,8 @@ from sklearn.preprocessing import PolynomialFeatures
 import slamjax
 from slamjax.errors import SlamError
 from slamjax.explorer import emulator_arrays
+
+explore_module = importlib.import_module("slamjax.explorer.explore")
 
 
 @cache
@@ -121,6 +124,17 @@ def test_training_stars_among_the_spectra_are_found(opened):
     known = giants_model().info.record.contains(stars)
     assert 20 < known.sum() < len(stars)
     assert len(source(tab, "near stars", "x")) + len(source(tab, "far stars", "x")) == known.sum()
+
+
+def test_it_is_said_which_training_stars_are_shown(opened, monkeypatch):
+    note = "#pixel-note"
+    assert "--training" in opened(slamjax.explore(giants_model())).locator(note).inner_text()
+    assert opened(page()).locator(note).inner_text() == ""
+    monkeypatch.setattr(explore_module, "_MOST", 2 * giants_model().wave.size * 30)
+    monkeypatch.setattr(explore_module, "_LEAST", 0)
+    tab = opened(slamjax.explore(giants_model(), training=training()))
+    assert "Of 110 training stars 30 are" in tab.locator(note).inner_text()
+    assert len(source(tab, "near stars", "x")) + len(source(tab, "far stars", "x")) == 30
 
 
 def test_training_stars_without_labels_are_refused():

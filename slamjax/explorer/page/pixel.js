@@ -18,7 +18,15 @@ class PixelView {
     document.getElementById("pixel-down").addEventListener("click", () => this.show(this.pixel - 1));
     document.getElementById("pixel-up").addEventListener("click", () => this.show(this.pixel + 1));
     document.getElementById("pixel-unit").textContent = header.wave_unit;
+    document.getElementById("pixel-note").textContent = this.saysSeen();
     this.show(this.firstShown());
+  }
+
+  /** How many training stars there are to be seen. */
+  saysSeen() {
+    const {seen} = this.header;
+    if (!seen) return "Training stars are not in the page: give them as training= or --training.";
+    return seen.n < seen.of ? `Of ${seen.of} training stars ${seen.n} are in the page; the quadratic is through all of them.` : "";
   }
 
   /** A pixel that changes much with the labels: sliders then move something. */

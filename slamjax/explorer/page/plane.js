@@ -122,7 +122,7 @@ class LabelPlane {
     if (by === "flags") {
       const flags = this.arrays["stars/flags"], used = this.flagRows.filter((row) => row.count);
       const colours = new Map(used.map((row, k) => [row.value, row.value ? QUALITATIVE[(k - 1 + QUALITATIVE.length) % QUALITATIVE.length] : colour("accent")]));
-      legend.replaceChildren(...used.flatMap((row) => [swatch(colours.get(row.value)), `${row.value ? row.name : "no flag"}  `]));
+      legend.replaceChildren(...used.flatMap((row) => [swatch(colours.get(row.value), row.value ? row.name : "no flag"), " "]));
       return [...flags].map((value) => colours.get(value === 0 ? 0 : used.find((row) => value & row.value).value));
     }
     const values = [...this.arrays[`stars/${by}`]], {title} = SCALES[by];
@@ -195,9 +195,10 @@ function sentence(text) {
   return `${text[0].toUpperCase()}${text.slice(1)}.`;
 }
 
-function swatch(css) {
-  const element = make("span", "swatch");
-  element.style.background = css;
+function swatch(css, text) {
+  const element = make("span", "named"), square = make("span", "swatch");
+  square.style.background = css;
+  element.append(square, text);
   return element;
 }
 
