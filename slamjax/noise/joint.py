@@ -58,24 +58,25 @@ class JointNoise:
 
     def factorised(self, ivar: Float[AnyArray, " pixel"]) -> JointFactorised:
         """What takes long of each block's Σ⁻¹, of one star."""
-        parts = tuple(
-            noise.factorised(span.of(ivar)) if span.n_visits == 1 else visits.factorised(noise, span.of(ivar))
-            for noise, span in zip(self.blocks, self.spans, strict=True)
-        )
-        return JointFactorised(parts, jnp.ones(len(self.blocks), jnp.result_type(ivar)))
+        parts: list[Any] = []
+        for noise, span in zip(self.blocks, self.spans, strict=True):
+            own = span.of(_after(jnp.asarray(ivar), parts))
+            parts.append(noise.factorised(own) if span.n_visits == 1 else visits.factorised(noise, own))
+        return JointFactorised(tuple(parts), jnp.ones(len(self.blocks), jnp.result_type(ivar)))
 
     def inverse_covariance(
         self, ivar: Float[AnyArray, " pixel"], factorised: JointFactorised | None = None
     ) -> JointInverseCovariance:
         """Σ⁻¹ of one star with these photon errors."""
         known = self.factorised(ivar) if factorised is None else factorised
-        parts = tuple(
-            noise.inverse_covariance(span.of(ivar), kept)
-            if span.n_visits == 1
-            else visits.visits_inverse_covariance(noise, span.of(ivar), kept)
-            for noise, span, kept in zip(self.blocks, self.spans, known.parts, strict=True)
-        )
-        return JointInverseCovariance(parts, known.factor)
+        parts: list[Any] = []
+        for noise, span, kept in zip(self.blocks, self.spans, known.parts, strict=True):
+            own = span.of(_after(jnp.asarray(ivar), [getattr(part, "whitener", None) for part in parts]))
+            if span.n_visits == 1:
+                parts.append(noise.inverse_covariance(own, kept))
+            else:
+                parts.append(visits.visits_inverse_covariance(noise, own, kept))
+        return JointInverseCovariance(tuple(parts), known.factor)
 
     def variance_shares(self, ivar: Float[AnyArray, " pixel"]) -> Float[Array, "block 2"]:
         """Expected χ² of each block by the emulator's error and by photon noise, correlations aside; of one star."""
@@ -87,6 +88,19 @@ class JointNoise:
                 for noise, span in zip(self.blocks, self.spans, strict=True)
             ]
         )
+
+
+def _after(ivar: Array, parts: list[Any]) -> Array:
+    """The same numbers, that are known only when the last matrix among ``parts`` is.
+
+    LAPACK's calls for different models would run concurrently otherwise, and can wait for each other for ever, see
+    `slamjax._util.jit`.
+    """
+    known = [part for part in parts if part is not None]
+    if not known:
+        return ivar
+    before = known[-1][..., 0, 0]
+    return ivar + jnp.where(jnp.isfinite(before), 0 * before, 0).astype(ivar.dtype)[..., None]
 
 
 class JointFactorised(NamedTuple):
