@@ -1,8 +1,8 @@
 """Several visits of a star in one fit: do errors shrink as they should, are they honest, and what does it cost?
 
-Simulated from a MILES model (`--model`, or `--miles` to train one): every visit has a velocity, a continuum and photon
-noise of its own, the emulator's error is the star's. The same spectra are fitted one by one, with the same nuisances,
-in the same run. Posteriors by ranks (SBC): stars from the prior.
+Simulated from a MILES model of 5,000 to 5,600 Å (`--model`, or `--miles` to train one): every visit has a velocity, a
+continuum and photon noise of its own, the emulator's error is the star's. The same spectra are fitted one by one, with
+the same nuisances, in the same run. Posteriors by ranks (SBC): stars from the prior.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import slamjax
-from benchmarks.accuracy.lamost import LABELS, SELECTION, train, with_label_errors
+from benchmarks.accuracy.lamost import LABELS, RECIPE, SELECTION, SETTINGS, with_label_errors
 from benchmarks.common.reporting import current_load, markdown_table, write_results
 from benchmarks.common.scatter import robust_width
 from benchmarks.common.stars import fingerprint, parse_options
@@ -27,19 +27,20 @@ from slamjax.validation import prepared_model
 from slamjax.validation.ranks import rank_test, thin_draws
 
 NUISANCES = slamjax.Nuisances(rv=slamjax.Free(-30, 30), polynomial=2, polynomial_sd=0.05)
+NARROW = slamjax.Recipe.make(wave_range=(5000, 5600), wave_unit="Angstrom", continuum="gaussian:50angstrom")
 VISITS = (1, 2, 4, 8)
 SNR = 30.0
 #: p of every label, after Bonferroni, is to be above this; pulls between these; time against single fits.
 LEVEL, PULLS, COST = 0.01, (0.9, 1.1), 1.3
 
 
-def model_of(miles: Path, cache: Path) -> slamjax.Model:
+def model_of(miles: Path, cache: Path, recipe: slamjax.Recipe = RECIPE) -> slamjax.Model:
     """The model of `benchmarks.accuracy.lamost`, from ``cache`` if it was trained before."""
     stars = with_label_errors(slamjax.read_table(miles).select(SELECTION))
     cache.mkdir(parents=True, exist_ok=True)
-    file = cache / f"miles-{fingerprint(stars, LABELS)}.h5"
+    file = cache / f"miles-{fingerprint(stars, LABELS, (recipe, SETTINGS))}.h5"
     if not file.exists():
-        train(stars).write(file)
+        slamjax.train(stars, LABELS, recipe=recipe, **SETTINGS).write(file)
     return slamjax.Model.read(file)
 
 
@@ -153,7 +154,7 @@ def by_ranks(joint: slamjax.JointModel, model: slamjax.Model, n: int, n_visits: 
 def main() -> None:
     options = parse_options(__doc__, miles=None, model=None, n_stars=400, n_ranked=400)
     load = current_load()
-    trained = slamjax.Model.read(options.model) if options.model else model_of(options.miles, options.cache)
+    trained = slamjax.Model.read(options.model) if options.model else model_of(options.miles, options.cache, NARROW)
     model = prepared_model(trained)
     joint = slamjax.JointModel({"visits": model}, nuisances={"visits": NUISANCES})
     rows = [of_visits(joint, options.n_stars, k, options.seed) for k in VISITS]
