@@ -15,6 +15,11 @@ SMALLER = {
         "n_train=400": "n_train=150",
         "test_stars[:500]": "test_stars[:100]",
     },
+    "explorer": {
+        "(376, 1010)": "(500, 620)",
+        "n_train=300": "n_train=150",
+        "[:60]": "[:12]",
+    },
     "giant_branch": {
         "(376, 1010)": "(500, 620)",
         "n_train=400": "n_train=150",
