@@ -61,9 +61,23 @@ def spectrum_item(wave: tuple[float, float], wavelength: Axis, flux: Axis, label
     top = _figure("flux", _FLUX, x_range, str(flux))
     top.y_range = models.Range1d(0, 1, name="flux range")
     observed = top.line(
-        "wave", "flux", source=observation, line_width=1.1, name="observed line", legend_label="observed"
+        "wave",
+        "flux",
+        source=observation,
+        line_width=1,
+        line_join="bevel",
+        name="observed line",
+        legend_label="observed",
     )
-    line = top.line("wave", "flux", source=prediction, line_width=1.5, name="prediction line", legend_label="predicted")
+    line = top.line(
+        "wave",
+        "flux",
+        source=prediction,
+        line_width=1.5,
+        line_join="bevel",
+        name="prediction line",
+        legend_label="predicted",
+    )
     top.add_tools(
         models.HoverTool(
             renderers=[line],
@@ -86,7 +100,7 @@ def spectrum_item(wave: tuple[float, float], wavelength: Axis, flux: Axis, label
     middle = _figure("residuals", _RESIDUAL, x_range, "residual / σ")
     middle.y_range = models.Range1d(-4, 4, name="ratio range")
     middle.add_layout(models.BoxAnnotation(bottom=-1, top=1, fill_alpha=0.25, line_alpha=0, name="one sigma"))
-    middle.line("wave", "ratio", source=residual, line_width=0.9, name="residual line")
+    middle.line("wave", "ratio", source=residual, line_width=0.9, line_join="bevel", name="residual line")
     middle.visible = False
 
     strips = _strips(x_range, str(wavelength), labels)
