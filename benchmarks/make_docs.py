@@ -206,6 +206,11 @@ fail shows nothing, so the same posteriors are also tested with their errors enl
 
 MILES spectra and spectra made of them to look like Gaia XP's, each under its own model. Pulls of real stars count the
 errors of the library's labels.""",
+    "pairs": """\
+## Two stars in one spectrum
+
+Sums of two real MILES dwarfs, as a main-sequence pair would have them, and single stars of all kinds; none of them
+trained the model. `slamjax.fit_pairs` with its defaults; a pair is found if it has the flag TWO_STARS.""",
     "visits": """\
 ## Several visits in one fit
 

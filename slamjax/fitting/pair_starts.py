@@ -19,7 +19,7 @@ from slamjax.fitting.batches import StarRows
 from slamjax.fitting.problem import Problem
 from slamjax.typing import Scalar
 
-#: Shares of the second star that are tried.
+#: Shares of the second star that are tried, unless they follow from the labels.
 _SHARES = (0.15, 0.4)
 #: Differences of the velocities that are tried, in pixels, as far as the bounds allow.
 _DIFFERENCES = (0.0, 0.7, 1.5, 2.5, 4.0, 6.0, 9.0, 13.0, 18.0)
@@ -57,16 +57,20 @@ def _of_star(problem: Problem, x: Array, others: Array, flux: Array, weight: Arr
 
     def parameters(other: Array, share: Scalar) -> Array:
         n = difference.size
+        labels = jnp.concatenate([x[:-1], other])
+        if pair.light is not None:
+            share = jnp.mean(pair.share(jnp.concatenate([labels, jnp.zeros(2, x.dtype)])))
         velocity = x[-1] + jnp.stack([-share * difference, (1 - share) * difference], axis=-1)
-        fixed = jnp.broadcast_to(jnp.concatenate([x[:-1], other]), (n, x.size - 1 + other.size))
-        return jnp.concatenate([fixed, velocity, jnp.full((n, 1), share)], axis=-1)
+        fixed = jnp.broadcast_to(labels, (n, labels.size))
+        of_light = [jnp.full((n, 1), share)] if pair.light is None else []
+        return jnp.concatenate([fixed, velocity, *of_light], axis=-1)
 
     def tried(given: tuple[Array, Array]) -> tuple[Array, Array]:
         rows = jnp.clip(parameters(*given), problem.low, problem.high)
         residual = jnp.where(weight > 0, flux - pair.at(rows), 0)
         return rows, jnp.sum(weight * jnp.square(residual), axis=-1)
 
-    shares = jnp.asarray(_SHARES, x.dtype)
+    shares = jnp.asarray(_SHARES if pair.light is None else _SHARES[:1], x.dtype)
     grid = (jnp.repeat(others, shares.size, axis=0), jnp.tile(shares, len(others)))
     rows, chi2 = jax.lax.map(tried, grid)
     best = jnp.argmin(jnp.where(jnp.isfinite(chi2), chi2, jnp.inf), axis=0)

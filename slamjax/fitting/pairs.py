@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from astropy import units as u
@@ -24,7 +25,7 @@ from slamjax.fitting.problem import Problem
 from slamjax.fitting.starts import sample_stars
 from slamjax.flags import Flag
 from slamjax.forward.nuisances import Free, Nuisances
-from slamjax.forward.pair import PairEmulator
+from slamjax.forward.pair import Light, PairEmulator
 from slamjax.io.label_table import LabelTable
 from slamjax.model.model import Model
 from slamjax.noise.calibration import PhotonShares
@@ -44,10 +45,12 @@ _OTHERS, _BLOCK = 8, 64
 class PairFitter(Fitter):
     """A `Fitter` of one star with a free velocity that then fits two."""
 
-    def __init__(self, model: Model, own: tuple[int, ...], largest_rv: float, memory: float) -> None:
+    def __init__(
+        self, model: Model, own: tuple[int, ...], light: Light | None, largest_rv: float, memory: float
+    ) -> None:
         nuisances = Nuisances(rv=Free(-largest_rv, largest_rv))
         super().__init__(model, nuisances=nuisances, compress=False, memory=memory)
-        self.own, self.largest_rv = own, largest_rv
+        self.own, self.light, self.largest_rv = own, light, largest_rv
 
     def check(self, spectra: Spectra) -> None:
         if isinstance(spectra, Spectra):
@@ -56,7 +59,7 @@ class PairFitter(Fitter):
 
     def _matched(self, spectra: Spectra) -> Fitter:
         model = self._model.matched(spectra)
-        return self if model is self._model else PairFitter(model, self.own, self.largest_rv, self.memory)
+        return self if model is self._model else PairFitter(model, self.own, self.light, self.largest_rv, self.memory)
 
     def _fit_parts(self, parts: Iterable[Spectra], report: Callable[[int], None] | None) -> Iterator[LabelTable]:
         done = 0
@@ -77,7 +80,7 @@ class PairFitter(Fitter):
     @cached_property
     def _pair_problem(self) -> Problem:
         one = self._problem
-        pair = PairEmulator.from_forward(one.emulator, self.own)  # type: ignore[arg-type]
+        pair = PairEmulator.from_forward(one.emulator, self.own, self.light)  # type: ignore[arg-type]
         low, high = map(jnp.asarray, pair.bounds(np.asarray(one.low), np.asarray(one.high)))
         return dataclasses.replace(one, emulator=pair, low=low, high=high)  # type: ignore[arg-type]
 
@@ -109,16 +112,17 @@ class PairFitter(Fitter):
         delta_bic = (alone - chi2) / scale - n_more * np.log(np.maximum(n_pix, 1))
         # a single star that ended nowhere near its minimum would make any second star look probable
         delta_bic[failed | ~single.of_best(single.converged)] = np.nan
-        n_labels = x.shape[1] - 3
+        n_labels = self._n_labels
         flags = np.zeros(len(x), np.int32)
         stuck = at_bound(x[:, :n_labels], covariance[:, :n_labels, :n_labels], low[:n_labels], high[:n_labels])
-        edge = 1e-3 * (high - low)[n_labels:-1]
-        moving = x[:, n_labels:-1]
+        velocities = slice(n_labels, n_labels + 2)
+        edge = 1e-3 * (high - low)[velocities]
+        moving = x[:, velocities]
         conditions = {
             Flag.NOT_CONVERGED: failed,
             Flag.AT_BOUND: stuck,
             Flag.NUISANCE_AT_BOUND: np.any(
-                (moving <= low[n_labels:-1] + edge) | (moving >= high[n_labels:-1] - edge), axis=1
+                (moving <= low[velocities] + edge) | (moving >= high[velocities] - edge), axis=1
             ),
             Flag.FEW_PIXELS: n_pix < FEW * int(np.asarray(self._scaled.emulator.usable).sum()),
             Flag.NO_ERRORS: prepared.no_errors & self.model.info.has_errors,
@@ -126,7 +130,7 @@ class PairFitter(Fitter):
         }
         for flag, condition in conditions.items():
             flags |= np.where(condition, np.int32(flag), np.int32(0))
-        table = self._columns(prepared.spectra, x, np.sqrt(np.einsum("nll->nl", covariance)), failed)
+        table = self._columns(prepared.spectra, x, covariance, failed)
         table["chi2"], table["chi2_single"] = np.where(empty, np.nan, chi2), np.where(empty, np.nan, alone)
         table["delta_bic"] = delta_bic
         table["n_pix"], table["snr"] = n_pix.astype(np.int32), np.asarray(prepared.snr, np.float32)
@@ -143,8 +147,28 @@ class PairFitter(Fitter):
         scale = self._model.info.calibration.star_noise(chi2, n_pix, dof, distance, shares).noise_scale(n)
         return np.where(scale > 0, scale, 1)
 
-    def _columns(self, spectra: Spectra, x: np.ndarray, error: np.ndarray, failed: np.ndarray) -> LabelTable:
+    @property
+    def _n_labels(self) -> int:
+        """Labels of both stars together, which come first among the parameters."""
+        return len(self._model.label_names) + len(self.own)
+
+    def _share(self, x: np.ndarray, covariance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(N,) the second star's share of the light, the mean over pixels, and its error."""
+        if self.light is None:
+            return x[:, -1], np.sqrt(covariance[:, -1, -1])
+        pair: Any = self._pair_problem.emulator
+
+        def mean(one: Any) -> Any:
+            return jnp.mean(pair.share(one))
+
+        x = jnp.asarray(x)
+        slope = np.asarray(jax.vmap(jax.grad(mean))(x), float)
+        variance = np.einsum("ni,nij,nj->n", slope, covariance, slope)
+        return np.asarray(jax.vmap(mean)(x), float), np.sqrt(np.maximum(variance, 0))
+
+    def _columns(self, spectra: Spectra, x: np.ndarray, covariance: np.ndarray, failed: np.ndarray) -> LabelTable:
         """Rows, identifiers, labels of both stars, velocities and light."""
+        error = np.sqrt(np.einsum("nll->nl", covariance))
         info, scaling = self._model.info, self._model.host_emulator.scaling
         forward: Any = self._problem.emulator
         n, table = scaling.n_labels, LabelTable()
@@ -167,11 +191,12 @@ class PairFitter(Fitter):
                     np.where(failed, np.inf, np.abs(slope[:, k]) * sigma[:, k]), info.label_units[k]
                 )
         coordinate = forward.coordinate_of("rv")
-        for star, k in ((1, -3), (2, -2)):
+        for star, k in ((1, self._n_labels), (2, self._n_labels + 1)):
             table[f"rv_{star}"] = np.where(failed, np.nan, coordinate.value(x[:, k])) * u.km / u.s
             table[f"rv_{star}_err"] = np.where(failed, np.inf, coordinate.error(x[:, k], error[:, k])) * u.km / u.s
-        table["light_2"] = np.where(failed, np.nan, x[:, -1])
-        table["light_2_err"] = np.where(failed, np.inf, error[:, -1])
+        share, share_error = self._share(x, covariance)
+        table["light_2"] = np.where(failed, np.nan, share)
+        table["light_2_err"] = np.where(failed, np.inf, share_error)
         table.meta["labels"] = ",".join(names)
         return table
 
@@ -181,6 +206,7 @@ def fit_pairs(
     spectra: Spectra,
     *,
     common: Sequence[str] | None = None,
+    light: Light | None = None,
     largest_rv: float = 500.0,
     memory: float = 1.0,
     on_progress: Progress | bool | None = True,
@@ -194,6 +220,10 @@ def fit_pairs(
     spectra : Spectra
     common : labels that are the same in both stars, optional
         By default all but teff and logg.
+    light : callable, optional
+        Brightness of a star, up to a constant, from its labels: a function in jax.numpy of (..., L) labels in the
+        model's units that gives (...), or (..., P) where it depends on wavelength. The second star's share of the light
+        follows from it, instead of being free.
     largest_rv : float
         Bound of both velocities, km/s.
     memory : float
@@ -205,10 +235,10 @@ def fit_pairs(
     -------
     LabelTable
         One row per spectrum: <label>_1 and <label>_2 with errors, rv_1 and rv_2 (km/s), ``light_2`` (the second star's
-        share of the light, 0 to 0.5), ``chi2``, ``chi2_single``, ``delta_bic`` and ``flags``. ``delta_bic`` is the
-        decrease of χ² by the second star, in units of the star's noise scale, less k ln n for its k parameters and n
-        pixels, and NaN where either fit did not converge; where it is large, `Flag.TWO_STARS` is set. Elsewhere the
-        second star means nothing.
+        share of the light, 0 to 0.5, or to 1 by ``light``), ``chi2``, ``chi2_single``, ``delta_bic`` and ``flags``.
+        ``delta_bic`` is the decrease of χ² by the second star, in units of the star's noise scale, less k ln n for its
+        k parameters and n pixels, and NaN where either fit did not converge; where it is large, `Flag.TWO_STARS` is
+        set. Elsewhere the second star means nothing.
 
     Raises
     ------
@@ -229,4 +259,4 @@ def fit_pairs(
     own = tuple(k for k, name in enumerate(names) if name not in common)
     if not own:
         raise SlamError(f"all labels ({', '.join(names)}) are common to both stars; leave one out of common")
-    return PairFitter(model, own, largest_rv, memory).fit(spectra, on_progress)
+    return PairFitter(model, own, light, largest_rv, memory).fit(spectra, on_progress)

@@ -1,12 +1,15 @@
 """Two stars in one spectrum: f = (1 − w) f(θ₁, v₁) + w f(θ₂, v₂), for spectra that are divided by their continuum.
 
-w is the second star's share of the light, at most a half and the same at all wavelengths. Both stars are predictions of
-one emulator; labels may be common to them, as the abundances of stars that were born together are.
+w is the second star's share of the light: a parameter, at most a half and the same at all wavelengths, or a function of
+the labels of both, w = L(θ₂) / (L(θ₁) + L(θ₂)). Both stars are predictions of one emulator; labels may be common to
+them, as the abundances of stars that were born together are.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -21,6 +24,9 @@ from slamjax.typing import Flux, Jacobian
 
 #: Largest share of the second star, which is the fainter one.
 LARGEST_SHARE = 0.5
+#: Brightness of stars, up to a constant, from their labels (..., L) in the model's units, by jax.numpy: (...), or
+#: (..., P) where it depends on wavelength.
+Light: TypeAlias = Callable[[Any], Any]
 
 
 @jax.tree_util.register_dataclass
@@ -29,12 +35,13 @@ class PairEmulator:
     """The sum of two stars, an immutable pytree that is fitted like a `ForwardEmulator`.
 
     Parameters are the scaled labels of the first star, those of the second that are its own, both velocities in units
-    of the model's pixel, and w. Works under jit, vmap, grad and jacfwd.
+    of the model's pixel, and w unless it follows from the labels. Works under jit, vmap, grad and jacfwd.
 
     Attributes
     ----------
     forward : of one star, with a free velocity and nothing else
     own : places of the labels that each star has for itself
+    light : brightness of a star from its labels, or None
 
     Examples
     --------
@@ -50,13 +57,14 @@ class PairEmulator:
 
     forward: ForwardEmulator
     own: tuple[int, ...] = field(metadata={"static": True})
+    light: Light | None = field(default=None, metadata={"static": True})
 
     @classmethod
-    def from_forward(cls, forward: ForwardEmulator, own: tuple[int, ...]) -> PairEmulator:
+    def from_forward(cls, forward: ForwardEmulator, own: tuple[int, ...], light: Light | None = None) -> PairEmulator:
         """Around the prediction of one star; raises SlamError where more than its velocity is free."""
         if forward.free != ("rv",) or forward.terms is not None:
             raise SlamError(f"two stars have a free velocity each and no other nuisance, not {forward.nuisances}")
-        return cls(forward, own)
+        return cls(forward, own, light)
 
     @property
     def scaling(self) -> LabelScaling:
@@ -83,27 +91,41 @@ class PairEmulator:
         labels = jnp.stack([x[..., :n], second], axis=-2)
         return jnp.concatenate([labels, x[..., k : k + 2, None]], axis=-1)
 
+    def share(self, x: Parameters) -> Float[Array, "*batch pixel_or_1"]:
+        """The second star's share of the light, of each pixel or (..., 1) of all."""
+        x = jnp.asarray(x)
+        if self.light is None:
+            return x[..., -1:]
+        n = self.forward.n_labels
+        each = jnp.asarray(self.light(self.scaling.inverse(self.of_each(x)[..., :n])), x.dtype)
+        each = each[..., None] if each.ndim == x.ndim else each
+        return each[..., 1, :] / (each[..., 0, :] + each[..., 1, :])
+
     def at(self, x: Parameters) -> Flux:
         """Flux (..., P) at parameters."""
-        w = x[..., -1:]
+        w = self.share(x)
         flux = self.forward.at(self.of_each(x))
         return (1 - w) * flux[..., 0, :] + w * flux[..., 1, :]
 
     def at_with_jacobian(self, x: Parameters) -> tuple[Flux, Jacobian]:
         """Flux (..., P) and its derivatives (..., parameter, P)."""
         x = jnp.asarray(x)
-        w, n = x[..., -1:], self.forward.n_labels
+        w, n = self.share(x), self.forward.n_labels
         flux, slopes = self.forward.at_with_jacobian(self.of_each(x))
-        first, second = (1 - w)[..., None] * slopes[..., 0, :, :], w[..., None] * slopes[..., 1, :, :]
+        first, second = (1 - w)[..., None, :] * slopes[..., 0, :, :], w[..., None, :] * slopes[..., 1, :, :]
         own = np.isin(np.arange(n), self.own)[:, None]
         rows = [
             first[..., :n, :] + jnp.where(own, 0, second[..., :n, :]),
             second[..., jnp.asarray(self.own, int), :],
             first[..., n:, :],
             second[..., n:, :],
-            (flux[..., 1, :] - flux[..., 0, :])[..., None, :],
         ]
-        return (1 - w) * flux[..., 0, :] + w * flux[..., 1, :], jnp.concatenate(rows, axis=-2)
+        more = flux[..., 1, :] - flux[..., 0, :]
+        total = (1 - w) * flux[..., 0, :] + w * flux[..., 1, :]
+        if self.light is None:
+            return total, jnp.concatenate([*rows, more[..., None, :]], axis=-2)
+        by_labels = jnp.vectorize(jax.jacfwd(self.share), signature="(k)->(p,k)")(x)
+        return total, jnp.concatenate(rows, axis=-2) + jnp.swapaxes(by_labels, -1, -2) * more[..., None, :]
 
     def information(self, inv_cov: InverseCovariance, x: Parameters, flux: Flux) -> Float[Array, "row row"]:
         """Gram matrix of residual and Jacobian, see `slamjax.emulators.base.Standardised.information`."""
@@ -116,4 +138,6 @@ class PairEmulator:
         """The box of the parameters, from that of one star's labels and velocity."""
         own, n = list(self.own), self.forward.n_labels
         ends = [np.concatenate([end[:n], end[own], end[[n, n]]]) for end in (np.asarray(low), np.asarray(high))]
+        if self.light is not None:
+            return ends[0], ends[1]
         return np.append(ends[0], 0).astype(ends[0].dtype), np.append(ends[1], LARGEST_SHARE).astype(ends[1].dtype)

@@ -66,6 +66,42 @@ def test_derivatives_are_those_of_finite_differences():
     np.testing.assert_allclose(np.asarray(flux)[good], plain[good], atol=1e-10)
 
 
+def light(labels):
+    """Cooler stars of higher gravity are fainter, the more so in the blue."""
+    teff, logg = labels[..., 0:1], labels[..., 1:2]
+    return jnp.exp((teff - 5500) / 800 * jnp.linspace(1.2, 0.8, one_star().wave.size) - 0.5 * (logg - 4.4))
+
+
+def test_light_may_follow_from_the_labels():
+    with in_precision("float64"):
+        forward, (_, x) = one_star(), pair_of()
+        pair = PairEmulator.from_forward(forward, (0, 1), light)
+        x = x[:-1]
+        good = np.asarray(forward.usable)
+        first, second = (np.asarray(light(jnp.asarray(labels))) for labels in (FIRST, SECOND))
+        w = second / (first + second)
+        by_hand = (1 - w) * np.asarray(forward(FIRST, rv=-80.0)) + w * np.asarray(forward(SECOND, rv=150.0))
+        flux, slopes = jax.jit(pair.at_with_jacobian)(jnp.asarray(np.tile(x, (2, 1))))
+        numeric = jax.jacfwd(pair.at)(jnp.asarray(x))
+    np.testing.assert_allclose(np.asarray(flux)[1][good], by_hand[good], atol=1e-9)
+    np.testing.assert_allclose(np.asarray(slopes)[0][:, good], np.asarray(numeric).T[:, good], atol=1e-8)
+    assert pair.bounds(np.zeros(4), np.ones(4))[0].shape == x.shape
+
+
+def test_a_known_light_finds_the_pairs_that_have_it():
+    model = prepared_model(all_miles_model())
+    pair = PairEmulator.from_forward(one_star(), (0, 1), light)
+    x = pair_of()[1][:-1]
+    flux = np.nan_to_num(np.tile(np.asarray(jax.jit(pair.at)(x)), (3, 1)))
+    flux = flux + 0.005 * np.random.default_rng(3).normal(size=flux.shape)
+    spectra = Spectra(model.wave, flux, np.full(flux.shape, 4e4), wave_unit="Angstrom", medium="air", frame="rest")
+    table = slamjax.fit_pairs(model, spectra, light=light, on_progress=False)
+    given = float(np.mean(np.asarray(pair.share(jnp.asarray(x)))))
+    assert np.all(np.asarray(table["flags"]) & Flag.TWO_STARS)
+    assert np.all(np.abs(table["light_2"] - given) < 4 * table["light_2_err"] + 0.02)
+    assert np.all(table["light_2_err"] > 0)
+
+
 @cache
 def fitted():
     """Eight pairs, eight single stars, one without data: photon noise and the emulator's own."""
