@@ -108,6 +108,7 @@ class PairFitter(Fitter):
         curvature = np.where((empty | broken)[:, None, None], np.eye(x.shape[1]), curvature)
         scale = self._noise_scale(x, np.where(broken, 1, chi2), n_pix)
         covariance = covariances(curvature, high - low)[0] * scale[:, None, None]
+        x, covariance = self._brighter_first(x, covariance)
         n_more = x.shape[1] - single.x.shape[-1]
         delta_bic = (alone - chi2) / scale - n_more * np.log(np.maximum(n_pix, 1))
         # a single star that ended nowhere near its minimum would make any second star look probable
@@ -165,6 +166,20 @@ class PairFitter(Fitter):
         slope = np.asarray(jax.vmap(jax.grad(mean))(x), float)
         variance = np.einsum("ni,nij,nj->n", slope, covariance, slope)
         return np.asarray(jax.vmap(mean)(x), float), np.sqrt(np.maximum(variance, 0))
+
+    def _brighter_first(self, x: np.ndarray, covariance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Stars are exchanged where the light that follows from their labels says that the second is the brighter."""
+        if self.light is None:
+            return x, covariance
+        n, order = len(self._model.label_names), np.arange(x.shape[1])
+        second = [*range(n, self._n_labels), self._n_labels + 1]
+        first = [*self.own, self._n_labels]
+        order[first], order[second] = second, first
+        swapped = self._share(x, covariance)[0] > 0.5
+        x, covariance = x.copy(), covariance.copy()
+        x[swapped] = x[swapped][:, order]
+        covariance[swapped] = covariance[swapped][:, order][:, :, order]
+        return x, covariance
 
     def _columns(self, spectra: Spectra, x: np.ndarray, covariance: np.ndarray, failed: np.ndarray) -> LabelTable:
         """Rows, identifiers, labels of both stars, velocities and light."""
@@ -235,7 +250,7 @@ def fit_pairs(
     -------
     LabelTable
         One row per spectrum: <label>_1 and <label>_2 with errors, rv_1 and rv_2 (km/s), ``light_2`` (the second star's
-        share of the light, 0 to 0.5, or to 1 by ``light``), ``chi2``, ``chi2_single``, ``delta_bic`` and ``flags``.
+        share of the light, 0 to 0.5), ``chi2``, ``chi2_single``, ``delta_bic`` and ``flags``.
         ``delta_bic`` is the decrease of χ² by the second star, in units of the star's noise scale, less k ln n for its
         k parameters and n pixels, and NaN where either fit did not converge; where it is large, `Flag.TWO_STARS` is
         set. Elsewhere the second star means nothing.

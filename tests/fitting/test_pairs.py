@@ -69,7 +69,7 @@ def test_derivatives_are_those_of_finite_differences():
 def light(labels):
     """Cooler stars of higher gravity are fainter, the more so in the blue."""
     teff, logg = labels[..., 0:1], labels[..., 1:2]
-    return jnp.exp((teff - 5500) / 800 * jnp.linspace(1.2, 0.8, one_star().wave.size) - 0.5 * (logg - 4.4))
+    return jnp.exp((teff - 5500) / 800 * jnp.linspace(1.2, 0.8, one_star().usable.size) - 0.5 * (logg - 4.4))
 
 
 def test_light_may_follow_from_the_labels():
