@@ -252,7 +252,7 @@ def fit_pairs(
         One row per spectrum: <label>_1 and <label>_2 with errors, rv_1 and rv_2 (km/s), ``light_2`` (the second star's
         share of the light, 0 to 0.5), ``chi2``, ``chi2_single``, ``delta_bic`` and ``flags``.
         ``delta_bic`` is the decrease of χ² by the second star, in units of the star's noise scale, less k ln n for its
-        k parameters and n pixels, and NaN where either fit did not converge; where it is large, `Flag.TWO_STARS` is
+        k parameters and n pixels, and NaN where either fit did not converge; where it is large, the flag TWO_STARS is
         set. Elsewhere the second star means nothing.
 
     Raises

@@ -32,7 +32,7 @@ Light: TypeAlias = Callable[[Any], Any]
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, eq=False)
 class PairEmulator:
-    """The sum of two stars, an immutable pytree that is fitted like a `ForwardEmulator`.
+    """The sum of two stars, an immutable pytree that is fitted like a `slamjax.ForwardEmulator`.
 
     Parameters are the scaled labels of the first star, those of the second that are its own, both velocities in units
     of the model's pixel, and w unless it follows from the labels. Works under jit, vmap, grad and jacfwd.
