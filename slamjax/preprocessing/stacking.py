@@ -46,7 +46,7 @@ def stack(spectra: Spectra, star: str | Any, rv: Float[np.ndarray, " spectrum"] 
     >>> stars, _ = slamjax.datasets.load_xp_giants()
     >>> stack = slamjax.stack(stars[[0, 0, 1]], "source_id")
     >>> len(stack), stack.table["n_stacked"].tolist()
-    (2, [2, 1])
+    (2, [1, 2])
     """
     observed = Observations({"spectra": spectra}, star if isinstance(star, str) else {"spectra": star})
     of = observed.stars["spectra"]
