@@ -162,10 +162,10 @@ class PairFitter(Fitter):
         def mean(one: Any) -> Any:
             return jnp.mean(pair.share(one))
 
-        x = jnp.asarray(x)
-        slope = np.asarray(jax.vmap(jax.grad(mean))(x), float)
+        at = jnp.asarray(x)
+        slope = np.asarray(jax.vmap(jax.grad(mean))(at), float)
         variance = np.einsum("ni,nij,nj->n", slope, covariance, slope)
-        return np.asarray(jax.vmap(mean)(x), float), np.sqrt(np.maximum(variance, 0))
+        return np.asarray(jax.vmap(mean)(at), float), np.sqrt(np.maximum(variance, 0))
 
     def _brighter_first(self, x: np.ndarray, covariance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Stars are exchanged where the light that follows from their labels says that the second is the brighter."""
