@@ -8,6 +8,9 @@ PYTEST := $(BIN)/pytest -q -n auto --maxprocesses 4 --dist loadfile --no-loadsco
 INSTALL = @$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python $(1) 2>/dev/null || \
 	$(BIN)/pip install --quiet --disable-pip-version-check $(1)
 
+# a comma divides the arguments of call
+COMMA := ,
+
 TABLE := $(if $(DATA),--data $(DATA))
 BENCHMARKS := fitting.emulator_speed fitting.kernel_sum fitting.fit_speed fitting.large_spectra fitting.fit_scaling \
 	io.memory io.ten_parts training.training_stages training.training_scaling accuracy.versus_cannon accuracy.accuracy \
@@ -38,7 +41,7 @@ help:
 	@$(BIN)/pip install --quiet --disable-pip-version-check uv 2>/dev/null || echo "uv cannot be had; pip is used"
 
 .venv/installed-demo: pyproject.toml | .venv/bin/python
-	$(call INSTALL,-e '.[explore,fast]')
+	$(call INSTALL,-e '.[explore$(COMMA)fast]')
 	@touch $@
 
 .venv/installed-%: pyproject.toml | .venv/bin/python
