@@ -167,10 +167,10 @@ def write_table(spectra: Spectra, path: str | os.PathLike[str]) -> None:
     ...     slamjax.read_table(path)
     Spectra(2 x 4 pixels, 400-700 nm vacuum, unknown frame, table: teff)
     """
-    refuse_covariance(spectra, "the table format")
     if Path(path).suffix.lower() in PARQUET_SUFFIXES:
-        write_parquet(spectra, path)
+        write_parquet(spectra, path)  # which takes parts, too, and looks at each
         return
+    refuse_covariance(spectra, "the table format")
     table = _storable(spectra.table.copy(), spectra.source)
     for name in (*_VECTORS, "fwhm") if spectra.has_own_line_spreads else _VECTORS:
         if name in table.colnames:
