@@ -328,3 +328,9 @@ def test_a_table_of_parquet_is_fitted_and_joined_like_one_of_fits(tmp_path):
     joined = slamjax.read(tmp_path / "a.parquet", labels=catalog, on="source_id")
     np.testing.assert_array_equal(joined.values("rank"), np.arange(5.0)[::-1])
     assert isinstance(joined, Spectra)
+
+
+def test_parts_that_come_one_after_the_other_are_one_table(tmp_path):
+    stars = xp_giants()
+    write_table((stars[start : start + 40] for start in range(0, len(stars), 40)), tmp_path / "a.parquet")
+    np.testing.assert_array_equal(read_table(tmp_path / "a.parquet").flux, stars.flux)
