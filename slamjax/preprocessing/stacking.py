@@ -60,12 +60,12 @@ def stack(spectra: Spectra, star: str | Any, rv: Float[np.ndarray, " spectrum"] 
         moved = onto_grid(spectra, spectra.wave, spectra.wave_unit, spectra.medium, velocity)
     good = moved.good
     counted: np.ndarray = np.asarray(good.any(axis=1))
-    level = np.array([np.median(flux[row]) if row.any() else 1.0 for flux, row in zip(moved.flux, good, strict=True)])
+    level = np.ma.median(np.ma.masked_array(moved.flux, ~good), axis=1).filled(1.0)  # type: ignore[no-untyped-call]
     level = np.where(level > 0, level, 1)[:, None]
     flux, weight = moved.flux / level, moved.ivar.astype(float) * level**2
     order = np.argsort(of, kind="stable")
-    first = order[np.searchsorted(of[order], np.arange(len(observed)))]
     starts = np.searchsorted(of[order], np.arange(len(observed)))
+    first = order[starts]
     total, weighted = (np.add.reduceat(each[order], starts, axis=0) for each in (weight, weight * flux))
     brightest = np.maximum.reduceat(np.where(counted[:, None], level, 0)[order], starts, axis=0)
     brightest = np.where(brightest > 0, brightest, 1)

@@ -9,7 +9,7 @@ import numpy as np
 from astropy.table import Table
 from jaxtyping import Float
 
-from slamjax.explorer.explore import LABEL_TITLES
+from slamjax.explorer.explorer import LABEL_TITLES
 from slamjax.model.model import Model
 from slamjax.spectra import star_names as naming
 from slamjax.spectra.columns import float_column

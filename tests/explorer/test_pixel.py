@@ -15,7 +15,7 @@ import slamjax
 from slamjax.errors import SlamError
 from slamjax.explorer import emulator_arrays
 
-explore_module = importlib.import_module("slamjax.explorer.explore")
+explore_module = importlib.import_module("slamjax.explorer.explorer")
 
 
 @cache

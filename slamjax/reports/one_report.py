@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import html
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
+from typing import ClassVar
 
 from astropy.table import Table
 
-from slamjax._util.files import atomic_path, check_writable
 from slamjax.errors import SlamError
 from slamjax.explorer.figures import bokeh_script
 from slamjax.explorer.packing import as_script
+from slamjax.explorer.pages import Page, filled
 from slamjax.io import LabelTable
 from slamjax.io.label_table import flag_summary
 from slamjax.model.facts import model_title
@@ -31,12 +31,9 @@ from slamjax.validation.bins import checked_edges
 from slamjax.validation.known_stars import known_and_trained
 from slamjax.views.describe import as_labels
 
-#: Height of a page in a notebook, in pixels.
-_HEIGHT = 900
 
-
-@dataclass(frozen=True, eq=False)
-class Report:
+@dataclass(frozen=True, eq=False, repr=False)
+class Report(Page):
     """A page for a browser and for paper, as made by `report`; a notebook shows it as the last value of a cell.
 
     Attributes
@@ -54,33 +51,7 @@ class Report:
     True
     """
 
-    html: str
-
-    def write(self, path: str | os.PathLike[str]) -> None:
-        """Write the page to a file; it appears whole or not at all.
-
-        Parameters
-        ----------
-        path : path
-            An existing file is replaced.
-
-        Raises
-        ------
-        SlamError
-            If the file cannot be written.
-        """
-        check_writable(path)
-        with atomic_path(path) as temporary:
-            temporary.write_text(self.html, encoding="utf-8")
-
-    def __repr__(self) -> str:
-        return f"Report({len(self.html) / 1e6:.1f} MB; write it to a file with .write)"
-
-    def _repr_html_(self) -> str:
-        return (
-            f'<iframe srcdoc="{html.escape(self.html)}" style="width:100%;height:{_HEIGHT}px;border:0" '
-            'title="slamjax report"></iframe>'
-        )
+    frame_title: ClassVar[str] = "slamjax report"
 
 
 def report(
@@ -222,6 +193,4 @@ def _filled(sections: Sequence[Section], name: str, script: str) -> str:
             ]
         ),
     }
-    pieces = read("slamjax.reports", "report.html").split("<!--")  # what is put in is not looked at again
-    first, *rest = pieces
-    return first + "".join(parts[piece.partition("-->")[0]] + piece.partition("-->")[2] for piece in rest)
+    return filled(read("slamjax.reports", "report.html"), parts)

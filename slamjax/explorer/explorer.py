@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import html
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from astropy.table import Table
 
-from slamjax._util.files import atomic_path, check_writable
 from slamjax.emulators.training_labels import far_apart
 from slamjax.explorer.emulator_arrays import MARGIN, page_emulator
 from slamjax.explorer.figures import Axis, bokeh_script, pixel_item, plane_item, spectrum_item
 from slamjax.explorer.lines import named_lines
 from slamjax.explorer.packing import as_script, pack, under
+from slamjax.explorer.pages import Page, filled
 from slamjax.explorer.pixels import page_pixels, page_training, training_stars
 from slamjax.explorer.stars import page_draws, page_stars
 from slamjax.fitting import fit
@@ -51,12 +50,10 @@ _FILES = {"model": "MODEL.h5", "spectra": "SPECTRA.fits", "labels": "LABELS.fits
 _SIZE, _LEAST, _MOST = 14_500_000, 500_000, 3_000_000
 #: Steps of a slider.
 _STEPS = 1000
-#: Height of a page in a notebook, in pixels.
-_HEIGHT = 900
 
 
-@dataclass(frozen=True, eq=False)
-class Explorer:
+@dataclass(frozen=True, eq=False, repr=False)
+class Explorer(Page):
     """A page for a browser, as made by `explore`; a notebook shows it where it is the last value of a cell.
 
     Attributes
@@ -77,34 +74,8 @@ class Explorer:
     True
     """
 
-    html: str
     error: float
-
-    def write(self, path: str | os.PathLike[str]) -> None:
-        """Write the page to a file; it appears whole or not at all.
-
-        Parameters
-        ----------
-        path : path
-            An existing file is replaced.
-
-        Raises
-        ------
-        SlamError
-            If the file cannot be written.
-        """
-        check_writable(path)
-        with atomic_path(path) as temporary:
-            temporary.write_text(self.html, encoding="utf-8")
-
-    def __repr__(self) -> str:
-        return f"Explorer({len(self.html) / 1e6:.1f} MB; write it to a file with .write)"
-
-    def _repr_html_(self) -> str:
-        return (
-            f'<iframe srcdoc="{html.escape(self.html)}" style="width:100%;height:{_HEIGHT}px;border:0" '
-            'title="slamjax explorer"></iframe>'
-        )
+    frame_title: ClassVar[str] = "slamjax explorer"
 
 
 def explore(
@@ -252,7 +223,4 @@ def _filled(header: dict[str, Any], packs: list[str], bokeh: str) -> str:
         "arrays": "\n".join(f'<script class="arrays" type="text/plain">{text}</script>' for text in packs),
         "script": "\n".join(read(name) for name in _SCRIPTS),
     }
-    text = read("page.html")
-    for name, part in parts.items():
-        text = text.replace(f"<!--{name}-->", part)
-    return text
+    return filled(read("page.html"), parts)
