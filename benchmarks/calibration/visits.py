@@ -157,7 +157,10 @@ def main() -> None:
     trained = slamjax.Model.read(options.model) if options.model else model_of(options.miles, options.cache, NARROW)
     model = prepared_model(trained)
     joint = slamjax.JointModel({"visits": model}, nuisances={"visits": NUISANCES})
-    rows = [of_visits(joint, options.n_stars, k, options.seed) for k in VISITS]
+    rows = []
+    for n_visits in VISITS:
+        rows.append(of_visits(joint, options.n_stars, n_visits, options.seed))
+        print(rows[-1], flush=True)
     ranks = by_ranks(joint, model, options.n_ranked, 2, options.seed + 100)
     text = [
         f"Visits of S/N {SNR:g}, each with its velocity and a polynomial of degree {NUISANCES.polynomial}; "
