@@ -82,8 +82,14 @@ def mwm(target, boss=True, apogee=True, visits=False):
     return target
 
 
+VECTORS = ("flux", "ivar", "pixel_flags")
+
+
 def mwm_table(instrument, observatory, start, step, vectors, visits):
-    """An HDU of mwmStar or mwmVisit; the last visit is not in the stack."""
+    """An HDU of mwmStar or mwmVisit; the last visit is not in the stack.
+
+    BOSS visits state their FWHM in Å, ``wresl``: λ/1500, λ/1600, ..., 0 where it is unknown.
+    """
     n, n_pix = vectors[0].shape
     scalars = {
         "sdss_id": ("K", np.full(n, 103020000)),
@@ -99,7 +105,12 @@ def mwm_table(instrument, observatory, start, step, vectors, visits):
         scalars |= {"n_visits": ("J", np.full(n, 3)), "min_mjd": ("J", np.full(n, 59800))}
         scalars |= {"max_mjd": ("J", np.full(n, 59900)), "wavelength": (f"{n_pix}E", wave)}
     columns = [fits.Column(name, form, array=values) for name, (form, values) in scalars.items()]
-    for name, values in zip(("flux", "ivar", "pixel_flags"), vectors, strict=True):
+    if visits and instrument == "BOSS":
+        width = 10 ** (start + step * np.arange(n_pix)) / (1500 + 100 * np.arange(n)[:, None])
+        vectors, names = [*vectors, np.where(np.arange(n_pix) < 20, 0, width)], (*VECTORS, "wresl")
+    else:
+        names = VECTORS
+    for name, values in zip(names, vectors, strict=True):
         columns.append(fits.Column(name, f"{n_pix}E", dim=f"({n_pix})", array=values.astype(np.float32)))
     hdu = fits.BinTableHDU.from_columns(columns, name=f"{instrument}/{observatory}")
     hdu.header.update(OBSRVTRY=observatory, INSTRMNT=instrument, CRVAL=start, CDELT=step, CRPIX=1, NPIXELS=n_pix)

@@ -70,12 +70,34 @@ def _loader(instrument: str, survey: str, bad_bits: dict[str, int]) -> Loader:
         if "in_stack" in metadata:
             ivar = np.where(metadata["in_stack"][:, None], ivar, 0)
             metadata["problem"] = np.where(metadata["in_stack"], "", _NOT_AT_REST)
-        fwhm = waves[0] / apogee.RESOLUTION if instrument == "APOGEE" else None
+        fwhm = waves[0] / apogee.RESOLUTION if instrument == "APOGEE" else _line_spread(tables, waves[0])
         units = {hdu.columns["flux"].unit for hdu in tables}
         flux_unit = units.pop() if len(units) == 1 else None
         return survey_spectra(waves[0], flux, ivar, survey, "rest", metadata, fwhm=fwhm, flux_unit=flux_unit)
 
     return recognises, load
+
+
+def _line_spread(tables: list[fits.BinTableHDU], wave: np.ndarray) -> np.ndarray | None:
+    """(N, P) FWHM in Å of BOSS visits, NaN where a spectrum has none; None of coadds, which lack the column.
+
+    ``wresl`` is a "spectral resolution [Angstrom]" (Astra: glossary.py): the FWHM of Gaussians that are fitted to arc
+    lines (idlspec2d: pro/spec2d/fitspectraresol.pro, 2 √(2 ln 2) σ), 0 where it is unknown. Astra takes it over from
+    the visit without shifting it to rest, by some pixels, in which it hardly changes.
+    """
+    widths = [read_columns(hdu, ("wresl",), required=False).get("wresl") for hdu in tables]
+    if all(width is None for width in widths):
+        return None
+    rows = []
+    for hdu, width in zip(tables, widths, strict=True):
+        given = np.zeros((int(hdu.header["NAXIS2"]), len(wave))) if width is None else width.astype(float)
+        rows += [_between_known(each, wave) for each in given]
+    return np.array(rows) if np.isfinite(rows).any() else None
+
+
+def _between_known(width: np.ndarray, wave: np.ndarray) -> np.ndarray:
+    known = np.isfinite(width) & (width > 0)
+    return np.interp(wave, wave[known], width[known]) if known.any() else np.full(len(wave), np.nan)
 
 
 def _metadata(header: fits.Header, tables: list[fits.BinTableHDU]) -> dict[str, Any]:

@@ -198,6 +198,24 @@ def test_the_line_spread_of_sdss_spectra_is_that_of_the_file(tmp_path, path):
     np.testing.assert_array_equal(both.fwhm[1], spectra.fwhm[0])
 
 
+def test_boss_visits_of_mwm_files_state_their_line_spread(tmp_path):
+    """Astra's glossary: ``wresl`` is the spectral resolution in Å, as the FWHM of arc lines."""
+    path = mwm(tmp_path / "mwmVisit.fits", apogee=False, visits=True)
+
+    def more(hdus):  # visits of the other observatory, the second of which has no resolution
+        hdus["BOSS/APO"].data = hdus["BOSS/LCO"].data[np.array([0, 0])]
+        hdus["BOSS/APO"].data["wresl"] *= [[1.25], [0]]
+
+    spectra = read(altered(path, tmp_path / "more.fits", more))
+    assert spectra.fwhm.shape == spectra.flux.shape == (3, spectra.n_pix)
+    stated = np.arange(spectra.n_pix) >= 20
+    np.testing.assert_allclose((spectra.wave / spectra.fwhm[2])[stated], 1500, rtol=1e-5)
+    np.testing.assert_allclose((spectra.wave / spectra.fwhm[0])[stated], 1200, rtol=1e-5)
+    np.testing.assert_array_equal(spectra.fwhm[:, ~stated], np.repeat(spectra.fwhm[:, 20:21], 20, axis=1))
+    assert np.isnan(spectra.fwhm[1]).all()
+    assert read(mwm(tmp_path / "mwmStar.fits", apogee=False)).fwhm is None  # coadds do not state it
+
+
 def test_each_file_keeps_its_own_line_spread():
     alone, together = [read(path) for path in (SDSS, BOSS)], read([BOSS, SDSS])
     assert together.fwhm.shape == together.flux.shape
