@@ -23,6 +23,13 @@ def is_table(files: list[Path]) -> bool:
     return len(files) == 1 and is_table(files[0])
 
 
+def has_coefficients(file: Path) -> bool:
+    """Whether a file has XP coefficients, with covariances."""
+    from slamjax.io import is_coefficients
+
+    return is_coefficients(file)
+
+
 def read_spectra(
     files: list[Path],
     select: str | None = None,

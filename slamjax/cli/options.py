@@ -25,7 +25,8 @@ def expanded(patterns: list[Path] | None) -> list[Path]:
 ModelFile = Annotated[Path, typer.Argument(metavar="MODEL.h5", help="Model file written by `slamjax train`.")]
 _SPECTRA = typer.Argument(
     metavar="SPECTRA...",
-    help="A slamjax FITS table of spectra, or survey files as downloaded; quoted patterns are expanded.",
+    help="A slamjax table of spectra, or survey files as downloaded, XP coefficients included; quoted patterns are "
+    "expanded.",
     callback=expanded,
 )
 SpectraFiles = Annotated[list[Path], _SPECTRA]

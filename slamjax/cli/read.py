@@ -9,8 +9,9 @@ import typer
 
 import slamjax
 from slamjax.cli.console import progress_bar, say, say_written
-from slamjax.cli.files import check_output
+from slamjax.cli.files import check_output, has_coefficients
 from slamjax.cli.options import Jobs, Survey, expanded
+from slamjax.errors import SlamError
 
 
 def read(
@@ -34,13 +35,18 @@ def read(
 ) -> None:
     """Reads LAMOST low and medium resolution, SDSS and BOSS spec, APOGEE apStar, aspcapStar and apVisit, SDSS-V mwmStar
     and mwmVisit, DESI coadds and Gaia XP as written by GaiaXPy. Rows keep the order of the files; a file with several
-    spectra gives several rows.
+    spectra gives several rows. Files of XP coefficients go to other commands as they are.
 
     Example: `slamjax read 'lamost/*.fits' -o spectra.fits --labels catalog.csv --on obsid`
 
     Example: `slamjax read 'sdss/*.fits' -o spectra.fits --labels catalog.fits --on star=id`
     """
     check_output(output)
+    if files and has_coefficients(files[0]):
+        raise SlamError(
+            f"{files[0]} has XP coefficients, whose covariances a table of slamjax does not hold; give such files to "
+            "slamjax train, fit and sample as they are"
+        )
     with progress_bar("reading files") as on_progress:
         spectra = slamjax.read(
             [str(path) for path in files], survey, labels=labels, on=on, n_jobs=n_jobs, on_progress=on_progress

@@ -10,7 +10,7 @@ from slamjax._util.threads import one_blas_thread
 from slamjax.errors import SlamError
 from slamjax.fitting.fitter import Fitter, warn_without_errors
 from slamjax.fitting.parts import fitter_of, one_ahead, rows_within, selected, stacked
-from slamjax.io import LabelTable, count_rows, read_table
+from slamjax.io import LabelTable, count_rows, read_rows
 from slamjax.model.model import Model
 from slamjax.spectra.selection import Selection
 from slamjax.spectra.spectra import Spectra
@@ -35,7 +35,7 @@ def fit_table(
     model : Model or Fitter
         A Model is fitted with the default options; a `slamjax.Fitter` holds others.
     path : path
-        A slamjax FITS table.
+        A slamjax table, or a file of XP coefficients (`slamjax.read_xp_coefficients`).
     select : str
         Which rows, such as ``"logg < 3.6 & teff > 3600"``.
     medium, frame, fwhm : optional
@@ -79,9 +79,7 @@ def fit_table(
 
     def read_part(start: int) -> tuple[int, Spectra]:
         stop = min(n, start + size)
-        return stop - start, selected(
-            read_table(path, slice(start, stop)).with_metadata(medium, frame, fwhm), selection
-        )
+        return stop - start, selected(read_rows(path, slice(start, stop)).with_metadata(medium, frame, fwhm), selection)
 
     def parts(starts: Iterable[int]) -> Iterator[Spectra]:
         for n_rows, spectra in one_ahead(read_part, starts):

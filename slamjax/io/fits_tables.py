@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import warnings
+from pathlib import Path
 from typing import Any, BinaryIO
 
+import numpy as np
 from astropy import units as u
 from astropy.io import fits
 from astropy.table import Table
@@ -39,6 +41,25 @@ def hdu_to_table(hdu: fits.BinTableHDU) -> Table:
         if isinstance(column.unit, u.UnrecognizedUnit):
             column.unit = u.Unit(str(column.unit), parse_strict="silent")
     return table
+
+
+def hdu_of_rows(sheet: fits.BinTableHDU, rows: np.ndarray, source: Path) -> fits.BinTableHDU:
+    """A table of neighbouring rows, read without the others; astropy would copy the whole table."""
+    with source.open("rb") as file:
+        is_plain = file.read(6) == b"SIMPLE"
+        has_lists = any(column.format.lstrip("0123456789")[0] in "PQ" for column in sheet.columns)
+        if not is_plain or has_lists or np.any(np.diff(rows) != 1):  # compressed, variable-length vectors, a step
+            return fits.BinTableHDU(sheet.data[rows], header=sheet.header)
+        header, first = sheet.header.copy(), int(rows[0]) if rows.size else 0
+        for keyword in ("CHECKSUM", "DATASUM"):
+            header.remove(keyword, ignore_missing=True)
+        header["NAXIS2"] = len(rows)
+        size = header["NAXIS1"]
+        file.seek(sheet.fileinfo()["datLoc"] + first * size)
+        data = file.read(len(rows) * size)
+    if len(data) < len(rows) * size:
+        raise OSError("the file ends before its table does")
+    return fits.BinTableHDU.fromstring(header.tostring().encode() + data + bytes(-len(data) % 2880))
 
 
 def write_hdus(hdus: fits.HDUList, path: str | os.PathLike[str]) -> None:

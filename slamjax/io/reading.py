@@ -26,7 +26,7 @@ from slamjax.io.metadata import metadata_table
 from slamjax.io.parquet import is_parquet
 from slamjax.io.surveys import gaia, specutils_memory
 from slamjax.io.surveys.base import MIN_UNMASKED, SurveySpectra
-from slamjax.io.surveys.registry import LOADERS, load
+from slamjax.io.surveys.registry import LOADERS, TEXT_LOADERS, load, load_text
 from slamjax.io.table import read_table
 from slamjax.spectra.flux_units import flux_unit
 from slamjax.spectra.length_units import in_length_unit, length_unit
@@ -57,8 +57,9 @@ def read(
 
     Supported are LAMOST low and medium resolution (all layouts), SDSS and BOSS ``spec`` files, APOGEE apStar (the
     combined spectrum), aspcapStar and apVisit, SDSS-V mwmStar and mwmVisit, DESI coadds, Gaia XP spectra written by
-    GaiaXPy (FITS, CSV, ECSV), slamjax's own table (FITS, Parquet), and specutils' ``Spectrum``, ``SpectrumList`` and
-    ``SpectrumCollection``. Wavelengths are in Å (Gaia XP: nm), vacuum, barycentric, or in the rest frame for apStar,
+    GaiaXPy (FITS, CSV, ECSV), Gaia XP coefficients as the archive gives them (the same, see
+    `slamjax.read_xp_coefficients`), slamjax's own table (FITS, Parquet), and specutils' ``Spectrum``, ``SpectrumList``
+    and ``SpectrumCollection``. Wavelengths are in Å (Gaia XP: nm), vacuum, barycentric, or at rest for apStar,
     aspcapStar and mwm files. `slamjax.io.surveys.bitmasks` lists the mask bits that make a pixel bad. A mask that would
     leave less than a tenth of a spectrum's pixels is ignored, with a warning.
 
@@ -68,8 +69,8 @@ def read(
     survey : str, optional
         The loader, if a file does not identify itself or has spectra of two instruments: "lamost", "lamost-image",
         "lamost-mrs", "sdss", "apogee-star", "apogee-aspcap", "apogee-visit", "mwm-apogee", "mwm-boss", "desi",
-        "gaia-xp". Only by name: "apogee-star-visits", the single visits of apStar files, and "sdss-exposures", the
-        single exposures of each camera of SDSS and BOSS spec files.
+        "gaia-xp", "gaia-xp-coefficients". Only by name: "apogee-star-visits", the single visits of apStar files, and
+        "sdss-exposures", the single exposures of each camera of SDSS and BOSS spec files.
     wave : (P,) array, optional
         Vacuum wavelengths in Å, or a Quantity, to which all spectra are resampled, with flux conserved. By default the
         survey's own grid, if all files have parts of one; apVisit files are resampled to apStar's grid, the two arms of
@@ -124,13 +125,15 @@ def read(
         raise SlamError(f"{names[0]}: {results[0]}{others}")
     _check_compatible(spectra)
     _warn_broken(names, results)
+    if wave is not None and spectra[0].covariance is not None:
+        raise SlamError(f"{names[0]} has coefficients, which have no wavelengths; leave wave out")
     grid = common_grid(spectra) if wave is None else _checked_grid(wave)
     unit = spectra[0].unit if wave is None and len({one.unit for one in spectra}) == 1 else "Angstrom"
     flux, ivar = _on_grid(results, grid)
     fwhm = line_spreads(results, grid)
     table = metadata_table(names, results, ivar)
     _warn_ignored(table["mask_ignored"] if "mask_ignored" in table.colnames else np.zeros(0))
-    in_angstrom = float(f"{length_unit(unit).to(u.AA):.12g}")  # astropy's nm has 9.999999999999998 Å
+    in_angstrom = 1.0 if unit == "pix" else float(f"{length_unit(unit).to(u.AA):.12g}")  # nm are 9.999999999999998 Å
     everything = Spectra(
         grid / in_angstrom,
         flux,
@@ -141,6 +144,7 @@ def read(
         frame=spectra[0].frame,
         fwhm=None if fwhm is None else fwhm / in_angstrom,
         flux_unit=_common_flux_unit(spectra),
+        covariance=_covariances(results, flux.shape[1]),
         source=names[0] if len(names) == 1 else f"{len(names)} files, {names[0]} and more",
     )
     return everything if catalogue is None else catalogue.joined(everything)
@@ -268,8 +272,8 @@ def _read_one(source: Any, survey: str | None) -> Result:
         if not isinstance(source, str):
             return specutils_memory.load(source)
         path = existing_file(source)
-        if gaia.is_text(path) and survey in (None, "gaia-xp"):
-            return gaia.load_text(path)
+        if gaia.is_text(path) and survey in (None, *TEXT_LOADERS):
+            return load_text(path, survey)
         with open_fits(path) as hdus:
             return load(hdus, survey)
     except SlamError as error:
@@ -281,6 +285,10 @@ def _read_one(source: Any, survey: str | None) -> Result:
 
 
 def _check_compatible(spectra: Sequence[SurveySpectra]) -> None:
+    if len({one.covariance is None for one in spectra}) > 1:
+        raise SlamError("some of these files have spectra and some have coefficients; read them separately")
+    if spectra[0].covariance is not None and len({one.wave.size for one in spectra}) > 1:
+        raise SlamError("these files have different numbers of coefficients; read them separately")
     if len({one.frame for one in spectra}) > 1:
         raise SlamError("some of these spectra are in the star's rest frame and some are not; read them separately")
     if len({one.medium for one in spectra}) > 1:
@@ -336,6 +344,18 @@ def _on_grid(results: Sequence[Result], grid: np.ndarray) -> tuple[np.ndarray, n
     return flux, ivar
 
 
+def _covariances(results: Sequence[Result], n_pix: int) -> np.ndarray | None:
+    """(N, P, P) of all spectra, 0 for a file without; None if they state none."""
+    if all(isinstance(result, str) or result.covariance is None for result in results):
+        return None
+    empty = np.zeros((1, n_pix, n_pix))
+    return np.concatenate(
+        [empty if isinstance(one, str) or one.covariance is None else one.covariance for one in results]
+    )
+
+
 def _fits_float32(spectra: SurveySpectra) -> bool:
+    if spectra.covariance is not None:  # each is known to more digits
+        return False
     known = spectra.ivar[(spectra.ivar > 0) & np.isfinite(spectra.ivar)]
     return known.size == 0 or bool(known.min() > _FLOAT32_MIN and known.max() < _FLOAT32_MAX)

@@ -24,7 +24,7 @@ from astropy.table import Column, Table
 from slamjax._util.files import existing_file
 from slamjax.errors import SlamError
 from slamjax.io.fits_files import open_fits
-from slamjax.io.fits_tables import hdu_to_table, table_to_hdu, write_hdus
+from slamjax.io.fits_tables import hdu_of_rows, hdu_to_table, table_to_hdu, write_hdus
 from slamjax.io.list_assembly import BadRows
 from slamjax.io.parquet import SUFFIXES as PARQUET_SUFFIXES
 from slamjax.io.parquet import count_parquet, is_parquet, read_parquet
@@ -96,7 +96,7 @@ def read_table(path: str | os.PathLike[str], rows: slice | None = None, *, bad_r
             wave = np.asarray(waves.data["wavelength"], dtype=np.float64)
             numbers = np.arange(int(sheet.header["NAXIS2"]))
             if rows is not None:
-                sheet, numbers = _read_rows(sheet, numbers[rows], source), numbers[rows]
+                sheet, numbers = hdu_of_rows(sheet, numbers[rows], source), numbers[rows]
             table = hdu_to_table(sheet)
             comments = [str(line) for line in hdus[0].header.get("COMMENT", [])]
             grid: dict[str, Any] = {
@@ -214,25 +214,6 @@ def _sheets(hdus: fits.HDUList, source: Path) -> tuple[fits.BinTableHDU, fits.Bi
     if columns["wavelength"].unit is None:
         raise SlamError(f"column 'wavelength' of {source} states no unit; set its TUNIT to nm or Angstrom")
     return hdus["SPECTRA"], hdus["WAVELENGTH"]
-
-
-def _read_rows(sheet: fits.BinTableHDU, rows: np.ndarray, source: Path) -> fits.BinTableHDU:
-    """A table of neighbouring rows, read without the others; astropy would copy the whole table."""
-    with source.open("rb") as file:
-        is_plain = file.read(6) == b"SIMPLE"
-        has_lists = any(column.format.lstrip("0123456789")[0] in "PQ" for column in sheet.columns)
-        if not is_plain or has_lists or np.any(np.diff(rows) != 1):  # compressed, variable-length vectors, a step
-            return fits.BinTableHDU(sheet.data[rows], header=sheet.header)
-        header, first = sheet.header.copy(), int(rows[0]) if rows.size else 0
-        for keyword in ("CHECKSUM", "DATASUM"):
-            header.remove(keyword, ignore_missing=True)
-        header["NAXIS2"] = len(rows)
-        size = header["NAXIS1"]
-        file.seek(sheet.fileinfo()["datLoc"] + first * size)
-        data = file.read(len(rows) * size)
-    if len(data) < len(rows) * size:
-        raise OSError("the file ends before its table does")
-    return fits.BinTableHDU.fromstring(header.tostring().encode() + data + bytes(-len(data) % 2880))
 
 
 def _flux_unit(sheet: fits.BinTableHDU, source: Path) -> u.UnitBase | None:

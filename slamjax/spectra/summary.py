@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from astropy import units as u
 
 from slamjax._util.cards import shortened
 from slamjax.spectra.flux_units import describe_flux_unit
@@ -42,6 +43,8 @@ def _wavelengths(spectra: Any) -> str:
     wave, unit = spectra.wave, spectra.wave_unit
     if not wave.size:
         return "none"
+    if unit == u.pix:
+        return f"none: pixels are numbers {wave[0]:g} to {wave[-1]:g}, such as those of coefficients"
     width = "line spread unknown" if spectra.fwhm is None else f"FWHM {describe_fwhm(spectra.fwhm)} {unit}"
     medium = "unknown medium" if spectra.medium == "unknown" else spectra.medium
     return f"{wave[0]:g} to {wave[-1]:g} {unit}, {medium}, {spectra.frame} frame, {width}"

@@ -10,7 +10,7 @@ from typing import Literal, Protocol
 
 from slamjax.errors import SlamError
 from slamjax.fitting.parts import rows_within
-from slamjax.io import count_rows, expand_pattern, is_table
+from slamjax.io import count_rows, expand_pattern, has_rows
 from slamjax.model.model import Model
 
 Kind = Literal["table", "files"]
@@ -114,13 +114,13 @@ def pieces_of(paths: Sequence[str], engine: Sized, size: int | None = None, most
 
 
 def _are_tables(paths: Sequence[str]) -> Iterator[bool]:
-    """Which are tables of spectra rather than survey files."""
+    """Which are tables whose rows are read one by one, rather than survey files."""
     if len(paths) <= _FEW:
-        yield from map(is_table, paths)
+        yield from map(has_rows, paths)
         return
-    first = is_table(paths[0])
+    first = has_rows(paths[0])
     for path in paths:
-        yield first and is_table(path)
+        yield first and has_rows(path)
 
 
 def _ranges(n: int, most: int) -> Iterator[tuple[int, int]]:

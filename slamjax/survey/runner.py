@@ -17,7 +17,7 @@ from slamjax._util.threads import one_blas_thread
 from slamjax.errors import SlamWarning
 from slamjax.fitting.checkpoint import model_digest
 from slamjax.fitting.parts import one_ahead
-from slamjax.io import read_table
+from slamjax.io import read_rows
 from slamjax.survey.cluster import SetAside, on_cluster
 from slamjax.survey.collect import DamagedPart, NothingFittedError, abouts_of, collect
 from slamjax.survey.dataset import check_dataset, is_dataset
@@ -86,7 +86,7 @@ def check_survey_output(output: Path) -> None:
 def _check_first_rows(engine: Engine, reading: Reading, pieces: Sequence[Piece]) -> None:
     """Raise if the spectra of a table do not suit the model: that is told now, not of every row."""
     for path in dict.fromkeys(piece.paths[0] for piece in pieces if piece.kind == "table"):
-        engine.check(read_table(path, slice(0, 1)).with_metadata(reading.medium, reading.frame, reading.fwhm))
+        engine.check(read_rows(path, slice(0, 1)).with_metadata(reading.medium, reading.frame, reading.fwhm))
 
 
 class _Run:

@@ -17,7 +17,7 @@ from slamjax.errors import SlamError, SlamWarning
 from slamjax.fitting.checkpoint import model_digest
 from slamjax.fitting.parts import selected, stacked
 from slamjax.flags import Flag
-from slamjax.io import LabelTable, read, read_table
+from slamjax.io import LabelTable, read, read_rows
 from slamjax.model.model import Model
 from slamjax.spectra.selection import Selection
 from slamjax.spectra.spectra import Spectra
@@ -176,7 +176,7 @@ def read_piece(reading: Reading, piece: Piece) -> Read:
     problem = ""
     if piece.kind == "table":
         try:
-            spectra = read_table(piece.paths[0], slice(piece.start, piece.stop), bad_rows="flag")
+            spectra = read_rows(piece.paths[0], slice(piece.start, piece.stop), bad_rows="flag")
             spectra = spectra.with_metadata(reading.medium, reading.frame, reading.fwhm)
             groups.append(dataclasses.replace(spectra, rows=np.arange(len(spectra))))
         except (SlamError, MemoryError) as error:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from slamjax._util.files import existing_file
 from slamjax.errors import SlamError
-from slamjax.io import LabelTable, count_rows, read, read_labels, read_table
+from slamjax.io import LabelTable, count_rows, has_rows, read, read_labels, read_rows
 from slamjax.io.fits_files import open_fits
 from slamjax.io.parquet import is_parquet
 from slamjax.model.model import Model
@@ -57,7 +57,7 @@ def open_file(path: str | os.PathLike[str]) -> Opened:
     if _HDF5 in first[:1024] or first.startswith(_SEALED):
         return Opened(_open_hdf5(source))
     if first.startswith(b"# %ECSV") or source.suffix.lower() == ".csv":
-        return Opened(read_labels(source))
+        return _open_table(source) if has_rows(source) else Opened(read_labels(source))
     if source.suffix.lower() == ".toml" or b"[[steps]]" in first:
         return Opened(Recipe.read(source))
     raise SlamError(
@@ -93,7 +93,7 @@ def _open_fits(source: Path) -> Opened:
         raise SlamError(f"{source} cannot be read as FITS ({error}); is it complete?") from error
     if "LABELS" in names:
         return Opened(read_labels(source))
-    if "SPECTRA" not in names:
+    if "SPECTRA" not in names and not has_rows(source):
         return Opened(read(source, n_jobs=1, on_progress=False))
     return _open_table(source)
 
@@ -102,6 +102,6 @@ def _open_table(source: Path) -> Opened:
     """A table of spectra; of a large one its first rows."""
     n, width = count_rows(source)
     if n * width <= _LARGE:
-        return Opened(read_table(source))
+        return Opened(read_rows(source))
     few = max(1, _LARGE // width)
-    return Opened(read_table(source, slice(0, few)), (f"(of the first {few} of {n} spectra in the file)",))
+    return Opened(read_rows(source, slice(0, few)), (f"(of the first {few} of {n} spectra in the file)",))

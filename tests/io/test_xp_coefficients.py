@@ -2,57 +2,13 @@
 
 import numpy as np
 import pytest
-from astropy.io import fits
 from astropy.table import Table
+from survey_files import xp_csv
+from xp_coefficient_files import N, as_fits, as_plain_fits, as_text, labelled, stars
 
 import slamjax
 from slamjax import SlamError
-
-N = 5
-
-
-def stars(n_stars=3, seed=0):
-    """Columns of the archive, and the correlation matrices of each band."""
-    rng = np.random.default_rng(seed)
-    columns = {"source_id": np.arange(n_stars) + 10**18, "phot_g_mean_flux": np.full(n_stars, 50.0)}
-    matrices = {}
-    for band in ("bp", "rp"):
-        root = rng.normal(size=(n_stars, N, N)) + 2 * np.eye(N)
-        covariance = root @ np.swapaxes(root, 1, 2)
-        error = np.sqrt(np.einsum("npp->np", covariance))
-        correlation = covariance / error[:, :, None] / error[:, None, :]
-        triangle = []
-        for star in range(n_stars):  # the upper triangle, column by column
-            triangle.append([correlation[star, i, j] for j in range(N) for i in range(j)])
-        columns[f"{band}_coefficients"] = 100 * rng.normal(size=(n_stars, N))
-        columns[f"{band}_coefficient_errors"] = error
-        columns[f"{band}_coefficient_correlations"] = np.array(triangle)
-        columns[f"{band}_n_relevant_bases"] = np.array([2, 3, N])[:n_stars]
-        columns[f"{band}_standard_deviation"] = np.full(n_stars, 1.3)
-        matrices[band] = correlation
-    return columns, matrices
-
-
-def as_text(columns, path):
-    """As GaiaXPy's and the archive's CSV: vectors in brackets."""
-    rows = [",".join(columns)]
-    for star in range(len(columns["source_id"])):
-        cells = [value[star] for value in columns.values()]
-        rows.append(",".join(f'"({", ".join(map(repr, map(float, c)))})"' if np.ndim(c) else str(c) for c in cells))
-    path.write_text("\n".join(rows) + "\n")
-
-
-def as_fits(columns, path):
-    """With vectors of variable length, as the archive writes them."""
-    made = []
-    for name, values in columns.items():
-        if values.ndim == 1:
-            made.append(fits.Column(name, "K" if values.dtype.kind == "i" else "D", array=values))
-        else:
-            rows = np.empty(len(values), object)
-            rows[:] = [row for row in values]
-            made.append(fits.Column(name, "PD()", array=rows))
-    fits.HDUList([fits.PrimaryHDU(), fits.BinTableHDU.from_columns(made)]).writeto(path)
+from slamjax.io import count_rows, read_rows
 
 
 @pytest.mark.parametrize("kind", ["csv", "fits", "table"])
@@ -120,18 +76,67 @@ def test_a_star_without_a_band_or_with_impossible_correlations_has_no_good_pixel
     ]  # fmt: skip
 
 
+WRITERS = [("xp.csv", as_text), ("xp.fits", as_fits), ("plain.fits", as_plain_fits)]
+
+
+@pytest.mark.parametrize(("name", "write"), WRITERS)
+def test_files_are_recognised_by_their_columns(tmp_path, name, write):
+    columns, _ = stars()
+    path = write(
+        columns | {"teff": np.array([5000.5, np.nan, 4000]), "kind": np.array(["a", "b", "c"])}, tmp_path / name
+    )
+    found, expected = slamjax.read(path), slamjax.read_xp_coefficients(path)
+    for each in ("wave", "flux", "ivar", "covariance"):
+        np.testing.assert_array_equal(getattr(found, each), getattr(expected, each))
+    assert (found.wave_unit, found.frame, found.medium) == (expected.wave_unit, expected.frame, expected.medium)
+    assert found.table["source_id"].tolist() == [10**18, 10**18 + 1, 10**18 + 2]
+    assert found.table["file"][0] == name
+    for each in (found, expected):  # columns that were joined to the archive's
+        np.testing.assert_array_equal(each.values("teff"), [5000.5, np.nan, 4000])
+        assert each.table["kind"].tolist() == ["a", "b", "c"]
+        assert each.table["bp_n_relevant_bases"].dtype.kind == "i"
+    rows = read_rows(path, slice(1, 3))
+    assert count_rows(path) == (3, 8 * 110**2)
+    assert rows.rows.tolist() == [1, 2]
+    np.testing.assert_array_equal(rows.covariance, expected.covariance[1:])
+    assert rows.table["source_id"].tolist() == [10**18 + 1, 10**18 + 2]
+
+
+def test_several_files_are_joined_and_a_broken_one_has_a_row(tmp_path):
+    for number in range(2):
+        as_text(stars(seed=number)[0], tmp_path / f"{number}.csv")
+    (tmp_path / "broken.csv").write_text((tmp_path / "0.csv").read_text()[:500])
+    catalogue = Table({"source_id": [10**18 + 1], "teff": [5000.0]})
+    with pytest.warns(slamjax.SlamWarning, match=r"broken\.csv"), pytest.warns(slamjax.SlamWarning, match="catalogue"):
+        found = slamjax.read(str(tmp_path / "*.csv"), labels=catalogue, on="source_id")
+    assert found.table["file"].tolist() == ["0.csv"] * 3 + ["1.csv"] * 3 + ["broken.csv"]
+    assert found.good.any(axis=1).tolist() == [True] * 6 + [False]
+    expected = [slamjax.read_xp_coefficients(tmp_path / f"{number}.csv").covariance for number in range(2)]
+    np.testing.assert_array_equal(found.covariance[:6], np.concatenate(expected))
+    assert not found.covariance[6].any()
+    assert found.values("teff")[[1, 4]].tolist() == [5000, 5000]
+
+
+def test_coefficients_are_not_mixed_with_what_they_are_not(tmp_path):
+    path = as_fits(stars()[0], tmp_path / "xp.fits")
+    with pytest.raises(SlamError, match="some have coefficients; read them separately"):
+        slamjax.read([path, xp_csv(tmp_path / "sampled.csv")])
+    with pytest.raises(SlamError, match=r"xp\.fits has coefficients, which have no wavelengths; leave wave out"):
+        slamjax.read(path, wave=np.arange(4000.0, 5000))
+    with pytest.raises(SlamError, match="different numbers of coefficients"):
+        slamjax.read([path, as_fits(labelled(3, 0.01), tmp_path / "more.fits")])
+    with pytest.raises(SlamError, match="has coefficients of XP spectra; read it without a survey"):
+        slamjax.read(path, "gaia-xp")
+
+
 def test_what_holds_no_coefficients_is_told(tmp_path):
     columns, _ = stars()
-    as_text(columns, tmp_path / "xp.csv")
-    with pytest.raises(SlamError, match="read_xp_coefficients"):
-        slamjax.read(tmp_path / "xp.csv")
-    as_fits(columns, tmp_path / "xp.fits")
-    with pytest.raises(SlamError, match="read_xp_coefficients"):
-        slamjax.read(tmp_path / "xp.fits")
     del columns["rp_coefficient_errors"]
     as_text(columns, tmp_path / "less.csv")
     with pytest.raises(SlamError, match=r"less\.csv has no column rp_coefficient_errors"):
         slamjax.read_xp_coefficients(tmp_path / "less.csv")
+    with pytest.raises(SlamError, match=r"less\.csv: the file has no column rp_coefficient_errors"):
+        slamjax.read(tmp_path / "less.csv")
     columns, _ = stars()
     columns["bp_coefficient_correlations"] = columns["bp_coefficient_correlations"][:, :-1]
     with pytest.raises(SlamError, match="9 values, but 5 coefficients have 10"):

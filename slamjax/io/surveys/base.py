@@ -48,6 +48,8 @@ class SurveySpectra:
         Line spread, where the survey or the file states it: (N, P) if it was measured for each spectrum.
     flux_unit : str or unit, or None
         Unit of the flux, where the survey states one; LAMOST's is relative.
+    covariance : (N, P, P), or None
+        Of the flux, where the survey states how errors go together.
     """
 
     wave: Float[np.ndarray, " pixel"]
@@ -60,6 +62,7 @@ class SurveySpectra:
     unit: str = "Angstrom"
     fwhm: Float[np.ndarray, "*star pixel"] | None = None
     flux_unit: str | u.UnitBase | None = None
+    covariance: Float[np.ndarray, "star pixel pixel"] | None = None
 
     def __len__(self) -> int:
         return len(self.flux)

@@ -11,6 +11,7 @@ single pixels; GaiaXPy's correlations are not read.
 from __future__ import annotations
 
 import csv
+import itertools
 import os
 import re
 import sys
@@ -33,7 +34,7 @@ from slamjax.io.surveys.fits_columns import column_names, read_columns
 DEFAULT_SAMPLING = 336.0 + 2 * np.arange(343)
 _SAMPLING = "_sampling"
 #: A column of continuous spectra.
-_COEFFICIENTS = "bp_coefficients"
+COEFFICIENTS = "bp_coefficients"
 _SUFFIXES = (".csv", ".ecsv")
 _CLOSING = {"(": ")", "[": "]"}
 #: Characters of a line: a row with a correlation matrix has millions.
@@ -62,14 +63,28 @@ def load_text(path: Path) -> SurveySpectra:
     return _spectra(_read_sampling(path, comments), flux, error, metadata)
 
 
-def read_text_columns(path: Path) -> dict[str, list[str]]:
-    """The cells of a CSV or ECSV file under the lower-case names of their columns."""
-    return _read_csv(path)[0]
+def read_text_columns(path: Path, rows: slice | None = None) -> dict[str, list[str]]:
+    """The cells of a CSV or ECSV file, or of neighbouring rows, under the lower-case names of their columns."""
+    return _read_csv(path, rows)[0]
+
+
+def text_names(path: Path) -> set[str]:
+    """The lower-case names of the columns of a CSV or ECSV file."""
+    with path.open(newline="") as file, _long_fields():
+        return set(_header(_lines(file))[0])
+
+
+def count_text_rows(path: Path) -> int:
+    """The rows of a CSV or ECSV file."""
+    with path.open(newline="") as file, _long_fields():
+        lines = _lines(file)
+        _header(lines)
+        return sum(1 for line in lines if line.strip())
 
 
 def _is_xp(hdus: fits.HDUList) -> bool:
     names = column_names(hdu_at(hdus, 1))
-    return {"source_id", "flux", "flux_error"} <= names or {"source_id", _COEFFICIENTS} <= names
+    return {"source_id", "flux", "flux_error"} <= names
 
 
 def _xp(hdus: fits.HDUList) -> SurveySpectra:
@@ -104,8 +119,8 @@ def _check(names: set[str], listed: str) -> None:
     if "xp" in names:
         raise SlamError("has separate BP and RP spectra in pixels (gaiaxpy.convert); write it with gaiaxpy.calibrate")
     missing = [name for name in ("source_id", "flux", "flux_error") if name not in names]
-    if missing and _COEFFICIENTS in names:
-        raise SlamError("has coefficients of XP spectra; read it with slamjax.read_xp_coefficients, or sample it first")
+    if missing and COEFFICIENTS in names:
+        raise SlamError("has coefficients of XP spectra; read it without a survey, or sample it first")
     if missing:
         raise SlamError(f"has no column {', '.join(missing)}: it is no file of GaiaXPy spectra; it has {listed}")
 
@@ -141,23 +156,30 @@ def _read_sampling(path: Path, comments: Sequence[str]) -> np.ndarray | None:
     return _numbers(columns["pos"][0])
 
 
-def _read_csv(path: Path) -> tuple[dict[str, list[str]], list[str]]:
+def _read_csv(path: Path, rows: slice | None = None) -> tuple[dict[str, list[str]], list[str]]:
     """Columns under their lower-case names, and the comment lines before them."""
     with path.open(newline="") as file, _long_fields():
-        comments = []
         lines = _lines(file)
-        line = next(lines, "")
-        while line.startswith("#"):
-            comments.append(line.rstrip())
-            line = next(lines, "")
-        names = [name.strip().lower() for name in next(csv.reader([line]), [])]
-        rows = [row for row in csv.reader(lines) if row]
-    if not rows:
+        names, comments = _header(lines)
+        if rows is not None:
+            lines = itertools.islice((line for line in lines if line.strip()), rows.start, rows.stop)
+        read = [row for row in csv.reader(lines) if row]
+    if not read:
         raise SlamError("has no row")
-    for number, row in enumerate(rows):
+    for number, row in enumerate(read, start=0 if rows is None else rows.start or 0):
         if len(row) != len(names):
             raise SlamError(f"has {len(row)} fields in row {number} and {len(names)} columns; it is cut off or damaged")
-    return {name: list(column) for name, column in zip(names, zip(*rows, strict=True), strict=True)}, comments
+    return {name: list(column) for name, column in zip(names, zip(*read, strict=True), strict=True)}, comments
+
+
+def _header(lines: Iterator[str]) -> tuple[list[str], list[str]]:
+    """The lower-case names of columns, and the comment lines before them."""
+    comments = []
+    line = next(lines, "")
+    while line.startswith("#"):
+        comments.append(line.rstrip())
+        line = next(lines, "")
+    return [name.strip().lower() for name in next(csv.reader([line]), [])], comments
 
 
 def _lines(file: TextIO) -> Iterator[str]:

@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from astropy.io import fits
 
 from slamjax.errors import SlamError
-from slamjax.io.surveys import apogee, desi, gaia, lamost, mwm, sdss
+from slamjax.io.surveys import apogee, desi, gaia, gaia_coefficients, lamost, mwm, sdss
 from slamjax.io.surveys.base import Loader, SurveySpectra
 
 #: In the order in which they are tried; the last ones read the headers of all HDUs.
 LOADERS: dict[str, Loader] = (
-    lamost.LOADERS | sdss.LOADERS | mwm.LOADERS | apogee.LOADERS | gaia.LOADERS | desi.LOADERS | lamost.ARMS
+    lamost.LOADERS
+    | sdss.LOADERS
+    | mwm.LOADERS
+    | apogee.LOADERS
+    | gaia.LOADERS
+    | gaia_coefficients.LOADERS
+    | desi.LOADERS
+    | lamost.ARMS
 )
+#: The same for CSV and ECSV files.
+TEXT_LOADERS = {"gaia-xp": gaia.load_text, gaia_coefficients.NAME: gaia_coefficients.load_text}
 
 
 def identify(hdus: fits.HDUList) -> str:
@@ -32,3 +43,10 @@ def identify(hdus: fits.HDUList) -> str:
 def load(hdus: fits.HDUList, survey: str | None) -> SurveySpectra:
     """The spectra of an open file, by the named loader or the one that recognises it."""
     return LOADERS[survey or identify(hdus)][1](hdus)
+
+
+def load_text(path: Path, survey: str | None) -> SurveySpectra:
+    """The spectra of a CSV or ECSV file, by the named loader or the one that its columns ask for."""
+    if survey is None:
+        survey = gaia_coefficients.NAME if gaia_coefficients.is_text_of_coefficients(path) else "gaia-xp"
+    return TEXT_LOADERS[survey](path)
