@@ -12,7 +12,7 @@ from slamjax.cli.console import flag_summary, progress_bar, say, say_written
 from slamjax.cli.files import check_output, read_spectra
 from slamjax.cli.groups import default, option_groups
 from slamjax.cli.nuisance_options import NuisanceOptions
-from slamjax.cli.options import Jobs, Memory, Metadata, ModelFile, Select, SpectraFiles, Starts, Survey
+from slamjax.cli.options import Jobs, Memory, Metadata, ModelFile, Select, SpectraFiles, Starts, Survey, words
 from slamjax.errors import SlamError
 
 
@@ -32,6 +32,12 @@ def visits(
         Path | None,
         typer.Option(metavar="VISITS.fits", help="Table of the single spectra: velocities with errors, S/N, flags."),
     ] = None,
+    shared: Annotated[
+        str,
+        typer.Option(
+            metavar="NAMES", help="Free nuisances that are one for all spectra of a star: extinction,r_v, ..."
+        ),
+    ] = "",
     select: Select = None,
     survey: Survey = None,
     n_starts: Starts = default(slamjax.Fitter, "n_starts"),
@@ -56,7 +62,7 @@ def visits(
     slam, read = slamjax.Model.read(model), read_spectra(spectra, select, metadata, survey, n_jobs)
     with progress_bar("fitting stars") as on_progress:
         fitted = slamjax.fit_visits(
-            slam, read, star, nuisances=nuisances.nuisances(), n_starts=n_starts, memory=memory,
+            slam, read, star, nuisances=nuisances.nuisances(), shared=words(shared), n_starts=n_starts, memory=memory,
             on_progress=on_progress,
         )  # fmt: skip
     slamjax.write_labels(fitted.labels, output)

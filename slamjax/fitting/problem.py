@@ -41,8 +41,8 @@ class Status(IntEnum):
 class Problem:
     """Emulator, noise, the box of scaled parameters that is searched, loss and prior, of all stars or of one.
 
-    ``line_spread`` is what that of each star is made from, where stars have their own. ``dense`` says whether stars
-    have covariances of their own, `slamjax.noise.dense.DenseErrors`.
+    ``line_spread`` is what that of each star is made from, where stars have their own; of joint fits that of several
+    spectra. ``dense`` says whether stars have covariances of their own, `slamjax.noise.dense.DenseErrors`.
     """
 
     emulator: Emulator | ForwardEmulator

@@ -38,7 +38,7 @@ _PROBES = 16
 #: Largest degree of the polynomial that is divided out: higher ones would follow spectral lines.
 _SMOOTH = 4
 #: Number of extinctions at which there are templates, evenly between the bounds.
-_EXTINCTIONS = 5
+N_EXTINCTIONS = 5
 #: Spectra per block: limits memory.
 _BLOCK = 32
 _PRECISION = jax.lax.Precision.HIGHEST
@@ -89,11 +89,15 @@ def _through_dust(
     x: np.ndarray, nuisances: np.ndarray, place: int, bounds: tuple[float, float]
 ) -> tuple[np.ndarray, np.ndarray]:
     """Labels (K, L) and nuisances (K, V) of templates at several extinctions, which stand at ``place``."""
-    x = x[:: -(-_EXTINCTIONS * len(x) // MAX_TEMPLATES)]
-    extinction = np.linspace(bounds[0], bounds[1], _EXTINCTIONS + 2)[1:-1]
-    behind = np.tile(nuisances, (_EXTINCTIONS * len(x), 1))
-    behind[:, place] = np.repeat(extinction, len(x))
-    return np.tile(x, (_EXTINCTIONS, 1)), behind
+    x = x[:: -(-N_EXTINCTIONS * len(x) // MAX_TEMPLATES)]
+    behind = np.tile(nuisances, (N_EXTINCTIONS * len(x), 1))
+    behind[:, place] = np.repeat(extinctions(*bounds), len(x))
+    return np.tile(x, (N_EXTINCTIONS, 1)), behind
+
+
+def extinctions(low: float, high: float) -> Float[np.ndarray, " extinction"]:
+    """Extinctions of templates; those of the first one are before those of the second, and so on."""
+    return np.linspace(low, high, N_EXTINCTIONS + 2)[1:-1]
 
 
 @partial(compiled, one_thread=True)
@@ -143,11 +147,11 @@ def choose_shifted_starts(
 @partial(compiled, one_thread=True)
 def shifted_chi2(
     problem: Problem, shifted: ShiftedTemplates, flux: Float[Array, "star pixel"], ivar: Float[Array, "star pixel"],
-    factorised: Any, count: Any,
+    factorised: Any, line_spread: Float[Array, "star pixel"] | None, count: Any,
 ) -> Float[Array, "star template"]:  # fmt: skip
     """χ² with each template at the velocity of the best probe; see `slamjax.fitting.starts.template_chi2`."""
     rest, rest_ivar, kept = _at_rest(problem, shifted, flux, ivar, factorised, count)
-    return jnp.asarray(template_chi2(problem, shifted.templates, rest, rest_ivar, kept, count))
+    return jnp.asarray(template_chi2(problem, shifted.templates, rest, rest_ivar, kept, line_spread, count))
 
 
 @partial(compiled, one_thread=True)
@@ -155,7 +159,7 @@ def starting_velocities(
     problem: Problem, shifted: ShiftedTemplates, flux: Float[Array, "star pixel"], ivar: Float[Array, "star pixel"],
     labels: Float[Array, "star start label"], count: Any,
 ) -> Float[Array, "star start velocity"]:  # fmt: skip
-    """Velocity parameters to start from, at given labels."""
+    """Nuisances' parameters to start from, at given labels, and extinction behind them if it is free."""
     return _velocities(problem, shifted, flux, ivar, labels, count)
 
 

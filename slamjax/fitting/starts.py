@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from slamjax._util.batching import map_blocks
 from slamjax._util.jit import compiled
@@ -137,10 +137,12 @@ def template_chi2(
     flux: Float[Array, "star pixel"],
     ivar: Float[Array, "star pixel"],
     factorised: Any,
+    line_spread: Float[Array, "star pixel"] | None,
     count: Any,
 ) -> Float[Array, "star template"]:
     """χ² of the first ``count`` stars with each template but for a constant of each star, see `choose_starts`."""
-    return jnp.asarray(map_blocks(_comparison(problem, templates), (flux, ivar, factorised, None), BLOCK, count))
+    stars = (flux, ivar, factorised, line_spread)
+    return jnp.asarray(map_blocks(_comparison(problem, templates), stars, BLOCK, count))
 
 
 def _comparison(
@@ -175,13 +177,19 @@ def best_apart(
     x: Float[Array, "template label"], chi2: Float[Array, "star template"], n_starts: int
 ) -> Float[Array, "star start label"]:
     """(N, S) templates at x (T, L): that of the lowest χ², then the best at least `APART` from it, and so on."""
+    return x[numbers_apart(x, chi2, n_starts)]
+
+
+def numbers_apart(
+    x: Float[Array, "template label"], chi2: Float[Array, "star template"], n_starts: int
+) -> Int[Array, "star start"]:
+    """Numbers of the templates that `best_apart` takes."""
     taken: list[Array] = []
     for _ in range(n_starts):
         best = jnp.argmin(chi2, axis=1)
         # if every template is near one that is taken, repeat the first start
         spent = ~jnp.isfinite(jnp.min(chi2, axis=1))
-        start = x[best]
-        taken.append(jnp.where(spent[:, None], taken[0] if taken else start, start))
-        far = jnp.sum(jnp.square(x[None] - start[:, None]), axis=-1) >= APART**2
+        taken.append(jnp.where(spent, taken[0] if taken else best, best))
+        far = jnp.sum(jnp.square(x[None] - x[best][:, None]), axis=-1) >= APART**2
         chi2 = jnp.where(far, chi2, jnp.inf)
     return jnp.stack(taken, axis=1)

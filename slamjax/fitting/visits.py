@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,7 @@ def fit_visits(
     star: str | Any,
     *,
     nuisances: Nuisances | None = None,
+    shared: Sequence[str] = (),
     prior: Any = None,
     n_starts: int = 3,
     compress: bool = True,
@@ -46,6 +48,8 @@ def fit_visits(
         The column that says whose a spectrum is, or its values; ``id`` of files that `slamjax.read` has read.
     nuisances : Nuisances, optional
         Of each visit; all but the velocity are those of the stack, too.
+    shared : sequence of str
+        Nuisances that are the same in all visits of a star, see `slamjax.JointModel`.
     prior, n_starts, compress, memory, on_progress
         As of `slamjax.fit`.
 
@@ -73,7 +77,7 @@ def fit_visits(
     """
     observed = Observations({"visits": spectra}, star if isinstance(star, str) else {"visits": star})
     own = None if nuisances is None else {"visits": nuisances}
-    joint = JointModel({"visits": model}, nuisances=own)
+    joint = JointModel({"visits": model}, nuisances=own, shared=shared)
     found = JointFitter(joint, n_starts=n_starts, prior=prior, compress=compress, memory=memory).fit(
         observed, on_progress
     )
@@ -87,7 +91,7 @@ def fit_visits(
 def _without_rv(nuisances: Nuisances) -> Nuisances | None:
     """The stack is at rest."""
     rest = dataclasses.replace(nuisances, rv=None)
-    return rest if rest.free or rest.polynomial is not None else None
+    return rest if rest.anything else None
 
 
 def _beside(labels: LabelTable, of_stack: LabelTable, names: tuple[str, ...]) -> LabelTable:

@@ -34,6 +34,10 @@ class Coordinate(Protocol):
         """Error of the value for an error of the parameter, both at least 0."""
         ...
 
+    def of_other(self, other: Any) -> tuple[float, float]:
+        """f and g of p = f q + g, for the parameter q of the same value under another model."""
+        ...
+
 
 @dataclass(frozen=True)
 class Linear:
@@ -52,6 +56,9 @@ class Linear:
 
     def error(self, parameter: Any, sigma: Any) -> Any:
         return self.scale * sigma
+
+    def of_other(self, other: Any) -> tuple[float, float]:
+        return other.scale / self.scale, 0.0
 
 
 @dataclass(frozen=True)
@@ -78,6 +85,9 @@ class Width:
         bounded = np.square(finite) / (4 * np.maximum(parameter, finite / 4))
         return np.where(known, self.scale * np.sqrt(bounded), np.inf)
 
+    def of_other(self, other: Any) -> tuple[float, float]:
+        return (other.scale / self.scale) ** 2, 0.0
+
 
 @dataclass(frozen=True)
 class ResolvingPower:
@@ -103,6 +113,9 @@ class ResolvingPower:
 
     def error(self, parameter: Any, sigma: Any) -> Any:
         return np.abs(self.slope(parameter)) * sigma
+
+    def of_other(self, other: Any) -> tuple[float, float]:
+        return (other.scale / self.scale) ** 2, self._factor * (1 / other.own**2 - 1 / self.own**2)
 
 
 def _module(value: Any) -> Any:

@@ -63,7 +63,7 @@ def curve_of(nuisances: Nuisances, facts: PixelFacts | None) -> Float[np.ndarray
     Raises
     ------
     SlamError
-        If the model's flux is not that of the continuum, or its wavelengths are outside of the curve.
+        If the model's flux is not that of the continuum, or it has no wavelengths, or ones outside of the curve.
     """
     if nuisances.extinction is None:
         return None
@@ -71,6 +71,11 @@ def curve_of(nuisances: Nuisances, facts: PixelFacts | None) -> Float[np.ndarray
         raise SlamError(
             "extinction changes the shape of the continuum, which the model's recipe divides out; train a model "
             "without a continuum in its recipe, or leave extinction out"
+        )
+    if facts.micron is None:
+        raise SlamError(
+            "extinction depends on wavelength, and the model is one of channels, which have none; leave extinction "
+            "out, or have it as a label of the model"
         )
     return extinction_curve(facts.micron)
 

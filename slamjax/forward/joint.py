@@ -1,13 +1,15 @@
 """One emulator of all that was observed of a star: shared labels, nuisances of each spectrum, any number of models.
 
 χ², its gradient and the Fisher matrix are sums over spectra that have no error in common. The parameters are the scaled
-labels, velocities that all spectra share, and behind them those of each spectrum. What a model calls its parameters,
-y = T x + t, is linear in these: labels are scaled alike but for place and width, velocities have other units. With G_y
-the Gram matrix of a model's residual and Jacobian, its part of the joint one is Tᵀ G_y T.
+labels, nuisances that all spectra share, and behind them those of each spectrum. What a model calls its parameters,
+y = T x + t, is linear in these: labels are scaled alike but for place and width, nuisances have other units, and a
+resolving power counts from the model's own. With G_y the Gram matrix of a model's residual and Jacobian, its part of
+the joint one is Tᵀ G_y T.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -41,32 +43,44 @@ class Arm:
     ----------
     forward : ForwardEmulator
     scale, offset : (L',) this model's scaled labels are scale · x + offset, at ``labels`` among the joint ones
-    units : (V,) a step of 1 in a shared velocity's joint parameter, in that of this model
+    units, origins : (V,) this model's parameters of free nuisances are units · x + origins; 1 and 0 unless shared
     span : number of spectra, and where their pixels lie
     labels : positions of this model's labels among the joint parameters
-    velocities : position of each free velocity of each spectrum among the joint parameters
+    nuisances : position of each free nuisance of each spectrum among the joint parameters
     name : of the model
+    line_spread : of each spectrum of one star (``slamjax.forward.line_spread.LineSpread`` with a leading axis), or None
     """
 
     forward: ForwardEmulator
     scale: Float[AnyArray, " label"]
     offset: Float[AnyArray, " label"]
-    units: Float[AnyArray, " velocity"]
+    units: Float[AnyArray, " nuisance"]
+    origins: Float[AnyArray, " nuisance"]
     span: Span = field(metadata={"static": True})
     labels: tuple[int, ...] = field(metadata={"static": True})
-    velocities: tuple[tuple[int, ...], ...] = field(metadata={"static": True})
+    nuisances: tuple[tuple[int, ...], ...] = field(metadata={"static": True})
     name: str = field(metadata={"static": True})
+    line_spread: Any = None
 
     @property
     def shared(self) -> tuple[int, ...]:
-        """Which of the free velocities, by number, all spectra have in common; of one spectrum, all."""
-        columns = zip(*self.velocities, strict=True)
+        """Which of the free nuisances, by number, all spectra have in common; of one spectrum, all."""
+        columns = zip(*self.nuisances, strict=True)
         return tuple(v for v, places in enumerate(columns) if len(set(places)) == 1)
 
     @property
     def own(self) -> tuple[int, ...]:
         """The others."""
-        return tuple(v for v in range(len(self.velocities[0])) if v not in self.shared)
+        return tuple(v for v in range(len(self.nuisances[0])) if v not in self.shared)
+
+    def seen(self, line_spread: Any) -> ForwardEmulator:
+        """The emulator of a spectrum with this line spread, which may be None."""
+        return self.forward if line_spread is None else dataclasses.replace(self.forward, line_spread=line_spread)
+
+    @property
+    def _of_one(self) -> ForwardEmulator:
+        """The emulator of the only spectrum."""
+        return self.seen(jax.tree_util.tree_map(lambda leaf: leaf[0], self.line_spread))
 
     def scaled_labels(self, x: Any) -> Array:
         """(..., L') this model's scaled labels at joint parameters."""
@@ -75,15 +89,17 @@ class Arm:
 
     def parameters(self, x: Any, visit: int = 0) -> Array:
         """(L' + V,) this model's parameters of a spectrum."""
-        velocities = x[..., jnp.asarray(self.velocities[visit], int)] * self.units
-        return jnp.concatenate([self.scaled_labels(x), velocities], axis=-1)
+        behind = x[..., jnp.asarray(self.nuisances[visit], int)] * self.units + self.origins
+        if "resolution" in self.forward.free:  # no R is above the model's own
+            behind = behind.at[..., self.forward.free.index("resolution")].max(0)
+        return jnp.concatenate([self.scaled_labels(x), behind], axis=-1)
 
     def at(self, x: Parameters) -> Float[Array, " pixel"]:
         """Flux of all spectra, one after the other, the polynomials being 1."""
         flux = self.forward.emulator.at(self.scaled_labels(x))
-        if self.forward.grid is None:
+        if self.forward.grid is None and self.forward.curve is None and self.line_spread is None:
             return jnp.tile(flux, self.span.n_visits)
-        each = jax.vmap(lambda y: self.forward.moved(flux, y))(self._all_parameters(x))
+        each = jax.vmap(lambda y, spread: self.seen(spread).moved(flux, y))(self._all_parameters(x), self.line_spread)
         return jnp.asarray(each).reshape(-1)
 
     def _all_parameters(self, x: Parameters) -> Float[Array, "visit parameter"]:
@@ -95,14 +111,14 @@ class Arm:
         factors = [jnp.ones(1, x.dtype), jnp.asarray(self.scale, x.dtype)]
         units = jnp.asarray(self.units, x.dtype)
         if self.span.n_visits == 1:
-            gram = self.forward.information(inv_cov, self.parameters(x), flux)
-            places = [0, *(1 + k for k in self.labels), *(1 + k for k in self.velocities[0])]
+            gram = self._of_one.information(inv_cov, self.parameters(x), flux)
+            places = [0, *(1 + k for k in self.labels), *(1 + k for k in self.nuisances[0])]
             factors.append(units)
         else:
             gram = self._visits(x, flux).information(inv_cov)
             shared, own = list(self.shared), list(self.own)
-            places = [0, *(1 + k for k in self.labels), *(1 + self.velocities[0][v] for v in shared)]
-            places += [1 + visit[v] for visit in self.velocities for v in own]
+            places = [0, *(1 + k for k in self.labels), *(1 + self.nuisances[0][v] for v in shared)]
+            places += [1 + visit[v] for visit in self.nuisances for v in own]
             factors += [units[jnp.asarray(shared, int)], *[units[jnp.asarray(own, int)]] * self.span.n_visits]
         factor = jnp.concatenate(factors)
         at = jnp.asarray(places)
@@ -111,19 +127,21 @@ class Arm:
     def marginal(self, inv_cov: Any, x: Parameters, flux: Flux, noise_scale: Any) -> tuple[Scalar, Scalar]:
         """rᵀS⁻¹r and ln |S| − ln |s Σ|, see `ForwardEmulator.marginal`."""
         if self.span.n_visits == 1:
-            return self.forward.marginal(inv_cov, self.parameters(x), flux, noise_scale)
+            return self._of_one.marginal(inv_cov, self.parameters(x), flux, noise_scale)
         return self._visits(x, flux).marginal(inv_cov, noise_scale)
 
     def coefficients(self, inv_cov: Any, x: Parameters, flux: Flux) -> Float[Array, "visit term"]:
         """The best polynomial of each spectrum."""
         if self.span.n_visits == 1:
-            return self.forward.coefficients(inv_cov, self.parameters(x), flux)[None]
+            return self._of_one.coefficients(inv_cov, self.parameters(x), flux)[None]
         return self._visits(x, flux).coefficients(inv_cov)
 
     def _visits(self, x: Parameters, flux: Flux) -> _Visits:
         forward, y = self.forward, self._all_parameters(x)
         predicted, slopes = forward.emulator.at_with_jacobian(self.scaled_labels(x))
-        each, rows = jax.vmap(lambda one: forward.moved_with_jacobian(predicted, slopes, one))(y)
+        each, rows = jax.vmap(lambda one, spread: self.seen(spread).moved_with_jacobian(predicted, slopes, one))(
+            y, self.line_spread
+        )
         n_labels = len(self.labels)
         full = [*range(n_labels), *(n_labels + v for v in self.shared)]
         own = [n_labels + v for v in self.own]
@@ -171,7 +189,7 @@ class _Visits:
         return wanted + self._priors(n_full)
 
     def _priors(self, n_full: int) -> Gram:
-        """Of the velocities' Gaussian priors; those that all spectra share are counted by the joint emulator."""
+        """Of the nuisances' Gaussian priors; those that all spectra share are counted by the joint emulator."""
         n_visits, n_own = self.y.shape[0], len(self.own)
         size = n_full + n_visits * n_own
         rows = jax.vmap(self.forward.prior_rows)(self.y)[:, jnp.asarray([0, *(1 + k for k in self.own)])]
@@ -237,7 +255,7 @@ def _block_diagonal(blocks: Float[Array, "visit row row"]) -> Gram:
 
 @dataclass(frozen=True)
 class SharedPrior:
-    """The Gaussian prior of a velocity that all spectra share: the joint parameter at ``place``."""
+    """The Gaussian prior of a nuisance that all spectra share: the joint parameter at ``place``."""
 
     name: str
     place: int
@@ -256,8 +274,8 @@ class JointEmulator:
     ----------
     arms : the models, each with its spectra
     scaling : of the joint labels
-    shared : Gaussian priors of velocities that all spectra share
-    n_parameters : labels, shared velocities, and those of each spectrum
+    shared : Gaussian priors of nuisances that all spectra share
+    n_parameters : labels, shared nuisances, and those of each spectrum
 
     Examples
     --------
@@ -280,11 +298,14 @@ class JointEmulator:
         return self.scaling.n_labels
 
     @property
-    def velocities(self) -> dict[int, tuple[Arm, str, int]]:
-        """What stands at each place behind the labels: a velocity of the first model that has it, and whose."""
+    def nuisances(self) -> dict[int, tuple[Arm, str, int]]:
+        """What stands at each place behind the labels: a nuisance of the first model that has it, and whose.
+
+        It is that model's own parameter, of unit 1 and origin 0.
+        """
         places: dict[int, tuple[Arm, str, int]] = {}
         for arm in self.arms:
-            for visit, at in enumerate(arm.velocities):
+            for visit, at in enumerate(arm.nuisances):
                 for place, name in zip(at, arm.forward.free, strict=True):
                     places.setdefault(place, (arm, name, visit))
         return dict(sorted(places.items()))
@@ -311,7 +332,7 @@ class JointEmulator:
         return jnp.stack([arm.information(inverse, x, arm.span.of(flux)) for arm, inverse in each])
 
     def _shared_information(self, x: Parameters) -> Gram:
-        """Of the priors of velocities that all spectra share."""
+        """Of the priors of nuisances that all spectra share."""
         total = jnp.zeros((1 + x.shape[-1],) * 2, x.dtype)
         for shared in self.shared:
             residual, slope = prior_row(shared.prior, shared.name, shared.coordinate, x[shared.place])
@@ -319,18 +340,23 @@ class JointEmulator:
             total = total + jnp.outer(row, row)
         return total
 
-    def __call__(self, labels: Any, velocities: Mapping[str, Mapping[str, Any]] | None = None) -> dict[str, Flux]:
+    def seen_through(self, line_spreads: tuple[Any, ...]) -> JointEmulator:
+        """As a star is predicted whose spectra have these line spreads, of each model; None for its own."""
+        arms = zip(self.arms, line_spreads, strict=True)
+        return dataclasses.replace(self, arms=tuple(dataclasses.replace(arm, line_spread=one) for arm, one in arms))
+
+    def __call__(self, labels: Any, nuisances: Mapping[str, Mapping[str, Any]] | None = None) -> dict[str, Flux]:
         """Predicted flux of every spectrum, (K, P) of each model by its name.
 
         Parameters
         ----------
         labels : (L,) in physical units
-        velocities : of each model, every free one by its name, of shape (K,), km/s
+        nuisances : of each model, every free one by its name, of shape (K,) or (), in its unit
         """
-        given = velocities or {}
+        given = nuisances or {}
         unknown = set(given) - {arm.name for arm in self.arms}
         if unknown:
-            raise SlamError(f"velocities are given for {min(unknown)!r}; the models are {', '.join(self._names)}")
+            raise SlamError(f"nuisances are given for {min(unknown)!r}; the models are {', '.join(self._names)}")
         flux = {}
         for arm in self.arms:
             own = given.get(arm.name, {})
@@ -339,7 +365,7 @@ class JointEmulator:
             missing = set(arm.forward.free) ^ set(own)
             if missing:
                 free = ", ".join(arm.forward.free) or "none"
-                raise SlamError(f"{min(missing)!r} of {arm.name!r}: its free velocities are {free}; give each of them")
+                raise SlamError(f"{min(missing)!r} of {arm.name!r}: its free nuisances are {free}; give each of them")
             columns = [
                 jnp.broadcast_to(arm.forward.coordinate(name, jnp.asarray(own[name], y.dtype)), (arm.span.n_visits,))
                 for name in arm.forward.free

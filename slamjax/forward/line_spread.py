@@ -11,7 +11,7 @@ The mean is linear, so derivatives with respect to labels go the same way.
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
@@ -22,7 +22,9 @@ from jaxtyping import Array, Bool, Float
 
 from slamjax.emulators.scaling import LabelScaling
 from slamjax.forward.emulator import ForwardEmulator
+from slamjax.forward.joint import JointEmulator
 from slamjax.noise.inverse_covariance import InverseCovariance
+from slamjax.noise.joint import Span
 from slamjax.typing import AnyArray, Flux, Jacobian, Scalar, ScaledLabels
 
 #: Standard deviations at which the Gaussian is cut off.
@@ -105,6 +107,29 @@ class LineSpreadGrid:
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, eq=False)
+class JointLineSpreadGrid:
+    """The neighbours of the pixels of several models, for all spectra of a star.
+
+    Attributes
+    ----------
+    grids : of each model; None where its spectra have no line spreads of their own
+    spans : where their pixels lie
+    """
+
+    grids: tuple[LineSpreadGrid | None, ...]
+    spans: tuple[Span, ...] = field(metadata={"static": True})
+
+    def of_star(self, sigma: Float[Array, " pixel"]) -> tuple[LineSpread | None, ...]:
+        """Of each model one with a leading axis of its spectra, for Gaussians of ``sigma`` (P,) of all pixels."""
+        each = zip(self.grids, self.spans, strict=True)
+        return tuple(
+            None if grid is None else jax.vmap(grid.of_star)(span.of(sigma).reshape(span.n_visits, span.n_pix))
+            for grid, span in each
+        )
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, eq=False)
 class ConvolvedEmulator:
     """An emulator seen through a line spread: what fits and samplers ask of an emulator."""
 
@@ -144,10 +169,14 @@ class ConvolvedEmulator:
         return inv_cov.gram(self.residual_and_jacobian(x, flux))
 
 
-def seen_through(emulator: Any, line_spread: LineSpread | None) -> Any:
+def seen_through(emulator: Any, line_spread: LineSpread | tuple[LineSpread | None, ...] | None) -> Any:
     """The emulator as a star with this line spread is predicted; one with nuisances shifts first, then convolves."""
     if line_spread is None:
         return emulator
+    if isinstance(emulator, JointEmulator):
+        assert isinstance(line_spread, tuple)
+        return emulator.seen_through(line_spread)
+    assert isinstance(line_spread, LineSpread)
     if isinstance(emulator, ForwardEmulator):
         return dataclasses.replace(emulator, line_spread=line_spread)
     return ConvolvedEmulator(emulator, line_spread)

@@ -14,11 +14,11 @@ class PixelFacts:
 
     Attributes
     ----------
-    micron : (P,) vacuum wavelengths in µm
+    micron : (P,) vacuum wavelengths in µm; None of channels, which have none
     resolution : R = λ / FWHM in the middle of the range; None where the line spread is not stated
     keeps_continuum : whether the flux has the shape of the continuum, which no recipe has divided out
     """
 
-    micron: Float[np.ndarray, " pixel"]
+    micron: Float[np.ndarray, " pixel"] | None
     resolution: float | None
     keeps_continuum: bool

@@ -14,9 +14,12 @@ import numpy as np
 
 from slamjax.emulators.scaling import LabelScaling
 from slamjax.errors import SlamError
+from slamjax.forward.coordinates import Coordinate
 from slamjax.forward.emulator import ForwardEmulator
+from slamjax.forward.extinction import curve_of
 from slamjax.forward.joint import Arm, JointEmulator, SharedPrior
-from slamjax.forward.nuisances import VELOCITIES, WIDTHS, Free, Nuisances
+from slamjax.forward.nuisances import UNITS, Free, Nuisances
+from slamjax.forward.resolution import own_resolution
 from slamjax.model.model import Model
 from slamjax.noise.joint import JointNoise, Span
 
@@ -40,33 +43,37 @@ class JointParts:
 
 
 class _Places:
-    """Where velocities stand behind n labels among the joint parameters, and the bounds of all of them."""
+    """Where nuisances stand behind n labels among the joint parameters, and the bounds of all of them."""
 
     def __init__(self, n: int, low: np.ndarray, high: np.ndarray, shared: set[str]) -> None:
         self.n, self.low, self.high, self.shared = n, list(low), list(high), shared
         self.priors: list[SharedPrior] = []
-        self._common: dict[str, tuple[int, float]] = {}
+        self._common: dict[str, tuple[int, Coordinate]] = {}
 
     def add(
         self, forward: ForwardEmulator, n_visits: int, gaussian: Mapping[str, Any]
-    ) -> tuple[np.ndarray, tuple[tuple[int, ...], ...]]:
-        """Units of a model's velocities, and the places of those of each of its spectra."""
-        step = 1.0 if forward.grid is None else float(forward.grid.unit)
-        units, columns = [], []
+    ) -> tuple[np.ndarray, np.ndarray, tuple[tuple[int, ...], ...]]:
+        """Units and origins of a model's nuisances, and the places of those of each of its spectra."""
+        scales, columns = [], []
         for name, low, high in zip(forward.free, *forward.bounds(), strict=True):
             if name not in self.shared:
-                units.append(1.0)
+                scales.append((1.0, 0.0))
                 columns.append(self._next(n_visits, low, high))
                 continue
+            coordinate = forward.coordinate_of(name)
             if name not in self._common:
                 (place,) = self._next(1, low, high)
-                self._common[name] = (place, step)
+                self._common[name] = (place, coordinate)
                 if name in gaussian:
-                    self.priors.append(SharedPrior(name, place, forward.coordinate_of(name), gaussian[name]))
+                    self.priors.append(SharedPrior(name, place, coordinate, gaussian[name]))
             place, theirs = self._common[name]
-            units.append((theirs / step) ** (2 if name in WIDTHS else 1))
+            unit, origin = coordinate.of_other(theirs)
+            # what one model allows and another does not is a resolving power between theirs
+            self.low[place] = max(self.low[place], (float(low) - origin) / unit)
+            scales.append((unit, origin))
             columns.append([place] * n_visits)
-        return np.array(units), tuple(tuple(column[k] for column in columns) for k in range(n_visits))
+        units, origins = np.array(scales, float).reshape(-1, 2).T
+        return units, origins, tuple(tuple(column[k] for column in columns) for k in range(n_visits))
 
     def _next(self, count: int, low: float, high: float) -> list[int]:
         first, self.n = self.n, self.n + count
@@ -85,14 +92,16 @@ class JointModel:
     ----------
     models : mapping of str to Model
     nuisances : mapping of str to Nuisances, optional
-        Of the spectra of some of the models: each spectrum has its own velocity, width and polynomial.
+        Of the spectra of some of the models: each spectrum has its own velocity, width, polynomial, ….
     shared : sequence of str
-        Velocities ("rv", "sigma_v", "vsini") that are the same in all spectra of a star.
+        Free nuisances that are the same in all spectra of a star, under whichever model: "rv", "sigma_v", "vsini",
+        "resolution", "extinction", "r_v".
 
     Raises
     ------
     SlamError
-        If the models have no label in common, learn one in different ways or units, or share nuisances they lack.
+        If the models have no label in common, learn one in different ways or units, share nuisances they lack, or
+        cannot have the nuisances that are given.
 
     Examples
     --------
@@ -125,14 +134,14 @@ class JointModel:
         if unknown:
             raise SlamError(f"nuisances are given for {min(unknown)!r}; the models are {', '.join(models)}")
         for name, each in given.items():
-            other = set(each.present) - set(VELOCITIES)
-            if other:
-                raise SlamError(
-                    f"{min(other)} is a nuisance of {name!r}, which fits of one model have only; leave it out"
-                )
-        wrong = set(shared) - set(VELOCITIES)
+            facts = models[name]._pixel_facts
+            try:
+                own_resolution(each, facts), curve_of(each, facts)
+            except SlamError as error:
+                raise SlamError(f"nuisances of {name!r}: {error}") from None
+        wrong = set(shared) - set(UNITS)
         if wrong:
-            raise SlamError(f"shared is {min(wrong)!r}; give some of {', '.join(VELOCITIES)}")
+            raise SlamError(f"shared is {min(wrong)!r}; give some of {', '.join(UNITS)}")
         for name in shared:
             priors = {str(each.prior(name)) for each in given.values() if name in each.free}
             if not priors:
@@ -141,9 +150,12 @@ class JointModel:
                 raise SlamError(f"{name} is shared, but has several priors: {', '.join(sorted(priors))}; give one")
         self.models = dict(models)
         self.nuisances = {name: given.get(name, Nuisances()) for name in models}
-        self.shared = tuple(name for name in VELOCITIES if name in shared)
+        self.shared = tuple(name for name in UNITS if name in shared)
         self._cache: dict[Any, Any] = {}
         self._check_labels()
+        both = set(self.shared) & set(self.label_names)
+        if both:
+            raise SlamError(f"{min(both)} is shared and a label, too; have it as one of them")
 
     def _check_labels(self) -> None:
         units: dict[str, str] = {}
@@ -268,11 +280,13 @@ class JointModel:
             model, (nuisances, gaussian) = self.models[name], self._own_nuisances(name)
             unit = model.host_emulator.flux_unit() if scaled else 1.0
             emulator = model.host_emulator.in_unit(unit)
-            forward = ForwardEmulator.from_emulator(emulator.padded() if scaled else emulator, model.wave, nuisances)
+            forward = ForwardEmulator.from_emulator(
+                emulator.padded() if scaled else emulator, model.wave, nuisances, model._pixel_facts
+            )
             span = Span(first, n_visits, model.wave.size)
             first = span.end
-            factors, velocities = places.add(forward, n_visits, gaussian)
-            arms.append(Arm(forward, *self.affine(name), factors, span, self.positions(name), velocities, name))
+            factors, origins, behind = places.add(forward, n_visits, gaussian)
+            arms.append(Arm(forward, *self.affine(name), factors, origins, span, self.positions(name), behind, name))
             units.append(unit)
             blocks.append(model.noise.in_unit(unit))
         emulators = JointEmulator(tuple(arms), self.scaling, tuple(places.priors), places.n)
@@ -283,11 +297,11 @@ class JointModel:
         """A model's nuisances, without the Gaussian priors of those that all spectra share; these."""
         nuisances: Any = self.nuisances[name]
         gaussian = {}
-        for velocity in self.shared:
-            prior: Any = nuisances.prior(velocity)
+        for each in self.shared:
+            prior: Any = nuisances.prior(each)
             if prior is not None and prior.is_gaussian:
-                gaussian[velocity] = prior
-                nuisances = dataclasses.replace(nuisances, **{velocity: Free(*prior.bounds(velocity in WIDTHS))})
+                gaussian[each] = prior
+                nuisances = dataclasses.replace(nuisances, **{each: Free(*nuisances.bounds(each))})
         return nuisances, gaussian
 
     def compressed(self) -> JointModel:

@@ -398,7 +398,9 @@ class Model:
         info = self.info
         vacuum = to_vacuum(self.wave, info.wave_unit) if info.medium == "air" else self.wave
         resolution = None if info.fwhm is None else float(np.median(self.wave / info.fwhm))
-        return PixelFacts(vacuum * length_unit(info.wave_unit).to("micron"), resolution, not info.recipe.has_continuum)
+        is_length = info.wave_unit != "pix"
+        micron = vacuum * length_unit(info.wave_unit).to("micron") if is_length else None
+        return PixelFacts(micron, resolution, not info.recipe.has_continuum)
 
     def scaled(self, nuisances: Nuisances | None = None) -> ScaledModel:
         """Emulator and noise on the device, of flux in a unit near the training stars' spread.

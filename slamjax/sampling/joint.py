@@ -21,7 +21,8 @@ from slamjax.fitting.joint.concluded import Concluded
 from slamjax.fitting.joint.fitter import JointFitter
 from slamjax.fitting.joint.priors import known_of_stars
 from slamjax.forward.joint import JointEmulator
-from slamjax.forward.nuisances import WIDTHS
+from slamjax.forward.line_spread import LineSpread, seen_through
+from slamjax.forward.nuisances import SQUARES, UNITS, WIDTHS
 from slamjax.model.joint import JointModel
 from slamjax.noise.joint import JointNoise
 from slamjax.sampling.assemble import flags_of_draws
@@ -67,13 +68,15 @@ class OfSome(_Ordered):
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class JointLikelihood:
-    """χ² summed over all spectra of a star, at x: scaled labels, and behind them coordinates of velocities."""
+    """χ² summed over all spectra of a star, at x: scaled labels, and behind them coordinates of nuisances."""
 
     emulator: JointEmulator
     noise: JointNoise
 
-    def prepare_star(self, flux: StarFlux, ivar: StarFlux, x: X, line_spread: None = None) -> FluxStar:
-        return FluxStar(flux, self.noise.inverse_covariance(ivar))  # type: ignore[arg-type]
+    def prepare_star(
+        self, flux: StarFlux, ivar: StarFlux, x: X, line_spread: tuple[LineSpread | None, ...] | None = None
+    ) -> FluxStar:
+        return FluxStar(flux, self.noise.inverse_covariance(ivar), line_spread)  # type: ignore[arg-type]
 
     def n_pix(self, ivar: StarFlux) -> Any:
         counts = self.noise.weights(ivar) > 0
@@ -81,9 +84,10 @@ class JointLikelihood:
 
     def chi2_and_logdet(self, data: FluxStar, x: X, noise_scale: Any) -> tuple[Scalar, Any]:
         at = self.parameters(x)
+        emulator = seen_through(self.emulator, data.line_spread)
         inverse: Any = data.inv_cov
         chi2, logdet = jnp.zeros((), x.dtype), jnp.zeros((), x.dtype)
-        for k, (arm, part) in enumerate(zip(self.emulator.arms, inverse.parts, strict=True)):
+        for k, (arm, part) in enumerate(zip(emulator.arms, inverse.parts, strict=True)):
             its_chi2, its_logdet = arm.marginal(part, at, arm.span.of(data.flux), noise_scale[k])
             chi2, logdet = chi2 + its_chi2, logdet + its_logdet
         return chi2, logdet
@@ -91,25 +95,24 @@ class JointLikelihood:
     def parameters(self, x: X) -> Any:
         """Parameters of the joint emulator at x."""
         parts = [x[: self.emulator.n_labels]]
-        for place, (arm, name, _) in self.emulator.velocities.items():
-            velocity = velocity_at(arm.forward, name, x[place], jax.nn.sigmoid)
-            unit = arm.units[arm.forward.free.index(name)]
-            parts.append((arm.forward.coordinate(name, velocity) / unit)[None])
+        for place, (arm, name, _) in self.emulator.nuisances.items():
+            value = velocity_at(arm.forward, name, x[place], jax.nn.sigmoid)
+            parts.append(jnp.asarray(arm.forward.coordinate(name, value))[None])
         return jnp.concatenate(parts)
 
     def log_prior(self, x: X) -> Any:
         total = jnp.zeros((), x.dtype)
-        for place, (arm, name, _) in self.emulator.velocities.items():
+        for place, (arm, name, _) in self.emulator.nuisances.items():
             total = total + log_prior_at(getattr(arm.forward.nuisances, name), name, x[place])
         for shared in self.emulator.shared:
-            arm, name, _ = self.emulator.velocities[shared.place]
-            velocity = velocity_at(arm.forward, name, x[shared.place], jax.nn.sigmoid)
-            velocity = jnp.abs(velocity) if name in WIDTHS else velocity
-            total = total - 0.5 * jnp.square((velocity - shared.prior.mean) / shared.prior.sd)
+            arm, name, _ = self.emulator.nuisances[shared.place]
+            value = velocity_at(arm.forward, name, x[shared.place], jax.nn.sigmoid)
+            value = jnp.abs(value) if name in WIDTHS else value
+            total = total - 0.5 * jnp.square((value - shared.prior.mean) / shared.prior.sd)
         return total
 
     def fold(self, x: Any) -> Any:
-        for place, (arm, name, _) in self.emulator.velocities.items():
+        for place, (arm, name, _) in self.emulator.nuisances.items():
             x = x.at[..., place].set(folded(getattr(arm.forward.nuisances, name), name, x[..., place]))
         return x
 
@@ -138,7 +141,7 @@ def sample_joint(
     Returns
     -------
     Posterior
-        Of the labels, the velocities that all spectra of a star share, and those of each spectrum:
+        Of the labels, the nuisances that all spectra of a star share, and those of each spectrum:
         ``rv_<model>_1``, … in the order of a star's rows, NaN where it has fewer.
     """
     spec = SamplerSpec.from_option(sampler)
@@ -190,6 +193,14 @@ def _batch_size(each: Concluded, spec: SamplerSpec, memory: float) -> int:
     n_terms = max(arm.forward.emulator.n_terms for arm in emulator.arms)
     rows = 2 + emulator.n_parameters
     numbers = max(spec.chains, AT_ONCE) * (3 * n_terms * rows + 8 * n_pix * rows) + 8 * n_pix
+    spread: Any = each.problem.line_spread
+    if spread is not None:  # the weights of neighbours are kept with a star, and used by each chain
+        n_near = sum(
+            len(grid.away) * arm.span.n_pix * arm.span.n_visits
+            for grid, arm in zip(spread.grids, emulator.arms, strict=True)
+            if grid is not None
+        )
+        numbers += n_near * (1 + spec.chains)
     size = jax.dtypes.canonicalize_dtype(float).itemsize
     fit_in = int(np.clip(memory * 2**30 / (size * numbers), 1, _LARGEST_BATCH))
     return min(power_of_two_below(fit_in), power_of_two_above(len(each.stars)))
@@ -205,21 +216,20 @@ def _sample_rows(draws: _Draws, each: Concluded, rows: np.ndarray, given: Any, s
     model = draws.model
     priors = [OfSome(ranges[arm.name], tuple(arm.labels), len(model.label_names)) for arm in emulator.arms]
     likelihood = JointLikelihood(emulator, each.problem.noise)  # type: ignore[arg-type]
-    shared = Shared(likelihood, model.scaling, (*priors, *factors), tuple(range(emulator.n_parameters)))
+    free, spread = tuple(range(emulator.n_parameters)), each.problem.line_spread
+    shared = Shared(likelihood, model.scaling, (*priors, *factors), free, spread)
     dtype = each.data.flux.dtype
     x = each.result.x[usable].copy()
-    for place, (arm, name, _) in emulator.velocities.items():
-        unit = float(np.asarray(arm.units)[arm.forward.free.index(name)])
-        velocity = np.asarray(
-            arm.forward.velocity(name, np.maximum(x[:, place] * unit, 0) if name in WIDTHS else x[:, place] * unit)
-        )
-        x[:, place] = coordinate_of(arm.forward, name, velocity)
+    for place, (arm, name, _) in emulator.nuisances.items():
+        parameter = np.maximum(x[:, place], 0) if name in SQUARES else x[:, place]
+        x[:, place] = coordinate_of(arm.forward, name, np.asarray(arm.forward.velocity(name, parameter)))
     # by way of the device: unlike a NumPy array, a JAX array has the precision that JAX runs in
     kept = jax.tree_util.tree_map(
         lambda leaf: np.asarray(jnp.asarray(leaf)), select(own, np.searchsorted(rows, usable))
     )
     spectra = each.data.flux[usable], each.data.ivar[usable], each.result.scale[usable].astype(dtype)
-    stars = Stars(*spectra, x.astype(dtype), kept, keys[each.stars[usable]])
+    own_spread = None if each.data.line_spread is None else each.data.line_spread[usable]
+    stars = Stars(*spectra, x.astype(dtype), kept, keys[each.stars[usable]], own_spread)
     on_device = jax.tree_util.tree_map(jnp.asarray, shared)
     draws.put(each, usable, sample_batch(on_device, stars, draws.spec, size))
 
@@ -242,11 +252,11 @@ class _Draws:
     @classmethod
     def empty(cls, model: JointModel, stars: Observations, spec: SamplerSpec) -> _Draws:
         n, most = len(stars), {name: int(each.max(initial=0)) for name, each in stars.counts().items()}
-        velocities = [*model.shared]
+        units = {name: UNITS[name] for name in model.shared}
         for name, count in most.items():
             own = [each for each in model.nuisances[name].free if each not in model.shared]
-            velocities += [f"{velocity}_{name}_{k + 1}" for velocity in own for k in range(count)]
-        names = (*model.label_names, *velocities)
+            units |= {f"{each}_{name}_{k + 1}": UNITS[each] for each in own for k in range(count)}
+        names = (*model.label_names, *units)
         shape = (spec.chains, spec.draws, n)
         dtype = jax.dtypes.canonicalize_dtype(float)
         quality = {each: np.full((n, len(names)), np.nan) for each in ("rhat", "ess_bulk", "ess_tail")}
@@ -254,7 +264,7 @@ class _Draws:
             model,
             spec,
             names,
-            (*model.label_units, *["km / s"] * len(velocities)),
+            (*model.label_units, *units.values()),
             np.full((*shape, len(names)), np.nan, dtype),
             np.full(shape, np.nan, dtype),
             np.zeros(shape, bool),
@@ -270,7 +280,7 @@ class _Draws:
         x = np.moveaxis(np.asarray(draws.x, float), 0, 2)
         columns = list(range(n_labels))
         self.labels[:, :, stars, :n_labels] = self.model.scaling.inverse(x[..., :n_labels])
-        for place, (arm, name, visit) in emulator.velocities.items():
+        for place, (arm, name, visit) in emulator.nuisances.items():
             label = name if name in self.model.shared else f"{name}_{arm.name}_{visit + 1}"
             if label not in self.names:  # an empty place of a group
                 columns.append(-1)

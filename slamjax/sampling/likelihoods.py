@@ -89,11 +89,11 @@ class LabelsOnly(ABC):
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class FluxStar:
-    """A spectrum, its inverse covariance, and its own line spread, if it has one."""
+    """A spectrum, its inverse covariance, and its own line spread, if it has one; of several spectra a tuple."""
 
     flux: StarFlux
     inv_cov: InverseCovariance
-    line_spread: LineSpread | None = None
+    line_spread: LineSpread | tuple[LineSpread | None, ...] | None = None
 
 
 @jax.tree_util.register_dataclass

@@ -102,6 +102,15 @@ class Observations:
             object.__setattr__(other, name, value)
         return other
 
+    def with_spectra(self, spectra: Mapping[str, Spectra]) -> Observations:
+        """The same stars with other spectra of some kinds, row by row in place of those that they have."""
+        other = object.__new__(Observations)
+        for name, value in (
+            ("spectra", self.spectra | dict(spectra)), ("stars", self.stars), ("identifiers", self.identifiers),
+        ):  # fmt: skip
+            object.__setattr__(other, name, value)
+        return other
+
     def counts(self) -> dict[str, Int[np.ndarray, " star"]]:
         """(N,) number of spectra of each kind."""
         return {name: np.bincount(stars, minlength=len(self)) for name, stars in self.stars.items()}

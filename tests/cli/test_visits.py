@@ -24,3 +24,5 @@ def test_rows_of_one_star_become_one(tmp_path, trained, refused):
     assert "has no column 'id' that says whose its spectra are" in message
     again = refused("visits", trained[0], table, "-o", labels, "--star", "source_id", "--spectra-table", labels)
     assert "is also the output" in again
+    shared = refused("visits", trained[0], table, "-o", labels, "--star", "source_id", "--shared", "rv, extinction")
+    assert "rv is shared, but is no free nuisance of any model" in shared

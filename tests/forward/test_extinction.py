@@ -12,8 +12,9 @@ from helpers import in_precision, xp_giants
 import slamjax
 from slamjax.errors import SlamError
 from slamjax.flags import Flag
-from slamjax.forward.extinction import extinction_curve
+from slamjax.forward.extinction import curve_of, extinction_curve
 from slamjax.forward.nuisances import Free, Gaussian, Nuisances
+from slamjax.forward.pixel_facts import PixelFacts
 from slamjax.noise.models import DiagonalNoise
 from slamjax.spectra.wavelengths import to_air
 from slamjax.validation import prepared_model, simulate
@@ -43,6 +44,11 @@ def test_the_curve_is_that_of_another_code(micron, expected):
 def test_beyond_its_range_the_curve_is_not_extrapolated(micron):
     with pytest.raises(SlamError, match=r"extinction curve is known from 0\.303 to 3\.33 µm"):
         extinction_curve(np.array([1.0, micron]))
+
+
+def test_channels_have_no_wavelengths():
+    with pytest.raises(SlamError, match="the model is one of channels"):
+        curve_of(Nuisances(extinction="free"), PixelFacts(None, None, True))
 
 
 @cache

@@ -33,8 +33,9 @@ _BLOCK = 64
 class GroupData:
     """The stars of one layout: arrays of n rows, and what is known of each model's spectra of a star.
 
-    ``n_pix``, ``no_errors`` (n, A) and ``there`` (n, A), the numbers of spectra, are of each of A models; ``growth``
-    has (n, L') factors of each model's label errors, by what its spectra's measured velocities leave undetermined.
+    ``n_pix``, ``no_errors`` (n, A) and ``there`` (n, A), the numbers of spectra, are of each of A models;
+    ``line_spread`` is as of `slamjax.fitting.batches.Starts`; ``growth`` has (n, L') factors of each model's label
+    errors, by what its spectra's measured velocities leave undetermined.
     """
 
     flux: np.ndarray
@@ -43,6 +44,7 @@ class GroupData:
     n_pix: np.ndarray
     no_errors: np.ndarray
     there: np.ndarray
+    line_spread: np.ndarray | None = None
     growth: dict[str, np.ndarray] = field(default_factory=dict)
 
 
@@ -134,9 +136,9 @@ def _of_data(model: JointModel, emulator: Any, data: GroupData) -> dict[Flag, np
 
 
 def own_places(arm: Arm) -> np.ndarray:
-    """Positions of a model's labels and of its spectra's velocities among the joint parameters, each once."""
-    velocities = dict.fromkeys(place for visit in arm.velocities for place in visit)
-    return np.array([*arm.labels, *velocities], int)
+    """Positions of a model's labels and of its spectra's nuisances among the joint parameters, each once."""
+    nuisances = dict.fromkeys(place for visit in arm.nuisances for place in visit)
+    return np.array([*arm.labels, *nuisances], int)
 
 
 @dataclass(frozen=True, eq=False)
@@ -159,9 +161,9 @@ def _calibrated(model: JointModel, arm: Arm, gram: np.ndarray, photon: np.ndarra
     if calibration.photon_chi2:
         plain, _ = covariances(gram[pick], span[own])
         shares = photon_shares(plain, photon[pick] if calibration.photons_as_stated else 0 * plain, expected)
-    n_velocities = len(arm.forward.free)
-    own_velocities = len(arm.shared) if arm.span.n_visits > 1 else n_velocities
-    count = own_velocities + n_spectra * (n_velocities - own_velocities + arm.forward.nuisances.n_coefficients)
+    n_free = len(arm.forward.free)
+    n_common = len(arm.shared) if arm.span.n_visits > 1 else n_free
+    count = n_common + n_spectra * (n_free - n_common + arm.forward.nuisances.n_coefficients)
     dof = np.maximum(n_pix - n_labels - count, 1)
     distance = one.training_labels.neighbour_distance(model.own_labels(arm.name, x))
     noise = calibration.star_noise(gram[:, 0, 0], n_pix, dof, distance, shares)
@@ -178,33 +180,32 @@ def informations(
 
     The latter two are 0 where no model reads photon noise apart.
     """
-    given = (x.astype(data.flux.dtype), data.flux, data.ivar, data.factorised)
+    given = (x.astype(data.flux.dtype), data.flux, data.ivar, data.line_spread, data.factorised)
     parts = map_padded(partial(_informations, problem), given, _BLOCK, 16)
     if not any(model.models[arm.name].info.calibration.photon_chi2 for arm in problem.emulator.arms):  # type: ignore[union-attr]
         return parts.astype(float), np.zeros(parts.shape), np.zeros((*parts.shape[:2], 2))
-    photon, expected = map_padded(partial(_photons, problem), given[:3], _BLOCK, 16)
+    photon, expected = map_padded(partial(_photons, problem), given[:4], _BLOCK, 16)
     return parts.astype(float), photon.astype(float), expected.astype(float)
 
 
 @partial(compiled, one_thread=True)
-def _informations(problem: Problem, x: Any, flux: Any, ivar: Any, factorised: Any) -> jax.Array:
-    emulator: Any = problem.emulator
-
+def _informations(problem: Problem, x: Any, flux: Any, ivar: Any, line_spread: Any, factorised: Any) -> jax.Array:
     def of_star(star: Any) -> jax.Array:
-        x, flux, ivar, kept = star
+        x, flux, ivar, sigma, kept = star
+        emulator: Any = problem.of_star(None, sigma).emulator
         return emulator.informations(problem.noise.inverse_covariance(ivar, kept), x, flux)
 
-    return jax.lax.map(of_star, (x, flux, ivar, factorised), batch_size=16)
+    return jax.lax.map(of_star, (x, flux, ivar, line_spread, factorised), batch_size=16)
 
 
 @partial(compiled, one_thread=True)
-def _photons(problem: Problem, x: Any, flux: Any, ivar: Any) -> tuple[jax.Array, jax.Array]:
-    emulator: Any = problem.emulator
+def _photons(problem: Problem, x: Any, flux: Any, ivar: Any, line_spread: Any) -> tuple[jax.Array, jax.Array]:
     noise: Any = problem.noise
 
     def of_star(star: Any) -> tuple[jax.Array, jax.Array]:
-        x, flux, ivar = star
+        x, flux, ivar, sigma = star
+        emulator: Any = problem.of_star(None, sigma).emulator
         photon = photon_information(noise, ivar, lambda inv_cov: emulator.informations(inv_cov, x, flux))
         return photon, noise.variance_shares(ivar)
 
-    return jax.lax.map(of_star, (x, flux, ivar), batch_size=16)
+    return jax.lax.map(of_star, (x, flux, ivar, line_spread), batch_size=16)

@@ -8,12 +8,9 @@ from functools import partial
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from scipy.spatial import cKDTree
 
 from slamjax._util.batching import map_padded
-from slamjax._util.jit import compiled
 from slamjax._util.progress import reporter
 from slamjax._util.threads import one_blas_thread
 from slamjax.errors import SlamError
@@ -23,6 +20,7 @@ from slamjax.fitting.joint.ends import GroupData, conclude
 from slamjax.fitting.joint.kinds import Kind, Left, Seen
 from slamjax.fitting.joint.layouts import Group, groups
 from slamjax.fitting.joint.priors import star_prior
+from slamjax.fitting.joint.starts import joint_starts, template_labels
 from slamjax.fitting.joint.tables import JointFit, Results
 from slamjax.fitting.levenberg_marquardt import LevenbergMarquardt
 from slamjax.fitting.posterior_mode import fit_again
@@ -31,16 +29,18 @@ from slamjax.fitting.prior import Prior, StarPrior
 from slamjax.fitting.problem import Problem
 from slamjax.fitting.rest_frame import ROUNDS, SMALL
 from slamjax.fitting.sizes import BatchSizes
-from slamjax.fitting.starts import MAX_TEMPLATES, best_apart, factorised, sample_stars
+from slamjax.fitting.starts import factorised
+from slamjax.forward.line_spread import JointLineSpreadGrid
 from slamjax.model.joint import JointModel, joint_model
+from slamjax.model.own_line_spread import half_width, with_line_spread_of
 from slamjax.noise.joint import JointFactorised
 from slamjax.spectra.observations import Observations
 from slamjax.typing import LogPrior, Progress
 
 #: Stars that are fitted at once.
 _CHUNK = 4096
-#: Stars per block when starts are chosen.
-_BLOCK = 256
+#: Memory of a problem with line spreads of its own, in units of that of one without: about.
+_WEIGHTS = 4
 
 #: Labels of single stars that are known from elsewhere, or a function ln p of the joint labels in jax.numpy.
 JointPrior = Mapping[str, Any] | LogPrior | None
@@ -101,7 +101,7 @@ class JointFitter:
         self.compress, self.memory = compress, memory
         self._minimiser = LevenbergMarquardt()
         self._wider: JointModel | None = None
-        self._kinds: dict[tuple[str, int], Kind] = {}
+        self._kinds: dict[tuple[str, int, int], Kind] = {}
         self._templates: dict[Any, Any] = {}
 
     def __repr__(self) -> str:
@@ -115,7 +115,7 @@ class JointFitter:
         stars : Observations, or mapping of str to Spectra with one row for each star
             As read; each model's recipe prepares its spectra. Where they are in the observed frame, the model was
             trained in the rest frame, and ``rv`` is no nuisance, each spectrum's velocity is measured and refined at
-            the joint labels.
+            the joint labels. Where spectra state a line spread each, predictions are convolved for each of them.
         on_progress : callable or bool
             Called with (stars done, stars in all). By default a line in terminals and notebooks; False for none.
 
@@ -135,6 +135,7 @@ class JointFitter:
 
     def fit_and_keep(self, stars: Observations, report: Callable[[int, int], None]) -> tuple[JointFit, list[Concluded]]:
         """The fit, and the groups of stars in which they were fitted, for what follows it."""
+        stars = self._as_given(stars)
         model, kinds = self._matched(stars)
         prior, own = star_prior(model, self.prior, len(stars))
         results = Results.empty(model, stars)
@@ -148,13 +149,23 @@ class JointFitter:
                 concluded += [each.behind(first) for each in run.concluded]
         return results.finished(stars), concluded
 
-    def _matched(self, stars: Observations) -> tuple[JointModel, dict[str, Kind]]:
-        """The models whose predictions have lines as wide as the spectra's, and what is made of each once."""
+    def _as_given(self, stars: Observations) -> Observations:
+        """The spectra as they are fitted: with the model's line spread where the resolution is a nuisance."""
         unknown = set(stars.spectra) - set(self.model.models)
         if unknown:
             raise SlamError(
                 f"spectra {min(unknown)!r} have no model; name them as one of {', '.join(self.model.models)}"
             )
+        return stars.with_spectra(
+            {
+                name: with_line_spread_of(self.model.models[name].info, each)
+                for name, each in stars.spectra.items()
+                if self.model.nuisances[name].resolution is not None
+            }
+        )
+
+    def _matched(self, stars: Observations) -> tuple[JointModel, dict[str, Kind]]:
+        """The models whose predictions have lines as wide as the spectra's, and what is made of each once."""
         model = self.model.compressed() if self.compress else self.model
         wider = model.models | {
             name: model.models[name].matched(each) for name, each in stars.spectra.items() if len(each)
@@ -166,10 +177,12 @@ class JointFitter:
                 self._kinds, self._templates = {}, {}
             model = self._wider
         kinds = {}
-        for name in stars.spectra:
-            key = (name, id(model.models[name]))
-            kind = self._kinds.setdefault(key, Kind(name, model.models[name], model.nuisances[name]))
-            kind.check(stars.spectra[name])
+        for name, spectra in stars.spectra.items():
+            one = model.models[name]
+            n_neighbours = half_width(one.info, spectra)
+            kind = Kind(name, one, model.nuisances[name], n_neighbours)
+            kind = self._kinds.setdefault((name, id(one), n_neighbours), kind)
+            kind.check(spectra)
             kinds[name] = kind
         return model, kinds
 
@@ -177,7 +190,7 @@ class JointFitter:
         """Joint scaled labels (T, L) of stars that all models know, and the templates of each."""
         key = tuple((name, id(kind)) for name, kind in kinds.items())
         if key not in self._templates:
-            x = template_labels(model, list(kinds))
+            x = template_labels(model, kinds)
             self._templates[key] = x, {name: k.templates(model.own_labels(name, x)) for name, k in kinds.items()}
         return self._templates[key]
 
@@ -236,48 +249,26 @@ class _Run:
     def _fit_stars(self, wanted: np.ndarray, seen: Mapping[str, Seen], report: Callable[[int], None]) -> None:
         """Fit some of the stars, all that have the same numbers of spectra together."""
         chosen = np.isin(np.arange(len(self.stars)), wanted)
-        x, velocities = self._starts(seen, chosen)
+        templates = self.fitter.templates(self.model, self.kinds)
+        starts = joint_starts(self.model, self.kinds, self.stars.stars, seen, templates, chosen, self.fitter.n_starts)
         done = len(self.stars) - len(wanted)
         for group in groups(self.stars.stars, len(self.stars)):
             kept = chosen[group.stars]
             if kept.any():
                 part = Group(group.layout, group.stars[kept], {name: each[kept] for name, each in group.rows.items()})
-                self._fit_group(part, seen, (x, velocities))
+                self._fit_group(part, seen, starts)
                 done += int(kept.sum())
                 report(done)
 
-    def _starts(self, seen: Mapping[str, Seen], chosen: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-        """Joint scaled labels (N, S, L) to start from, and velocity parameters (M, S, V) of every spectrum."""
-        at, templates = self.fitter.templates(self.model, self.kinds)
-        chi2 = np.zeros((len(self.stars), len(at)), np.float32)
-        rows = {name: np.flatnonzero(chosen[self.stars.stars[name]]) for name in self.kinds}
-        for name, kind in self.kinds.items():
-            if rows[name].size:
-                part = rows_of(seen[name], rows[name])
-                np.add.at(chi2, self.stars.stars[name][rows[name]], kind.compared(templates[name], part))
-        dtype = next(iter(self.kinds.values())).scaled.dtype
-        choose = partial(_best_apart, jnp.asarray(at, dtype), n_starts=self.fitter.n_starts)
-        x = map_padded(choose, (chi2.astype(dtype),), _BLOCK, 16)
-        velocities = {}
-        for name, kind in self.kinds.items():
-            n_rows, n_free = len(seen[name].flux), len(kind.nuisances.free)
-            velocities[name] = np.zeros((n_rows, self.fitter.n_starts, n_free), dtype)
-            if n_free and rows[name].size:
-                labels = x[self.stars.stars[name][rows[name]]].astype(float)
-                own = self.model.own_labels(name, labels.reshape(-1, labels.shape[2]))
-                own = own.reshape(*labels.shape[:2], -1)
-                part = rows_of(seen[name], rows[name])
-                velocities[name][rows[name]] = kind.starting_velocities(templates[name], part, own)
-        return x, velocities
-
     def _fit_group(self, group: Group, seen: Mapping[str, Seen], chosen: Any) -> None:
         parts = self.model.parts(group.layout)
-        problem = Problem(parts.emulator, parts.noise, parts.low, parts.high, "chi2", None)  # type: ignore[arg-type]
+        emulator, noise, spread = parts.emulator, parts.noise, self._line_spread(parts.emulator)
+        problem = Problem(emulator, noise, parts.low, parts.high, "chi2", line_spread=spread)  # type: ignore[arg-type]
         data = self._data(group, problem, seen)
         x = self._first(group, problem, *chosen)
         block = self._block(problem, data.flux.shape[1])
         flat = np.swapaxes(x, 0, 1).reshape(-1, x.shape[2])
-        began = Starts(flat, data.flux, data.ivar, data.factorised)
+        began = Starts(flat, data.flux, data.ivar, data.factorised, line_spread=data.line_spread)
         (summary,) = minimise(self.fitter._minimiser, problem, [began], block)
         ends = Ends.from_summary(summary, self.fitter.n_starts)
         result = conclude(self.model, problem, ends, data)
@@ -296,14 +287,24 @@ class _Run:
         self.concluded.append(fitted)
         self.results.put(fitted)
 
+    def _line_spread(self, emulator: Any) -> Any:
+        """What that of each spectrum is made from; None where no spectra have line spreads of their own."""
+        grids = tuple(self.kinds[arm.name].line_spread for arm in emulator.arms)
+        if all(grid is None for grid in grids):
+            return None
+        return JointLineSpreadGrid(grids, tuple(arm.span for arm in emulator.arms))
+
     def _data(self, group: Group, problem: Problem, seen: Mapping[str, Seen]) -> GroupData:
-        flux, ivar, n_pix, no_errors, there = [], [], [], [], []
+        flux, ivar, n_pix, no_errors, there, widths = [], [], [], [], [], []
         n = len(group.stars)
         for name, rows in group.rows.items():
             given = seen[name]
             present = rows >= 0
             flux.append(np.where(present[:, :, None], given.flux[rows], 0).reshape(n, -1))
             ivar.append(np.where(present[:, :, None], given.ivar[rows], 0).reshape(n, -1))
+            # a place that is empty has the model's own lines
+            width = 0 if given.line_spread is None else np.where(present[:, :, None], given.line_spread[rows], 0)
+            widths.append(np.broadcast_to(width, (*rows.shape, given.flux.shape[1])).reshape(n, -1))
             n_pix.append(np.where(present, given.n_pix[rows], 0).sum(axis=1))
             no_errors.append((present & given.no_errors[rows] & (given.n_pix[rows] > 0)).any(axis=1))
             there.append(present.sum(axis=1))
@@ -313,21 +314,22 @@ class _Run:
         block = self._block(problem, all_flux.shape[1])
         kept = map_padded(partial(factorised, problem.noise), (all_ivar,), block, 16, counted=True)
         counted, unstated, present = (np.stack(each, axis=1) for each in (n_pix, no_errors, there))
-        return GroupData(all_flux, all_ivar, kept, counted, unstated, present)
+        own = None if problem.line_spread is None else np.concatenate(widths, axis=1).astype(all_flux.dtype)
+        return GroupData(all_flux, all_ivar, kept, counted, unstated, present, own)
 
-    def _first(self, group: Group, problem: Problem, x: np.ndarray, velocities: Mapping[str, np.ndarray]) -> np.ndarray:
+    def _first(self, group: Group, problem: Problem, x: np.ndarray, nuisances: Mapping[str, np.ndarray]) -> np.ndarray:
         """(n, S, V) parameters to start from."""
         emulator: Any = problem.emulator
         labels = x[group.stars]
         middle = 0.5 * (np.asarray(problem.low) + np.asarray(problem.high))
         first = np.broadcast_to(middle, (*labels.shape[:2], emulator.n_parameters)).astype(labels.dtype)
         first[..., : labels.shape[2]] = labels
-        for arm in reversed(emulator.arms):  # a velocity that spectra share starts from the first of them
-            rows, units = group.rows[arm.name], np.asarray(arm.units)
-            for visit, places in reversed(list(enumerate(arm.velocities))):
+        for arm in reversed(emulator.arms):  # a nuisance that spectra share starts from the first of them
+            rows, units, origins = group.rows[arm.name], np.asarray(arm.units), np.asarray(arm.origins)
+            for visit, places in reversed(list(enumerate(arm.nuisances))):
                 there = (rows[:, visit] >= 0)[:, None]
                 for v, place in enumerate(places):
-                    given = velocities[arm.name][rows[:, visit], :, v] / units[v]
+                    given = (nuisances[arm.name][rows[:, visit], :, v] - origins[v]) / units[v]
                     first[:, :, place] = np.where(there, given, first[:, :, place])
         return first
 
@@ -338,43 +340,12 @@ class _Run:
         rows = 1 + emulator.n_parameters
         noise: Any = problem.noise
         n_pix *= 4 if any(arm.forward.grid is not None for arm in emulator.arms) else 1
-        return BatchSizes.within(self.fitter.memory, largest, rows, n_pix, noise.rank, 1, False).block
+        block = BatchSizes.within(self.fitter.memory, largest, rows, n_pix, noise.rank, 1, False).block
+        return block if problem.line_spread is None else max(1, block // _WEIGHTS)
 
 
 def _report_behind(report: Callable[[int, int], None], first: int, total: int, done: int) -> None:
     report(first + done, total)
-
-
-def template_labels(model: JointModel, names: list[str]) -> np.ndarray:
-    """(T, L) joint scaled labels of training stars inside the range of all of these models.
-
-    Labels that a model lacks are those of the nearest star of another model.
-    """
-    n_labels, stars = len(model.label_names), []
-    for name in names:
-        factor, offset = model.affine(name)
-        x = np.full((len(model.models[name].training_labels.stars), n_labels), np.nan)
-        x[:, list(model.positions(name))] = (
-            np.asarray(model.models[name].training_labels.stars, float) - offset
-        ) / factor
-        stars.append(x)
-    complete = [x for x in stars if np.isfinite(x).all()]
-    chosen = max(complete, key=len) if complete else _filled(stars)
-    low, high = model.box(names)
-    inside = np.all((chosen >= low) & (chosen <= high), axis=1)
-    chosen = chosen[inside] if inside.sum() >= min(len(chosen), 10) else np.clip(chosen, low, high)
-    return sample_stars(chosen)[:MAX_TEMPLATES]
-
-
-def _filled(stars: list[np.ndarray]) -> np.ndarray:
-    chosen = max(stars, key=lambda x: np.isfinite(x).all(axis=0).sum()).copy()
-    for other in stars:
-        known, lacking = (np.isfinite(x).all(axis=0) for x in (other, chosen))
-        both, new = known & lacking, known & ~lacking
-        if new.any():
-            nearest = cKDTree(other[:, both]).query(chosen[:, both])[1] if both.any() else np.zeros(len(chosen), int)
-            chosen[:, new] = other[nearest][:, new]
-    return np.nan_to_num(chosen)
 
 
 def model_labels(model: JointModel, name: str, results: Results) -> np.ndarray:
@@ -399,8 +370,3 @@ def _check_errors(name: str, stars: Observations, without: np.ndarray) -> None:
             f"star {stars.identifiers[without[0]]} has several spectra of {name!r}, and one of them states no errors: "
             "what they have in common is not known then; give errors (ivar), or fit each spectrum alone"
         )
-
-
-@partial(compiled, static_argnames="n_starts", one_thread=True)
-def _best_apart(x: Any, chi2: Any, *, n_starts: int) -> Any:
-    return best_apart(x, chi2, n_starts)

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from astropy import units as u
 from astropy.table import QTable, vstack
 from scipy.stats import chi2 as chi2_distribution
 
@@ -15,6 +14,7 @@ from slamjax.fitting.joint.kinds import Left, Seen
 from slamjax.fitting.postprocess import velocity_columns
 from slamjax.fitting.rest_frame import CONTRAST
 from slamjax.flags import Flag
+from slamjax.forward.nuisances import UNITS
 from slamjax.io.label_table import LabelTable
 from slamjax.model.joint import JointModel
 from slamjax.spectra.observations import Observations
@@ -34,10 +34,12 @@ class JointFit:
         One row for each star: ``star`` (its identifier), labels with errors, ``chi2``, ``n_pix``, ``n_spectra``; of
         each model ``n_<model>``, ``chi2_<model>`` and ``noise_scale_<model>``; ``flags``, ``cov``. Where stars have
         several velocities of one kind, their weighted mean ``rv`` with ``rv_err``, ``rv_chi2`` about it, and ``rv_p``,
-        the probability of as large a value if the velocity were constant.
+        the probability of as large a value if the velocity were constant. Nuisances that all spectra of a star share
+        have their columns here, too.
     spectra : QTable
-        One row for each spectrum: ``star``, ``kind`` (its model), ``row`` in its Spectra, its velocities with errors
-        (km/s), ``n_pix``, ``snr`` and ``flags``.
+        One row for each spectrum: ``star``, ``kind`` (its model), ``row`` in its Spectra, its free nuisances with
+        errors, such as ``rv`` and ``rv_err`` (km/s), ``resolution`` or ``extinction`` (mag), ``n_pix``, ``snr`` and
+        ``flags``.
 
     Examples
     --------
@@ -118,13 +120,13 @@ class Results:
             self.chi2[stars, k], self.scale[stars, k] = result.chi2[:, a], result.scale[:, a]
             self.n_pix[stars, k] = group.data.n_pix[:, a]
             if arm.forward.free:
-                self._put_velocities(group, arm)
+                self._put_nuisances(group, arm)
 
-    def _put_velocities(self, group: Concluded, arm: Any) -> None:
+    def _put_nuisances(self, group: Concluded, arm: Any) -> None:
         result = group.result
         rows, into = group.rows[arm.name], self.rows[arm.name]
-        places = np.array(arm.velocities)
-        units = np.asarray(arm.units, float)
+        places = np.array(arm.nuisances)
+        units, origins = np.asarray(arm.units, float), np.asarray(arm.origins, float)
         own = "rv" in arm.forward.free
         if own:
             into.photon[rows[rows >= 0]] = np.inf
@@ -132,7 +134,7 @@ class Results:
             there = (rows[:, visit] >= 0) & ~result.failed
             at = places[visit]
             covariance = result.covariance[:, at[:, None], at[None, :]] * units[:, None] * units
-            columns, stuck = velocity_columns(arm.forward, result.x[:, at] * units, covariance)
+            columns, stuck = velocity_columns(arm.forward, result.x[:, at] * units + origins, covariance)
             for name, values in columns.items():
                 into.columns[name][rows[there, visit]] = values[there]
             self.flags[group.stars[there & stuck]] |= np.int32(Flag.NUISANCE_AT_BOUND)
@@ -147,7 +149,7 @@ class Results:
         """
         result = group.result
         rows, v = group.rows[arm.name], arm.forward.free.index("rv")
-        at = np.array([visit[v] for visit in arm.velocities])
+        at = np.array([visit[v] for visit in arm.nuisances])
         unit = float(np.asarray(arm.units)[v]) * float(arm.forward.velocity("rv", 1.0))
         there = (rows >= 0) & ~result.failed[:, None]
         c = result.covariance[:, at[:, None], at[None, :]] * unit**2
@@ -192,7 +194,7 @@ class Results:
         table["kind"] = np.full(len(rows.n_pix), name)
         table["row"] = stars.spectra[name].rows
         for column, values in rows.columns.items():
-            table[column] = values * u.km / u.s
+            table[column] = with_unit(values, _unit_of(column))
         table["n_pix"], table["snr"], table["flags"] = rows.n_pix, rows.snr.astype(np.float32), rows.flags
         return table
 
@@ -210,8 +212,10 @@ class Results:
         flags = self.flags.copy()
         if velocity is not None:
             for column, values in velocity.items():
-                table[column] = values * (u.km / u.s) if column in ("rv", "rv_err") else values
+                table[column] = with_unit(values, _unit_of(column)) if column in ("rv", "rv_err") else values
             flags |= np.where(velocity["rv_p"] < VARIABLE, np.int32(Flag.VARIABLE_VELOCITY), np.int32(0))
+        for column, values in self._shared(stars).items():
+            table[column] = with_unit(values, _unit_of(column))
         for k, (name, unit) in enumerate(zip(model.label_names, model.label_units, strict=True)):
             table[name] = with_unit(labels[:, k], unit)
             table[f"{name}_err"] = with_unit(errors[:, k], unit)
@@ -232,6 +236,19 @@ class Results:
         table.meta["labels"] = ",".join(model.label_names)
         return table
 
+    def _shared(self, stars: Observations) -> dict[str, np.ndarray]:
+        """Nuisances that the spectra of a star share, of each star; a velocity is among `_velocities`."""
+        columns: dict[str, np.ndarray] = {}
+        for column in (each for name in self.model.shared if name != "rv" for each in (name, f"{name}_err")):
+            having = [name for name, rows in self.rows.items() if column in rows.columns]
+            if having:
+                columns[column] = np.full(len(stars), np.inf if column.endswith("_err") else np.nan)
+            for name in having:
+                values = self.rows[name].columns[column]
+                known = ~np.isnan(values)
+                columns[column][stars.stars[name][known]] = values[known]
+        return columns
+
     def _velocities(self, stars: Observations) -> dict[str, np.ndarray] | None:
         """Each star's mean velocity and whether it varies, by errors that its spectra do not share."""
         kinds = [name for name, rows in self.rows.items() if "rv" in rows.columns]
@@ -239,11 +256,16 @@ class Results:
             return None
         n = len(stars)
         total, weights, about, dof = (np.zeros(n) for _ in range(4))
-        common = np.zeros(n)
+        common, counted = np.zeros(n), np.zeros(n, bool)
         for name in kinds:
             rows, of = self.rows[name], stars.stars[name]
             value, error = rows.columns["rv"], rows.columns["rv_err"]
             known = np.isfinite(value) & np.isfinite(error) & (error > 0)
+            if "rv" in self.model.shared and "rv" in self.model.nuisances[name].free:
+                # one velocity, however many spectra have it
+                first = np.unique(np.where(known, of, n), return_index=True)[1]
+                known &= np.isin(np.arange(len(of)), first) & ~counted[of]
+                counted[of[known]] = True
             # of one spectrum nothing is known of what it shares
             own = np.where(np.isfinite(rows.photon) & (rows.photon > 0), np.minimum(rows.photon, error), error)
             w = np.where(known, 1 / np.square(np.where(known, own, 1)), 0)
@@ -265,3 +287,8 @@ class Results:
             "rv_chi2": np.where(dof > 0, about, np.nan),
             "rv_p": varies,
         }
+
+
+def _unit_of(column: str) -> str:
+    """Of a nuisance or its error."""
+    return UNITS.get(column.removesuffix("_err"), "")
