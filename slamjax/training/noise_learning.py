@@ -52,6 +52,8 @@ STATED, LEARNT = "stated", "learnt"
 _JOINT = NoiseSpec(ranks=(40,), floors=(0.2,))
 #: Stars per column of a low-rank covariance, at least.
 _STARS_PER_COLUMN = 8
+#: A covariance of few pixels is learnt from at least so many times as many stars, and its floor.
+_FEWEST, _WHOLE = 4, 0.1
 #: One star in this many judges the candidates that the others made.
 _JUDGES = 3
 #: Floors of stated photon noise that are tried, as multiples of the middle one.
@@ -89,6 +91,9 @@ def learn_noise(
     independent, step = diagonal(emulator, held_out), Steps(on_progress)
     variance = np.asarray(independent.model_variance)
     candidates: list[dict[str, Any]] = []
+    n_pixels = int(np.isfinite(np.asarray(emulator.intercept)).sum())
+    if spec.kind == "auto" and n_pixels < min(spec.ranks):
+        return _of_few_pixels(independent, held_out, n_pixels)
     if spec.kind != "diagonal":
         candidates = _judge_candidates(spec, emulator, training_labels, held_out, seed, step)
         if not candidates:
@@ -107,6 +112,21 @@ def learn_noise(
     calibrate = calibrate_stated if best["photons"] == STATED else calibrate_learnt
     noise, calibration = calibrate(learn, training_labels, held_out, step)
     return LearntNoise(noise, dataclasses.replace(calibration, tried=candidates), variance)
+
+
+def _of_few_pixels(independent: DiagonalNoise, held_out: HeldOut, n_pixels: int) -> LearntNoise:
+    """The whole covariance of pixels that are fewer than any rank, such as magnitudes and colours.
+
+    They say too little of a star's labels for its known ones to judge noise models by. Stars that lack one of the
+    pixels would dilute its correlations with the others.
+    """
+    variance = np.asarray(independent.model_variance)
+    known = np.isfinite(held_out.residual) & np.isfinite(held_out.photon_variance)
+    whole = held_out[known[:, np.isfinite(variance)].all(axis=1)]
+    if n_pixels < 2 or len(whole.x) < _STARS_PER_COLUMN * max(n_pixels, _FEWEST):
+        return LearntNoise(independent, Calibration(chi2_limit=_independent_limit(independent, held_out)), variance)
+    noise = StatedPhotons.estimate(whole.residual, whole.photon_variance, n_pixels).noise(n_pixels, _WHOLE)
+    return LearntNoise(noise, Calibration(chi2_limit=_dense_limit(noise, held_out)), variance)
 
 
 def joint_score(emulator: Emulator, training_labels: TrainingLabels, held_out: HeldOut, *, seed: int = 0) -> float:
@@ -280,6 +300,18 @@ def _independent_limit(noise: DiagonalNoise, held_out: HeldOut) -> float:
         square = np.where(counted, np.square(held_out.residual) / np.where(counted, variance, 1), 0).sum(axis=1)
     count = counted.sum(axis=1)
     return chi2_limit(square[count > 0] / count[count > 0])
+
+
+def _dense_limit(noise: LowRankNoise, held_out: HeldOut) -> float:
+    """The same under all correlations, of few pixels."""
+    known = np.isfinite(held_out.residual) & np.isfinite(held_out.photon_variance) & np.isfinite(noise.model_variance)
+    own = np.where(known, held_out.photon_variance + np.asarray(noise.model_variance), 1.0)
+    factors = np.asarray(noise.factors) * known[:, :, None]
+    covariance = factors @ np.swapaxes(factors, 1, 2) + own[:, :, None] * np.eye(known.shape[1])
+    residual = np.where(known, held_out.residual, 0.0)
+    chi2 = np.einsum("np,np->n", residual, np.linalg.solve(covariance, residual[:, :, None])[:, :, 0])
+    count = known.sum(axis=1)
+    return chi2_limit(chi2[count > 0] / count[count > 0])
 
 
 def _likeness_of_independent(

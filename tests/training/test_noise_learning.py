@@ -23,15 +23,15 @@ from slamjax.training.noise_calibration import calibrate_learnt, calibrate_state
 from slamjax.training.noise_learning import learn_noise
 
 
-def linear_stars(n, seed=0, common=0.0, scale=1.0):
+def linear_stars(n, seed=0, common=0.0, scale=1.0, n_pix=30):
     """Stars of flux = slopesᵀ x with ``scale`` times the stated noise, and ``common`` noise shared by all pixels."""
     rng = np.random.default_rng(seed)
-    slopes, x = rng.normal(size=(2, 30)), rng.uniform(-1, 1, (n, 2))
-    residual = 0.1 * scale * (rng.normal(size=(n, 30)) + common * rng.normal(size=(n, 1)))
+    slopes, x = rng.normal(size=(2, n_pix)), rng.uniform(-1, 1, (n, 2))
+    residual = 0.1 * scale * (rng.normal(size=(n, n_pix)) + common * rng.normal(size=(n, 1)))
     block = KernelBlock(np.ones(1), np.zeros(1), slopes[None], "linear", 1)
     scaling = LabelScaling(np.zeros(2), np.ones(2), (False, False))
-    emulator = KernelEmulator(scaling, np.eye(2), (block,), np.zeros(30), np.zeros(30), np.ones(30), None)
-    stars = HeldOut(x, residual, np.full((n, 30), 100.0), np.zeros(n, int), (emulator,))
+    emulator = KernelEmulator(scaling, np.eye(2), (block,), np.zeros(n_pix), np.zeros(n_pix), np.ones(n_pix), None)
+    stars = HeldOut(x, residual, np.full((n, n_pix), 100.0), np.zeros(n, int), (emulator,))
     return emulator, TrainingLabels.from_scaled(np.concatenate([x, [[-9.0, -9.0], [9.0, 9.0]]])), stars
 
 
@@ -318,3 +318,26 @@ def test_a_star_noisier_than_its_stated_errors_gets_larger_label_errors():
     np.testing.assert_allclose((own["logg_err"] / common["logg_err"])[good], np.sqrt(scale)[good], rtol=1e-3)
     np.testing.assert_array_equal(own["logg"][good], common["logg"][good])
     assert np.ptp(scale[good]) > 0.1
+
+
+@pytest.mark.parametrize("photons", [1e-6, 1.0])
+def test_the_whole_covariance_of_few_pixels_is_learnt(photons):
+    """Colours share bands: their errors are correlated, and the photon noise of no star is part of that."""
+    rng = np.random.default_rng(3)
+    emulator, training_labels, stars = linear_stars(1000, n_pix=3)
+    root = np.array([[1, 0, 0], [-0.7, 0.7, 0], [0.2, -0.6, 0.8]]) * 0.1
+    variance = photons * 0.01 * rng.uniform(0.2, 1, (1000, 3))
+    residual = rng.normal(size=(1000, 3)) @ root.T + rng.normal(size=(1000, 3)) * np.sqrt(variance)
+    residual[::50] *= 10
+    residual[::7, 2] = np.nan
+    given = dataclasses.replace(stars, residual=residual, ivar=1 / variance)
+    learnt = learn_noise(NoiseSpec(), emulator, training_labels, given)
+    noise = learnt.noise
+    covariance = noise.factors @ noise.factors.T + np.diag(noise.model_variance)
+    np.testing.assert_allclose(covariance, root @ root.T, atol=0.2 * 0.01)
+    assert 1.5 < learnt.calibration.chi2_limit < 20
+
+
+def test_one_pixel_has_independent_noise_and_no_warning(recwarn):
+    assert isinstance(learn_noise(NoiseSpec(), *linear_stars(200, n_pix=1)).noise, DiagonalNoise)
+    assert not recwarn.list
