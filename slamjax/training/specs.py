@@ -185,7 +185,8 @@ class NoiseSpec:
     ----------
     kind : "auto", "lowrank" or "diagonal"
         Correlated pixels ("lowrank"), or independent ones ("diagonal", as published: label errors are too small if
-        pixels are correlated). "auto" takes what gives the known labels of held-out stars the larger probability.
+        pixels are correlated). "auto" takes what gives the known labels of held-out stars the larger probability, and
+        the whole covariance of pixels that are fewer than any rank.
     ranks : sequence of int
         Numbers of columns of the low-rank covariance to try.
     floors : sequence of float
