@@ -1,9 +1,9 @@
 """Real exposures of one star: a joint fit of all of them beside fits of each, and of the stack that the survey made.
 
 `--file` is a BOSS spec file with its single exposures (HDUs B1-…, R1-…), `--model` or `--miles` a MILES model, which
-knows no BOSS spectra. Each exposure has its own wavelengths, noise and velocity. The blue and the red arm are two kinds
-of spectra under the same model: what it gets wrong moves all velocities of an arm alike. Wanted: the labels of the
-stack, and velocities that agree with each other and with the header's redshift.
+knows no BOSS spectra. Each exposure has its own wavelengths, line spread, noise and velocity. The blue and the red arm
+are two kinds of spectra under the same model: what it gets wrong moves all velocities of an arm alike. Wanted: the
+labels of the stack, and velocities that agree with each other and with the header's redshift.
 """
 
 from __future__ import annotations
@@ -18,16 +18,8 @@ from benchmarks.calibration.visits import model_of
 from benchmarks.common.reporting import current_load, markdown_table, write_results
 from benchmarks.common.stars import parse_options
 from slamjax._util.constants import LIGHT
-from slamjax.spectra.spectra import Spectra
 
 LABELS = ("teff", "logg", "fe_h")
-
-
-def with_one_line_spread(spectra: Spectra) -> Spectra:
-    """The median line spread of all, for a joint fit takes one of each kind."""
-    width = np.nanmedian(np.asarray(spectra.fwhm), axis=0)
-    known = np.isfinite(width)
-    return spectra.with_metadata(fwhm=np.interp(spectra.wave, spectra.wave[known], width[known]))
 
 
 def values(table: Any, row: int) -> dict[str, float]:
@@ -40,7 +32,7 @@ def main() -> None:
     model = slamjax.Model.read(options.model) if options.model else model_of(options.miles, options.cache)
     exposures = slamjax.read(options.file, "sdss-exposures", on_progress=False)
     names, is_blue = exposures.table["exposure"], np.asarray(exposures.table["camera"]) == "B1"
-    arms = {arm: with_one_line_spread(exposures[rows]) for arm, rows in (("blue", is_blue), ("red", ~is_blue))}
+    arms = {"blue": exposures[is_blue], "red": exposures[~is_blue]}
     stack = slamjax.read(options.file, on_progress=False)
     alone, of_stack = slamjax.fit(model, exposures, on_progress=False), slamjax.fit(model, stack, on_progress=False)
     joint = slamjax.fit(dict.fromkeys(arms, model), slamjax.Observations(arms, "id"), on_progress=False)

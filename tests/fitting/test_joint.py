@@ -107,6 +107,18 @@ def test_velocities_that_differ_are_flagged():
     assert not np.any(np.asarray(steady["flags"]) & Flag.VARIABLE_VELOCITY)
 
 
+def test_a_velocity_that_all_spectra_share_is_one_measurement():
+    model, spectra, labels, _ = visits()
+    steady = steady_visits(spectra, model, labels)[:15]
+    shared = slamjax.JointModel({"visits": model}, nuisances={"visits": MOVING}, shared=["rv"])
+    found = slamjax.fit(shared, Observations({"visits": steady}, "star"))
+    for name in ("rv", "rv_err"):
+        np.testing.assert_allclose(np.repeat(values(found.labels, name), 3), values(found.spectra, name), rtol=1e-6)
+    assert np.isnan(values(found.labels, "rv_p")).all()
+    apart = slamjax.fit({"visits": model}, Observations({"visits": steady}, "star"), nuisances={"visits": MOVING})
+    assert np.all(values(found.labels, "rv_err") < 1.05 * values(apart.labels, "rv_err"))
+
+
 def steady_visits(spectra, model, labels):
     rng = np.random.default_rng(8)
     flux = np.repeat(np.asarray(model(labels)), 3, axis=0)

@@ -147,6 +147,13 @@ def test_a_star_depends_neither_on_the_widths_of_others_nor_on_places_without_vi
         np.testing.assert_allclose(values(found, name), values(wanted, name), rtol=1e-4)
 
 
+def test_velocities_are_measured_through_the_line_spread_of_each_visit():
+    _, spectra, labels = two_widths()
+    found = fit_of_visits(dataclasses.replace(spectra[:12], frame="observed"))
+    assert np.median(np.abs(values(found.spectra, "rv") / values(found.spectra, "rv_err"))) < 1.5
+    assert np.median(np.abs(pulls(found.labels, labels[:6]))) < 1.3
+
+
 @cache
 def behind_dust(n=40):
     """Two models of one star's pixels each, and spectra of both behind the same dust."""

@@ -84,14 +84,14 @@ def spread_matrix(wave, trained, sigma):
     return weight / weight.sum(axis=1, keepdims=True)
 
 
-@pytest.mark.parametrize("layout", [(("a", 3), ("b", 2)), (("a", 1), ("b", 1))], ids=["several", "one"])
+@pytest.mark.parametrize("layout", [(("a", 2), ("b", 1)), (("a", 1), ("b", 1))], ids=["two", "one"])
 def test_each_spectrum_is_seen_through_its_own_line_spread(layout):
     """Those of "b" have none of their own."""
     with in_precision("float64"):
         model = joint()
         parts = model.parts(layout)
         wave, trained, n_visits = tiny().wave, tiny().trained, layout[0][1]
-        sigma = np.array([1.2, 2.0, 0.9])[:n_visits, None] * np.linspace(0.8, 1.3, wave.size)
+        sigma = np.array([1.2, 2.0])[:n_visits, None] * np.linspace(0.8, 1.3, wave.size)
         matrices = [spread_matrix(wave, trained, one) for one in sigma]
         grid = LineSpreadGrid.from_wavelengths(wave, trained, 16).on_device(jnp.float64)
         arms, other = parts.emulator.arms, np.zeros(layout[1][1] * wave.size)
