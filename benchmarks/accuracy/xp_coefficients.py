@@ -161,12 +161,13 @@ def of_seed(options: Any, seed: int) -> dict[str, Any]:
     coefficients = read(table)
     pixels = instrument.in_pixels(table, coefficients)
     table = instrument.observed(labels, rng.uniform(*ALL, len(labels)), 10 * seed + 9)
-    of_all = instrument.in_pixels(table, read(table))
+    coefficients_of_all = read(table)
+    of_all = instrument.in_pixels(table, coefficients_of_all)
     options_of = {"emulator": slamjax.Polynomial(), "on_progress": False, "seed": seed}
     models = {
-        "coefficients": slamjax.train(
-            coefficients.with_independent_pixels(), LABELS, noise=STATED, **options_of
-        ),
+        "coefficients": slamjax.train(coefficients, LABELS, **options_of),
+        "coefficients of all": slamjax.train(coefficients_of_all, LABELS, **options_of),
+        "single errors": slamjax.train(coefficients.with_independent_pixels(), LABELS, noise=STATED, **options_of),
         "pixels": slamjax.train(pixels, LABELS, noise="diagonal", **options_of),
         "default noise": slamjax.train(pixels, LABELS, **options_of),
         "default noise of all": slamjax.train(of_all, LABELS, **options_of),
@@ -182,7 +183,8 @@ def of_seed(options: Any, seed: int) -> dict[str, Any]:
         bound = instrument.bound(reference, own)
         given = {
             "coefficients, covariances": ("coefficients", own),
-            "coefficients, single errors": ("coefficients", own.with_independent_pixels()),
+            "coefficients, covariances, stars of all magnitudes": ("coefficients of all", own),
+            "coefficients, single errors": ("single errors", own.with_independent_pixels()),
             "sampled, single errors": ("pixels", sampled),
             "sampled, single errors, default noise": ("default noise", sampled),
             "sampled, single errors, default noise of stars of all magnitudes": ("default noise of all", sampled),

@@ -38,9 +38,8 @@ def read_xp_coefficients(source: Any, *, truncate: bool = False, scale: Any = No
 
     `slamjax.read`, `slamjax.fit_survey` and the commands read such files, too, without these options.
 
-    A model is trained on them and fits them as it does spectra, but for steps that need wavelengths. `slamjax.fit` and
-    `slamjax.sample` take the covariance of each star as it is; `slamjax.train` takes
-    ``spectra.with_independent_pixels()``.
+    A model is trained on them and fits them as it does spectra, but for steps that need wavelengths. `slamjax.train`,
+    `slamjax.fit` and `slamjax.sample` use the covariance of each star.
 
     Parameters
     ----------

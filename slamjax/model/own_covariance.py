@@ -10,7 +10,8 @@ from jaxtyping import Bool, Float
 from slamjax.errors import SlamError
 from slamjax.forward.scaled import ScaledModel
 from slamjax.model.model import Model
-from slamjax.noise.dense import DenseErrors, whiteners
+from slamjax.noise.dense import DenseErrors
+from slamjax.noise.errors import errors_in_unit
 from slamjax.noise.models import LowRankNoise, Noise
 from slamjax.spectra.spectra import Spectra
 
@@ -43,12 +44,7 @@ def errors_of(
 ) -> Float[np.ndarray, "star pixel"] | DenseErrors:
     """Inverse variances (N, P) in the unit and the precision of the device; with covariances if they are ``dense``."""
     stated = np.where(good, prepared.ivar, 0)
-    ivar = scaled.ivar(stated)
-    if not dense:
-        return ivar
-    covariance = prepared.covariance
-    if covariance is None:  # those of all stars are 0
+    covariance = prepared.covariance if dense else None
+    if dense and covariance is None:  # those of all stars are 0
         covariance = np.eye(stated.shape[1]) * (1 / np.where(stated > 0, stated, 1))[:, None, :]
-    s2, factors = (np.asarray(part, float) for part in model.noise.emulator_part())
-    white = whiteners(covariance, stated, s2, factors) * scaled.unit
-    return DenseErrors(ivar, white.astype(scaled.dtype))
+    return errors_in_unit(model.noise, stated, covariance, scaled.unit, scaled.dtype)

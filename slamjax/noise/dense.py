@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from slamjax.typing import AnyArray, Flux, Ivar
 
@@ -79,6 +79,18 @@ def whiteners(
     if absent is not None:
         inverse[absent] = 0
     return inverse
+
+
+def dense_chi2(
+    residual: Float[np.ndarray, "star pixel"],
+    covariance: Float[np.ndarray, "star pixel pixel"],
+    s2: Float[np.ndarray, " pixel"],
+    factors: Float[np.ndarray, "pixel factor"],
+    good: Bool[np.ndarray, "star pixel"],
+) -> Float[np.ndarray, " star"]:
+    """(N,) rᵀΣ⁻¹r over the good pixels, on the host, in float64."""
+    white = whiteners(covariance, good.astype(float), s2, factors)
+    return np.sum(np.square(np.einsum("nqp,np->nq", white, np.where(good, residual, 0))), axis=1)
 
 
 @jax.tree_util.register_dataclass

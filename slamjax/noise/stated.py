@@ -8,6 +8,7 @@ import numpy as np
 from scipy.linalg import eigh
 from scipy.optimize import isotonic_regression
 
+from slamjax.noise.dense import dense_chi2
 from slamjax.noise.models import LowRankNoise
 from slamjax.noise.residuals import ROUNDS, TAIL, Residuals, in_units, whitened_chi2
 
@@ -29,6 +30,9 @@ class StatedPhotons:
     components would otherwise pass for emulator error. Stars have the weights of a multivariate Student-t distribution,
     as in `slamjax.noise.learnt.LearntPhotons`.
 
+    Where stars have covariances C_n of their own, components are those of the mean of z zᵀ − C_n, so that photon noise
+    that is correlated alike in all stars does not pass for emulator error either.
+
     Attributes
     ----------
     given : residuals in units of each pixel's spread
@@ -42,8 +46,13 @@ class StatedPhotons:
     uncertainty: np.ndarray
 
     @classmethod
-    def estimate(cls, residual: np.ndarray, variance: np.ndarray, rank: int) -> StatedPhotons:
+    def estimate(
+        cls, residual: np.ndarray, variance: np.ndarray, rank: int, covariance: np.ndarray | None = None
+    ) -> StatedPhotons:
         """From residuals (N, P), NaN where there is none, and photon variances (N, P), 0 where errors are not stated.
+
+        ``covariance`` (N, P, P) is that of photon noise, where stars have one of their own; its diagonal is
+        ``variance``.
 
         Raises
         ------
@@ -52,6 +61,7 @@ class StatedPhotons:
         """
         given = in_units(residual, variance)
         z, n_pix, photon = given.z, given.z.shape[1], given.photon / given.share[:, None]
+        own = None if covariance is None else _in_units(given, residual, variance, covariance)
         gram = z @ z.T
         expected = _TYPICAL + given.tau2
         unlike = np.diagonal(gram) / expected
@@ -59,8 +69,11 @@ class StatedPhotons:
         for _ in range(ROUNDS):
             shares = weight / np.square(expected)
             shares = shares / shares.sum()
-            variances = _cross_fitted(z, photon, gram, shares, rank)
-            components = z.T @ _directions(gram, shares, rank)
+            if own is None:
+                variances = _cross_fitted(z, photon, gram, shares, rank)
+                components = z.T @ _directions(gram, shares, rank)
+            else:
+                variances, components = _beyond(own, z, given.share, shares, rank)
             seen = shares @ np.square(z)
             found = cls(
                 given,
@@ -68,7 +81,11 @@ class StatedPhotons:
                 np.maximum(seen - shares @ photon, 0.0),
                 2 * np.square(seen) * np.sum(np.square(shares)),
             )
-            chi2 = whitened_chi2(found._in_units(rank, _FLOOR), z, given.ivar)
+            noise = found._in_units(rank, _FLOOR)
+            if own is None:
+                chi2 = whitened_chi2(noise, z, given.ivar)
+            else:
+                chi2 = dense_chi2(z, own, np.asarray(noise.model_variance), np.asarray(noise.factors), given.known)
             weight = (TAIL + n_pix) / (TAIL + chi2 * n_pix / max(float(np.median(chi2)), 1e-30))
         return found
 
@@ -109,6 +126,37 @@ def _directions(gram: np.ndarray, shares: np.ndarray, rank: int) -> np.ndarray:
     value, vector = eigh(gram * root[:, None] * root, subset_by_index=[max(n - rank, 0), n - 1])
     sound = value > 1e-10 * value[-1]
     return (root[:, None] * vector[:, sound] / np.sqrt(value[sound]))[:, ::-1]
+
+
+def _in_units(given: Residuals, residual: np.ndarray, variance: np.ndarray, covariance: np.ndarray) -> np.ndarray:
+    """The covariances of the stars and pixels that are given, in units of the pixels' spread; 0 where none is known."""
+    known = np.isfinite(residual) & np.isfinite(variance)
+    own = covariance[known.any(axis=1)][:, given.pixels][:, :, given.pixels] / given.spread / given.spread[:, None]
+    return own if given.known.all() else own * (given.known[:, :, None] & given.known[:, None, :])
+
+
+def _beyond(
+    own: np.ndarray, z: np.ndarray, share: np.ndarray, shares: np.ndarray, rank: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """(rank,) falling variances, and (P, ≤ rank) components, of what z zᵀ has beyond each star's own covariance."""
+    fold = np.random.default_rng(0).permutation(len(z)) % _FOLDS
+    moments = np.stack([
+        (z[some] * shares[some, None]).T @ z[some] - np.tensordot(shares[some] / share[some], own[some], 1)
+        for some in (np.flatnonzero(fold == k) for k in range(_FOLDS))
+    ])  # fmt: skip
+    total, variances = moments.sum(axis=0), np.zeros((_FOLDS, rank))
+    for k in range(_FOLDS):
+        directions = _leading(total - moments[k], rank)
+        along = np.einsum("pk,pq,qk->k", directions, moments[k], directions)
+        variances[k, : directions.shape[1]] = along / shares[fold == k].sum()
+    falling = isotonic_regression(np.maximum(variances.mean(axis=0), 0.0), increasing=False).x
+    return falling, _leading(total, rank)
+
+
+def _leading(moment: np.ndarray, rank: int) -> np.ndarray:
+    """(P, ≤ rank) orthonormal directions in which a symmetric matrix is largest."""
+    n = len(moment)
+    return eigh(moment, subset_by_index=[max(n - rank, 0), n - 1])[1][:, ::-1]
 
 
 def _shrunk(values: np.ndarray, variance: np.ndarray) -> np.ndarray:

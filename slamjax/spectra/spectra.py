@@ -76,8 +76,8 @@ class Spectra:
     covariance : (N, P, P) array, optional
         Covariance of the flux of each spectrum's pixels, in squared units of flux. ``ivar`` is then 1 over its
         diagonal; an ``ivar`` that is given says only which pixels are bad. It is not kept where no two pixels are
-        correlated. `slamjax.fit` and `slamjax.sample` use all
-        of it; what does not refuses the spectra, see `with_independent_pixels`.
+        correlated. `slamjax.train`, `slamjax.fit` and `slamjax.sample` use all of it; what does not refuses the
+        spectra, see `with_independent_pixels`.
     rows : (N,) int array, optional
         Row of each spectrum in its file (0-based), kept through selections.
     source, selection : str, optional

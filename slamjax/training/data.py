@@ -14,14 +14,13 @@ from slamjax._util.constants import LIGHT
 from slamjax.emulators.scaling import LabelScaling, Method, location_and_width
 from slamjax.errors import SlamError, SlamWarning
 from slamjax.preprocessing.recipe import Recipe
-from slamjax.spectra.covariance import refuse_covariance
 from slamjax.spectra.label_errors import stated_label_errors
 from slamjax.spectra.spectra import Spectra
 from slamjax.training.catalogue_density import CatalogueDensity
 from slamjax.training.label_masks import allowed_labels
 from slamjax.training.plausibility import LeftOut, absurd_labels, absurd_pixels, left_out, warn_of_contradictions
 from slamjax.training.search import make_folds
-from slamjax.training.specs import Missing, TrainingSpec, Weights
+from slamjax.training.specs import Missing, NoiseSpec, TrainingSpec, Weights
 
 #: Largest weight of a star in a pixel, in units of the median one.
 _HEAVIEST = 100.0
@@ -45,6 +44,7 @@ class ScaledStars:
     metric : factors of the scaled labels in the kernel; None: all ones
     label_error : errors of the labels, scaled, from the columns ``<label>_err``; 0 where unknown, None without columns
     catalogue : scaled labels of the table, NaN where missing; None if these are ``x``
+    covariance : of the flux of each star, where stars have one of their own
     """
 
     x: Float[np.ndarray, "star label"]
@@ -59,6 +59,7 @@ class ScaledStars:
     label_error: Float[np.ndarray, "star label"] | None = None
     metric: Float[np.ndarray, " label"] | None = None
     catalogue: Float[np.ndarray, "star label"] | None = None
+    covariance: Float[np.ndarray, "star pixel pixel"] | None = None
 
     @property
     def complete(self) -> Bool[np.ndarray, " star"]:
@@ -94,7 +95,7 @@ class ScaledStars:
 
     def only(self, rows: np.ndarray) -> ScaledStars:
         """These stars, in the same scaling; folds that are left without any are no more."""
-        of_stars = ("x", "y", "weight", "ivar", "fold", "label_error", "catalogue")
+        of_stars = ("x", "y", "weight", "ivar", "fold", "label_error", "catalogue", "covariance")
         parts = {name: getattr(self, name) for name in of_stars}
         some = dataclasses.replace(self, **{name: part[rows] for name, part in parts.items() if part is not None})
         return dataclasses.replace(some, fold=np.unique(some.fold, return_inverse=True)[1].ravel())
@@ -112,7 +113,8 @@ class ScaledStars:
         """Only these pixels, in the same scaling."""
         of_stars = {name: getattr(self, name)[:, pixels] for name in ("y", "weight", "ivar")}
         of_pixels = {name: getattr(self, name)[pixels] for name in ("flux_mean", "flux_scale", "allowed")}
-        return dataclasses.replace(self, **of_stars, **of_pixels)
+        covariance = None if self.covariance is None else self.covariance[:, pixels][:, :, pixels]
+        return dataclasses.replace(self, **of_stars, **of_pixels, covariance=covariance)
 
     def label_groups(self) -> list[tuple[tuple[int, ...], np.ndarray]]:
         """Places of labels that may act together, and the pixels at which exactly these may."""
@@ -179,7 +181,7 @@ def training_set(spectra: Spectra, names: tuple[str, ...], options: TrainingSpec
     data = options.data
     screened: tuple[LeftOut, ...] = ()
     spectra.require(names)
-    refuse_covariance(spectra, "training")
+    _check_covariance(spectra, NoiseSpec.from_option(options.noise))
     stars = usable(spectra, names, data.missing)
     if data.screen:
         stars, screened = _plausible(stars, names, options)
@@ -193,9 +195,18 @@ def training_set(spectra: Spectra, names: tuple[str, ...], options: TrainingSpec
         warn_of_contradictions(stars, names)
         absurd = absurd_pixels(prepared)
         masked = int(absurd.sum())
-        prepared = prepared.with_arrays(prepared.flux, np.where(absurd, 0, prepared.ivar))
+        prepared = prepared.masked(absurd)
     scaled = _scaled(stars, prepared, names, options, fold)
     return TrainingSet(stars, prepared, recipe, names, scaled, screened, masked)
+
+
+def _check_covariance(spectra: Spectra, noise: NoiseSpec) -> None:
+    """Raise SlamError if photon noise shall be learnt of stars that state how it goes from pixel to pixel."""
+    if spectra.covariance is not None and noise.photons == "learnt":
+        raise SlamError(
+            f"{spectra.source} has covariances between pixels, so that its photon noise is known; leave "
+            "photons='learnt' out, or give spectra.with_independent_pixels()"
+        )
 
 
 def _plausible(stars: Spectra, names: tuple[str, ...], options: TrainingSpec) -> tuple[Spectra, tuple[LeftOut, ...]]:
@@ -229,6 +240,7 @@ def _scaled(
         allowed=allowed_labels(data, names, prepared.wave, str(prepared.wave_unit)),
         label_error=error,
         catalogue=catalogue,
+        covariance=prepared.covariance,
     )
 
 

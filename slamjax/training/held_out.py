@@ -6,11 +6,15 @@ import dataclasses
 import warnings
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from slamjax.emulators.base import Emulator
+from slamjax.noise.dense import DenseErrors
+from slamjax.noise.errors import errors_in_unit
+from slamjax.noise.models import Noise
 from slamjax.training.expansion import expansion
 
 #: Photon variances differ if their percentiles do by this factor.
@@ -36,6 +40,7 @@ class HeldOut:
     label_error : errors of the known labels, scaled, 0 where they are not stated; None: none are stated
     reference : labels by which fits are judged where these are not ``x``; None: ``x``
     half : some of the stars, held out from emulators of half as many; see `slamjax.training.learning_curve`
+    covariance : of the flux of each star, where stars have one of their own
     """
 
     x: Float[np.ndarray, "star label"]
@@ -48,6 +53,7 @@ class HeldOut:
     label_error: Float[np.ndarray, "star label"] | None = None
     reference: Float[np.ndarray, "star label"] | None = None
     half: HalfOfStars | None = None
+    covariance: Float[np.ndarray, "star pixel pixel"] | None = None
 
     def __getitem__(self, rows: np.ndarray) -> HeldOut:
         return dataclasses.replace(
@@ -60,6 +66,7 @@ class HeldOut:
             label_error=None if self.label_error is None else self.label_error[rows],
             reference=None if self.reference is None else self.reference[rows],
             half=None,
+            covariance=None if self.covariance is None else self.covariance[rows],
         )
 
     def drawn(self, seed: int) -> HeldOut:
@@ -120,6 +127,13 @@ class HeldOut:
             typical = np.nanmedian(variance, axis=1)
         low, high = np.nanpercentile(typical, [16, 84])
         return bool(high > _VARIED * low)
+
+    def errors(
+        self, noise: Noise, rows: np.ndarray, good: Bool[np.ndarray, "some pixel"], unit: float, dtype: Any
+    ) -> Float[np.ndarray, "some pixel"] | DenseErrors:
+        """Of some of the stars at their good pixels, see `slamjax.noise.errors.errors_in_unit`."""
+        covariance = None if self.covariance is None else self.covariance[rows]
+        return errors_in_unit(noise, np.where(good, self.ivar[rows], 0), covariance, unit, dtype)
 
     @property
     def known(self) -> np.ndarray:

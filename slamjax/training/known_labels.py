@@ -31,6 +31,8 @@ from slamjax._util.jit import compiled
 from slamjax.emulators.training_labels import TrainingLabels
 from slamjax.forward.gauss_newton import gauss_newton
 from slamjax.forward.scaled import ScaledModel
+from slamjax.noise.dense import Errors
+from slamjax.noise.errors import errors_in_unit
 from slamjax.training.catalogue_density import CatalogueDensity
 from slamjax.training.data import LatentLabels, ScaledStars
 from slamjax.training.held_out import HeldOut
@@ -131,6 +133,7 @@ class KnownLabels:
     def posterior(self, fitted: Fitted) -> Posterior:
         """Of each star's labels, by emulators and noise that had not seen it, taken at their word."""
         scaled, labels = fitted.scaled, fitted.training_labels
+        covariance = scaled.covariance
         flux = scaled.flux_mean + scaled.flux_scale * scaled.y
         precision = np.linalg.inv(self.covariance)
         mean, information = self.mean.copy(), precision.copy()
@@ -147,7 +150,7 @@ class KnownLabels:
                 self.mean[rows].astype(model.dtype),
                 precision[rows].astype(model.dtype),
                 model.flux(np.where(ivar > 0, flux[rows], 0)),
-                model.ivar(ivar),
+                errors_in_unit(noise, ivar, None if covariance is None else covariance[rows], unit, model.dtype),
             )
             mean[rows], information[rows] = map_padded(partial(_posterior, model), stars, _BATCH)
         lost = ~(np.isfinite(information).all(axis=(1, 2)) & np.isfinite(mean).all(axis=1))
@@ -217,11 +220,11 @@ def _at_least(covariance: np.ndarray, least: np.ndarray) -> np.ndarray:
 
 @compiled
 def _posterior(
-    scaled: ScaledModel, prior: Array, precision: Array, flux: Array, ivar: Array
+    scaled: ScaledModel, prior: Array, precision: Array, flux: Array, ivar: Errors
 ) -> tuple[Float[Array, "star label"], Float[Array, "star label label"]]:
     """Labels of largest posterior density, and the information there."""
 
-    def one(prior: Array, precision: Array, flux: Array, ivar: Array) -> tuple[Array, Array]:
+    def one(prior: Array, precision: Array, flux: Array, ivar: Errors) -> tuple[Array, Array]:
         inv_cov = scaled.noise.inverse_covariance(ivar)
 
         def information(at: Array) -> Array:

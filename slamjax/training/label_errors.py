@@ -19,6 +19,7 @@ from slamjax.emulators.training_labels import TrainingLabels
 from slamjax.forward.gauss_newton import gauss_newton
 from slamjax.forward.scaled import ScaledModel
 from slamjax.noise.calibration import Calibration, PhotonShares, StarNoise
+from slamjax.noise.dense import Errors
 from slamjax.noise.models import Noise
 from slamjax.noise.photon_part import photon_information, photon_shares
 from slamjax.noise.residuals import MEDIAN_SQUARE
@@ -147,7 +148,7 @@ def label_errors(
         if not rows.size:
             continue
         scaled = ScaledModel.from_host(emulator, noise, training_labels, unit)
-        x, ivar = held_out.x[rows].astype(scaled.dtype), scaled.ivar(np.where(known[rows], held_out.ivar[rows], 0))
+        x, ivar = held_out.x[rows].astype(scaled.dtype), held_out.errors(noise, rows, known[rows], unit, scaled.dtype)
         residual = scaled.flux(np.where(known[rows], held_out.residual[rows], 0))
         stars, place = (x, away[rows].astype(scaled.dtype), residual, ivar), tuple[np.ndarray, ...]()
         if held_out.terms is None or held_out.place is None:
@@ -183,8 +184,8 @@ def label_errors(
 
 
 @compiled
-def _refit(scaled: ScaledModel, x: Array, offset: Array, residual: Array, ivar: Array) -> Any:
-    def one(x: Array, offset: Array, residual: Array, ivar: Array) -> Any:
+def _refit(scaled: ScaledModel, x: Array, offset: Array, residual: Array, ivar: Errors) -> Any:
+    def one(x: Array, offset: Array, residual: Array, ivar: Errors) -> Any:
         flux, inv_cov = scaled.emulator.at(x) + residual, scaled.noise.inverse_covariance(ivar)
         return _fit(lambda at: scaled.emulator.information(inv_cov, at, flux), scaled, x, offset)
 
@@ -192,15 +193,15 @@ def _refit(scaled: ScaledModel, x: Array, offset: Array, residual: Array, ivar: 
 
 
 def _refit_block(
-    scaled: ScaledModel, every: np.ndarray, x: Array, offset: Array, residual: Array, ivar: Array, place: Array
+    scaled: ScaledModel, every: np.ndarray, x: Array, offset: Array, residual: Array, ivar: Errors, place: Array
 ) -> Any:
     """`_refit_expanded` of stars whose terms have these places among those of ``every`` star."""
     return _refit_expanded(scaled, x, offset, residual, ivar, jnp.asarray(every[np.asarray(place)]))
 
 
 @compiled
-def _refit_expanded(scaled: ScaledModel, x: Array, offset: Array, residual: Array, ivar: Array, terms: Array) -> Any:
-    def one(x: Array, offset: Array, residual: Array, ivar: Array, terms: Array) -> Any:
+def _refit_expanded(scaled: ScaledModel, x: Array, offset: Array, residual: Array, ivar: Errors, terms: Array) -> Any:
+    def one(x: Array, offset: Array, residual: Array, ivar: Errors, terms: Array) -> Any:
         gram = scaled.noise.inverse_covariance(ivar).gram(jnp.concatenate([residual[None], terms]))
         return _fit(lambda at: information_at(gram, at - x), scaled, x, offset)
 
@@ -217,24 +218,24 @@ def _fit(
 
 # a program of its own: concurrent LAPACK calls in one compiled function can deadlock (jaxlib 0.10)
 @compiled
-def _photon_parts(scaled: ScaledModel, x: Array, ivar: Array) -> tuple[Array, Array]:
+def _photon_parts(scaled: ScaledModel, x: Array, ivar: Errors) -> tuple[Array, Array]:
     """The photons' part of the Fisher information, and of χ²."""
     zero = jnp.zeros((), x.dtype)
 
-    def one(at: Array, of: Array) -> Array:
+    def one(at: Array, of: Errors) -> Array:
         return photon_information(scaled.noise, of, lambda each: scaled.emulator.information(each, at, zero))[1:, 1:]
 
     return jax.vmap(one)(x, ivar), scaled.noise.variance_shares(ivar)
 
 
-def _photon_block(scaled: ScaledModel, every: np.ndarray, error: Array, ivar: Array, place: Array) -> Any:
+def _photon_block(scaled: ScaledModel, every: np.ndarray, error: Array, ivar: Errors, place: Array) -> Any:
     """`_photon_parts` of stars whose terms have these places among those of ``every`` star."""
     return _photon_parts_expanded(scaled, error, ivar, jnp.asarray(every[np.asarray(place)]))
 
 
 @compiled
-def _photon_parts_expanded(scaled: ScaledModel, error: Array, ivar: Array, terms: Array) -> tuple[Array, Array]:
-    def one(error: Array, of: Array, terms: Array) -> Array:
+def _photon_parts_expanded(scaled: ScaledModel, error: Array, ivar: Errors, terms: Array) -> tuple[Array, Array]:
+    def one(error: Array, of: Errors, terms: Array) -> Array:
         rows = jnp.concatenate([jnp.zeros_like(terms[:1]), terms])
         gram = photon_information(scaled.noise, of, lambda each: each.gram(rows))
         return information_at(gram, error)[1:, 1:]

@@ -136,7 +136,9 @@ class PolynomialLearner:
         ]
         trained = best >= 0
         residual = scaled.flux_scale * (scaled.y - predicted)
-        held_out = HeldOut(scaled.x, residual, scaled.ivar, scaled.fold, tuple(emulators[1:]))
+        held_out = HeldOut(
+            scaled.x, residual, scaled.ivar, scaled.fold, tuple(emulators[1:]), covariance=scaled.covariance
+        )
         return Learnt(
             emulator=emulators[0] if trained.any() else None,
             held_out=held_out if trained.any() else None,

@@ -18,7 +18,7 @@ from slamjax._util.batching import map_padded
 from slamjax._util.jit import compiled
 from slamjax.emulators.training_labels import TrainingLabels
 from slamjax.noise.likeness import Likeness, ResidualParts, combine, log_measures, parabola, photon_place
-from slamjax.noise.models import Noise, ivar_in_unit
+from slamjax.noise.models import Noise
 from slamjax.noise.residuals import MEDIAN_SQUARE
 from slamjax.training.held_out import HeldOut
 
@@ -112,8 +112,8 @@ def _change(emulator: Any, end: Float[Array, "star label"], start: Float[Array, 
 
 def _parts(noise: Noise, stars: HeldOut, residual: np.ndarray) -> ResidualParts:
     unit, dtype = stars.emulators[0].flux_unit(), jax.dtypes.canonicalize_dtype(float)
-    ivar = ivar_in_unit(np.where(stars.known, stars.ivar, 0), unit, dtype)
-    return ResidualParts.of(noise.in_unit(unit).on_device(), residual.astype(dtype), ivar)
+    errors = stars.errors(noise, np.arange(len(stars.x)), stars.known, unit, dtype)
+    return ResidualParts.of(noise.in_unit(unit).on_device(), residual.astype(dtype), errors)
 
 
 def _whitener(loadings: np.ndarray) -> Float[np.ndarray, "factor factor"]:

@@ -28,6 +28,7 @@ from slamjax.emulators.base import Emulator
 from slamjax.emulators.training_labels import TrainingLabels
 from slamjax.errors import SlamError, SlamWarning
 from slamjax.noise.calibration import Calibration
+from slamjax.noise.dense import dense_chi2
 from slamjax.noise.estimate import model_variance
 from slamjax.noise.learnt import LearntPhotons
 from slamjax.noise.likeness import Likeness
@@ -125,7 +126,7 @@ def _of_few_pixels(independent: DiagonalNoise, held_out: HeldOut, n_pixels: int)
     whole = held_out[known[:, np.isfinite(variance)].all(axis=1)]
     if n_pixels < 2 or len(whole.x) < _STARS_PER_COLUMN * max(n_pixels, _FEWEST):
         return LearntNoise(independent, Calibration(chi2_limit=_independent_limit(independent, held_out)), variance)
-    noise = StatedPhotons.estimate(whole.residual, whole.photon_variance, n_pixels).noise(n_pixels, _WHOLE)
+    noise = _Estimates(whole, n_pixels).noise(n_pixels, _WHOLE, STATED)
     return LearntNoise(noise, Calibration(chi2_limit=_dense_limit(noise, held_out)), variance)
 
 
@@ -157,7 +158,8 @@ class _Estimates:
 
     @cached_property
     def _stated(self) -> StatedPhotons:
-        return StatedPhotons.estimate(self.held_out.residual, self.held_out.photon_variance, self.largest)
+        stars = self.held_out
+        return StatedPhotons.estimate(stars.residual, stars.photon_variance, self.largest, stars.covariance)
 
     @cached_property
     def _learnt(self) -> LearntPhotons:
@@ -261,7 +263,7 @@ class _Trial:
 
     def photons(self, rank: int, floor: float) -> tuple[str, ...]:
         """How photon noise may be known: as stated unless χ² is smaller than that, learnt if residuals can tell."""
-        if not self.learning.states_errors:
+        if not self.learning.states_errors or self.learning.covariance is not None:
             return (STATED,)
         if self.spec.photons != "auto":
             return (self.spec.photons,)
@@ -293,7 +295,9 @@ def _clearly_better(stated: np.ndarray, learnt: np.ndarray) -> str:
 
 
 def _independent_limit(noise: DiagonalNoise, held_out: HeldOut) -> float:
-    """The limit of χ² per pixel at the known labels, under independent pixels."""
+    """The limit of χ² per pixel at the known labels, where the emulator's errors are independent."""
+    if held_out.covariance is not None:
+        return _dense_limit(noise, held_out)
     with np.errstate(invalid="ignore"):
         variance = held_out.photon_variance + np.asarray(noise.model_variance)
         counted = np.isfinite(variance) & (variance > 0)
@@ -302,15 +306,14 @@ def _independent_limit(noise: DiagonalNoise, held_out: HeldOut) -> float:
     return chi2_limit(square[count > 0] / count[count > 0])
 
 
-def _dense_limit(noise: LowRankNoise, held_out: HeldOut) -> float:
-    """The same under all correlations, of few pixels."""
-    known = np.isfinite(held_out.residual) & np.isfinite(held_out.photon_variance) & np.isfinite(noise.model_variance)
-    own = np.where(known, held_out.photon_variance + np.asarray(noise.model_variance), 1.0)
-    factors = np.asarray(noise.factors) * known[:, :, None]
-    covariance = factors @ np.swapaxes(factors, 1, 2) + own[:, :, None] * np.eye(known.shape[1])
-    residual = np.where(known, held_out.residual, 0.0)
-    chi2 = np.einsum("np,np->n", residual, np.linalg.solve(covariance, residual[:, :, None])[:, :, 0])
-    count = known.sum(axis=1)
+def _dense_limit(noise: Noise, held_out: HeldOut) -> float:
+    """The same under all correlations, of few pixels or of stars that have covariances of their own."""
+    s2, factors = (np.asarray(part) for part in noise.emulator_part())
+    photon, own = held_out.photon_variance, held_out.covariance
+    known = np.isfinite(held_out.residual) & np.isfinite(photon) & np.isfinite(s2)
+    if own is None:
+        own = np.where(known, photon, 0)[:, :, None] * np.eye(known.shape[1])
+    chi2, count = dense_chi2(held_out.residual, own, s2, factors, known), known.sum(axis=1)
     return chi2_limit(chi2[count > 0] / count[count > 0])
 
 

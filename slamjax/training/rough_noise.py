@@ -89,11 +89,17 @@ def _noise_of(
 
     if spec.kind == "diagonal" or rank < min(spec.ranks):
         noise = _independent(emulator, learning)
-        return adjusted(noise, fits(noise), stated=False)
-    noise = StatedPhotons.estimate(learning.residual, learning.photon_variance, rank).noise(rank, _FLOOR)
+        return adjusted(noise, fits(noise), stated=learning.covariance is not None)
+    noise = StatedPhotons.estimate(learning.residual, learning.photon_variance, rank, learning.covariance).noise(
+        rank, _FLOOR
+    )
     found = fits(noise)
     seen = found.valid & (found.shares.photon > 0)
-    if seen.any() and np.median(found.chi2[seen] / found.shares.photon[seen]) < _OVERSTATED:
+    if (
+        learning.covariance is None
+        and seen.any()
+        and np.median(found.chi2[seen] / found.shares.photon[seen]) < _OVERSTATED
+    ):
         rank = max(rank // 2, 1)
         noise = LearntPhotons.estimate(learning.residual, learning.photon_variance, rank).noise(rank, _FLOOR)
         return adjusted(noise, fits(noise), stated=False)

@@ -73,7 +73,6 @@ def test_every_user_of_single_errors_refuses_covariances(tmp_path):
     moving = dataclasses.replace(many, wave=lines.wave, wave_unit=lines.wave_unit, medium="air", frame="observed")
     users = {
         "prepare": lambda: model.prepare(spectra),
-        "train": lambda: slamjax.train(spectra, ["teff"]),
         "observations": lambda: slamjax.Observations({"xp": spectra}),
         "measure_rv": lambda: slamjax.measure_rv(miles_model(), moving),
         "recalibrate": lambda: slamjax.recalibrate_noise(model, correlated(30, 61)),

@@ -40,7 +40,7 @@ def export_held_out(scaled: ScaledStars, fits: Fits, candidates: Sequence[Candid
         for dual, intercept in zip(fits.fold_dual, fits.fold_intercept, strict=True)
     )
     residual = scaled.flux_scale * (scaled.y - fits.held_out)
-    return HeldOut(scaled.x, residual, scaled.ivar, scaled.fold, emulators)
+    return HeldOut(scaled.x, residual, scaled.ivar, scaled.fold, emulators, covariance=scaled.covariance)
 
 
 def _kernel_keys(
