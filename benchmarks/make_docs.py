@@ -228,10 +228,12 @@ Channels have a model of their own, see the guide on several spectra of a star."
     "xp_coefficients": """\
 ## Gaia XP coefficients
 
-Simulated giants whose XP coefficients have noise with the covariance of their least squares, fitted with that
-covariance, with the errors of single coefficients, and as spectra that GaiaXPy's matrix samples from them, whose pixels
-are taken as independent. "Default noise" learns correlations from the residuals of training stars, which are bright (G
-from 11 to 14) but in the last row; the others have independent pixels, or photon noise as stated. At G = 13 the error
+Simulated giants whose XP coefficients have noise with the covariance of their least squares, trained on and fitted with
+that covariance, with the errors of single coefficients, and as spectra that GaiaXPy's matrix samples from them, whose
+pixels are taken as independent. Training stars are bright (G from 11 to 14), or of all magnitudes (11 to 17.5) where
+that is said. "Default noise" of sampled spectra learns correlations from the residuals of training stars; the others
+have independent pixels, or photon noise as stated. Fitted stars lie between the 5th and 95th percentiles of the labels
+of the training stars. At G = 13 the error
 of the emulator, a quadratic learnt from 1,000 stars, is several times that of the photons, and limits all fits.""",
     "line_spread": """\
 ## A line spread for each spectrum

@@ -175,7 +175,7 @@ def of_seed(options: Any, seed: int) -> dict[str, Any]:
     low, high = np.percentile(labels, [5, 95], axis=0)
     reference = test.values(LABELS)
     reference = reference[np.all((reference > low) & (reference < high), axis=1)]
-    found: dict[str, Any] = {}
+    found: dict[str, Any] = {"training stars": len(labels)}
     for number, magnitude in enumerate(FITTED):
         table = instrument.observed(reference, np.full(len(reference), magnitude), 10 * seed + 1 + number)
         own = read(table)
@@ -231,7 +231,8 @@ def main() -> None:
         "where errors are honest:\n\n" + markdown_table(["G", "fit", *LABELS], rows)
     ]
     settings = {
-        "training stars": options.n_train, "fitted stars": results[first][f"{FITTED[0]:g}"][names[0]]["stars"],
+        "training stars": results[first]["training stars"],
+        "fitted stars": results[first][f"{FITTED[0]:g}"][names[0]]["stars"],
         "seeds": seeds, "labels and shapes of": source_name(options.data), "bases": GAIAXPY,
     }  # fmt: skip
     write_results(
