@@ -8,6 +8,7 @@ the same nuisances, in the same run. Posteriors by ranks (SBC): stars from the p
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,8 @@ VISITS = (1, 2, 4, 8)
 #: Ranks want few independent draws of many stars.
 RANKED = slamjax.SamplerSpec(draws=200, warmup=100)
 SNR = 30.0
+#: Stars that are timed, and how often.
+TIMED, REPEATS = 400, 5
 #: p of every label, after Bonferroni, is to be above this; pulls between these; time against single fits.
 LEVEL, PULLS, COST = 0.01, (0.9, 1.1), 1.3
 
@@ -110,20 +113,29 @@ def draw_labels(model: slamjax.Model, n: int, seed: int) -> np.ndarray:
     return np.asarray(training_range(model).sample(jax.random.key(seed), (n,)), float)
 
 
+def in_turns(*calls: Callable[[], Any]) -> list[float]:
+    """The shortest time of each call, s, made in turns after they were compiled: what else a machine does comes and goes."""
+    for call in calls:
+        call()
+    shortest = [np.inf] * len(calls)
+    for _ in range(REPEATS):
+        for k, call in enumerate(calls):
+            began = time.perf_counter()
+            call()
+            shortest[k] = min(shortest[k], time.perf_counter() - began)
+    return shortest
+
+
 def of_visits(joint: slamjax.JointModel, n_stars: int, n_visits: int, seed: int) -> dict[str, Any]:
     model = joint.models["visits"]
     labels = draw_labels(model, n_stars, seed)
     stars, truth = observed(model, labels, n_visits, seed + 1, WITHIN)
     spectra = stars.spectra["visits"]
     fitter, single = slamjax.JointFitter(joint), slamjax.Fitter(model, nuisances=NUISANCES)
-    seconds = {}
-    for name, call in (("joint", lambda: fitter.fit(stars, False)), ("single", lambda: single.fit(spectra, False))):
-        call()
-        began = time.perf_counter()
-        found = call()
-        seconds[name] = time.perf_counter() - began
-        if name == "joint":
-            table, rows = found.labels, found.spectra
+    fitted = fitter.fit(stars, False)
+    table, rows = fitted.labels, fitted.spectra
+    some, _ = observed(model, labels[:TIMED], n_visits, seed + 1, WITHIN)
+    seconds = in_turns(lambda: fitter.fit(some, False), lambda: single.fit(some.spectra["visits"], False))
     bad = slamjax.Flag.NO_DATA | slamjax.Flag.NOT_CONVERGED | slamjax.Flag.AT_BOUND | slamjax.Flag.UNCONSTRAINED
     good = (np.asarray(table["flags"]) & int(bad)) == 0
     limits = bound(joint, labels, truth, spectra)
@@ -140,7 +152,7 @@ def of_visits(joint: slamjax.JointModel, n_stars: int, n_visits: int, seed: int)
     pulls = (np.asarray(rows["rv"], float) - truth["rv"].ravel()) / np.asarray(rows["rv_err"], float)
     result["rv"] = {"error": float(np.median(np.asarray(rows["rv_err"], float))),
                     "pull": robust_width(pulls[np.repeat(good, n_visits)])}  # fmt: skip
-    result["cost"] = seconds["joint"] / seconds["single"]
+    result["cost"] = seconds[0] / seconds[1]
     return result
 
 
