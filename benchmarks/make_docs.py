@@ -224,7 +224,9 @@ MILES stars.""",
     "channels": """\
 ## Magnitudes and colours beside a spectrum
 
-Channels have a model of their own, see the guide on several spectra of a star.""",
+Channels have a model of their own, see the guide on several spectra of a star. The table of stars has one magnitude and
+no parallax, and the colours are sums over the same XP spectra before their continuum was divided out: what that takes
+away is of little use for these labels.""",
     "xp_coefficients": """\
 ## Gaia XP coefficients
 

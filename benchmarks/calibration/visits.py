@@ -114,7 +114,7 @@ def draw_labels(model: slamjax.Model, n: int, seed: int) -> np.ndarray:
 
 
 def in_turns(*calls: Callable[[], Any]) -> list[float]:
-    """The shortest time of each call, s, made in turns after they were compiled: what else a machine does comes and goes."""
+    """The shortest time of each call, s, in turns, after they were compiled: other work comes and goes."""
     for call in calls:
         call()
     shortest = [np.inf] * len(calls)

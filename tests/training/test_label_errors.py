@@ -59,7 +59,8 @@ def test_stated_errors_of_training_labels_are_no_part_of_a_fits_errors():
             pull = report.comparison.pull
             assert np.all(np.abs(median_abs_deviation(pull, axis=0, scale="normal") - 1) < 0.25)
     assert np.all(widths[False] < 0.92), widths
-    assert np.all((widths[True] > 0.8) & (widths[True] < 1.25)), widths
+    # 250 stars tell a width to 7 %, and rounding alone moves that of logg between 1.23 and 1.32
+    assert np.all((widths[True] > 0.8) & (widths[True] < 1.45)), widths
     assert np.all(widths[True] > 1.08 * widths[False]), widths
 
 
