@@ -81,7 +81,7 @@ FLAG_ADVICE: dict[Flag, str] = {
     Flag.NUISANCE_AT_BOUND: "give wider bounds, or fewer nuisances",
     Flag.UNSURE_VELOCITY: "supply a velocity: S/N is low or lines are few (contrast of measure_rv below 20)",
     Flag.VARIABLE_VELOCITY: "look at the velocities of its spectra (rv_p of a joint fit is below 0.001): a binary, or "
-    "wrong zero points of nights; labels hold if each velocity does",
+    "wavelengths that drift (velocity_floor); labels hold if each velocity does",
     Flag.TWO_STARS: "use the labels of both stars; those of one star are biased",
 }
 

@@ -38,6 +38,10 @@ def visits(
             metavar="NAMES", help="Free nuisances that are one for all spectra of a star: extinction,r_v, ..."
         ),
     ] = "",
+    velocity_floor: Annotated[
+        float,
+        typer.Option(min=0.0, metavar="KM/S", help="By how much wavelengths drift between visits, beyond their noise."),
+    ] = default(slamjax.fit_visits, "velocity_floor"),
     select: Select = None,
     survey: Survey = None,
     n_starts: Starts = default(slamjax.Fitter, "n_starts"),
@@ -63,7 +67,7 @@ def visits(
     with progress_bar("fitting stars") as on_progress:
         fitted = slamjax.fit_visits(
             slam, read, star, nuisances=nuisances.nuisances(), shared=words(shared), n_starts=n_starts, memory=memory,
-            on_progress=on_progress,
+            velocity_floor=velocity_floor, on_progress=on_progress,
         )  # fmt: skip
     slamjax.write_labels(fitted.labels, output)
     say(f"{len(fitted.spectra):,} spectra of {len(fitted.labels):,} stars")

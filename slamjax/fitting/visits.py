@@ -30,8 +30,8 @@ def fit_visits(
     shared: Sequence[str] = (),
     prior: Any = None,
     n_starts: int = 3,
-    compress: bool = True,
     memory: float = 1.0,
+    velocity_floor: float = 0.0,
     on_progress: Progress | bool | None = True,
 ) -> JointFit:
     """Fit all visits of each star together, and the stack of them for comparison.
@@ -50,8 +50,10 @@ def fit_visits(
         Of each visit; all but the velocity are those of the stack, too.
     shared : sequence of str
         Nuisances that are the same in all visits of a star, see `slamjax.JointModel`.
-    prior, n_starts, compress, memory, on_progress
+    prior, n_starts, memory, on_progress
         As of `slamjax.fit`.
+    velocity_floor : float
+        km/s by which wavelengths drift between visits, see `slamjax.JointFitter`.
 
     Returns
     -------
@@ -78,13 +80,11 @@ def fit_visits(
     observed = Observations({"visits": spectra}, star if isinstance(star, str) else {"visits": star})
     own = None if nuisances is None else {"visits": nuisances}
     joint = JointModel({"visits": model}, nuisances=own, shared=shared)
-    found = JointFitter(joint, n_starts=n_starts, prior=prior, compress=compress, memory=memory).fit(
-        observed, on_progress
-    )
+    options: dict[str, Any] = {"n_starts": n_starts, "prior": prior, "memory": memory}
+    found = JointFitter(joint, velocity_floor=velocity_floor, **options).fit(observed, on_progress)
     rv = np.asarray(found.spectra["rv"].to_value("km/s")) if "rv" in found.spectra.colnames else None
     rest = None if nuisances is None else _without_rv(nuisances)
-    fitter = Fitter(model, n_starts=n_starts, prior=prior, nuisances=rest, compress=compress, memory=memory)
-    of_stack = fitter.fit(stack(spectra, star, rv), on_progress)
+    of_stack = Fitter(model, nuisances=rest, **options).fit(stack(spectra, star, rv), on_progress)
     return JointFit(_beside(found.labels, of_stack, model.label_names), found.spectra)
 
 

@@ -107,6 +107,20 @@ def test_velocities_that_differ_are_flagged():
     assert not np.any(np.asarray(steady["flags"]) & Flag.VARIABLE_VELOCITY)
 
 
+def test_wavelengths_that_drift_make_no_variable_velocity():
+    """Where they drift by far more than photon noise moves velocities, χ² is that of the drift alone."""
+    model, spectra, *_ = visits()
+    some, floor = Observations({"visits": spectra[:15]}, "star"), 500.0
+    joint = slamjax.JointModel({"visits": model}, nuisances={"visits": MOVING})
+    found = slamjax.JointFitter(joint, velocity_floor=floor).fit(some, False)
+    assert not np.any(np.asarray(found.labels["flags"]) & Flag.VARIABLE_VELOCITY)
+    each = values(found.spectra, "rv").reshape(-1, 3)
+    expected = np.sum(np.square(each - each.mean(axis=1, keepdims=True)), axis=1) / floor**2
+    np.testing.assert_allclose(values(found.labels, "rv_chi2"), expected, rtol=0.05)
+    with pytest.raises(SlamError, match="velocity_floor is -1"):
+        slamjax.JointFitter(joint, velocity_floor=-1.0)
+
+
 def test_a_velocity_that_all_spectra_share_is_one_measurement():
     model, spectra, labels, _ = visits()
     steady = steady_visits(spectra, model, labels)[:15]

@@ -65,6 +65,9 @@ class JointFitter:
         Compress large emulators first where that moves no label by more than 1 % of its error.
     memory : float
         GiB that a batch may take on the device.
+    velocity_floor : float
+        km/s by which wavelengths drift between the spectra of a star, which no photon noise tells. Counts where a
+        star's velocities are compared and averaged, not in the error of each.
 
     Raises
     ------
@@ -92,13 +95,16 @@ class JointFitter:
         prior: JointPrior = None,
         compress: bool = True,
         memory: float = 1.0,
+        velocity_floor: float = 0.0,
     ) -> None:
         if n_starts < 1:
             raise SlamError(f"n_starts is {n_starts}; give at least 1")
         if not memory > 0:
             raise SlamError(f"memory is {memory} GiB; give more than 0")
+        if not 0 <= velocity_floor < np.inf:
+            raise SlamError(f"velocity_floor is {velocity_floor} km/s; give 0 or more")
         self.model, self.n_starts, self.prior = joint_model(models), n_starts, prior
-        self.compress, self.memory = compress, memory
+        self.compress, self.memory, self.velocity_floor = compress, memory, velocity_floor
         self._minimiser = LevenbergMarquardt()
         self._wider: JointModel | None = None
         self._kinds: dict[tuple[str, int, int], Kind] = {}
@@ -147,7 +153,7 @@ class JointFitter:
                 run.fit(partial(_report_behind, report, first, len(stars)))
                 results.store(rows, run.results, stars)
                 concluded += [each.behind(first) for each in run.concluded]
-        return results.finished(stars), concluded
+        return results.finished(stars, self.velocity_floor), concluded
 
     def _as_given(self, stars: Observations) -> Observations:
         """The spectra as they are fitted: with the model's line spread where the resolution is a nuisance."""

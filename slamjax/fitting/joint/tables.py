@@ -183,10 +183,10 @@ class Results:
             for each in ("photon", "n_pix", "snr", "flags"):
                 getattr(into, each)[at] = getattr(rows, each)
 
-    def finished(self, stars: Observations) -> JointFit:
-        """As tables."""
+    def finished(self, stars: Observations, velocity_floor: float = 0.0) -> JointFit:
+        """As tables; ``velocity_floor`` (km/s) is part of what velocities of a star differ by."""
         spectra = vstack([self._spectra(name, stars) for name in stars.spectra], metadata_conflicts="silent")
-        return JointFit(self._labels(stars), spectra)
+        return JointFit(self._labels(stars, velocity_floor), spectra)
 
     def _spectra(self, name: str, stars: Observations) -> QTable:
         rows, table = self.rows[name], QTable()
@@ -198,7 +198,7 @@ class Results:
         table["n_pix"], table["snr"], table["flags"] = rows.n_pix, rows.snr.astype(np.float32), rows.flags
         return table
 
-    def _labels(self, stars: Observations) -> LabelTable:
+    def _labels(self, stars: Observations, velocity_floor: float) -> LabelTable:
         model, table = self.model, LabelTable()
         table["star"] = stars.identifiers
         scaling = model.scaling
@@ -208,7 +208,7 @@ class Results:
         eye = np.eye(self.x.shape[1], dtype=bool)
         covariance = np.where(self.failed[:, None, None], np.where(eye, np.inf, np.nan), covariance)
         errors = np.sqrt(np.einsum("nll->nl", covariance))
-        velocity = self._velocities(stars)
+        velocity = self._velocities(stars, velocity_floor)
         flags = self.flags.copy()
         if velocity is not None:
             for column, values in velocity.items():
@@ -249,7 +249,7 @@ class Results:
                 columns[column][stars.stars[name][known]] = values[known]
         return columns
 
-    def _velocities(self, stars: Observations) -> dict[str, np.ndarray] | None:
+    def _velocities(self, stars: Observations, floor: float) -> dict[str, np.ndarray] | None:
         """Each star's mean velocity and whether it varies, by errors that its spectra do not share."""
         kinds = [name for name, rows in self.rows.items() if "rv" in rows.columns]
         if not kinds:
@@ -268,7 +268,7 @@ class Results:
                 counted[of[known]] = True
             # of one spectrum nothing is known of what it shares
             own = np.where(np.isfinite(rows.photon) & (rows.photon > 0), np.minimum(rows.photon, error), error)
-            w = np.where(known, 1 / np.square(np.where(known, own, 1)), 0)
+            w = np.where(known, 1 / (np.square(np.where(known, own, 1)) + floor**2), 0)
             value = np.where(known, value, 0)
             w_star, v_star = np.bincount(of, w, n), np.bincount(of, w * value, n)
             mean = v_star / np.where(w_star > 0, w_star, 1)
