@@ -398,8 +398,7 @@ class Model:
         info = self.info
         vacuum = to_vacuum(self.wave, info.wave_unit) if info.medium == "air" else self.wave
         resolution = None if info.fwhm is None else float(np.median(self.wave / info.fwhm))
-        is_length = info.wave_unit != "pix"
-        micron = vacuum * length_unit(info.wave_unit).to("micron") if is_length else None
+        micron = None if info.wave_unit == "pix" else vacuum * length_unit(info.wave_unit).to("micron")
         return PixelFacts(micron, resolution, not info.recipe.has_continuum)
 
     def scaled(self, nuisances: Nuisances | None = None) -> ScaledModel:
